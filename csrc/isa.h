@@ -1,0 +1,245 @@
+// The vector type of this level and the only intrinsics: load/store (partial too), fma, max, sums,
+// exp. No algorithm. Everything here is inlined into the objects of one level (namespace
+// firth::<level>), so that no instruction of a higher level can leak into a lower one.
+//
+// Arithmetic on vectors is written with the compiler's operators (+ - * /, comparisons); a function
+// stands here only where an operator cannot say it. Names carry the lane type and count: f32xN is
+// the level's full register, N = 4 (SSE2, NEON), 8 (AVX2) or 16 (AVX-512) floats.
+//
+// FIRTH_BREAK=1 (a build option of the tests) makes partial loads and stores do nothing: every
+// kernel then loses its last partial vector, and the tests must notice.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512F__)
+#define FIRTH_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define FIRTH_VECTOR_BYTES 32
+#else
+#define FIRTH_VECTOR_BYTES 16
+#endif
+
+#define FIRTH_INLINE static inline __attribute__((always_inline))
+
+namespace firth::FIRTH_LEVEL {
+
+typedef float f32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+typedef double f64xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+typedef int32_t i32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+typedef int64_t i64xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+
+constexpr size_t kLanesF32 = FIRTH_VECTOR_BYTES / sizeof(float);
+constexpr size_t kLanesF64 = FIRTH_VECTOR_BYTES / sizeof(double);
+
+// The register type that belongs to an element type, for kernels written once for float and double.
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+    typedef f32xN type;
+};
+template <>
+struct VectorOf<double> {
+    typedef f64xN type;
+};
+template <class T>
+using vector_of = typename VectorOf<T>::type;
+template <class T>
+constexpr size_t kLanes = FIRTH_VECTOR_BYTES / sizeof(T);
+
+// ---- broadcast ----------------------------------------------------------------------------------
+
+FIRTH_INLINE f32xN set1(float x) {
+#if defined(__AVX512F__)
+    return (f32xN)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+    return (f32xN)_mm256_set1_ps(x);
+#else
+    return f32xN{x, x, x, x};
+#endif
+}
+
+FIRTH_INLINE f64xN set1(double x) {
+#if defined(__AVX512F__)
+    return (f64xN)_mm512_set1_pd(x);
+#elif defined(__AVX2__)
+    return (f64xN)_mm256_set1_pd(x);
+#else
+    return f64xN{x, x};
+#endif
+}
+
+// ---- load and store (no alignment assumed) ------------------------------------------------------
+
+FIRTH_INLINE f32xN load(const float* p) {
+    f32xN v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+FIRTH_INLINE f64xN load(const double* p) {
+    f64xN v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+FIRTH_INLINE void store(float* p, f32xN v) { memcpy(p, &v, sizeof v); }
+FIRTH_INLINE void store(double* p, f64xN v) { memcpy(p, &v, sizeof v); }
+
+// The first n lanes (n < lanes), zeros above; memory past p + n is not touched.
+FIRTH_INLINE f32xN load_partial(const float* p, size_t n) {
+#ifdef FIRTH_BREAK
+    (void)p, (void)n;
+    return set1(0.0f);
+#elif defined(__AVX512F__)
+    return (f32xN)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+    float lanes[kLanesF32] = {};
+    for (size_t i = 0; i < n; i++) lanes[i] = p[i];
+    return load(lanes);
+#endif
+}
+
+FIRTH_INLINE f64xN load_partial(const double* p, size_t n) {
+#ifdef FIRTH_BREAK
+    (void)p, (void)n;
+    return set1(0.0);
+#elif defined(__AVX512F__)
+    return (f64xN)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#else
+    double lanes[kLanesF64] = {};
+    for (size_t i = 0; i < n; i++) lanes[i] = p[i];
+    return load(lanes);
+#endif
+}
+
+FIRTH_INLINE void store_partial(float* p, f32xN v, size_t n) {
+#ifdef FIRTH_BREAK
+    (void)p, (void)v, (void)n;
+#elif defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    for (size_t i = 0; i < n; i++) p[i] = v[i];
+#endif
+}
+
+FIRTH_INLINE void store_partial(double* p, f64xN v, size_t n) {
+#ifdef FIRTH_BREAK
+    (void)p, (void)v, (void)n;
+#elif defined(__AVX512F__)
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+#else
+    for (size_t i = 0; i < n; i++) p[i] = v[i];
+#endif
+}
+
+// ---- fused multiply-add: a * b + c (one rounding, except on SSE2, which has no such instruction)
+// --
+
+FIRTH_INLINE f32xN fma(f32xN a, f32xN b, f32xN c) {
+#if defined(__AVX512F__)
+    return (f32xN)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (f32xN)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (f32xN)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+FIRTH_INLINE f64xN fma(f64xN a, f64xN b, f64xN c) {
+#if defined(__AVX512F__)
+    return (f64xN)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+    return (f64xN)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+    return (f64xN)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+// ---- lane-wise maximum and minimum: b where either is NaN (the rule of x86's maxps)
+// ---------------
+
+FIRTH_INLINE f32xN max(f32xN a, f32xN b) { return a > b ? a : b; }
+FIRTH_INLINE f64xN max(f64xN a, f64xN b) { return a > b ? a : b; }
+FIRTH_INLINE f32xN min(f32xN a, f32xN b) { return a < b ? a : b; }
+FIRTH_INLINE f64xN min(f64xN a, f64xN b) { return a < b ? a : b; }
+
+// ---- horizontal sums, always by halving: lane i meets lane i + N/2, and so on
+// ---------------------
+
+FIRTH_INLINE float sum(f32xN v) {
+    float lanes[kLanesF32];
+    store(lanes, v);
+    for (size_t half = kLanesF32 / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+FIRTH_INLINE double sum(f64xN v) {
+    double lanes[kLanesF64];
+    store(lanes, v);
+    for (size_t half = kLanesF64 / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+FIRTH_INLINE float max_lane(f32xN v) {
+    float lanes[kLanesF32];
+    store(lanes, v);
+    float best = lanes[0];
+    for (size_t i = 1; i < kLanesF32; i++) best = lanes[i] > best ? lanes[i] : best;
+    return best;
+}
+
+FIRTH_INLINE double max_lane(f64xN v) {
+    double lanes[kLanesF64];
+    store(lanes, v);
+    double best = lanes[0];
+    for (size_t i = 1; i < kLanesF64; i++) best = lanes[i] > best ? lanes[i] : best;
+    return best;
+}
+
+// ---- exp ----------------------------------------------------------------------------------------
+
+// e^x in float32, at most 2 ULP; 0 below -103.97, inf above 88.73, denormal results kept, NaN
+// stays. x = k ln2 + r with |r| <= ln2/2 (ln2 in two parts: Cody and Waite), polynomial of Cephes'
+// expf, then a scale by 2^k. Source of the coefficients: Cephes single/expf.c (Moshier).
+FIRTH_INLINE f32xN exp(f32xN x) {
+    const f32xN low = set1(-104.0f), high = set1(89.0f);
+    f32xN t = x < low ? low : x;  // NaN fails both comparisons and goes through
+    t = t > high ? high : t;
+    const f32xN round_magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+    const f32xN shifted = fma(t, set1(1.44269504088896341f), round_magic);
+    const f32xN k = shifted - round_magic;
+    f32xN r = fma(k, set1(-0.693359375f), t);
+    r = fma(k, set1(2.12194440e-4f), r);
+    f32xN p = set1(1.9875691500e-4f);
+    p = fma(p, r, set1(1.3981999507e-3f));
+    p = fma(p, r, set1(8.3334519073e-3f));
+    p = fma(p, r, set1(4.1665795894e-2f));
+    p = fma(p, r, set1(1.6666665459e-1f));
+    p = fma(p, r, set1(5.0000001201e-1f));
+    p = fma(p * r, r, r) + set1(1.0f);
+#if defined(__AVX512F__)
+    return (f32xN)_mm512_scalef_ps((__m512)p, (__m512)k);
+#else
+    // 2^k in two halves: each is a normal number for every k in [-150, 129].
+    const i32xN bits = (i32xN)shifted - (i32xN)round_magic;
+    const i32xN first = bits >> 1, second = bits - first;
+    return p * (f32xN)((first + 127) << 23) * (f32xN)((second + 127) << 23);
+#endif
+}
+
+}  // namespace firth::FIRTH_LEVEL

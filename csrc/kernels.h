@@ -1,0 +1,39 @@
+// THE LIST: one row per kernel, and `struct Kernels`, the table that each ISA level fills. No code.
+//
+// To add a kernel: one row here, a file csrc/kernels/<name>.cpp that defines it, one binding in
+// src/bind_kernels.cpp. A level that lacks a kernel is a link error (kernels/table.cpp).
+//
+// Sizes and strides are in elements. "rows x n" means `rows` rows of `n` contiguous elements.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// K(return type, name, (parameters)); shapes and layout stand above each definition.
+#define FIRTH_KERNELS(K) \
+    K(void, dot_f32, \
+      (const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, float* out, \
+       size_t rows, size_t n)) \
+    K(void, dot_f64, \
+      (const double* a, ptrdiff_t a_stride, const double* b, ptrdiff_t b_stride, double* out, \
+       size_t rows, size_t n))
+
+namespace firth {
+
+struct Kernels {
+    const char* level;  // compiled inside the level's own object: proof of which code runs
+    size_t vector_bytes;
+#define FIRTH_FIELD(ret, name, parameters) ret(*name) parameters;
+    FIRTH_KERNELS(FIRTH_FIELD)
+#undef FIRTH_FIELD
+};
+
+#ifdef FIRTH_LEVEL  // set by CMake for the objects of one level
+namespace FIRTH_LEVEL {
+#define FIRTH_DECLARE(ret, name, parameters) ret name parameters;
+FIRTH_KERNELS(FIRTH_DECLARE)
+#undef FIRTH_DECLARE
+extern const Kernels kernels;
+}  // namespace FIRTH_LEVEL
+#endif
+
+}  // namespace firth

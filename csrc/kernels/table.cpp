@@ -1,0 +1,16 @@
+// Fills this level's table from THE LIST. The initialiser is constant: no code runs at load time.
+#include "../isa.h"
+#include "../kernels.h"
+
+#define FIRTH_STRING(x) #x
+#define FIRTH_NAME(x) FIRTH_STRING(x)
+
+namespace firth::FIRTH_LEVEL {
+
+const Kernels kernels = {FIRTH_NAME(FIRTH_LEVEL), sizeof(f32xN),
+#define FIRTH_ENTRY(ret, name, parameters) name,
+                         FIRTH_KERNELS(FIRTH_ENTRY)
+#undef FIRTH_ENTRY
+};
+
+}  // namespace firth::FIRTH_LEVEL

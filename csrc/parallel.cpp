@@ -1,0 +1,182 @@
+// Pool: threads wait for a job, first spinning (a wake-up through the kernel costs about 50 us),
+// then sleeping. A job is a counter that every participant advances; a thread that wakes too late
+// finds no job and sleeps again, so the caller never waits for a thread that did not start. No
+// OpenMP: two OpenMP runtimes in one process are the most reported crash of this field.
+#include "parallel.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+#ifdef __APPLE__
+#include <sys/sysctl.h>
+#endif
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
+namespace firth {
+namespace {
+
+struct Job {
+    void (*task)(void*, size_t);
+    void* context;
+    size_t tasks;
+    std::atomic<size_t> next{0};
+    std::atomic<int> helpers{0};
+
+    void work() {
+        for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;)
+            task(context, i);
+    }
+};
+
+void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+struct Pool {
+    std::mutex mutex;
+    std::condition_variable wake;
+    Job* job = nullptr;               // guarded by mutex
+    int wanted = 0;                   // helpers the job may still take; guarded by mutex
+    std::atomic<unsigned> posted{0};  // counts jobs; spinning threads watch it
+    int started = 0;                  // guarded by busy
+    std::atomic_flag busy = ATOMIC_FLAG_INIT;
+
+    void thread_main() {
+        unsigned seen = 0;
+        for (;;) {
+            const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+            while (posted.load(std::memory_order_acquire) == seen &&
+                   std::chrono::steady_clock::now() < until)
+                for (int i = 0; i < 32; i++) pause();
+            std::unique_lock<std::mutex> lock(mutex);
+            wake.wait(lock, [&] { return posted.load(std::memory_order_relaxed) != seen; });
+            seen = posted.load(std::memory_order_relaxed);
+            if (!job || wanted == 0) continue;
+            Job* mine = job;
+            wanted--;
+            mine->helpers.fetch_add(1, std::memory_order_relaxed);
+            lock.unlock();
+            mine->work();
+            mine->helpers.fetch_sub(1, std::memory_order_release);  // last touch of the job
+        }
+    }
+
+    void run(Job& mine, int threads) {
+        while (started < threads - 1) {
+            std::thread([this] { thread_main(); }).detach();
+            started++;
+        }
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            job = &mine;
+            wanted = threads - 1;
+            posted.fetch_add(1, std::memory_order_release);
+        }
+        wake.notify_all();
+        mine.work();
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            job = nullptr;
+        }
+        for (int spins = 0; mine.helpers.load(std::memory_order_acquire) != 0; spins++)
+            spins < 10000 ? pause() : std::this_thread::yield();
+    }
+};
+
+// Never destroyed: its threads may outlive main. After a fork the child has none of the threads, so
+// it starts over with a new pool.
+Pool* pool = new Pool;
+std::atomic<int> thread_count{0};  // 0: not yet decided
+
+#ifndef _WIN32
+const int at_fork = pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+#endif
+
+int count_from_environment(const char* name) {
+    const char* text = std::getenv(name);
+    const int value = text ? std::atoi(text) : 0;
+    return value > 0 ? value : 0;
+}
+
+// Physical cores that this process may use, within the CPU quota of its cgroup.
+int usable_cores() {
+    int cores = static_cast<int>(std::thread::hardware_concurrency());
+#ifdef __linux__
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+        std::set<std::string> siblings;  // hyperthreads of one core share the text of their list
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+            if (!CPU_ISSET(cpu, &allowed)) continue;
+            const std::string id = std::to_string(cpu);
+            const std::string path =
+                "/sys/devices/system/cpu/cpu" + id + "/topology/thread_siblings_list";
+            char text[256] = "";
+            if (FILE* file = std::fopen(path.c_str(), "r")) {
+                if (!std::fgets(text, sizeof text, file)) text[0] = 0;
+                std::fclose(file);
+            }
+            siblings.insert(text[0] ? text : id);
+        }
+        cores = static_cast<int>(siblings.size());
+    }
+    if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+        double quota = 0, period = 0;
+        if (std::fscanf(file, "%lf %lf", &quota, &period) == 2 && period > 0) {
+            const int limit = static_cast<int>(quota / period + 0.999);
+            if (limit >= 1 && limit < cores) cores = limit;
+        }
+        std::fclose(file);
+    }
+#elif defined(__APPLE__)
+    int physical = 0;
+    size_t size = sizeof physical;
+    if (sysctlbyname("hw.physicalcpu", &physical, &size, nullptr, 0) == 0) cores = physical;
+#endif
+    return cores > 0 ? cores : 1;
+}
+
+}  // namespace
+
+int num_threads() {
+    int count = thread_count.load(std::memory_order_relaxed);
+    if (count == 0) {
+        count = count_from_environment("FIRTH_NUM_THREADS");
+        if (count == 0) count = count_from_environment("OMP_NUM_THREADS");
+        if (count == 0) count = usable_cores();
+        thread_count.store(count, std::memory_order_relaxed);
+    }
+    return count;
+}
+
+void set_num_threads(int count) {
+    thread_count.store(count < 1 ? 1 : count, std::memory_order_relaxed);
+}
+
+void parallel_tasks(size_t tasks, int threads, void (*task)(void*, size_t), void* context) {
+    Pool* mine = pool;
+    if (tasks < 2 || threads < 2 || mine->busy.test_and_set(std::memory_order_acquire)) {
+        for (size_t i = 0; i < tasks; i++) task(context, i);
+        return;
+    }
+    Job job{task, context, tasks};
+    mine->run(job, threads);
+    mine->busy.clear(std::memory_order_release);
+}
+
+}  // namespace firth

@@ -1,0 +1,36 @@
+// The only place that knows threads: a small pool, started on first use.
+#pragma once
+#include <stddef.h>
+
+namespace firth {
+
+// How many threads work together, the calling one included (at least 1).
+int num_threads();
+void set_num_threads(int count);
+
+// Calls task(context, i) once for each i in [0, tasks), on the calling thread and on the pool.
+// Returns when all are done. A call from inside a task, or while another thread uses the pool, runs
+// on the calling thread alone: results must not depend on who runs what.
+void parallel_tasks(size_t tasks, int threads, void (*task)(void* context, size_t i),
+                    void* context);
+
+// body(begin, end) over disjoint ranges of `grain` items (the last may be shorter) that cover [0,
+// n).
+template <class Body>
+void parallel_for(size_t n, size_t grain, const Body& body) {
+    struct Job {
+        const Body& body;
+        size_t n, grain;
+    } job{body, n, grain};
+    const size_t tasks = (n + grain - 1) / grain;
+    parallel_tasks(
+        tasks, num_threads(),
+        [](void* context, size_t i) {
+            const Job& j = *static_cast<const Job*>(context);
+            const size_t begin = i * j.grain;
+            j.body(begin, begin + j.grain < j.n ? begin + j.grain : j.n);
+        },
+        &job);
+}
+
+}  // namespace firth

@@ -1,0 +1,53 @@
+"""firth: text from words to answers on an ordinary CPU.
+
+>>> import firth
+>>> model = firth.Word2Vec(corpus_file="corpus.txt", sg=1)      # doctest: +SKIP
+>>> model.wv.most_similar("king")                               # doctest: +SKIP
+
+Public names are imported on first use, so that ``import firth`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firth import kernels
+    from firth.errors import FormatError
+    from firth.system import info, set_num_threads
+    from firth.words import KeyedVectors, Word2Vec
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it. Subpackages are listed under their own name.
+_HOME = {
+    "FormatError": "firth.errors",
+    "KeyedVectors": "firth.words",
+    "Word2Vec": "firth.words",
+    "info": "firth.system",
+    "kernels": "firth.kernels",
+    "set_num_threads": "firth.system",
+}
+
+__all__ = [
+    "FormatError",
+    "KeyedVectors",
+    "Word2Vec",
+    "info",
+    "kernels",
+    "set_num_threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'firth' has no attribute {name!r}")
+    module = importlib.import_module(_HOME[name])
+    value = module if module.__name__ == f"firth.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

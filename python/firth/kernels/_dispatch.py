@@ -1,0 +1,177 @@
+"""Which code runs a kernel: the `kernel` decorator, the backends, and `use`.
+
+A kernel is one page (``firth/kernels/<name>.py``)::
+
+    @kernel
+    def name(x, *, out=None): ...    # the public signature, its contract, the NumPy reference
+
+    @name.prepare
+    def _(x, *, out=None): ...       # checks arguments; returns (result, *arguments)
+
+    @name.numba
+    def _(arguments...): ...         # plain loops, compiled by Numba on first use
+
+    @name.native
+    def _(level, arguments...): ...  # the call into firth._native
+
+A call runs ``prepare`` whatever the backend is, so bad input is refused before anything is written;
+then the active implementation gets ``arguments``. It fills arrays among them, or returns a value
+that is then the result in place of the prepared one.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from firth import _native
+from firth.kernels import _arrays
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+levels: dict[str, _native.Level] = {level.name: level for level in _native.usable_levels()}
+"""Usable ISA levels by name, best first."""
+
+calls: Counter[str] = Counter()
+"""How often each backend ran since import; the tests check that the one they name was called."""
+
+
+def backends() -> list[str]:
+    """Legal backend names on this machine: numpy, numba, native, and native:<level>."""
+    return ["numpy", "numba", "native", *(f"native:{name}" for name in levels)]
+
+
+def _parse(name: str, source: str) -> str:
+    """Complete and check a backend name; ``source`` says where it came from."""
+    if name == "native":
+        isa = os.environ.get("FIRTH_ISA", "")
+        if isa and isa not in levels:
+            raise ValueError(
+                f"FIRTH_ISA: unknown or unavailable level {isa!r}; this machine runs {list(levels)}"
+            )
+        return f"native:{isa or next(iter(levels))}"
+    if name not in backends():
+        raise ValueError(
+            f"{source}: unknown or unavailable backend {name!r}; legal names are {backends()}"
+        )
+    if name == "numba":
+        try:
+            import numba  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f"{source}: backend 'numba' needs Numba: pip install 'firth[numba]'"
+            ) from error
+    return name
+
+
+_active: ContextVar[str | None] = ContextVar("firth_backend", default=None)
+
+
+@functools.cache
+def _default() -> str:
+    return _parse(os.environ.get("FIRTH_BACKEND", "native"), "FIRTH_BACKEND")
+
+
+def active() -> str:
+    """Name of the backend that a kernel called now would run on, as ``native:v4``."""
+    return _active.get() or _default()
+
+
+def active_level() -> _native.Level:
+    """The ISA level for code that exists in C++ only: the active one, else the best."""
+    name = active()
+    kind, _, level = name.partition(":")
+    return levels[level] if kind == "native" else next(iter(levels.values()))
+
+
+@contextmanager
+def use(backend: str) -> Iterator[str]:
+    """Run kernels on ``backend`` inside a ``with`` block; safe with threads and async code.
+
+    Parameters
+    ----------
+    backend : str
+        ``"numpy"``, ``"numba"``, ``"native"`` or ``"native:<level>"``.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or this machine cannot run it; the legal names are listed.
+    ImportError
+        Numba is asked for and not installed.
+    """
+    token = _active.set(_parse(backend, "use"))
+    try:
+        yield active()
+    finally:
+        _active.reset(token)
+
+
+class Kernel(Generic[P, R]):
+    """A public kernel with its three implementations; made by the `kernel` decorator."""
+
+    def __init__(self, reference: Callable[P, R]) -> None:
+        functools.update_wrapper(self, reference)
+        self.reference = reference
+        """The NumPy definition of the truth, callable with the public arguments."""
+        self._prepare: Callable[P, tuple[Any, ...]]
+        self._numba: Callable[..., Any]
+        self._native: Callable[..., Any]
+
+    def __repr__(self) -> str:
+        return f"<firth kernel {self.reference.__name__}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._run(active(), args, kwargs)
+
+    def _run(self, backend: str, args: Any, kwargs: Any) -> R:
+        result, *arguments = self._prepare(*args, **kwargs)
+        calls[backend] += 1
+        kind, _, level = backend.partition(":")
+        if kind == "numpy":
+            return self.reference(*args, **kwargs)
+        if kind == "numba":
+            returned = self._compiled(*arguments)
+        else:
+            returned = self._native(levels[level], *arguments)
+        final: R = _arrays.deliver(result if returned is None else returned, kwargs.get("out"))
+        return final
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., Any]:
+        import numba
+
+        compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(self._numba)
+        return compiled
+
+    def prepare(self, function: Callable[P, tuple[Any, ...]]) -> None:
+        """Register the check that runs before every backend."""
+        self._prepare = function
+
+    # `numba` and `native` serve twice: on the page as decorators that register an implementation,
+    # afterwards as callables with the public arguments that run it whatever backend is active.
+
+    def numba(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the Numba version (on its page: register it)."""
+        if not hasattr(self, "_numba"):
+            self._numba = args[0]
+            return None
+        return self._run(_parse("numba", "numba"), args, kwargs)
+
+    def native(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the C++ version at the active level (on its page: register it)."""
+        if not hasattr(self, "_native"):
+            self._native = args[0]
+            return None
+        return self._run(f"native:{active_level().name}", args, kwargs)
+
+
+def kernel(reference: Callable[P, R]) -> Kernel[P, R]:
+    """Make a public kernel of its NumPy reference; see the head of this module."""
+    return Kernel(reference)

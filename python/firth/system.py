@@ -1,0 +1,95 @@
+"""Which code runs here: levels, threads, versions; and the thread count."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Info:
+    """What `info` returns; prints as one line a field."""
+
+    version: str
+    backend: str
+    usable_levels: list[str]
+    compiled_levels: list[str]
+    threads: int
+    python: str
+    numpy: str
+    machine: str
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in asdict(self))
+        lines = []
+        for name, value in asdict(self).items():
+            text = ", ".join(value) if isinstance(value, list) else value
+            lines.append(f"{name.replace('_', ' '):<{width}}  {text}")
+        return "\n".join(lines)
+
+
+def info() -> Info:
+    """Versions, the active backend and ISA level, and the number of threads.
+
+    Returns
+    -------
+    Info
+        Fields ``version``, ``backend`` (as ``native:v4``), ``usable_levels`` (best first),
+        ``compiled_levels``, ``threads``, ``python``, ``numpy``, ``machine``.
+    """
+    import numpy
+
+    import firth
+    from firth import _native
+    from firth.kernels import active
+
+    return Info(
+        version=firth.__version__,
+        backend=active(),
+        usable_levels=[level.name for level in _native.usable_levels()],
+        compiled_levels=_native.compiled_levels(),
+        threads=_native.num_threads(),
+        python=platform.python_version(),
+        numpy=numpy.__version__,
+        machine=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def set_num_threads(count: int) -> None:
+    """Let native code use ``count`` threads, the calling one included.
+
+    The default is ``FIRTH_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the physical cores that
+    this process may use. No result of a kernel depends on it. ValueError where ``count`` < 1.
+    """
+    from firth import _native
+
+    if count < 1:
+        raise ValueError(f"set_num_threads: count must be at least 1, got {count}")
+    _native.set_num_threads(count)
+
+
+def register_threadpoolctl() -> None:
+    """Make ``threadpoolctl`` see and limit firth's pool; ImportError where it is missing."""
+    import threadpoolctl
+
+    class FirthController(threadpoolctl.LibController):  # type: ignore[misc]
+        user_api = "firth"
+        internal_api = "firth"
+        filename_prefixes = ("_native",)
+        check_symbols = ("firth_get_num_threads", "firth_set_num_threads")
+
+        def get_num_threads(self) -> int:
+            return int(self.dynlib.firth_get_num_threads())
+
+        def set_num_threads(self, num_threads: int) -> None:
+            self.dynlib.firth_set_num_threads(num_threads)
+
+        def get_version(self) -> str:
+            import firth
+
+            return firth.__version__
+
+        def set_additional_attributes(self) -> None:
+            pass
+
+    threadpoolctl.register(FirthController)

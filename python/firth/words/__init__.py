@@ -1,0 +1,3 @@
+"""Word vectors."""
+
+KeyedVectors = Word2Vec = None

@@ -1,0 +1,23 @@
+// What every src/bind_<topic>.cpp shares: the Level that Python holds, and one line a topic.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "kernels.h"
+
+namespace firth {
+
+namespace py = pybind11;
+
+// One usable ISA level as Python sees it; its methods are the kernels of that level.
+struct Level {
+    const Kernels* kernels;
+};
+
+// C-contiguous arrays of exactly this dtype: a wrong one is a TypeError, never a silent copy.
+template <class T>
+using array = py::array_t<T, py::array::c_style>;
+
+void bind_kernels(py::class_<Level>& level);
+
+}  // namespace firth

@@ -1,0 +1,160 @@
+"""Backends by name: which code runs, how it is chosen, and that the levels keep behind the wall."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import firth
+from firth import _native
+from firth.kernels import _dispatch, active, dot, use
+
+
+def test_levels_name_themselves():
+    names = [level.name for level in _native.usable_levels()]
+    assert names[-1] == "base"
+    assert set(names) <= set(_native.compiled_levels())
+    widths = {"base": 16, "v3": 32, "v4": 64, "v4x": 64}
+    for level in _native.usable_levels():
+        assert level.vector_bytes == widths[level.name]
+
+
+def test_use_nests_and_restores():
+    before = active()
+    with use("numpy") as name:
+        assert name == active() == "numpy"
+        with use("native:base"):
+            assert active() == "native:base"
+        assert active() == "numpy"
+    assert active() == before
+
+
+def test_use_belongs_to_the_thread():
+    seen = []
+    with use("numpy"):
+        thread = threading.Thread(target=lambda: seen.append(active()))
+        thread.start()
+        thread.join()
+    assert seen == [_dispatch._default()]
+
+
+@pytest.mark.parametrize("name", ["cuda", "native:v9", "", "NumPy"])
+def test_unknown_backend_lists_the_legal_ones(name):
+    with (
+        pytest.raises(ValueError, match=r"legal names are \['numpy', 'numba', 'native'"),
+        use(name),
+    ):
+        pass
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_environment_chooses():
+    code = "import firth; print(firth.info().backend)"
+    assert run(code, FIRTH_BACKEND="numpy").stdout.strip() == "numpy"
+    assert run(code, FIRTH_ISA="base").stdout.strip() == "native:base"
+    for wrong in ({"FIRTH_BACKEND": "cuda"}, {"FIRTH_ISA": "v9"}):
+        result = run(code, **wrong)
+        assert result.returncode == 1
+        assert re.search("unknown or unavailable", result.stderr)
+
+
+def test_implementations_by_name():
+    a = np.arange(5.0)
+    before = dict(_dispatch.calls)
+    assert dot.native(a, a) == dot.reference(a, a) == 30.0
+    assert _dispatch.calls[f"native:{_dispatch.active_level().name}"] > before.get(
+        f"native:{_dispatch.active_level().name}", 0
+    )
+
+
+def test_thread_count():
+    before = _native.num_threads()
+    try:
+        firth.set_num_threads(3)
+        assert _native.num_threads() == 3
+        with pytest.raises(ValueError, match="at least 1"):
+            firth.set_num_threads(0)
+        assert _native.num_threads() == 3
+    finally:
+        firth.set_num_threads(before)
+    code = "from firth import _native; print(_native.num_threads())"
+    assert run(code, FIRTH_NUM_THREADS="5").stdout.strip() == "5"
+    assert run(code, OMP_NUM_THREADS="7", FIRTH_NUM_THREADS="").stdout.strip() == "7"
+
+
+def test_threads_do_not_change_bits():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((20000, 100)).astype(np.float32)
+    before = _native.num_threads()
+    try:
+        firth.set_num_threads(1)
+        one = dot(a, a)
+        for count in (2, 3, 8):
+            firth.set_num_threads(count)
+            np.testing.assert_array_equal(dot(a, a), one)
+    finally:
+        firth.set_num_threads(before)
+
+
+def test_concurrent_calls():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((20000, 100)).astype(np.float32)
+    want = dot(a, a)
+    wrong = []
+
+    def work() -> None:
+        wrong.extend(1 for _ in range(20) if not np.array_equal(dot(a, a), want))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_pool_survives_fork():
+    code = """
+import os, numpy as np
+from firth.kernels import dot
+a = np.ones((20000, 100), np.float32)
+assert dot(a, a).sum() == 2_000_000
+child = os.fork()
+if child == 0:
+    os._exit(0 if dot(a, a).sum() == 2_000_000 else 1)
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+    result = run(code, FIRTH_NUM_THREADS="2", PYTHONWARNINGS="ignore")
+    assert result.stdout.strip() == "0", result.stderr
+
+
+def test_threadpoolctl_sees_the_pool():
+    code = """
+import firth, threadpoolctl
+from firth import _native
+from firth.system import register_threadpoolctl
+register_threadpoolctl()
+firth.set_num_threads(4)
+with threadpoolctl.threadpool_limits(1, user_api="firth"):
+    print(_native.num_threads())
+print(_native.num_threads())
+"""
+    pytest.importorskip("threadpoolctl")
+    assert run(code).stdout.split() == ["1", "4"]
