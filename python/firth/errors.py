@@ -1,5 +1,34 @@
-"""The one exception class that firth adds to Python's own."""
+"""The exceptions that firth adds to Python's own: both say that a file is not what it should be."""
+
+from __future__ import annotations
+
+import os
 
 
 class FormatError(ValueError):
-    """A file is not what its name or header promises; the message gives path and byte offset."""
+    """A file is not what its name or header promises.
+
+    Parameters
+    ----------
+    problem : str
+    path : path-like, optional
+    offset : int, optional
+        Byte of the file where the problem was met; for a compressed file, after decompression.
+
+    The message holds all three; ``path`` and ``offset`` are kept as attributes.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        path: str | os.PathLike[str] | None = None,
+        offset: int | None = None,
+    ) -> None:
+        self.path = None if path is None else os.fspath(path)
+        self.offset = offset
+        place = "" if offset is None else f" (byte {offset})"
+        super().__init__(problem + place if path is None else f"{self.path}: {problem}{place}")
+
+
+class TruncatedError(FormatError, EOFError):
+    """A file ends before what its header promises: a cut download, a wrong count."""

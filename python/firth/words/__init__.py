@@ -1,3 +1,7 @@
 """Word vectors."""
 
-KeyedVectors = Word2Vec = None
+from firth.words.keyedvectors import KeyedVectors
+
+Word2Vec = None
+
+__all__ = ["KeyedVectors", "Word2Vec"]

@@ -1,0 +1,6 @@
+"""File formats: bytes <-> arrays. Knows no model; words, search and models import from here.
+
+``firth``     firth's own file: named arrays, lists of strings and JSON, checksummed, mappable.
+``word2vec``  word2vec's text and binary files; GloVe's text.
+``files``     what every format shares: atomic writing, plain or compressed reading.
+"""

@@ -1,0 +1,285 @@
+"""firth's own file: named arrays, lists of strings and JSON metadata in one checksummed file.
+
+Layout, little-endian::
+
+    8 bytes   magic  93 "FIRTH" 0D 0A
+    uint32    version of the layout, 1
+    uint32    length of the header
+    uint32    CRC-32 of the 16 bytes above and the header
+    header    JSON in UTF-8, padded with spaces to a multiple of 64 bytes of the file
+    arrays    in the order of the header, C order, each from the next multiple of 64 bytes on
+              (zeros between); the file ends with the last byte of the last one
+
+The header is ``{"kind": str, "meta": {...}, "arrays": [{"name", "dtype", "shape", "crc32"}, ...],
+"strings": [name, ...]}``. A list of strings ``keys`` is two arrays: ``keys.text`` (uint8, all of
+them in UTF-8, one after the other) and ``keys.ends`` (int64, where each one ends).
+
+No offset or size is stored beside what follows from dtype and shape, so none can contradict it.
+The alignment lets NumPy map the arrays; nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth.errors import FormatError, TruncatedError
+from firth.formats.files import Path, atomic
+
+MAGIC = b"\x93FIRTH\r\n"
+VERSION = 1
+ALIGN = 64
+_PREFIX = struct.Struct("<8sIII")
+_DTYPES = {"|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8))}
+_DTYPES |= {"<f2", "<f4", "<f8"}
+
+
+@dataclass(frozen=True)
+class Content:
+    """What `read` returns."""
+
+    kind: str  # what the file is for, as "keyedvectors"
+    meta: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    strings: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    crc32: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _padding(offset: int) -> int:
+    return -offset % ALIGN
+
+
+def _little_endian(name: str, value: Any) -> NDArray[Any]:
+    array = np.asarray(value, order="C")
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    if array.dtype.str not in _DTYPES:
+        raise TypeError(
+            f"write: array {name!r} has dtype {array.dtype}, which the file cannot hold"
+        )
+    return array
+
+
+def write(
+    path: Path,
+    kind: str,
+    arrays: Mapping[str, Any],
+    meta: Mapping[str, Any] | None = None,
+    strings: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write a file, atomically: a failed or killed write leaves the old one.
+
+    Parameters
+    ----------
+    path : path-like
+    kind : str
+        What the file is for; `read` checks it.
+    arrays : mapping of str to array_like
+        Any shape; bool, integers and floats of 1 to 8 bytes.
+    meta : mapping, optional
+        What JSON can hold.
+    strings : mapping of str to sequence of str, optional
+
+    Raises
+    ------
+    TypeError
+        An array of another dtype, a string that is none, or metadata that JSON cannot hold.
+    OSError
+        The disk is full, the folder is missing, ...
+    """
+    parts = {name: _little_endian(name, value) for name, value in arrays.items()}
+    for name, values in (strings or {}).items():
+        # surrogatepass: words read with errors="surrogateescape" come back as they were
+        encoded = [value.encode("utf-8", "surrogatepass") for value in values]
+        parts[f"{name}.text"] = np.frombuffer(b"".join(encoded), np.uint8)
+        ends = np.fromiter(map(len, encoded), np.int64, len(encoded)).cumsum()
+        parts[f"{name}.ends"] = _little_endian(name, ends)
+    header = {
+        "kind": kind,
+        "meta": dict(meta or {}),
+        "arrays": [
+            {
+                "name": name,
+                "dtype": array.dtype.str,
+                "shape": array.shape,
+                "crc32": zlib.crc32(array.data),
+            }
+            for name, array in parts.items()
+        ],
+        "strings": list(strings or {}),
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * _padding(_PREFIX.size + len(text))
+    checked = _PREFIX.pack(MAGIC, VERSION, len(text), 0)[:16]
+    with atomic(path) as file:
+        file.write(checked + struct.pack("<I", zlib.crc32(text, zlib.crc32(checked))) + text)
+        offset = _PREFIX.size + len(text)
+        for array in parts.values():
+            file.write(bytes(_padding(offset)))
+            file.write(array.data)
+            offset += _padding(offset) + array.nbytes
+
+
+def is_firth(path: Path) -> bool:
+    """Whether the file starts as a firth file does."""
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def read(
+    path: Path,
+    kind: str | None = None,
+    *,
+    mmap: Literal["r", "c"] | None = None,
+    verify: bool | None = None,
+) -> Content:
+    """Read a file that `write` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    kind : str, optional
+        Refuse a file of another kind.
+    mmap : {"r", "c"}, optional
+        Map the arrays instead of reading them: "r" read-only, "c" copy on write (changes stay in
+        memory). Lists of strings are always read.
+    verify : bool, optional
+        Compare the arrays with their checksums. The default is to do so unless they are mapped,
+        since it reads every byte. The header and the strings are always verified.
+
+    Raises
+    ------
+    FormatError
+        Not a firth file, another kind, a wrong checksum, ...; ``TruncatedError``, which is also an
+        EOFError, where the file ends too early.
+    """
+    if mmap not in (None, "r", "c"):
+        raise ValueError(f'read: mmap must be None, "r" or "c", got {mmap!r}')
+    verify = mmap is None if verify is None else verify
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header, sections, offset = _read_header(file, path, size)
+        if kind is not None and header["kind"] != kind:
+            raise FormatError(f"holds {header['kind']!r}, wanted {kind!r}", path)
+        lists = {f"{name}.{part}" for name in header["strings"] for part in ("text", "ends")}
+        arrays = {}
+        for section in sections:
+            start = offset + _padding(offset)
+            array: NDArray[Any]
+            listed = section.name in lists
+            if mmap is None or listed or not section.size:
+                array = _read_array(file, path, section, start)
+            else:
+                array = np.memmap(path, section.dtype, mmap, start, section.shape)
+            if verify or listed:
+                file.seek(offset)
+                if any(file.read(start - offset)):
+                    raise FormatError("bytes between two arrays are not zero", path, offset)
+            if (verify or listed) and zlib.crc32(array.data) != section.crc32:
+                raise FormatError(
+                    f"array {section.name!r} does not match its checksum", path, start
+                )
+            arrays[section.name] = array
+            offset = start + section.size
+    strings = {name: _strings(path, name, arrays) for name in header["strings"]}
+    return Content(header["kind"], header["meta"], arrays, strings)
+
+
+def _read_header(
+    file: BinaryIO, path: Path, size: int
+) -> tuple[dict[str, Any], list[_Section], int]:
+    """The header, the sections, and the offset behind the header; every size bounded."""
+    prefix = file.read(_PREFIX.size)
+    if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
+        raise FormatError("is not a firth file", path, 0)
+    if len(prefix) < _PREFIX.size:
+        raise TruncatedError("ends within its first bytes", path, len(prefix))
+    _, version, length, checksum = _PREFIX.unpack(prefix)
+    if version != VERSION:
+        raise FormatError(f"has layout version {version}, this firth reads {VERSION}", path, 8)
+    if length > size - _PREFIX.size:
+        raise TruncatedError(f"ends within its header of {length} bytes", path, size)
+    text = file.read(length)
+    if zlib.crc32(text, zlib.crc32(prefix[:16])) != checksum:
+        raise FormatError("header fails its checksum", path, _PREFIX.size)
+    try:
+        header = json.loads(text)
+        sections = [_section(entry) for entry in header["arrays"]]
+        names = [section.name for section in sections]
+        if len(set(names)) < len(names):
+            raise ValueError("two arrays have one name")
+        if not isinstance(header["kind"], str) or not isinstance(header["meta"], dict):
+            raise ValueError("kind or meta has the wrong type")
+        if not isinstance(header["strings"], list):
+            raise ValueError("strings is not a list")
+        for name in header["strings"]:
+            if not {f"{name}.text", f"{name}.ends"} <= set(names):
+                raise ValueError(f"strings {name!r} have no arrays")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FormatError(f"malformed header: {error}", path, _PREFIX.size) from None
+    start = end = _PREFIX.size + length
+    for section in sections:
+        end += _padding(end) + section.size
+        if end > size:
+            raise TruncatedError(f"ends within array {section.name!r}", path, size)
+    if end < size:
+        raise FormatError("holds bytes behind its last array", path, end)
+    return header, sections, start
+
+
+def _section(entry: Any) -> _Section:
+    name, dtype, shape, crc32 = (entry[field] for field in ("name", "dtype", "shape", "crc32"))
+    if not isinstance(name, str) or dtype not in _DTYPES or type(crc32) is not int:
+        raise ValueError(f"array {name!r} has a wrong dtype or checksum")
+    if not isinstance(shape, list) or len(shape) > 32:
+        raise ValueError(f"array {name!r} has a wrong shape")
+    if not all(type(extent) is int and extent >= 0 for extent in shape):
+        raise ValueError(f"array {name!r} has a wrong shape")
+    if math.prod(max(extent, 1) for extent in shape) > 2**60:  # beyond what NumPy can shape
+        raise ValueError(f"array {name!r} has a wrong shape")
+    return _Section(name, np.dtype(dtype), tuple(shape), crc32)
+
+
+def _read_array(file: BinaryIO, path: Path, section: _Section, start: int) -> NDArray[Any]:
+    data = np.empty(section.size, np.uint8)
+    file.seek(start)
+    if file.readinto(data.data) < section.size:  # type: ignore[attr-defined]
+        raise TruncatedError(f"ends within array {section.name!r}", path, start)
+    return data.view(section.dtype).reshape(section.shape)
+
+
+def _strings(path: Path, name: str, arrays: dict[str, NDArray[Any]]) -> list[str]:
+    text, ends = arrays.pop(f"{name}.text"), arrays.pop(f"{name}.ends")
+    if text.dtype != np.uint8 or ends.dtype != np.int64 or text.ndim != 1 or ends.ndim != 1:
+        raise FormatError(f"strings {name!r} have arrays of the wrong type", path)
+    starts = np.concatenate([np.zeros(1, np.int64), ends])
+    if (np.diff(starts) < 0).any() or starts[-1] != text.size:
+        raise FormatError(f"strings {name!r} have ends that do not fit their text", path)
+    blob, bounds = text.tobytes(), starts.tolist()
+    try:
+        return [
+            blob[start:end].decode("utf-8", "surrogatepass")
+            for start, end in itertools.pairwise(bounds)
+        ]
+    except UnicodeDecodeError as error:
+        raise FormatError(f"strings {name!r} are not UTF-8: {error}", path) from None

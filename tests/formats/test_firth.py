@@ -1,0 +1,230 @@
+"""firth's own file: round trips, and damage of every kind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firth import FormatError
+from firth.errors import TruncatedError
+from firth.formats import firth
+
+ARRAYS = {
+    "vectors": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
+    "empty": np.zeros((0, 5), np.float64),
+    "scalar": np.array(-3, np.int16),
+    "flags": np.array([True, False, True]),
+    "half": np.array([np.nan, np.inf, -0.0], np.float16),
+    "large": np.array([2**64 - 1], np.uint64),
+}
+STRINGS = {"keys": ["king", "", "naïve", "\u3000", "a b\n", "\udc80"], "none": []}
+META = {"dim": 4, "nested": {"list": [1, 2.5, None, "é"]}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    firth.write(tmp_path / "file.firth", "test", ARRAYS, META, STRINGS)
+    return tmp_path / "file.firth"
+
+
+def same(content: firth.Content) -> bool:
+    assert content.kind == "test"
+    assert content.meta == META
+    assert content.strings == STRINGS
+    assert list(content.arrays) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        got = content.arrays[name]
+        assert got.dtype == array.dtype
+        assert got.shape == array.shape
+        assert got.tobytes() == array.tobytes()
+    return True
+
+
+@pytest.mark.parametrize("mmap", [None, "r", "c"])
+@pytest.mark.parametrize("verify", [None, True, False])
+def test_round_trip(path: Path, mmap: Any, verify: bool | None) -> None:
+    content = firth.read(path, "test", mmap=mmap, verify=verify)
+    assert same(content)
+    vectors = content.arrays["vectors"]
+    assert isinstance(vectors, np.memmap) == (mmap is not None)
+    assert vectors.flags.writeable == (mmap != "r")
+    if mmap:
+        assert vectors.ctypes.data % firth.ALIGN == 0
+    if mmap == "c":
+        vectors[0] = 9  # stays in memory
+        assert same(firth.read(path))
+
+
+def test_same_content_same_bytes(path: Path, tmp_path: Path) -> None:
+    firth.write(tmp_path / "again", "test", ARRAYS, META, STRINGS)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_layout_of_arrays(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=">f4").reshape(4, 6)
+    arrays = {"big": values, "fortran": np.asfortranarray(values), "view": values[::2, 1::3]}
+    firth.write(tmp_path / "f", "test", arrays)
+    content = firth.read(tmp_path / "f")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(content.arrays[name], array)
+        assert content.arrays[name].dtype == np.dtype("<f4")
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    for bad in (np.array([None]), np.array(["text"]), np.array([1j])):
+        with pytest.raises(TypeError, match="array 'x' has dtype"):
+            firth.write(path, "test", {"x": bad})
+    with pytest.raises(TypeError):
+        firth.write(path, "test", {}, {"x": object()})
+    assert not path.exists()
+
+
+def test_wrong_kind_and_mode(path: Path) -> None:
+    with pytest.raises(FormatError, match="holds 'test', wanted 'other'"):
+        firth.read(path, "other")
+    with pytest.raises(ValueError, match="mmap must be"):
+        firth.read(path, mmap="r+")  # type: ignore[arg-type]
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    for data in (b"", b"3 2\nking 1 2\n", b"\x80\x05pickle", b"\x93FIRTH\n\n", b"\x93FIRTX"):
+        path.write_bytes(data)
+        with pytest.raises(FormatError):
+            firth.read(path)
+        assert not firth.is_firth(path)
+
+
+@pytest.mark.parametrize("mmap", [None, "r"])
+def test_truncated_anywhere(path: Path, mmap: Any) -> None:
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FormatError) as caught:
+            firth.read(path, mmap=mmap)
+        assert str(path) in str(caught.value)
+        if length >= len(firth.MAGIC):
+            assert isinstance(caught.value, TruncatedError | EOFError)
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(FormatError, match="behind its last array"):
+        firth.read(path, mmap=mmap)
+
+
+def test_each_flipped_byte_is_noticed(path: Path) -> None:
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(whole)
+            damaged[position] ^= flip
+            path.write_bytes(damaged)
+            with pytest.raises(FormatError):
+                firth.read(path)
+
+
+def test_random_damage_never_raises_anything_else(path: Path) -> None:
+    # Mapped: the arrays are not verified, but the file must open cleanly or be refused.
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        damaged = bytearray(whole[: rng.integers(len(whole) + 1)])
+        for position in rng.integers(0, max(1, len(damaged)), rng.integers(4)):
+            if damaged:
+                damaged[position] = rng.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(FormatError):
+            firth.read(path, mmap="r")
+
+
+def with_header(path: Path, header: Any, tail: bytes = b"") -> None:
+    """A file with a valid checksum over whatever header is given."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    start = struct.pack("<8sII", firth.MAGIC, 1, len(text))
+    path.write_bytes(start + struct.pack("<I", zlib.crc32(text, zlib.crc32(start))) + text + tail)
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    return {"name": "x", "dtype": "<f4", "shape": [1], "crc32": 0, **changes}
+
+
+def header(*arrays: Any, **changes: Any) -> dict[str, Any]:
+    return {"kind": "k", "meta": {}, "arrays": list(arrays), "strings": [], **changes}
+
+
+@pytest.mark.parametrize(
+    "malicious",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"1" * 5000,
+        [],
+        "text",
+        {},
+        header(kind=3),
+        header(meta=[]),
+        header(arrays={"a": 1}),
+        header(strings="xy"),
+        header(strings=["keys"]),
+        header(strings=[["x"]]),
+        header(3),
+        header({}),
+        header(entry(name=1)),
+        header(entry(dtype="O")),
+        header(entry(dtype=["<f4"])),
+        header(entry(dtype="|V0")),
+        header(entry(dtype="<f4,<f4")),
+        header(entry(shape=3)),
+        header(entry(shape=[-1])),
+        header(entry(shape=[True])),
+        header(entry(shape=[1.0])),
+        header(entry(shape=[2**62, 4])),
+        header(entry(shape=[2**62, 2**62, 0])),
+        header(entry(shape=[10**400])),
+        header(entry(shape=[0] * 65)),
+        header(entry(crc32="0")),
+        header(entry(shape=[0]), entry(shape=[0])),
+        header(entry(shape=[2**40])),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_malicious_headers(tmp_path: Path, malicious: Any) -> None:
+    path = tmp_path / "f"
+    with_header(path, malicious, bytes(200))
+    for mmap in (None, "r"):
+        with pytest.raises(FormatError):
+            firth.read(path, mmap=mmap)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        (b"abc", [1, 2]),
+        (b"abc", [1, 4]),
+        (b"abc", [2, 1, 3]),
+        (b"abc", [-1, 3]),
+        (b"\xff", [1]),
+        (b"abc", [[1], [3]]),
+        (b"abc", [3.0]),
+    ],
+)
+def test_strings_that_contradict_themselves(tmp_path: Path, text: bytes, ends: Any) -> None:
+    path = tmp_path / "f"
+    arrays = {"s.text": np.frombuffer(text, np.uint8), "s.ends": np.array(ends)}
+    firth.write(path, "k", arrays, {"room": "for the name below"})
+    whole = path.read_bytes()
+    length = struct.unpack("<I", whole[12:16])[0]
+    changed = json.loads(whole[20 : 20 + length])
+    changed |= {"strings": ["s"], "meta": {}}
+    packed = json.dumps(changed, separators=(",", ":")).encode().ljust(length)
+    assert len(packed) == length
+    with_header(path, packed, whole[20 + length :])
+    with pytest.raises(FormatError, match="'s'"):
+        firth.read(path)
