@@ -39,6 +39,15 @@ typedef int64_t i64xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
 constexpr size_t kLanesF32 = FIRTH_VECTOR_BYTES / sizeof(float);
 constexpr size_t kLanesF64 = FIRTH_VECTOR_BYTES / sizeof(double);
 
+// The register tile of the matrix product, kGemmRows x kGemmColumns floats of C: as many rows as
+// leave registers for two vectors of B and a broadcast of A (32 registers: 14 x 2; 16: 6 x 2).
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr size_t kGemmRows = 14;
+#else
+constexpr size_t kGemmRows = 6;
+#endif
+constexpr size_t kGemmColumns = 2 * kLanesF32;
+
 // The register type that belongs to an element type, for kernels written once for float and double.
 template <class T>
 struct VectorOf;
@@ -77,6 +86,16 @@ FIRTH_INLINE f64xN set1(double x) {
 #endif
 }
 
+FIRTH_INLINE i32xN set1(int32_t x) {
+#if defined(__AVX512F__)
+    return (i32xN)_mm512_set1_epi32(x);
+#elif defined(__AVX2__)
+    return (i32xN)_mm256_set1_epi32(x);
+#else
+    return i32xN{x, x, x, x};
+#endif
+}
+
 // ---- load and store (no alignment assumed) ------------------------------------------------------
 
 FIRTH_INLINE f32xN load(const float* p) {
@@ -87,6 +106,12 @@ FIRTH_INLINE f32xN load(const float* p) {
 
 FIRTH_INLINE f64xN load(const double* p) {
     f64xN v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+FIRTH_INLINE i32xN load(const int32_t* p) {
+    i32xN v;
     memcpy(&v, p, sizeof v);
     return v;
 }
@@ -165,6 +190,20 @@ FIRTH_INLINE f64xN fma(f64xN a, f64xN b, f64xN c) {
     return (f64xN)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
     return a * b + c;
+#endif
+}
+
+// ---- bfloat16: each 32-bit lane holds two, the lower half first ---------------------------------
+
+// sum + a.low * b.low + a.high * b.high in float32. The AVX-512 BF16 instruction takes denormal
+// inputs and results as zero.
+FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {
+#if defined(__AVX512BF16__)
+    return (f32xN)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#else
+    const i32xN high = set1((int32_t)0xffff0000);
+    sum = fma((f32xN)(a << 16), (f32xN)(b << 16), sum);
+    return fma((f32xN)(a & high), (f32xN)(b & high), sum);
 #endif
 }
 

@@ -15,13 +15,26 @@
        size_t rows, size_t n)) \
     K(void, dot_f64, \
       (const double* a, ptrdiff_t a_stride, const double* b, ptrdiff_t b_stride, double* out, \
-       size_t rows, size_t n))
+       size_t rows, size_t n)) \
+    K(void, gemm_f32, \
+      (const void* a, const void* b, float* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, \
+       bool accumulate)) \
+    K(void, gemm_bf16, \
+      (const void* a, const void* b, float* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, \
+       bool accumulate)) \
+    K(void, gemm_pack_a, (const void* src, ptrdiff_t stride, void* dst, size_t m, size_t bytes)) \
+    K(void, gemm_pack_b_transposed, \
+      (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t bytes)) \
+    K(void, gemm_pack_b_f32, (const float* src, ptrdiff_t stride, void* dst, size_t k, size_t n)) \
+    K(void, gemm_pack_b_bf16, \
+      (const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t n))
 
 namespace firth {
 
 struct Kernels {
     const char* level;  // compiled inside the level's own object: proof of which code runs
     size_t vector_bytes;
+    size_t gemm_rows, gemm_columns;  // the register tile of the matrix product
 #define FIRTH_FIELD(ret, name, parameters) ret(*name) parameters;
     FIRTH_KERNELS(FIRTH_FIELD)
 #undef FIRTH_FIELD

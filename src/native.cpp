@@ -22,6 +22,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     level.def_property_readonly(
         "vector_bytes", [](const firth::Level& self) { return self.kernels->vector_bytes; });
     firth::bind_kernels(level);
+    firth::bind_gemm(module, level);
 
     module.def("usable_levels", [] {
         size_t count;

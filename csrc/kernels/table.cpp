@@ -7,7 +7,7 @@
 
 namespace firth::FIRTH_LEVEL {
 
-const Kernels kernels = {FIRTH_NAME(FIRTH_LEVEL), sizeof(f32xN),
+const Kernels kernels = {FIRTH_NAME(FIRTH_LEVEL), sizeof(f32xN), kGemmRows, kGemmColumns,
 #define FIRTH_ENTRY(ret, name, parameters) name,
                          FIRTH_KERNELS(FIRTH_ENTRY)
 #undef FIRTH_ENTRY

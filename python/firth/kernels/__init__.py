@@ -2,5 +2,6 @@
 
 from firth.kernels._dispatch import active, backends, use
 from firth.kernels.dot import dot
+from firth.kernels.matmul import PackedMatrix, matmul, pack
 
-__all__ = ["active", "backends", "dot", "use"]
+__all__ = ["PackedMatrix", "active", "backends", "dot", "matmul", "pack", "use"]

@@ -72,3 +72,25 @@ def rows(array: NDArray[Any], lead: tuple[int, ...]) -> NDArray[Any]:
     if not (contiguous and whole and array.flags.aligned):
         array = np.array(array, order="C")
     return np.broadcast_to(array, (*lead, n)).reshape(math.prod(lead), n)
+
+
+def bfloat16_bits(array: NDArray[Any]) -> NDArray[Any]:
+    """The uint16 view of an ``ml_dtypes.bfloat16`` array; every other array unchanged."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def widen_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """float32 values of an array of bfloat16 bits (uint16); every other array unchanged."""
+    if array.dtype != np.uint16:
+        return array
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def matrix(array: NDArray[Any]) -> NDArray[Any]:
+    """`array` (R, C) with contiguous rows or contiguous columns: itself, or a copy."""
+    row_major = array.shape[1] < 2 or array.strides[1] == array.itemsize
+    column_major = array.shape[0] < 2 or array.strides[0] == array.itemsize
+    whole = all(stride % array.itemsize == 0 for stride in array.strides)
+    if (row_major or column_major) and whole and array.flags.aligned:
+        return array
+    return np.array(array, order="C")

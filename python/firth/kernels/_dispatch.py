@@ -16,7 +16,8 @@ A kernel is one page (``firth/kernels/<name>.py``)::
 
 A call runs ``prepare`` whatever the backend is, so bad input is refused before anything is written;
 then the active implementation gets ``arguments``. It fills arrays among them, or returns a value
-that is then the result in place of the prepared one.
+that is then the result in place of the prepared one. An argument of a type that Numba does not know
+has an attribute ``for_numba``: what the Numba version gets in its place.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class Kernel(Generic[P, R]):
         if kind == "numpy":
             return self.reference(*args, **kwargs)
         if kind == "numba":
-            returned = self._compiled(*arguments)
+            returned = self._compiled(*[getattr(a, "for_numba", a) for a in arguments])
         else:
             returned = self._native(levels[level], *arguments)
         final: R = _arrays.deliver(result if returned is None else returned, kwargs.get("out"))
