@@ -35,6 +35,7 @@ typedef float f32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
 typedef double f64xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
 typedef int32_t i32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
 typedef int64_t i64xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+typedef float f32x4 __attribute__((vector_size(16)));  // the same on every level
 
 constexpr size_t kLanesF32 = FIRTH_VECTOR_BYTES / sizeof(float);
 constexpr size_t kLanesF64 = FIRTH_VECTOR_BYTES / sizeof(double);
@@ -126,6 +127,9 @@ FIRTH_INLINE f32xN load_partial(const float* p, size_t n) {
     return set1(0.0f);
 #elif defined(__AVX512F__)
     return (f32xN)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX2__)
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return (f32xN)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
 #else
     float lanes[kLanesF32] = {};
     for (size_t i = 0; i < n; i++) lanes[i] = p[i];
@@ -234,6 +238,29 @@ FIRTH_INLINE double sum(f64xN v) {
     return lanes[0];
 }
 
+// The first halvings of sum(), down to four lanes.
+FIRTH_INLINE f32x4 halve_to_4(f32xN v) {
+#if defined(__AVX512F__)
+    const __m256 half =
+        _mm512_castps512_ps256((__m512)v) + _mm256_castpd_ps(_mm512_extractf64x4_pd((__m512d)v, 1));
+    return (f32x4)(_mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+    return (f32x4)(_mm256_castps256_ps128((__m256)v) + _mm256_extractf128_ps((__m256)v, 1));
+#else
+    return (f32x4)v;
+#endif
+}
+
+// The last halvings of four sums at once: lane i of the result is the sum of the i-th argument.
+FIRTH_INLINE f32x4 sum_each(f32x4 a, f32x4 b, f32x4 c, f32x4 d) {
+    const f32x4 ab =
+        __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    const f32x4 cd =
+        __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) +
+           __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
 FIRTH_INLINE float max_lane(f32xN v) {
     float lanes[kLanesF32];
     store(lanes, v);
@@ -248,6 +275,50 @@ FIRTH_INLINE double max_lane(f64xN v) {
     double best = lanes[0];
     for (size_t i = 1; i < kLanesF64; i++) best = lanes[i] > best ? lanes[i] : best;
     return best;
+}
+
+// ---- square root, correctly rounded
+// --------------------------------------------------------------
+
+FIRTH_INLINE f32xN sqrt(f32xN v) {
+#if defined(__AVX512F__)
+    return (f32xN)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX2__)
+    return (f32xN)_mm256_sqrt_ps((__m256)v);
+#elif defined(__aarch64__)
+    return (f32xN)vsqrtq_f32((float32x4_t)v);
+#else
+    return (f32xN)_mm_sqrt_ps((__m128)v);
+#endif
+}
+
+FIRTH_INLINE f64xN sqrt(f64xN v) {
+#if defined(__AVX512F__)
+    return (f64xN)_mm512_sqrt_pd((__m512d)v);
+#elif defined(__AVX2__)
+    return (f64xN)_mm256_sqrt_pd((__m256d)v);
+#elif defined(__aarch64__)
+    return (f64xN)vsqrtq_f64((float64x2_t)v);
+#else
+    return (f64xN)_mm_sqrt_pd((__m128d)v);
+#endif
+}
+
+// ---- bits of a comparison: bit i is set where lane i is true (all ones)
+// --------------------------
+
+FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
+#if defined(__AVX512F__)
+    return (uint32_t)_mm512_movepi32_mask((__m512i)truth);
+#elif defined(__AVX2__)
+    return (uint32_t)_mm256_movemask_ps((__m256)truth);
+#elif defined(__x86_64__)
+    return (uint32_t)_mm_movemask_ps((__m128)truth);
+#else
+    uint32_t bits = 0;
+    for (size_t i = 0; i < kLanesF32; i++) bits |= (uint32_t)(truth[i] & 1) << i;
+    return bits;
+#endif
 }
 
 // ---- exp ----------------------------------------------------------------------------------------

@@ -27,7 +27,14 @@
       (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t bytes)) \
     K(void, gemm_pack_b_f32, (const float* src, ptrdiff_t stride, void* dst, size_t k, size_t n)) \
     K(void, gemm_pack_b_bf16, \
-      (const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t n))
+      (const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t n)) \
+    K(void, row_norms_f32, \
+      (const float* keys, ptrdiff_t stride, size_t rows, size_t n, float* norms)) \
+    K(void, cosine_scores_f32, \
+      (const float* queries, size_t query_stride, size_t query_count, const float* keys, \
+       ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, float* scores, \
+       size_t score_stride)) \
+    K(size_t, select_above_f32, (const float* values, size_t n, float threshold, uint32_t* places))
 
 namespace firth {
 

@@ -1,6 +1,7 @@
 // Bindings of the kernels: check shape, dtype and contiguity, drop the GIL, call. The Python page
 // of each kernel has checked the meaning already; what is checked here keeps memory safe.
 #include "bindings.h"
+#include "engines/cosine_topk.h"
 #include "parallel.h"
 
 namespace firth {
@@ -56,6 +57,38 @@ void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, a
     });
 }
 
+// keys: (N, D), rows at any stride; norms: (N,)
+void bind_row_norms(const Level& level, const py::array_t<float>& keys, array<float>& norms) {
+    const Rows<float> x(keys, "row_norms: keys");
+    if (norms.ndim() != 1 || static_cast<size_t>(norms.shape(0)) != x.rows)
+        throw py::value_error("row_norms: norms must have one entry a row");
+    float* result = norms.mutable_data();
+    py::gil_scoped_release unlocked;
+    row_norms(*level.kernels, x.data, x.stride, x.rows, x.n, result);
+}
+
+// queries: (Q, D), keys: (N, D), rows at any stride; norms: (N,) or None;
+// scores, indices: (Q, k) with k <= N, or (0, 0)
+void bind_cosine_topk(const Level& level, const py::array_t<float>& queries,
+                      const py::array_t<float>& keys, const std::optional<array<float>>& norms,
+                      array<float>& scores, array<int64_t>& indices) {
+    const Rows<float> q(queries, "cosine_topk: queries"), x(keys, "cosine_topk: keys");
+    if (scores.ndim() != 2 || indices.ndim() != 2 || scores.shape(0) != indices.shape(0) ||
+        scores.shape(1) != indices.shape(1) || q.n != x.n ||
+        static_cast<size_t>(scores.shape(1)) > x.rows ||
+        (scores.size() > 0 && static_cast<size_t>(scores.shape(0)) != q.rows) ||
+        (norms && (norms->ndim() != 1 || static_cast<size_t>(norms->shape(0)) != x.rows)))
+        throw py::value_error("cosine_topk: shapes of queries, keys, norms and results differ");
+    if (scores.size() == 0) return;
+    const float* norm = norms ? norms->data() : nullptr;
+    float* score = scores.mutable_data();
+    int64_t* index = indices.mutable_data();
+    const auto k = static_cast<size_t>(scores.shape(1));
+    py::gil_scoped_release unlocked;
+    cosine_topk(*level.kernels, q.data, q.stride, q.rows, x.data, x.stride, x.rows, x.n, norm, k,
+                score, index);
+}
+
 }  // namespace
 
 void bind_kernels(py::class_<Level>& level) {
@@ -63,6 +96,12 @@ void bind_kernels(py::class_<Level>& level) {
                out = py::arg("out").noconvert();
     level.def("dot", &dot<float>, a, b, out);
     level.def("dot", &dot<double>, a, b, out);
+
+    const auto queries = py::arg("queries").noconvert(), keys = py::arg("keys").noconvert(),
+               norms = py::arg("norms").noconvert(), scores = py::arg("scores").noconvert(),
+               indices = py::arg("indices").noconvert();
+    level.def("row_norms", &bind_row_norms, keys, norms);
+    level.def("cosine_topk", &bind_cosine_topk, queries, keys, norms, scores, indices);
 }
 
 }  // namespace firth
