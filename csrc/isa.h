@@ -199,6 +199,27 @@ FIRTH_INLINE f64xN fma(f64xN a, f64xN b, f64xN c) {
 
 // ---- bfloat16: each 32-bit lane holds two, the lower half first ---------------------------------
 
+#if defined(__AVX512BF16__)
+constexpr bool kNativeBf16 = true;
+#else
+constexpr bool kNativeBf16 = false;
+#endif
+
+// Rounds to nearest, ties to even (denormals may become zero), and stores kLanesF32 bfloat16.
+FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) {
+#if defined(__AVX512BF16__)
+    const __m256bh half = _mm512_cvtneps_pbh((__m512)v);
+    memcpy(p, &half, sizeof half);
+#else
+    typedef uint16_t u16xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 2)));
+    typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+    const u32xN bits = (u32xN)v;
+    const u32xN rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const u16xN half = __builtin_convertvector(v == v ? rounded : (bits >> 16) | 0x40, u16xN);
+    memcpy(p, &half, sizeof half);
+#endif
+}
+
 // sum + a.low * b.low + a.high * b.high in float32. The AVX-512 BF16 instruction takes denormal
 // inputs and results as zero.
 FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {

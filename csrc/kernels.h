@@ -34,6 +34,9 @@
       (const float* queries, size_t query_stride, size_t query_count, const float* keys, \
        ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, float* scores, \
        size_t score_stride)) \
+    K(void, unit_rows_bf16, \
+      (const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, \
+       float least, float greatest, uint16_t* out, size_t out_stride)) \
     K(size_t, select_above_f32, (const float* values, size_t n, float threshold, uint32_t* places))
 
 namespace firth {
@@ -42,6 +45,7 @@ struct Kernels {
     const char* level;  // compiled inside the level's own object: proof of which code runs
     size_t vector_bytes;
     size_t gemm_rows, gemm_columns;  // the register tile of the matrix product
+    bool native_bf16;                // gemm_bf16 runs on instructions of its own: twice gemm_f32
 #define FIRTH_FIELD(ret, name, parameters) ret(*name) parameters;
     FIRTH_KERNELS(FIRTH_FIELD)
 #undef FIRTH_FIELD

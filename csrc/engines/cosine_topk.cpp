@@ -1,6 +1,11 @@
-// Threads pull chunks of rows; each keeps, per query, the best k that it has seen. A score has one
-// definition (csrc/kernels/cosine_topk.cpp) and (score, index) is a total order, so the k best are
-// the same set whoever scored what, and the merge needs no order of its own.
+// Threads pull blocks of rows; each keeps, per query, the best k that it has seen. A score has one
+// definition, `cosine_scores_f32`, and (score, index) is a total order, so the k best are the same
+// whoever scored what, and the merge needs no order of its own.
+//
+// Many queries at once are bound by arithmetic. Where bfloat16 products are twice as fast, a block
+// is first multiplied in bfloat16, and only those rows get their score whose product says that they
+// may be among the best. What it may be wrong by is bounded (`bound_of_bf16`), so that no row is
+// missed: the filter changes the time, never a bit of the result.
 #include "engines/cosine_topk.h"
 
 #include <algorithm>
@@ -9,15 +14,24 @@
 #include <limits>
 #include <vector>
 
+#include "engines/gemm.h"
 #include "parallel.h"
 
 namespace firth {
 namespace {
 
-constexpr size_t kBlock = 128;             // rows scored at once, at most
-constexpr size_t kBlockBytes = 256 << 10;  // they and their scores stay in L2
-constexpr size_t kQueries = 256;           // queries that pass over a block together
-constexpr size_t kSmall = 1 << 20;         // multiplications below which one thread does it all
+constexpr size_t kBlock = 128;              // rows of a block, at most
+constexpr size_t kBlockStep = 32;           // a whole panel of the matrix product
+constexpr size_t kBlockBytes = 256 << 10;   // a block and its scores stay in L2
+constexpr size_t kQueries = 256;            // queries that pass over a block together
+constexpr size_t kFilterQueries = 16;       // below, the scan is bound by memory
+constexpr size_t kFilterRows = 64;          // rows per wanted one below which too many survive
+constexpr size_t kSmall = size_t{1} << 20;  // multiplications below which one thread does it all
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Norms between these have a float32 inverse and no denormals that matter; the rows of others (0
+// aside) are not filtered.
+constexpr float kLeastNorm = 0x1p-100f, kGreatestNorm = 0x1p100f;
 
 struct Candidate {
     float score;
@@ -30,44 +44,215 @@ bool better(const Candidate& a, const Candidate& b) {
 
 // The best k of what was added, unordered, with some more that have not been sorted out yet.
 // Indices must be added in ascending order: a later one that equals the k-th best score loses.
-struct Best {
+class Best {
+  public:
+    explicit Best(size_t k) : k_(k) {}
+
+    void reserve(size_t rows) { found.reserve(std::min(2 * k_ + 32, rows + 1)); }
+
+    void add(float score, size_t index) {
+        if (!(score > threshold)) return;
+        found.push_back({score, static_cast<int64_t>(index)});
+        if (found.size() == k_ || found.size() == found.capacity()) {
+            const auto last = found.begin() + static_cast<ptrdiff_t>(k_ - 1);
+            std::nth_element(found.begin(), last, found.end(), better);
+            found.resize(k_);
+            threshold = last->score;
+        }
+    }
+
     std::vector<Candidate> found;
-    size_t k;
-    float threshold = -std::numeric_limits<float>::infinity();
+    float threshold = -kInfinity;
 
-    Best(size_t keep, size_t capacity) : k(keep) { found.reserve(capacity); }
-
-    void add(const float* scores, const uint32_t* places, size_t count, size_t first) {
-        if (found.size() + count > found.capacity()) prune();
-        for (size_t i = 0; i < count; i++)
-            found.push_back({scores[places[i]], static_cast<int64_t>(first + places[i])});
-        if (threshold == -std::numeric_limits<float>::infinity()) prune();
-    }
-
-    void prune() {
-        if (found.size() < k) return;
-        std::nth_element(found.begin(), found.begin() + static_cast<ptrdiff_t>(k - 1), found.end(),
-                         better);
-        found.resize(k);
-        threshold = found[k - 1].score;
-    }
+  private:
+    size_t k_;
 };
 
-// Unit vectors in rows of `stride` floats, zeros from n up; all zero for a zero query, all NaN for
-// one that has no direction. The norm is summed in double: no float32 query overflows.
-void normalize(const float* queries, ptrdiff_t query_stride, size_t count, size_t n, size_t stride,
-               float* out) {
-    for (size_t q = 0; q < count; q++) {
-        const float* query = queries + static_cast<ptrdiff_t>(q) * query_stride;
-        float* unit = out + q * stride;
-        double square = 0;
-        for (size_t i = 0; i < n; i++) square += static_cast<double>(query[i]) * query[i];
-        const double norm = std::sqrt(square);
-        for (size_t i = 0; i < n; i++)
-            unit[i] = !std::isfinite(norm) ? std::numeric_limits<float>::quiet_NaN()
-                      : norm == 0          ? 0.0f
-                                           : static_cast<float>(query[i] / norm);
-        std::fill(unit + n, unit + stride, 0.0f);
+// Queries as unit vectors, in float32 and packed in bfloat16.
+struct Queries {
+    size_t count, stride;  // stride: n rounded up to a multiple of 16, zeros from n up
+    AlignedBuffer unit;    // count x stride
+    AlignedBuffer packed;  // for each block of K, what gemm_pack_a makes
+    std::vector<float> bound;
+
+    Queries(size_t most, size_t n)
+        : stride((n + 15) / 16 * 16),
+          unit(most * stride * sizeof(float)),
+          packed(most * stride * sizeof(uint16_t)),
+          bound(most) {}
+    float* row(size_t q) const { return reinterpret_cast<float*>(unit.data()) + q * stride; }
+};
+
+// All zero for a zero query, all NaN for one without a direction. The norm is summed in double: no
+// float32 query overflows.
+void normalize(const float* query, size_t n, size_t stride, float* unit) {
+    double square = 0;
+    for (size_t i = 0; i < n; i++) square += static_cast<double>(query[i]) * query[i];
+    const double norm = std::sqrt(square);
+    for (size_t i = 0; i < n; i++)
+        unit[i] = !std::isfinite(norm) ? std::numeric_limits<float>::quiet_NaN()
+                  : norm == 0          ? 0.0f
+                                       : static_cast<float>(query[i] / norm);
+    std::fill(unit + n, unit + stride, 0.0f);
+}
+
+float widen(uint16_t bf16) {
+    const uint32_t bits = static_cast<uint32_t>(bf16) << 16;
+    float value;
+    static_assert(sizeof value == sizeof bits);
+    std::copy_n(reinterpret_cast<const char*>(&bits), sizeof bits, reinterpret_cast<char*>(&value));
+    return value;
+}
+
+// How far the bfloat16 product p.y of a unit query q with a row x of norm m may be from its score.
+// Exactly, p.y - q.x/m = (p - q).y + q.(y - x/m), so by Cauchy and Schwarz the rounding of the
+// operands gives at most w |y| + |q| 2^-8 with w = |p - q| (bfloat16 rounds by 2^-8 at most). The
+// sums add n 2^-24 for the product and, for the score, (n / 16 + 8) 2^-24 and n 2^-24 where
+// products are denormal; all of that is doubled, and 1.01 covers that |q|, |y| and |x|/m are only
+// nearly 1.
+float bound_of_bf16(const float* query, const uint16_t* rounded, size_t n) {
+    double square = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double error = static_cast<double>(query[i]) - widen(rounded[i]);
+        square += error * error;
+    }
+    const double sums = (2.0 * static_cast<double>(n) + static_cast<double>(n) / 16 + 32) * 0x1p-23;
+    return static_cast<float>(1.01 * (std::sqrt(square) + 0x1p-8 + sums));
+}
+
+void pack(const Kernels& kernels, Queries& queries, size_t n) {
+    const std::vector<float> ones(queries.count, 1.0f);
+    std::vector<uint16_t> rounded(queries.count * queries.stride);
+    kernels.unit_rows_bf16(queries.row(0), static_cast<ptrdiff_t>(queries.stride), queries.count, n,
+                           ones.data(), 1, 1, rounded.data(), queries.stride);
+    for (size_t q = 0; q < queries.count; q++)
+        queries.bound[q] = bound_of_bf16(queries.row(q), rounded.data() + q * queries.stride, n);
+    for (size_t first = 0; first < queries.stride; first += gemm_block_k<uint16_t>) {
+        const size_t depth = std::min(gemm_block_k<uint16_t>, queries.stride - first);
+        kernels.gemm_pack_a(rounded.data() + first,
+                            static_cast<ptrdiff_t>(queries.stride * sizeof(uint16_t)),
+                            queries.packed.data() + queries.count * first * sizeof(uint16_t),
+                            queries.count, depth * sizeof(uint16_t));
+    }
+}
+
+struct Keys {
+    const float* data;
+    ptrdiff_t stride;
+    size_t rows, n;
+    const float* norms;  // or null
+
+    const float* row(size_t r) const { return data + static_cast<ptrdiff_t>(r) * stride; }
+};
+
+// One thread's part of a search.
+class Worker {
+  public:
+    Worker(const Kernels& kernels, const Queries& queries, const Keys& keys, size_t k,
+           size_t block_rows, bool filter)
+        : best(queries.count, Best(k)),
+          kernels_(kernels),
+          queries_(queries),
+          keys_(keys),
+          filter_(filter),
+          scores_(queries.count * kBlock * sizeof(float)) {
+        for (Best& b : best) b.reserve(keys.rows);
+        if (filter) {
+            rounded_ = AlignedBuffer(block_rows * queries.stride * sizeof(uint16_t));
+            panels_ = AlignedBuffer((block_rows + kernels.gemm_columns) * queries.stride *
+                                    sizeof(uint16_t));
+        }
+    }
+
+    void search(size_t first, size_t rows) {
+        const float* norms = keys_.norms ? keys_.norms + first : norms_;
+        if (!keys_.norms)
+            kernels_.row_norms_f32(keys_.row(first), keys_.stride, rows, keys_.n, norms_);
+        // Rows that are near one another (a corpus of duplicates) pass any filter: then it is left
+        // out. The first blocks, in which everything passes, are forgiven.
+        if (filter_ && survivors_ <= products_ / 16 + 8 * kBlock * queries_.count)
+            search_filtered(first, rows, norms);
+        else
+            search_all(first, rows, norms);
+    }
+
+    std::vector<Best> best;
+
+  private:
+    void search_all(size_t first, size_t rows, const float* norms) {
+        float* scores = reinterpret_cast<float*>(scores_.data());
+        kernels_.cosine_scores_f32(queries_.row(0), queries_.stride, queries_.count,
+                                   keys_.row(first), keys_.stride, rows, keys_.n, norms, scores,
+                                   kBlock);
+        for (size_t q = 0; q < queries_.count; q++, scores += kBlock) {
+            const size_t count =
+                kernels_.select_above_f32(scores, rows, best[q].threshold, places_);
+            for (size_t i = 0; i < count; i++) best[q].add(scores[places_[i]], first + places_[i]);
+        }
+    }
+
+    void search_filtered(size_t first, size_t rows, const float* norms) {
+        const size_t stride = queries_.stride;
+        auto* rounded = reinterpret_cast<uint16_t*>(rounded_.data());
+        float* products = reinterpret_cast<float*>(scores_.data());
+        kernels_.unit_rows_bf16(keys_.row(first), keys_.stride, rows, keys_.n, norms, kLeastNorm,
+                                kGreatestNorm, rounded, stride);
+        for (size_t k = 0; k < stride; k += gemm_block_k<uint16_t>) {
+            const size_t depth = std::min(gemm_block_k<uint16_t>, stride - k);
+            kernels_.gemm_pack_b_transposed(rounded + k,
+                                            static_cast<ptrdiff_t>(stride * sizeof(uint16_t)),
+                                            panels_.data(), rows, depth * sizeof(uint16_t));
+            kernels_.gemm_bf16(queries_.packed.data() + queries_.count * k * sizeof(uint16_t),
+                               panels_.data(), products, kBlock, queries_.count, rows, depth,
+                               k > 0);
+        }
+        // Rows that are not filtered pass for every query.
+        uint32_t unfiltered[kBlock];
+        size_t passing = 0;
+        for (size_t r = 0; r < rows; r++)
+            if (norms[r] != 0 && !(norms[r] >= kLeastNorm && norms[r] <= kGreatestNorm))
+                unfiltered[passing++] = static_cast<uint32_t>(r);
+        for (size_t q = 0; q < queries_.count; q++, products += kBlock) {
+            size_t count = kernels_.select_above_f32(
+                products, rows, best[q].threshold - queries_.bound[q], places_);
+            if (passing) {
+                std::copy_n(unfiltered, passing, places_ + count);
+                std::inplace_merge(places_, places_ + count, places_ + count + passing);
+                count =
+                    static_cast<size_t>(std::unique(places_, places_ + count + passing) - places_);
+            }
+            for (size_t i = 0; i < count; i++) {
+                const size_t row = first + places_[i];
+                float score[16];
+                kernels_.cosine_scores_f32(queries_.row(q), stride, 1, keys_.row(row), keys_.stride,
+                                           1, keys_.n, norms + places_[i], score, 16);
+                best[q].add(score[0], row);
+            }
+            survivors_ += count;
+        }
+        products_ += queries_.count * rows;
+    }
+
+    const Kernels& kernels_;
+    const Queries& queries_;
+    const Keys& keys_;
+    bool filter_;
+    size_t survivors_ = 0, products_ = 0;
+    AlignedBuffer scores_, rounded_, panels_;
+    float norms_[kBlock];
+    uint32_t places_[2 * kBlock];
+};
+
+// The best k of all workers for query q, sorted; scores, indices: k.
+void merge(std::vector<Worker>& workers, size_t q, size_t k, float* scores, int64_t* indices) {
+    std::vector<Candidate> all;
+    for (const Worker& w : workers)
+        all.insert(all.end(), w.best[q].found.begin(), w.best[q].found.end());
+    const size_t found = std::min(k, all.size());
+    std::partial_sort(all.begin(), all.begin() + static_cast<ptrdiff_t>(found), all.end(), better);
+    for (size_t j = 0; j < k; j++) {
+        scores[j] = j < found ? all[j].score : std::numeric_limits<float>::quiet_NaN();
+        indices[j] = j < found ? all[j].index : -1;
     }
 }
 
@@ -86,65 +271,34 @@ void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_s
                  size_t query_count, const float* keys, ptrdiff_t key_stride, size_t key_count,
                  size_t n, const float* norms, size_t k, float* scores, int64_t* indices) {
     if (k == 0 || query_count == 0) return;
-    // Room for the k best and for what comes in until they are sorted out again; at most about 64
-    // MB a thread.
-    const size_t capacity = std::min(2 * k, key_count) + 2 * kBlock;
-    const size_t together =
-        std::clamp<size_t>((size_t{64} << 20) / (capacity * sizeof(Candidate)), 1, kQueries);
-    const size_t block_rows = std::clamp<size_t>(kBlockBytes / sizeof(float) / (n + 1), 16, kBlock);
-    const size_t stride = (n + 15) / 16 * 16;
-    std::vector<float> storage(std::min(query_count, together) * stride + 16);
-    float* unit = storage.data();
-    unit += (64 - reinterpret_cast<uintptr_t>(unit) % 64) % 64 / sizeof(float);
-
+    const Keys rows{keys, key_stride, key_count, n, norms};
+    const size_t block_rows = std::clamp<size_t>(
+        kBlockBytes / sizeof(float) / (n + 1) / kBlockStep * kBlockStep, kBlockStep, kBlock);
+    // The candidates of a large k take at most about 64 MB a thread.
+    const size_t together = std::min(
+        query_count,
+        std::clamp<size_t>((size_t{64} << 20) / ((2 * k + 32) * sizeof(Candidate)), 1, kQueries));
+    Queries part(together, n);
     for (size_t q = 0; q < query_count; q += together) {
-        const size_t count = std::min(together, query_count - q);
-        normalize(queries + static_cast<ptrdiff_t>(q) * query_stride, query_stride, count, n,
-                  stride, unit);
-        const bool small = key_count * (n + 1) * count < kSmall;
-        const size_t workers = small ? 1 : static_cast<size_t>(num_threads());
-        std::vector<std::vector<Best>> best(workers);
-        for (auto& mine : best) mine.assign(count, Best(k, capacity));
-        for (auto& mine : best)
-            for (Best& b : mine) b.found.reserve(capacity);
-        std::vector<std::vector<float>> block_scores(workers, std::vector<float>(count * kBlock));
+        part.count = std::min(together, query_count - q);
+        for (size_t i = 0; i < part.count; i++)
+            normalize(queries + static_cast<ptrdiff_t>(q + i) * query_stride, n, part.stride,
+                      part.row(i));
+        const bool filter = kernels.native_bf16 && part.count >= kFilterQueries &&
+                            key_count / kFilterRows >= k && n > 0;
+        if (filter) pack(kernels, part, n);
+        const bool small = key_count * (n + 1) * part.count < kSmall;
+        std::vector<Worker> workers;
+        for (int i = 0; i < (small ? 1 : num_threads()); i++)
+            workers.emplace_back(kernels, part, rows, k, block_rows, filter);
 
         std::atomic<size_t> next{0};
-        parallel_for(workers, 1, [&](size_t worker, size_t) {
-            float* block = block_scores[worker].data();
-            float block_norms[kBlock];
-            uint32_t places[kBlock];
-            for (size_t row; (row = next.fetch_add(block_rows)) < key_count;) {
-                const size_t rows = std::min(block_rows, key_count - row);
-                const float* x = keys + static_cast<ptrdiff_t>(row) * key_stride;
-                const float* row_norm = norms ? norms + row : block_norms;
-                if (!norms) kernels.row_norms_f32(x, key_stride, rows, n, block_norms);
-                kernels.cosine_scores_f32(unit, stride, count, x, key_stride, rows, n, row_norm,
-                                          block, kBlock);
-                for (size_t i = 0; i < count; i++) {
-                    Best& mine = best[worker][i];
-                    const size_t hits =
-                        kernels.select_above_f32(block + i * kBlock, rows, mine.threshold, places);
-                    if (hits) mine.add(block + i * kBlock, places, hits, row);
-                }
-            }
+        parallel_for(workers.size(), 1, [&](size_t worker, size_t) {
+            for (size_t row; (row = next.fetch_add(block_rows)) < key_count;)
+                workers[worker].search(row, std::min(block_rows, key_count - row));
         });
-
-        parallel_for(count, small ? count : 16, [&](size_t begin, size_t end) {
-            for (size_t i = begin; i < end; i++) {
-                std::vector<Candidate>& all = best[0][i].found;
-                for (size_t w = 1; w < workers; w++)
-                    all.insert(all.end(), best[w][i].found.begin(), best[w][i].found.end());
-                const size_t found = std::min(k, all.size());
-                std::partial_sort(all.begin(), all.begin() + static_cast<ptrdiff_t>(found),
-                                  all.end(), better);
-                for (size_t j = 0; j < k; j++) {
-                    const size_t place = (q + i) * k + j;
-                    scores[place] = j < found ? all[j].score : std::nanf("");
-                    indices[place] = j < found ? all[j].index : -1;
-                }
-            }
-        });
+        for (size_t i = 0; i < part.count; i++)
+            merge(workers, i, k, scores + (q + i) * k, indices + (q + i) * k);
     }
 }
 

@@ -72,9 +72,21 @@ FIRTH_INLINE void tile(const float* query, size_t query_stride, const float* con
     for (size_t q = 0; q < Queries; q++) {
         const Sum* s = sums + q * Rows;
         const f32x4 total =
-            sum_each(halve(s[0]), halve(s[1]), halve(s[2 % Rows]), halve(s[3 % Rows]));
+            sum_each(halve(s[0]), halve(s[1 % Rows]), halve(s[2 % Rows]), halve(s[3 % Rows]));
         memcpy(out + q * out_stride, &total, Rows * sizeof(float));
     }
+}
+
+// kTileQueries queries or one, Rows rows key_stride apart; else as tile.
+template <size_t Rows>
+FIRTH_INLINE void tiles(size_t queries, const float* query, size_t query_stride, const float* keys,
+                        ptrdiff_t key_stride, size_t n, float* out, size_t out_stride) {
+    const float* row[Rows];
+    for (size_t j = 0; j < Rows; j++) row[j] = keys + (ptrdiff_t)j * key_stride;
+    if (queries == kTileQueries)
+        tile<kTileQueries, Rows>(query, query_stride, row, n, out, out_stride);
+    else
+        tile<1, Rows>(query, query_stride, row, n, out, out_stride);
 }
 
 // One row's squared norm where float32 cannot hold the squares; eight lanes, added by halving.
@@ -153,16 +165,13 @@ void cosine_scores_f32(const float* queries, size_t query_stride, size_t query_c
         for (size_t q = 0; q < query_count;) {
             const size_t together = query_count - q < kTileQueries ? 1 : kTileQueries;
             const float* query = queries + q * query_stride;
-            for (size_t r = begin; r < end; r += kTileRows) {
-                const float* row[kTileRows];
-                for (size_t j = 0; j < kTileRows; j++)
-                    row[j] = keys + (ptrdiff_t)(r + j < end ? r + j : end - 1) * key_stride;
-                float* out = scores + q * score_stride + r;
-                if (together == kTileQueries)
-                    tile<kTileQueries, kTileRows>(query, query_stride, row, n, out, score_stride);
-                else
-                    tile<1, kTileRows>(query, query_stride, row, n, out, score_stride);
-            }
+            size_t r = begin;
+            for (; r + kTileRows <= end; r += kTileRows)
+                tiles<kTileRows>(together, query, query_stride, keys + (ptrdiff_t)r * key_stride,
+                                 key_stride, n, scores + q * score_stride + r, score_stride);
+            for (; r < end; r++)
+                tiles<1>(together, query, query_stride, keys + (ptrdiff_t)r * key_stride,
+                         key_stride, n, scores + q * score_stride + r, score_stride);
             q += together;
         }
     }
@@ -172,6 +181,27 @@ void cosine_scores_f32(const float* queries, size_t query_stride, size_t query_c
         for (; r + kLanesF32 <= rows; r += kLanesF32)
             store(score + r, cosine(load(score + r), load(norms + r)));
         if (r < rows) store(score + r, cosine(load(score + r), load_partial(norms + r, rows - r)));
+    }
+}
+
+// keys: rows x n, row r at keys + r * key_stride; norms: rows; out: rows x out_stride bfloat16,
+// out_stride = n rounded up to a multiple of 16: unit vectors, zeros from n up. A row whose norm is
+// not within [least, greatest] becomes NaN, a zero row stays zero.
+void unit_rows_bf16(const float* keys, ptrdiff_t key_stride, size_t rows, size_t n,
+                    const float* norms, float least, float greatest, uint16_t* out,
+                    size_t out_stride) {
+    for (size_t r = 0; r < rows; r++) {
+        const float* row = keys + (ptrdiff_t)r * key_stride;
+        const float norm = norms[r];
+        const f32xN scale = set1(norm == 0                           ? 0.0f
+                                 : norm >= least && norm <= greatest ? 1 / norm
+                                                                     : __builtin_nanf(""));
+        for (size_t i = 0; i < out_stride; i += kLanesF32) {
+            const f32xN x = i + kLanesF32 <= n ? load(row + i)
+                            : i < n            ? load_partial(row + i, n - i)
+                                               : set1(0.0f);
+            store_bf16(out + r * out_stride + i, x * scale);
+        }
     }
 }
 

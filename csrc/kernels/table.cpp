@@ -7,9 +7,10 @@
 
 namespace firth::FIRTH_LEVEL {
 
-const Kernels kernels = {FIRTH_NAME(FIRTH_LEVEL), sizeof(f32xN), kGemmRows, kGemmColumns,
+const Kernels kernels = {
+    FIRTH_NAME(FIRTH_LEVEL),   sizeof(f32xN), kGemmRows, kGemmColumns, kNativeBf16,
 #define FIRTH_ENTRY(ret, name, parameters) name,
-                         FIRTH_KERNELS(FIRTH_ENTRY)
+    FIRTH_KERNELS(FIRTH_ENTRY)
 #undef FIRTH_ENTRY
 };
 

@@ -247,17 +247,55 @@ def test_result_does_not_depend_on_threads(backend):
             assert_array_equal(got.indices, want.indices)
 
 
-def test_levels_with_fma_agree_bit_for_bit():
-    rng = np.random.default_rng(10)
-    queries, keys = spiky(rng, (40, 121)), spiky(rng, (2000, 121))
-    levels = [b for b in firth.kernels.backends() if b.startswith("native:v")]
-    results = []
-    for level in levels:
-        with firth.kernels.use(level):
-            results.append(cosine_topk(queries, keys, 10))
-    for other in results[1:]:
-        assert_array_equal(other.scores, results[0].scores)
-        assert_array_equal(other.indices, results[0].indices)
+def batches(rng):
+    """Queries and keys on which a first pass in lower precision would go wrong if it were trusted:
+    many queries, many rows, and among them neighbours closer than bfloat16 can tell."""
+    queries, keys = spiky(rng, (40, 121)), spiky(rng, (3000, 121))
+    yield "plain", queries, keys
+    yield "one query repeated", queries[:1].repeat(20, axis=0), keys
+    yield "wide", spiky(rng, (20, 1601)), spiky(rng, (700, 1601))
+    near = queries[rng.integers(0, 40, 3000)] + spiky(rng, (3000, 121)) * np.float32(1e-3)
+    yield "near the queries", queries, near
+    yield "near one another", queries, keys[:1] + spiky(rng, (3000, 121)) * np.float32(1e-5)
+    # rows a little better than a crowd, from the first place to the last, in one ulp steps
+    crowd = np.tile(np.abs(queries[0]), (3000, 1))
+    crowd[np.arange(3000), rng.integers(0, 121, 3000)] *= np.float32(1 + 2e-6)
+    yield "a crowd", np.abs(queries), crowd
+    yield "equal rows", queries, np.ones((2000, 121), np.float32)
+    odd = keys * np.exp2(rng.integers(-120, 115, (3000, 1))).astype(np.float32)
+    odd[::7] = 0
+    odd[5::11, 3] = np.nan
+    odd[6::11, 120] = np.inf
+    odd[::13, ::2].view(np.uint32)[:] = 0xFFFFFFFF  # a NaN with every bit set
+    odd_queries = queries.copy()
+    odd_queries[[0, 20]] = 0
+    odd_queries[7, 5] = np.nan
+    odd_queries[8] *= np.float32(1e-38)
+    yield "odd", odd_queries, odd
+    yield "zero queries", np.zeros((40, 121), np.float32), keys
+
+
+@pytest.mark.parametrize("k", [1, 10, 40])
+def test_levels_with_fma_agree_bit_for_bit(k):
+    levels = [name for name in firth.kernels.backends() if name.startswith("native:v")]
+    for case, queries, keys in batches(np.random.default_rng(10)):
+        results = []
+        for level in levels:
+            with firth.kernels.use(level):
+                results.append(cosine_topk(queries, keys, k))
+        for other in results[1:]:
+            assert_array_equal(other.scores, results[0].scores, err_msg=case)
+            assert_array_equal(other.indices, results[0].indices, err_msg=case)
+
+
+def test_batches_agree_with_single_queries(backend):
+    for case, queries, keys in batches(np.random.default_rng(11)):
+        together = cosine_topk(queries, keys, 10)
+        for i in range(0, len(queries), 7):
+            alone = cosine_topk(queries[i], keys, 10)
+            assert_array_equal(together.scores[i], alone.scores, err_msg=case)
+            assert_array_equal(together.indices[i], alone.indices, err_msg=case)
+        check(queries, keys, 10, together)
 
 
 # Few distinct values, so that ties, zero rows and parallel rows are common.
