@@ -1,6 +1,6 @@
 // The vector type of this level and the only intrinsics: load/store (partial too), fma, max, sums,
-// exp. No algorithm. Everything here is inlined into the objects of one level (namespace
-// firth::<level>), so that no instruction of a higher level can leak into a lower one.
+// exp, log (isa_math.h). No algorithm. Everything here is inlined into the objects of one level
+// (namespace firth::<level>), so that no instruction of a higher level can leak into a lower one.
 //
 // Arithmetic on vectors is written with the compiler's operators (+ - * /, comparisons); a function
 // stands here only where an operator cannot say it. Names carry the lane type and count: f32xN is
@@ -120,33 +120,48 @@ FIRTH_INLINE i32xN load(const int32_t* p) {
 FIRTH_INLINE void store(float* p, f32xN v) { memcpy(p, &v, sizeof v); }
 FIRTH_INLINE void store(double* p, f64xN v) { memcpy(p, &v, sizeof v); }
 
-// The first n lanes (n < lanes), zeros above; memory past p + n is not touched.
-FIRTH_INLINE f32xN load_partial(const float* p, size_t n) {
+// AVX2 masks: ones in the first n lanes, zeros above.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+FIRTH_INLINE __m256i first_lanes_i32(size_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane);
+}
+FIRTH_INLINE __m256i first_lanes_i64(size_t n) {
+    const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)n), lane);
+}
+#endif
+
+// The first n lanes (n < lanes), `fill` above; memory past p + n is not touched.
+FIRTH_INLINE f32xN load_partial(const float* p, size_t n, float fill = 0.0f) {
 #ifdef FIRTH_BREAK
     (void)p, (void)n;
-    return set1(0.0f);
+    return set1(fill);
 #elif defined(__AVX512F__)
-    return (f32xN)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+    return (f32xN)_mm512_mask_loadu_ps((__m512)set1(fill), (__mmask16)((1u << n) - 1), p);
 #elif defined(__AVX2__)
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return (f32xN)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
+    const __m256i mask = first_lanes_i32(n);
+    return (f32xN)_mm256_blendv_ps((__m256)set1(fill), _mm256_maskload_ps(p, mask), (__m256)mask);
 #else
-    float lanes[kLanesF32] = {};
-    for (size_t i = 0; i < n; i++) lanes[i] = p[i];
-    return load(lanes);
+    f32xN v = set1(fill);
+    for (size_t i = 0; i < n; i++) v[i] = p[i];
+    return v;
 #endif
 }
 
-FIRTH_INLINE f64xN load_partial(const double* p, size_t n) {
+FIRTH_INLINE f64xN load_partial(const double* p, size_t n, double fill = 0.0) {
 #ifdef FIRTH_BREAK
     (void)p, (void)n;
-    return set1(0.0);
+    return set1(fill);
 #elif defined(__AVX512F__)
-    return (f64xN)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+    return (f64xN)_mm512_mask_loadu_pd((__m512d)set1(fill), (__mmask8)((1u << n) - 1), p);
+#elif defined(__AVX2__)
+    const __m256i mask = first_lanes_i64(n);
+    return (f64xN)_mm256_blendv_pd((__m256d)set1(fill), _mm256_maskload_pd(p, mask), (__m256d)mask);
 #else
-    double lanes[kLanesF64] = {};
-    for (size_t i = 0; i < n; i++) lanes[i] = p[i];
-    return load(lanes);
+    f64xN v = set1(fill);
+    for (size_t i = 0; i < n; i++) v[i] = p[i];
+    return v;
 #endif
 }
 
@@ -155,6 +170,8 @@ FIRTH_INLINE void store_partial(float* p, f32xN v, size_t n) {
     (void)p, (void)v, (void)n;
 #elif defined(__AVX512F__)
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#elif defined(__AVX2__)
+    _mm256_maskstore_ps(p, first_lanes_i32(n), (__m256)v);
 #else
     for (size_t i = 0; i < n; i++) p[i] = v[i];
 #endif
@@ -165,13 +182,46 @@ FIRTH_INLINE void store_partial(double* p, f64xN v, size_t n) {
     (void)p, (void)v, (void)n;
 #elif defined(__AVX512F__)
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+#elif defined(__AVX2__)
+    _mm256_maskstore_pd(p, first_lanes_i64(n), (__m256d)v);
 #else
     for (size_t i = 0; i < n; i++) p[i] = v[i];
 #endif
 }
 
-// ---- fused multiply-add: a * b + c (one rounding, except on SSE2, which has no such instruction)
-// --
+// Past the caches (p aligned to the vector): for output larger than them, which would first be read
+// into them only to be overwritten. stream_fence() before another thread may read it.
+FIRTH_INLINE void store_stream(float* p, f32xN v) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE2__)
+    _mm_stream_ps(p, (__m128)v);
+#else
+    store(p, v);
+#endif
+}
+
+FIRTH_INLINE void store_stream(double* p, f64xN v) {
+#if defined(__AVX512F__)
+    _mm512_stream_pd(p, (__m512d)v);
+#elif defined(__AVX2__)
+    _mm256_stream_pd(p, (__m256d)v);
+#elif defined(__SSE2__)
+    _mm_stream_pd(p, (__m128d)v);
+#else
+    store(p, v);
+#endif
+}
+
+FIRTH_INLINE void stream_fence() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+// ---- fused multiply-add: a * b + c (one rounding, but two on SSE2, which has no such instruction)
 
 FIRTH_INLINE f32xN fma(f32xN a, f32xN b, f32xN c) {
 #if defined(__AVX512F__)
@@ -232,44 +282,85 @@ FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {
 #endif
 }
 
+// a / b, given inverse = 1 / b: rounded as the division is, but in a few cases by one unit more
+// (Markstein's correction needs a true fma; without one the division itself is taken).
+FIRTH_INLINE f32xN divide(f32xN a, f32xN b, f32xN inverse) {
+#if defined(__FMA__) || defined(__aarch64__)
+    const f32xN quotient = a * inverse;
+    return fma(fma(-quotient, b, a), inverse, quotient);
+#else
+    (void)inverse;
+    return a / b;
+#endif
+}
+
+FIRTH_INLINE f64xN divide(f64xN a, f64xN b, f64xN inverse) {
+#if defined(__FMA__) || defined(__aarch64__)
+    const f64xN quotient = a * inverse;
+    return fma(fma(-quotient, b, a), inverse, quotient);
+#else
+    (void)inverse;
+    return a / b;
+#endif
+}
+
 // ---- lane-wise maximum and minimum: b where either is NaN (the rule of x86's maxps)
-// ---------------
 
 FIRTH_INLINE f32xN max(f32xN a, f32xN b) { return a > b ? a : b; }
 FIRTH_INLINE f64xN max(f64xN a, f64xN b) { return a > b ? a : b; }
 FIRTH_INLINE f32xN min(f32xN a, f32xN b) { return a < b ? a : b; }
 FIRTH_INLINE f64xN min(f64xN a, f64xN b) { return a < b ? a : b; }
 
-// ---- horizontal sums, always by halving: lane i meets lane i + N/2, and so on
-// ---------------------
+// ---- across lanes, always by halving: lane i meets lane i + N/2, and so on ---------------------
+
+typedef double f64x2 __attribute__((vector_size(16)));  // the same on every level
+FIRTH_INLINE f32x4 halve_to_4(f32x4 v) { return v; }
+FIRTH_INLINE float max_lane(f32x4 v) {
+    const float even = v[0] > v[2] ? v[0] : v[2], odd = v[1] > v[3] ? v[1] : v[3];
+    return even > odd ? even : odd;
+}
+FIRTH_INLINE double sum(f64x2 v) { return v[0] + v[1]; }
+FIRTH_INLINE double max_lane(f64x2 v) { return v[0] > v[1] ? v[0] : v[1]; }
+
+#if FIRTH_VECTOR_BYTES >= 32
+typedef float f32x8 __attribute__((vector_size(32)));
+typedef double f64x4 __attribute__((vector_size(32)));
+FIRTH_INLINE f32x4 low_half(f32x8 v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3); }
+FIRTH_INLINE f32x4 high_half(f32x8 v) { return __builtin_shufflevector(v, v, 4, 5, 6, 7); }
+FIRTH_INLINE f64x2 low_half(f64x4 v) { return __builtin_shufflevector(v, v, 0, 1); }
+FIRTH_INLINE f64x2 high_half(f64x4 v) { return __builtin_shufflevector(v, v, 2, 3); }
+FIRTH_INLINE f32x4 halve_to_4(f32x8 v) { return low_half(v) + high_half(v); }
+FIRTH_INLINE double sum(f64x4 v) { return sum(low_half(v) + high_half(v)); }
+FIRTH_INLINE float max_lane(f32x8 v) {
+    return max_lane(low_half(v) > high_half(v) ? low_half(v) : high_half(v));
+}
+FIRTH_INLINE double max_lane(f64x4 v) {
+    return max_lane(low_half(v) > high_half(v) ? low_half(v) : high_half(v));
+}
+#endif
+
+#if FIRTH_VECTOR_BYTES == 64
+FIRTH_INLINE f32x8 low_half(f32xN v) {
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+FIRTH_INLINE f32x8 high_half(f32xN v) {
+    return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+FIRTH_INLINE f64x4 low_half(f64xN v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3); }
+FIRTH_INLINE f64x4 high_half(f64xN v) { return __builtin_shufflevector(v, v, 4, 5, 6, 7); }
+FIRTH_INLINE f32x4 halve_to_4(f32xN v) { return halve_to_4(low_half(v) + high_half(v)); }
+FIRTH_INLINE double sum(f64xN v) { return sum(low_half(v) + high_half(v)); }
+FIRTH_INLINE float max_lane(f32xN v) {
+    return max_lane(low_half(v) > high_half(v) ? low_half(v) : high_half(v));
+}
+FIRTH_INLINE double max_lane(f64xN v) {
+    return max_lane(low_half(v) > high_half(v) ? low_half(v) : high_half(v));
+}
+#endif
 
 FIRTH_INLINE float sum(f32xN v) {
-    float lanes[kLanesF32];
-    store(lanes, v);
-    for (size_t half = kLanesF32 / 2; half; half /= 2)
-        for (size_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
-    return lanes[0];
-}
-
-FIRTH_INLINE double sum(f64xN v) {
-    double lanes[kLanesF64];
-    store(lanes, v);
-    for (size_t half = kLanesF64 / 2; half; half /= 2)
-        for (size_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
-    return lanes[0];
-}
-
-// The first halvings of sum(), down to four lanes.
-FIRTH_INLINE f32x4 halve_to_4(f32xN v) {
-#if defined(__AVX512F__)
-    const __m256 half =
-        _mm512_castps512_ps256((__m512)v) + _mm256_castpd_ps(_mm512_extractf64x4_pd((__m512d)v, 1));
-    return (f32x4)(_mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1));
-#elif defined(__AVX2__)
-    return (f32x4)(_mm256_castps256_ps128((__m256)v) + _mm256_extractf128_ps((__m256)v, 1));
-#else
-    return (f32x4)v;
-#endif
+    const f32x4 four = halve_to_4(v);
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 // The last halvings of four sums at once: lane i of the result is the sum of the i-th argument.
@@ -282,24 +373,7 @@ FIRTH_INLINE f32x4 sum_each(f32x4 a, f32x4 b, f32x4 c, f32x4 d) {
            __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
-FIRTH_INLINE float max_lane(f32xN v) {
-    float lanes[kLanesF32];
-    store(lanes, v);
-    float best = lanes[0];
-    for (size_t i = 1; i < kLanesF32; i++) best = lanes[i] > best ? lanes[i] : best;
-    return best;
-}
-
-FIRTH_INLINE double max_lane(f64xN v) {
-    double lanes[kLanesF64];
-    store(lanes, v);
-    double best = lanes[0];
-    for (size_t i = 1; i < kLanesF64; i++) best = lanes[i] > best ? lanes[i] : best;
-    return best;
-}
-
 // ---- square root, correctly rounded
-// --------------------------------------------------------------
 
 FIRTH_INLINE f32xN sqrt(f32xN v) {
 #if defined(__AVX512F__)
@@ -326,7 +400,6 @@ FIRTH_INLINE f64xN sqrt(f64xN v) {
 }
 
 // ---- bits of a comparison: bit i is set where lane i is true (all ones)
-// --------------------------
 
 FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
 #if defined(__AVX512F__)
@@ -374,3 +447,5 @@ FIRTH_INLINE f32xN exp(f32xN x) {
 }
 
 }  // namespace firth::FIRTH_LEVEL
+
+#include "isa_math.h"

@@ -37,7 +37,32 @@
     K(void, unit_rows_bf16, \
       (const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, \
        float least, float greatest, uint16_t* out, size_t out_stride)) \
-    K(size_t, select_above_f32, (const float* values, size_t n, float threshold, uint32_t* places))
+    K(size_t, select_above_f32, \
+      (const float* values, size_t n, float threshold, uint32_t* places)) \
+    K(void, softmax_f32, \
+      (const float* x, ptrdiff_t x_stride, ptrdiff_t x_step, float* out, ptrdiff_t out_stride, \
+       size_t rows, size_t n, bool stream)) \
+    K(void, softmax_f64, \
+      (const double* x, ptrdiff_t x_stride, ptrdiff_t x_step, double* out, ptrdiff_t out_stride, \
+       size_t rows, size_t n, bool stream)) \
+    K(void, softmax_columns_f32, \
+      (const float* x, ptrdiff_t x_stride, float* out, ptrdiff_t out_stride, size_t n, \
+       size_t columns)) \
+    K(void, softmax_columns_f64, \
+      (const double* x, ptrdiff_t x_stride, double* out, ptrdiff_t out_stride, size_t n, \
+       size_t columns)) \
+    K(void, log_softmax_f32, \
+      (const float* x, ptrdiff_t x_stride, ptrdiff_t x_step, float* out, ptrdiff_t out_stride, \
+       size_t rows, size_t n, bool stream)) \
+    K(void, log_softmax_f64, \
+      (const double* x, ptrdiff_t x_stride, ptrdiff_t x_step, double* out, ptrdiff_t out_stride, \
+       size_t rows, size_t n, bool stream)) \
+    K(void, log_softmax_columns_f32, \
+      (const float* x, ptrdiff_t x_stride, float* out, ptrdiff_t out_stride, size_t n, \
+       size_t columns)) \
+    K(void, log_softmax_columns_f64, \
+      (const double* x, ptrdiff_t x_stride, double* out, ptrdiff_t out_stride, size_t n, \
+       size_t columns))
 
 namespace firth {
 

@@ -89,11 +89,73 @@ void bind_cosine_topk(const Level& level, const py::array_t<float>& queries,
                 score, index);
 }
 
+template <class T, bool kLog>
+auto softmax_rows_kernel(const Kernels& k) {
+    if constexpr (sizeof(T) == 4)
+        return kLog ? k.log_softmax_f32 : k.softmax_f32;
+    else
+        return kLog ? k.log_softmax_f64 : k.softmax_f64;
+}
+
+template <class T, bool kLog>
+auto softmax_columns_kernel(const Kernels& k) {
+    if constexpr (sizeof(T) == 4)
+        return kLog ? k.log_softmax_columns_f32 : k.softmax_columns_f32;
+    else
+        return kLog ? k.log_softmax_columns_f64 : k.softmax_columns_f64;
+}
+
+// x, out: (outer, n, columns), softmax over the middle axis. Either columns = 1 and out contiguous
+// along n (x at any step), or both contiguous along columns. out is x, or does not overlap it.
+template <class T, bool kLog>
+void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
+    const ptrdiff_t item = sizeof(T);
+    if (x.ndim() != 3 || out.ndim() != 3) throw py::value_error("softmax: want 3-D x and out");
+    for (int axis = 0; axis < 3; axis++)
+        if (x.shape(axis) != out.shape(axis) || x.strides(axis) % item || out.strides(axis) % item)
+            throw py::value_error("softmax: shapes differ, or a stride is no multiple of the item");
+    const size_t outer = static_cast<size_t>(x.shape(0)), n = static_cast<size_t>(x.shape(1)),
+                 columns = static_cast<size_t>(x.shape(2));
+    if (x.size() == 0) return;
+    const bool rows = columns == 1;
+    if (rows ? n > 1 && out.strides(1) != item : x.strides(2) != item || out.strides(2) != item)
+        throw py::value_error("softmax: want out contiguous along n, or x and out along columns");
+    const T* from = x.data();
+    T* to = out.mutable_data();
+    const ptrdiff_t x_outer = x.strides(0) / item, x_step = n > 1 ? x.strides(1) / item : 1,
+                    out_outer = out.strides(0) / item, out_step = out.strides(1) / item;
+    const auto rows_kernel = softmax_rows_kernel<T, kLog>(*level.kernels);
+    const auto columns_kernel = softmax_columns_kernel<T, kLog>(*level.kernels);
+    py::gil_scoped_release unlocked;
+    if (rows) {
+        // Past the caches when they could not keep the output anyway.
+        const bool stream = from != to && outer * n * sizeof(T) >= (size_t(32) << 20);
+        parallel_for(outer, grain(8 * n), [&](size_t begin, size_t end) {
+            const ptrdiff_t first = static_cast<ptrdiff_t>(begin);
+            rows_kernel(from + first * x_outer, x_outer, x_step, to + first * out_outer, out_outer,
+                        end - begin, n, stream);
+        });
+        return;
+    }
+    // Tasks are blocks of columns, whole cache lines of them; a block is about 256 KB.
+    const size_t fit = grain(n, 1 << 16) / 64 * 64, width = fit < 64 ? 64 : fit;
+    const size_t blocks = (columns + width - 1) / width;
+    const size_t block_cost = 8 * n * (blocks == 1 ? columns : width);
+    parallel_for(outer * blocks, grain(block_cost), [&](size_t begin, size_t end) {
+        for (size_t i = begin; i < end; i++) {
+            const ptrdiff_t o = static_cast<ptrdiff_t>(i / blocks);
+            const size_t first = i % blocks * width;
+            columns_kernel(from + o * x_outer + first, x_step, to + o * out_outer + first, out_step,
+                           n, first + width < columns ? width : columns - first);
+        }
+    });
+}
+
 }  // namespace
 
 void bind_kernels(py::class_<Level>& level) {
     const auto a = py::arg("a").noconvert(), b = py::arg("b").noconvert(),
-               out = py::arg("out").noconvert();
+               x = py::arg("x").noconvert(), out = py::arg("out").noconvert();
     level.def("dot", &dot<float>, a, b, out);
     level.def("dot", &dot<double>, a, b, out);
 
@@ -102,6 +164,10 @@ void bind_kernels(py::class_<Level>& level) {
                indices = py::arg("indices").noconvert();
     level.def("row_norms", &bind_row_norms, keys, norms);
     level.def("cosine_topk", &bind_cosine_topk, queries, keys, norms, scores, indices);
+    level.def("softmax", &softmax<float, false>, x, out);
+    level.def("softmax", &softmax<double, false>, x, out);
+    level.def("log_softmax", &softmax<float, true>, x, out);
+    level.def("log_softmax", &softmax<double, true>, x, out);
 }
 
 }  // namespace firth

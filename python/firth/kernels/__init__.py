@@ -4,6 +4,7 @@ from firth.kernels._dispatch import active, backends, use
 from firth.kernels.cosine_topk import TopK, cosine_topk, row_norms
 from firth.kernels.dot import dot
 from firth.kernels.matmul import PackedMatrix, matmul, pack
+from firth.kernels.softmax import log_softmax, softmax
 
 __all__ = [
     "PackedMatrix",
@@ -12,8 +13,10 @@ __all__ = [
     "backends",
     "cosine_topk",
     "dot",
+    "log_softmax",
     "matmul",
     "pack",
     "row_norms",
+    "softmax",
     "use",
 ]

@@ -1,0 +1,221 @@
+// softmax and log_softmax along rows (the axis is contiguous) and along columns (another axis is).
+//
+// softmax: e^x = p 2^k with p = e^r, |r| <= ln2/2, so e^x / sum = p 2^(k - K) / sum(p 2^(k - K))
+// with K the k of the row's maximum. The shift is exact: unlike x - max, which rounds, it costs
+// small results no precision (the representation of Dukhan and Ablavatski, "Two-Pass Softmax
+// Algorithm", 2020). Every term carries a factor 2^guard more, which the division takes away again:
+// terms that end as denormals are normal until then, and what is below half the least of them is
+// exactly 0.
+#include "../isa.h"
+#include "../kernels.h"
+
+namespace firth::FIRTH_LEVEL {
+
+template <class T>
+constexpr int kGuard = sizeof(T) == 4 ? 24 : 53;
+template <class T>
+constexpr T kLowest = -T(__builtin_inff());
+
+// How the elements under one maximum become terms: e^(x - base) scaled by magic; below low: 0.
+template <class T>
+struct Shift {
+    vector_of<T> base, magic, low;
+};
+
+// top: the maximum. softmax: base is 0, or top where that is so large that x - top is exact for
+// every x that counts (within a factor of 2: Sterbenz). log_softmax: base is top, as in its result.
+template <bool kLog, class T>
+FIRTH_INLINE Shift<T> shift_under(vector_of<T> top, T) {
+    typedef Format<T> F;
+    constexpr T offset = T(F::bias + kGuard<T>);
+    const vector_of<T> zero = set1(T(0)), limit = set1(T(sizeof(T) == 4 ? 256 : 2048));
+    const vector_of<T> base = kLog ? top : (max(top, -top) <= limit ? zero : top);
+    const vector_of<T> round = set1(F::round_magic);
+    const vector_of<T> k = fma(top - base, set1(T(1.4426950408889634)), round) - round;
+    return {base, set1(F::round_magic + offset) - k,
+            (k - set1(offset)) * set1(T(0.69314718055994531))};
+}
+
+template <class T>
+FIRTH_INLINE vector_of<T> term(vector_of<T> x, const Shift<T>& shift) {
+    return exp_scaled(max(shift.low, x - shift.base), shift.magic);  // max lets NaN through
+}
+
+// x: n contiguous.
+template <class T>
+FIRTH_INLINE T row_max(const T* x, size_t n) {
+    constexpr size_t lanes = kLanes<T>;
+    vector_of<T> best[4] = {set1(kLowest<T>), set1(kLowest<T>), set1(kLowest<T>), set1(kLowest<T>)};
+    size_t i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes)
+        for (size_t u = 0; u < 4; u++) best[u] = max(best[u], load(x + i + u * lanes));
+    for (; i + lanes <= n; i += lanes) best[0] = max(best[0], load(x + i));
+    if (i < n) best[1] = max(best[1], load_partial(x + i, n - i, kLowest<T>));
+    return max_lane(max(max(best[0], best[1]), max(best[2], best[3])));
+}
+
+// Compensated sums (Kahan): one rounding more than the exact sum, however many terms there are; the
+// additions hide behind the multiplications of the exponentials.
+template <class T>
+struct Sum {
+    vector_of<T> total = set1(T(0)), lost = set1(T(0));
+
+    __attribute__((always_inline)) void add(vector_of<T> term) {
+        const vector_of<T> more = term - lost, next = total + more;
+        lost = (next - total) - more;
+        total = next;
+    }
+};
+
+// x: n contiguous; out: n contiguous, receives the terms where kStore, and may be x.
+template <bool kStore, class T>
+FIRTH_INLINE T row_sum(const T* x, T* out, size_t n, const Shift<T>& shift) {
+    constexpr size_t lanes = kLanes<T>;
+    Sum<T> sums[4];
+    size_t i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes)
+        for (size_t u = 0; u < 4; u++) {
+            const vector_of<T> e = term(load(x + i + u * lanes), shift);
+            if (kStore) store(out + i + u * lanes, e);
+            sums[u].add(e);
+        }
+    for (; i + lanes <= n; i += lanes) {
+        const vector_of<T> e = term(load(x + i), shift);
+        if (kStore) store(out + i, e);
+        sums[0].add(e);
+    }
+    if (i < n) {
+        const vector_of<T> e = term(load_partial(x + i, n - i, kLowest<T>), shift);
+        if (kStore) store_partial(out + i, e, n - i);
+        sums[1].add(e);
+    }
+    return sum((sums[0].total + sums[1].total) + (sums[2].total + sums[3].total));
+}
+
+// out[i] = f(x[i]) for vectors; stream: past the caches, from the first aligned vector on.
+template <class T, class F>
+FIRTH_INLINE void map_row(const T* x, T* out, size_t n, bool stream, const F& f) {
+    constexpr size_t lanes = kLanes<T>;
+    size_t i = 0;
+    if (stream) {
+        const size_t head = (-(uintptr_t)out % FIRTH_VECTOR_BYTES) / sizeof(T);
+        if (head && head < n) store_partial(out, f(load_partial(x, head)), i = head);
+        for (; head < n && i + lanes <= n; i += lanes) store_stream(out + i, f(load(x + i)));
+    }
+    for (; i + lanes <= n; i += lanes) store(out + i, f(load(x + i)));
+    if (i < n) store_partial(out + i, f(load_partial(x + i, n - i)), n - i);
+}
+
+// x: n elements, x_step apart; out: n contiguous, may be x.
+template <bool kLog, class T>
+FIRTH_INLINE void softmax_row(const T* x, ptrdiff_t x_step, T* out, size_t n, bool stream) {
+    if (x_step != 1) {  // gather once, then in place
+        for (size_t i = 0; i < n; i++) out[i] = x[(ptrdiff_t)i * x_step];
+        x = out;
+        stream = false;
+    }
+    const vector_of<T> top = set1(row_max(x, n));
+    const Shift<T> shift = shift_under<kLog>(top, T());
+    if (kLog) {
+        const T total = row_sum<false>(x, out, n, shift);
+        const vector_of<T> log_sum = log(set1(total / T(1ull << kGuard<T>)));
+        map_row(x, out, n, stream, [&](vector_of<T> v) { return (v - top) - log_sum; });
+        return;
+    }
+    // Streamed, the terms are computed again: the first ones were not worth a place in the caches.
+    const vector_of<T> total =
+        set1(stream ? row_sum<false>(x, out, n, shift) : row_sum<true>(x, out, n, shift));
+    const vector_of<T> inverse = set1(T(1)) / total;
+    if (stream)
+        map_row(x, out, n, true,
+                [&](vector_of<T> v) { return divide(term(v, shift), total, inverse); });
+    else
+        map_row(out, out, n, false, [&](vector_of<T> v) { return divide(v, total, inverse); });
+}
+
+template <bool kLog, class T>
+FIRTH_INLINE void softmax_rows(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step, T* out,
+                               ptrdiff_t out_stride, size_t rows, size_t n, bool stream) {
+    for (size_t r = 0; r < rows; r++)
+        softmax_row<kLog>(x + (ptrdiff_t)r * x_stride, x_step, out + (ptrdiff_t)r * out_stride, n,
+                          stream);
+    if (stream) stream_fence();
+}
+
+// kVectors vectors of neighbouring columns, the last of `count` lanes. x: n rows, x_stride apart;
+// out: n rows, out_stride apart, may be x.
+template <bool kLog, int kVectors, class T>
+FIRTH_INLINE void softmax_columns_block(const T* x, ptrdiff_t x_stride, T* out,
+                                        ptrdiff_t out_stride, size_t n, size_t count) {
+    constexpr size_t lanes = kLanes<T>;
+    const auto get = [&](const T* p, int v) {
+        return count == lanes ? load(p + v * lanes) : load_partial(p, count, kLowest<T>);
+    };
+    const auto put = [&](T* p, int v, vector_of<T> value) {
+        count == lanes ? store(p + v * lanes, value) : store_partial(p, value, count);
+    };
+    vector_of<T> top[kVectors], scale[kVectors];
+    Sum<T> sums[kVectors];
+    Shift<T> shift[kVectors];
+    for (int v = 0; v < kVectors; v++) top[v] = set1(kLowest<T>);
+    for (size_t r = 0; r < n; r++)
+        for (int v = 0; v < kVectors; v++)
+            top[v] = max(top[v], get(x + (ptrdiff_t)r * x_stride, v));
+    for (int v = 0; v < kVectors; v++) shift[v] = shift_under<kLog>(top[v], T());
+    for (size_t r = 0; r < n; r++)
+        for (int v = 0; v < kVectors; v++) {
+            const vector_of<T> e = term(get(x + (ptrdiff_t)r * x_stride, v), shift[v]);
+            if (!kLog) put(out + (ptrdiff_t)r * out_stride, v, e);
+            sums[v].add(e);
+        }
+    for (int v = 0; v < kVectors; v++)  // the logarithm of the sum, or its inverse
+        scale[v] =
+            kLog ? log(sums[v].total / set1(T(1ull << kGuard<T>))) : set1(T(1)) / sums[v].total;
+    for (size_t r = 0; r < n; r++)
+        for (int v = 0; v < kVectors; v++) {
+            T* to = out + (ptrdiff_t)r * out_stride;
+            put(to, v,
+                kLog ? (get(x + (ptrdiff_t)r * x_stride, v) - top[v]) - scale[v]
+                     : divide(get(to, v), sums[v].total, scale[v]));
+        }
+}
+
+template <bool kLog, class T>
+FIRTH_INLINE void softmax_columns(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_t out_stride,
+                                  size_t n, size_t columns) {
+    constexpr size_t lanes = kLanes<T>;
+    size_t c = 0;
+    for (; c + 4 * lanes <= columns; c += 4 * lanes)
+        softmax_columns_block<kLog, 4>(x + c, x_stride, out + c, out_stride, n, lanes);
+    for (; c + lanes <= columns; c += lanes)
+        softmax_columns_block<kLog, 1>(x + c, x_stride, out + c, out_stride, n, lanes);
+    if (c < columns)
+        softmax_columns_block<kLog, 1>(x + c, x_stride, out + c, out_stride, n, columns - c);
+}
+
+// Rows. x: rows x n, row r at x + r * x_stride, its elements x_step apart; out: rows x n, row r at
+// out + r * out_stride, its elements contiguous. out may be x exactly, but must not overlap it
+// otherwise. stream: store past the caches (for outputs larger than them; not in place).
+#define FIRTH_SOFTMAX_ROWS(name, T, kLog) \
+    void name(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step, T* out, ptrdiff_t out_stride, \
+              size_t rows, size_t n, bool stream) { \
+        softmax_rows<kLog>(x, x_stride, x_step, out, out_stride, rows, n, stream); \
+    }
+FIRTH_SOFTMAX_ROWS(softmax_f32, float, false)
+FIRTH_SOFTMAX_ROWS(softmax_f64, double, false)
+FIRTH_SOFTMAX_ROWS(log_softmax_f32, float, true)
+FIRTH_SOFTMAX_ROWS(log_softmax_f64, double, true)
+
+// Columns. x: n x columns, row r at x + r * x_stride; out: likewise, out_stride apart; each column
+// on its own. out may be x exactly, but must not overlap it otherwise.
+#define FIRTH_SOFTMAX_COLUMNS(name, T, kLog) \
+    void name(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_t out_stride, size_t n, \
+              size_t columns) { \
+        softmax_columns<kLog>(x, x_stride, out, out_stride, n, columns); \
+    }
+FIRTH_SOFTMAX_COLUMNS(softmax_columns_f32, float, false)
+FIRTH_SOFTMAX_COLUMNS(softmax_columns_f64, double, false)
+FIRTH_SOFTMAX_COLUMNS(log_softmax_columns_f32, float, true)
+FIRTH_SOFTMAX_COLUMNS(log_softmax_columns_f64, double, true)
+
+}  // namespace firth::FIRTH_LEVEL
