@@ -92,7 +92,8 @@ def log_softmax(x: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> A
     that -inf beside a finite number stays -inf.
     """
     x = np.asarray(x)
-    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, max - (-max)
+    # inf - inf, max - (-max), the sum of nothing
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         shifted = x - x.max(axis, keepdims=True, initial=-np.inf)
         return _arrays.deliver(shifted - np.log(np.exp(shifted).sum(axis, keepdims=True)), out)
 
@@ -139,7 +140,8 @@ def _views(
             outer_axes, outer_size, _ = groups.pop()
             axes, size = outer_axes + axes, outer_size * size
         groups.append((axes, size, strides))
-    columns_axes, columns = [], 1
+    columns_axes: list[int] = []
+    columns = 1
     if n == 1 or out.strides[axis] != item:
         if groups and groups[-1][2] == (item, item):
             columns_axes, columns, _ = groups.pop()
