@@ -58,7 +58,9 @@ def interleave(
     """Time the subjects in turn after one warm-up each.
 
     A round calls each subject often enough to last `minimum` seconds and counts the mean of its
-    calls; the median over `repeats` rounds is the figure.
+    calls; the median over `repeats` rounds is the figure. Each subject starts after a short rest:
+    OpenMP's threads (PyTorch's, NumPy's BLAS) spin for milliseconds after their last work, on the
+    cores that the next subject needs.
     """
     calls = {}
     for name, subject in subjects.items():
@@ -70,6 +72,7 @@ def interleave(
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(repeats):
         for name, subject in subjects.items():
+            time.sleep(0.02)
             start = time.perf_counter()
             for _ in range(calls[name]):
                 subject()

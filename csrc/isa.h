@@ -189,38 +189,6 @@ FIRTH_INLINE void store_partial(double* p, f64xN v, size_t n) {
 #endif
 }
 
-// Past the caches (p aligned to the vector): for output larger than them, which would first be read
-// into them only to be overwritten. stream_fence() before another thread may read it.
-FIRTH_INLINE void store_stream(float* p, f32xN v) {
-#if defined(__AVX512F__)
-    _mm512_stream_ps(p, (__m512)v);
-#elif defined(__AVX2__)
-    _mm256_stream_ps(p, (__m256)v);
-#elif defined(__SSE2__)
-    _mm_stream_ps(p, (__m128)v);
-#else
-    store(p, v);
-#endif
-}
-
-FIRTH_INLINE void store_stream(double* p, f64xN v) {
-#if defined(__AVX512F__)
-    _mm512_stream_pd(p, (__m512d)v);
-#elif defined(__AVX2__)
-    _mm256_stream_pd(p, (__m256d)v);
-#elif defined(__SSE2__)
-    _mm_stream_pd(p, (__m128d)v);
-#else
-    store(p, v);
-#endif
-}
-
-FIRTH_INLINE void stream_fence() {
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
-}
-
 // ---- fused multiply-add: a * b + c (one rounding, but two on SSE2, which has no such instruction)
 
 FIRTH_INLINE f32xN fma(f32xN a, f32xN b, f32xN c) {
@@ -371,6 +339,53 @@ FIRTH_INLINE f32x4 sum_each(f32x4 a, f32x4 b, f32x4 c, f32x4 d) {
         __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
     return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) +
            __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
+// Lanes of a and b in turn: a0 b0 a1 b1 ..., the lower half in low, the upper in high.
+FIRTH_INLINE void interleave(f32xN a, f32xN b, f32xN* low, f32xN* high) {
+#if FIRTH_VECTOR_BYTES == 64
+    *low = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *high =
+        __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif FIRTH_VECTOR_BYTES == 32
+    const f32xN even = __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+    const f32xN odd = __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+    *low = __builtin_shufflevector(even, odd, 0, 1, 2, 3, 8, 9, 10, 11);
+    *high = __builtin_shufflevector(even, odd, 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+    *low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    *high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+
+FIRTH_INLINE void interleave(f64xN a, f64xN b, f64xN* low, f64xN* high) {
+#if FIRTH_VECTOR_BYTES == 64
+    *low = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    *high = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#elif FIRTH_VECTOR_BYTES == 32
+    const f64xN even = __builtin_shufflevector(a, b, 0, 4, 2, 6);
+    const f64xN odd = __builtin_shufflevector(a, b, 1, 5, 3, 7);
+    *low = __builtin_shufflevector(even, odd, 0, 1, 4, 5);
+    *high = __builtin_shufflevector(even, odd, 2, 3, 6, 7);
+#else
+    *low = __builtin_shufflevector(a, b, 0, 2);
+    *high = __builtin_shufflevector(a, b, 1, 3);
+#endif
+}
+
+// Rows become columns: lane j of v[i] goes to lane i of v[j], by log2(lanes) perfect shuffles.
+template <class T>
+FIRTH_INLINE void transpose(vector_of<T>* v, T) {
+    constexpr size_t lanes = kLanes<T>;
+#pragma GCC unroll 4
+    for (size_t done = 1; done < lanes; done *= 2) {
+        vector_of<T> next[lanes];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < lanes / 2; i++)
+            interleave(v[i], v[i + lanes / 2], &next[2 * i], &next[2 * i + 1]);
+#pragma GCC unroll 16
+        for (size_t i = 0; i < lanes; i++) v[i] = next[i];
+    }
 }
 
 // ---- square root, correctly rounded

@@ -41,10 +41,10 @@
       (const float* values, size_t n, float threshold, uint32_t* places)) \
     K(void, softmax_f32, \
       (const float* x, ptrdiff_t x_stride, ptrdiff_t x_step, float* out, ptrdiff_t out_stride, \
-       size_t rows, size_t n, bool stream)) \
+       size_t rows, size_t n)) \
     K(void, softmax_f64, \
       (const double* x, ptrdiff_t x_stride, ptrdiff_t x_step, double* out, ptrdiff_t out_stride, \
-       size_t rows, size_t n, bool stream)) \
+       size_t rows, size_t n)) \
     K(void, softmax_columns_f32, \
       (const float* x, ptrdiff_t x_stride, float* out, ptrdiff_t out_stride, size_t n, \
        size_t columns)) \
@@ -53,10 +53,10 @@
        size_t columns)) \
     K(void, log_softmax_f32, \
       (const float* x, ptrdiff_t x_stride, ptrdiff_t x_step, float* out, ptrdiff_t out_stride, \
-       size_t rows, size_t n, bool stream)) \
+       size_t rows, size_t n)) \
     K(void, log_softmax_f64, \
       (const double* x, ptrdiff_t x_stride, ptrdiff_t x_step, double* out, ptrdiff_t out_stride, \
-       size_t rows, size_t n, bool stream)) \
+       size_t rows, size_t n)) \
     K(void, log_softmax_columns_f32, \
       (const float* x, ptrdiff_t x_stride, float* out, ptrdiff_t out_stride, size_t n, \
        size_t columns)) \

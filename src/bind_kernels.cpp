@@ -128,12 +128,10 @@ void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
     const auto columns_kernel = softmax_columns_kernel<T, kLog>(*level.kernels);
     py::gil_scoped_release unlocked;
     if (rows) {
-        // Past the caches when they could not keep the output anyway.
-        const bool stream = from != to && outer * n * sizeof(T) >= (size_t(32) << 20);
         parallel_for(outer, grain(8 * n), [&](size_t begin, size_t end) {
             const ptrdiff_t first = static_cast<ptrdiff_t>(begin);
             rows_kernel(from + first * x_outer, x_outer, x_step, to + first * out_outer, out_outer,
-                        end - begin, n, stream);
+                        end - begin, n);
         });
         return;
     }

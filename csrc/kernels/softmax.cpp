@@ -41,12 +41,23 @@ FIRTH_INLINE vector_of<T> term(vector_of<T> x, const Shift<T>& shift) {
     return exp_scaled(max(shift.low, x - shift.base), shift.magic);  // max lets NaN through
 }
 
+// How many elements come before p's first address that suits whole vectors; NumPy's arrays often
+// begin in the middle of a cache line, and vectors that straddle two lines cost twice.
+template <class T>
+FIRTH_INLINE size_t until_aligned(const T* p) {
+    return (-(uintptr_t)p % FIRTH_VECTOR_BYTES) / sizeof(T);
+}
+
 // x: n contiguous.
 template <class T>
 FIRTH_INLINE T row_max(const T* x, size_t n) {
     constexpr size_t lanes = kLanes<T>;
     vector_of<T> best[4] = {set1(kLowest<T>), set1(kLowest<T>), set1(kLowest<T>), set1(kLowest<T>)};
     size_t i = 0;
+    if (n >= lanes) {
+        best[0] = load(x);
+        i = until_aligned(x);
+    }
     for (; i + 4 * lanes <= n; i += 4 * lanes)
         for (size_t u = 0; u < 4; u++) best[u] = max(best[u], load(x + i + u * lanes));
     for (; i + lanes <= n; i += lanes) best[0] = max(best[0], load(x + i));
@@ -54,8 +65,7 @@ FIRTH_INLINE T row_max(const T* x, size_t n) {
     return max_lane(max(max(best[0], best[1]), max(best[2], best[3])));
 }
 
-// Compensated sums (Kahan): one rounding more than the exact sum, however many terms there are; the
-// additions hide behind the multiplications of the exponentials.
+// Compensated sums (Kahan): one rounding more than the exact sum, however many terms there are.
 template <class T>
 struct Sum {
     vector_of<T> total = set1(T(0)), lost = set1(T(0));
@@ -67,79 +77,65 @@ struct Sum {
     }
 };
 
-// x: n contiguous; out: n contiguous, receives the terms where kStore, and may be x.
+// x: n contiguous; out: n contiguous, receives the terms where kStore, and may be x. Chains of 8
+// additions in 4 registers, which are then compensated: the error does not grow with n.
 template <bool kStore, class T>
 FIRTH_INLINE T row_sum(const T* x, T* out, size_t n, const Shift<T>& shift) {
     constexpr size_t lanes = kLanes<T>;
-    Sum<T> sums[4];
-    size_t i = 0;
-    for (; i + 4 * lanes <= n; i += 4 * lanes)
-        for (size_t u = 0; u < 4; u++) {
-            const vector_of<T> e = term(load(x + i + u * lanes), shift);
-            if (kStore) store(out + i + u * lanes, e);
-            sums[u].add(e);
+    Sum<T> total;
+    for (size_t i = 0; i < n;) {
+        const size_t end = n - i > 32 * lanes ? i + 32 * lanes : n;
+        vector_of<T> part[4] = {set1(T(0)), set1(T(0)), set1(T(0)), set1(T(0))};
+        for (; i + 4 * lanes <= end; i += 4 * lanes)
+            for (size_t u = 0; u < 4; u++) {
+                const vector_of<T> e = term(load(x + i + u * lanes), shift);
+                if (kStore) store(out + i + u * lanes, e);
+                part[u] += e;
+            }
+        for (; i + lanes <= end; i += lanes) {
+            const vector_of<T> e = term(load(x + i), shift);
+            if (kStore) store(out + i, e);
+            part[0] += e;
         }
-    for (; i + lanes <= n; i += lanes) {
-        const vector_of<T> e = term(load(x + i), shift);
-        if (kStore) store(out + i, e);
-        sums[0].add(e);
+        if (i < end) {
+            const vector_of<T> e = term(load_partial(x + i, end - i, kLowest<T>), shift);
+            if (kStore) store_partial(out + i, e, end - i);
+            part[1] += e;
+            i = end;
+        }
+        total.add((part[0] + part[1]) + (part[2] + part[3]));
     }
-    if (i < n) {
-        const vector_of<T> e = term(load_partial(x + i, n - i, kLowest<T>), shift);
-        if (kStore) store_partial(out + i, e, n - i);
-        sums[1].add(e);
-    }
-    return sum((sums[0].total + sums[1].total) + (sums[2].total + sums[3].total));
+    return sum(total.total);
 }
 
-// out[i] = f(x[i]) for vectors; stream: past the caches, from the first aligned vector on.
+// out[i] = f(x[i]), for vectors.
 template <class T, class F>
-FIRTH_INLINE void map_row(const T* x, T* out, size_t n, bool stream, const F& f) {
+FIRTH_INLINE void map_row(const T* x, T* out, size_t n, const F& f) {
     constexpr size_t lanes = kLanes<T>;
-    size_t i = 0;
-    if (stream) {
-        const size_t head = (-(uintptr_t)out % FIRTH_VECTOR_BYTES) / sizeof(T);
-        if (head && head < n) store_partial(out, f(load_partial(x, head)), i = head);
-        for (; head < n && i + lanes <= n; i += lanes) store_stream(out + i, f(load(x + i)));
-    }
+    size_t i = until_aligned(out);
+    if (i >= n) i = 0;
+    if (i > 0) store_partial(out, f(load_partial(x, i)), i);
     for (; i + lanes <= n; i += lanes) store(out + i, f(load(x + i)));
     if (i < n) store_partial(out + i, f(load_partial(x + i, n - i)), n - i);
 }
 
 // x: n elements, x_step apart; out: n contiguous, may be x.
 template <bool kLog, class T>
-FIRTH_INLINE void softmax_row(const T* x, ptrdiff_t x_step, T* out, size_t n, bool stream) {
+FIRTH_INLINE void softmax_row(const T* x, ptrdiff_t x_step, T* out, size_t n) {
     if (x_step != 1) {  // gather once, then in place
         for (size_t i = 0; i < n; i++) out[i] = x[(ptrdiff_t)i * x_step];
         x = out;
-        stream = false;
     }
     const vector_of<T> top = set1(row_max(x, n));
     const Shift<T> shift = shift_under<kLog>(top, T());
+    const T total = row_sum<!kLog>(x, out, n, shift);
     if (kLog) {
-        const T total = row_sum<false>(x, out, n, shift);
         const vector_of<T> log_sum = log(set1(total / T(1ull << kGuard<T>)));
-        map_row(x, out, n, stream, [&](vector_of<T> v) { return (v - top) - log_sum; });
-        return;
+        map_row(x, out, n, [&](vector_of<T> v) { return (v - top) - log_sum; });
+    } else {
+        const vector_of<T> sum = set1(total), inverse = set1(T(1) / total);
+        map_row(out, out, n, [&](vector_of<T> v) { return divide(v, sum, inverse); });
     }
-    // Streamed, the terms are computed again: the first ones were not worth a place in the caches.
-    const vector_of<T> total =
-        set1(stream ? row_sum<false>(x, out, n, shift) : row_sum<true>(x, out, n, shift));
-    const vector_of<T> inverse = set1(T(1)) / total;
-    if (stream)
-        map_row(x, out, n, true,
-                [&](vector_of<T> v) { return divide(term(v, shift), total, inverse); });
-    else
-        map_row(out, out, n, false, [&](vector_of<T> v) { return divide(v, total, inverse); });
-}
-
-template <bool kLog, class T>
-FIRTH_INLINE void softmax_rows(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step, T* out,
-                               ptrdiff_t out_stride, size_t rows, size_t n, bool stream) {
-    for (size_t r = 0; r < rows; r++)
-        softmax_row<kLog>(x + (ptrdiff_t)r * x_stride, x_step, out + (ptrdiff_t)r * out_stride, n,
-                          stream);
-    if (stream) stream_fence();
 }
 
 // kVectors vectors of neighbouring columns, the last of `count` lanes. x: n rows, x_stride apart;
@@ -193,13 +189,68 @@ FIRTH_INLINE void softmax_columns(const T* x, ptrdiff_t x_stride, T* out, ptrdif
         softmax_columns_block<kLog, 1>(x + c, x_stride, out + c, out_stride, n, columns - c);
 }
 
+// Short rows, n <= kShort: a vector's lanes are as many rows. 2 x lanes rows are transposed into a
+// tile, whose columns they are there, and back. Missing rows are zeros: a row's bits do not depend
+// on its company.
+template <class T>
+constexpr size_t kShort = 4 * kLanes<T>;
+
+template <bool kLog, class T>
+FIRTH_INLINE void softmax_tile(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_t out_stride,
+                               size_t rows, size_t n) {
+    constexpr size_t lanes = kLanes<T>, width = 2 * lanes;
+    alignas(64) T tile[kShort<T> * width];  // (n rounded up to lanes, width)
+    vector_of<T> block[lanes];
+    for (size_t first = 0; first < width; first += lanes)
+        for (size_t c = 0; c < n; c += lanes) {
+#pragma GCC unroll 16
+            for (size_t i = 0; i < lanes; i++) {
+                const T* p = x + (ptrdiff_t)(first + i) * x_stride + c;
+                block[i] = first + i >= rows ? set1(T(0))
+                           : c + lanes <= n  ? load(p)
+                                             : load_partial(p, n - c);
+            }
+            transpose(block, T());
+#pragma GCC unroll 16
+            for (size_t i = 0; i < lanes; i++) store(tile + (c + i) * width + first, block[i]);
+        }
+    softmax_columns_block<kLog, 2>(tile, width, tile, width, n, lanes);
+    for (size_t first = 0; first < width; first += lanes)
+        for (size_t c = 0; c < n; c += lanes) {
+#pragma GCC unroll 16
+            for (size_t i = 0; i < lanes; i++) block[i] = load(tile + (c + i) * width + first);
+            transpose(block, T());
+#pragma GCC unroll 16
+            for (size_t i = 0; i < lanes; i++) {
+                T* p = out + (ptrdiff_t)(first + i) * out_stride + c;
+                if (first + i >= rows) break;
+                c + lanes <= n ? store(p, block[i]) : store_partial(p, block[i], n - c);
+            }
+        }
+}
+
+template <bool kLog, class T>
+FIRTH_INLINE void softmax_rows(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step, T* out,
+                               ptrdiff_t out_stride, size_t rows, size_t n) {
+    const size_t tall = n <= kShort<T> && x_step == 1 ? 2 * kLanes<T> : 1;
+    for (size_t r = 0; r < rows; r += tall) {
+        const T* from = x + (ptrdiff_t)r * x_stride;
+        T* to = out + (ptrdiff_t)r * out_stride;
+        if (tall > 1)
+            softmax_tile<kLog>(from, x_stride, to, out_stride, rows - r < tall ? rows - r : tall,
+                               n);
+        else
+            softmax_row<kLog>(from, x_step, to, n);
+    }
+}
+
 // Rows. x: rows x n, row r at x + r * x_stride, its elements x_step apart; out: rows x n, row r at
 // out + r * out_stride, its elements contiguous. out may be x exactly, but must not overlap it
-// otherwise. stream: store past the caches (for outputs larger than them; not in place).
+// otherwise.
 #define FIRTH_SOFTMAX_ROWS(name, T, kLog) \
     void name(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step, T* out, ptrdiff_t out_stride, \
-              size_t rows, size_t n, bool stream) { \
-        softmax_rows<kLog>(x, x_stride, x_step, out, out_stride, rows, n, stream); \
+              size_t rows, size_t n) { \
+        softmax_rows<kLog>(x, x_stride, x_step, out, out_stride, rows, n); \
     }
 FIRTH_SOFTMAX_ROWS(softmax_f32, float, false)
 FIRTH_SOFTMAX_ROWS(softmax_f64, double, false)
