@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from harness import THREADS, Row, interleave
 
 import firth
 from firth.kernels import backends, softmax, use
+from harness import THREADS, Row, interleave
 
 # What the geometric mean over the shapes must reach is 1.8; no shape may fall below 1.
 SHAPES = [(4096, 1024), (512, 50257), (100000, 16)]
