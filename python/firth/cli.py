@@ -1,0 +1,336 @@
+"""The command line: ``firth train | similar | analogy | info | demo``.
+
+Here are arguments, messages and exit codes, nothing that computes. To add a command, add a parser
+in `_parser` and the function that it names. Exit codes: 0, 2 for an error (one line on stderr), 130
+for Ctrl-C, 141 where the reader of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import errno
+import mmap
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from firth.words import KeyedVectors
+
+_MEGABYTE = 1 << 20
+# The options that shape a model; a checkpoint holds them, so --resume takes none of them.
+_SHAPING = ("dim", "window", "min_count", "negative", "sample", "epochs", "seed", "alpha", "mode")
+
+
+class UserError(Exception):
+    """What was asked for cannot be done; the message is one line for the user."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    ``argv`` are the arguments behind the program's name, by default those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # any word can be printed anywhere
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        arguments = _parser().parse_args(argv)
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As `firth similar ... | head -1`. Python flushes stdout once more at exit: to nowhere.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt as interrupt:
+        print(f"\nfirth: interrupted{''.join(map(str, interrupt.args))}", file=sys.stderr)
+        return 130
+    except (UserError, OSError, ValueError, MemoryError) as error:
+        print(f"firth: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror.lower()
+        return f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}"
+    return " ".join(str(error).split())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="firth", description="Word vectors: train them on a text, ask them for similar words."
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    parser.set_defaults(run=lambda _: parser.print_help())
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    def command(name: str, run: Any, summary: str, **more: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary, **more)
+        added.set_defaults(run=run)
+        return added
+
+    train = command(
+        "train",
+        _train,
+        "Train skip-gram word vectors on a text: one sentence a line, words separated by spaces.",
+        epilog="Defaults are gensim's, except that the model is skip-gram (sg=1), not CBOW. "
+        "Ctrl-C leaves a checkpoint beside the output; the same command with --resume goes on.",
+    )
+    train.add_argument("corpus", help="text file in UTF-8")
+    train.add_argument("-o", "--output", default="words.firth", help="[words.firth]")
+    number, rate = _at_least(1), _positive
+    train.add_argument("--dim", type=number, help="dimensions of a vector [100]")
+    train.add_argument("--window", type=number, help="words on each side that count [5]")
+    train.add_argument("--min-count", type=number, help="leave out rarer words [5]")
+    train.add_argument("--negative", type=number, help="negative samples a word [5]")
+    train.add_argument(
+        "--sample",
+        type=_not_negative,
+        help="thin out more frequent words; 0: none [1e-3]",
+    )
+    train.add_argument("--epochs", type=number, help="passes over the text [5]")
+    train.add_argument("--alpha", type=rate, help="learning rate at the start [0.025]")
+    train.add_argument("--seed", type=_at_least(0), help="of the random numbers [1]")
+    train.add_argument(
+        "--mode",
+        choices=("shared", "independent"),
+        help="negative samples for a whole window (faster), or for each pair as gensim [shared]",
+    )
+    train.add_argument("--workers", type=number, help="threads [all cores]")
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint of an interrupted run"
+    )
+
+    def count(to: argparse.ArgumentParser) -> None:
+        to.add_argument("vectors", help="file of firth, or word2vec text or binary")
+        to.add_argument("-n", "--number", type=number, default=10, help="how many words [10]")
+
+    similar = command("similar", _similar, "The words most similar to a word.")
+    count(similar)
+    similar.add_argument("word")
+
+    analogy = command("analogy", _analogy, "A is to B as C is to ...: the words nearest A - B + C.")
+    count(analogy)
+    for name in "abc":
+        analogy.add_argument(name, metavar=name.upper())
+    analogy.epilog = "firth analogy words.firth king man woman: king - man + woman."
+
+    info = command("info", _info, "About a file of vectors, or about this installation.")
+    info.add_argument("vectors", nargs="?", help="file of firth, or word2vec text or binary")
+
+    demo = command(
+        "demo",
+        _demo,
+        "Train on the documentation of this Python installation, show neighbours and a picture.",
+    )
+    demo.add_argument("-o", "--output", default="firth-demo.png", help="[firth-demo.png]")
+    return parser
+
+
+def _version() -> str:
+    import firth
+
+    return f"firth {firth.__version__}"
+
+
+def _at_least(minimum: int) -> Any:
+    def whole(text: str) -> int:
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {text}")
+        return int(text)
+
+    whole.__name__ = "whole number"
+    return whole
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if float(text) == 0 else _positive(text)
+
+
+# Training
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    _check_corpus(arguments.corpus)
+    output = arguments.output
+    check_output(output)
+    if os.path.exists(output) and os.path.samefile(output, arguments.corpus):
+        raise UserError(f"{output} is the corpus; it would be overwritten")
+    checkpoint = f"{output}.checkpoint"
+    shaping = {name: getattr(arguments, name) for name in _SHAPING}
+    given = {name: value for name, value in shaping.items() if value is not None}
+    if arguments.resume and given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"--resume takes {names} from the checkpoint; leave it out")
+    if arguments.resume and not os.path.exists(checkpoint):
+        raise UserError(f"there is no {checkpoint} to resume from")
+    if os.path.exists(checkpoint) and not arguments.resume:
+        raise UserError(
+            f"{checkpoint} is left from an interrupted run: "
+            "--resume goes on from it, or remove it to start anew"
+        )
+
+    import firth
+
+    word2vec: Any = firth.Word2Vec
+    for name, gensim_name in (("dim", "vector_size"), ("mode", "negatives")):
+        if name in given:
+            given[gensim_name] = given.pop(name)
+    common = {"corpus_file": arguments.corpus, "workers": arguments.workers}
+    start = time.perf_counter()
+    try:
+        if arguments.resume:
+            model = word2vec.resume(checkpoint, **common, progress=True)
+        else:
+            model = word2vec(**common, **given, sg=1, progress=True, checkpoint=checkpoint)
+    except RuntimeError as error:
+        raise UserError(str(error)) from None
+    except KeyboardInterrupt:
+        if os.path.exists(checkpoint):
+            command = f"firth train {arguments.corpus} -o {output} --resume"
+            raise KeyboardInterrupt(f"; go on with: {command}") from None
+        raise KeyboardInterrupt(" before training began; nothing was saved") from None
+    seconds = time.perf_counter() - start
+    model.wv.save(output)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(checkpoint)
+    print(f"{output}: {len(model.wv):,} words, {model.wv.vector_size} dimensions, {seconds:.1f} s")
+
+
+def _check_corpus(path: str) -> None:
+    """Refuse what is no text, before any work."""
+    with open(path, "rb") as file:  # a missing or unreadable file is an OSError with its reason
+        if not os.path.isfile(path):
+            raise UserError(f"{path}: must be a file, since it is read several times")
+        head = file.read(_MEGABYTE)
+        if not head:
+            raise UserError(f"{path}: is empty")
+        if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")):
+            raise UserError(f"{path}: is compressed; unpack it first")
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise UserError(f"{path}: is UTF-16; convert it to UTF-8 first")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            nul = data.find(b"\0", 0, 64 * _MEGABYTE)
+        if nul >= 0:
+            raise UserError(f"{path}: is not text, it has a NUL at byte {nul}")
+
+
+def check_output(path: str) -> None:
+    """Refuse an output that cannot be written, before the work that would be lost."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise UserError(f"{path}: is a folder")
+    if not os.path.isdir(folder):
+        raise UserError(f"{path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{path}: the folder {folder} cannot be written to")
+
+
+# Asking
+
+
+def _load(path: str) -> tuple[KeyedVectors, str]:
+    """The vectors of a file and its format, which is told by the content."""
+    from firth.formats import firth, word2vec
+    from firth.words import KeyedVectors
+
+    with open(path, "rb") as file:
+        head = file.read(2)
+    if not head:
+        raise UserError(f"{path}: is empty")
+    if firth.is_firth(path):
+        return KeyedVectors.load(path), "firth"
+    if head.startswith(b"\x80"):
+        raise UserError(f"{path}: is a pickle; save it with gensim's save_word2vec_format")
+    found = word2vec.sniff(path)
+    if found is None:
+        raise UserError(f"{path}: is not a file of vectors (of firth, or word2vec text or binary)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # repeated words: a matter of who made the file
+        vectors = KeyedVectors.load_word2vec_format(
+            path,
+            binary=found == "binary",
+            no_header=found == "headerless",
+            unicode_errors="replace",
+        )
+    names = {"headerless": "text without a header, as GloVe's"}
+    return vectors, names.get(found, f"word2vec {found}")
+
+
+def _similar(arguments: argparse.Namespace) -> None:
+    _ask(arguments, [arguments.word], [])
+
+
+def _analogy(arguments: argparse.Namespace) -> None:
+    _ask(arguments, [arguments.a, arguments.c], [arguments.b])
+
+
+def _ask(arguments: argparse.Namespace, positive: list[str], negative: list[str]) -> None:
+    vectors, _ = _load(arguments.vectors)
+    for word in positive + negative:
+        if word not in vectors:
+            raise UserError(
+                f"{word!r} is not among the {len(vectors):,} words of {arguments.vectors}"
+                + _close_words(vectors, word)
+            )
+    for word, score in vectors.most_similar(positive, negative, topn=arguments.number):
+        print(f"{score:.4f}  {word}")
+
+
+def _close_words(vectors: KeyedVectors, word: str) -> str:
+    """A hint at words that are spelt alike, or nothing. Looks at the most frequent words only."""
+    candidates = [
+        other for other in vectors.index_to_key[:100_000] if abs(len(other) - len(word)) <= 2
+    ]
+    close = [word.lower()] if word.lower() in vectors else []
+    close += [one for one in difflib.get_close_matches(word, candidates, 4) if one not in close]
+    return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    if arguments.vectors is None:
+        from firth.system import info
+
+        print(info())
+        return
+    vectors, kind = _load(arguments.vectors)
+    lines = {
+        "file": f"{arguments.vectors}, {os.path.getsize(arguments.vectors) / 1e6:,.1f} MB",
+        "format": kind,
+        "words": f"{len(vectors):,}",
+        "dimensions": f"{vectors.vector_size} ({vectors.vectors.dtype})",
+        "first": ", ".join(map(str, vectors.index_to_key[:10])),
+    }
+    if kind == "firth" and "count" in vectors.expandos:
+        lines["occurrences"] = f"{int(vectors.expandos['count'].sum()):,} of these words"
+    for name, value in lines.items():
+        print(f"{name:<11}  {value}")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from firth import demo
+
+    check_output(arguments.output)
+    demo.run(arguments.output)

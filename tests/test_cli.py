@@ -1,0 +1,287 @@
+"""The command line: what it prints, what it says when something is wrong, and its exit codes."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import firth
+from firth import KeyedVectors
+from firth.cli import main
+
+WORDS = ["king", "queen", "man", "woman", "apple", "naïve"]
+VECTORS = [[0.8, 0.65, 0.1], [0.78, 0.66, 0.12], [0.9, 0.1, 0.1], [0.88, 0.12, 0.12],
+           [0.1, 0.8, 0.9], [-1, 0, 0]]  # fmt: skip
+
+
+def vectors() -> KeyedVectors:
+    kv = KeyedVectors(3)
+    kv.add_vectors(WORDS, np.array(VECTORS), {"count": np.arange(6, 0, -1)})
+    return kv
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with vectors and a corpus."""
+    monkeypatch.chdir(tmp_path)
+    vectors().save("words.firth")
+    Path("corpus.txt").write_text("the king and the queen\n" * 20)
+    return tmp_path
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "firth", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail properly: one line, exit code 2. Returns the message."""
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    prefix, end = "firth: error: ", "\n"
+    assert printed.err.startswith(prefix)
+    assert printed.err.endswith(end)
+    message = printed.err[len(prefix) : -len(end)]
+    assert "\n" not in message
+    return message
+
+
+# Asking
+
+
+def test_similar_and_analogy(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["similar", "words.firth", "king", "-n", "2"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "0.9996  queen\n0.8555  woman\n"
+    assert printed.err == ""
+    assert main(["analogy", "words.firth", "king", "man", "woman"]) == 0
+    assert capsys.readouterr().out.split()[1] == "queen"
+
+
+@pytest.mark.parametrize("kind", ["text", "binary", "headerless", "gzip"])
+def test_every_format_is_recognised(
+    here: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    name = "v.gz" if kind == "gzip" else "v"
+    vectors().save_word2vec_format(name, binary=kind == "binary", write_header=kind != "headerless")
+    assert main(["similar", name, "king", "-n", "1"]) == 0
+    assert capsys.readouterr().out == "0.9996  queen\n"
+    assert main(["info", name]) == 0
+    assert {"headerless": "without a header", "gzip": "text"}.get(kind, kind) in (
+        capsys.readouterr().out
+    )
+
+
+def test_info(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    assert firth.__version__ in capsys.readouterr().out
+    assert main(["info", "words.firth"]) == 0
+    printed = capsys.readouterr().out
+    assert "words        6\n" in printed
+    assert "dimensions   3 (float32)\n" in printed
+    assert "king, queen" in printed
+    assert "21 of these words" in printed
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "train" in capsys.readouterr().out
+    for arguments in (["--version"], ["--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 0
+    assert "skip-gram" in capsys.readouterr().out
+
+
+def test_what_cannot_be_asked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert error(capsys, "similar", "words.firth", "quen") == (
+        "'quen' is not among the 6 words of words.firth; did you mean queen?"
+    )
+    assert error(capsys, "similar", "words.firth", "King").endswith("did you mean king?")
+    assert "xyzzy" in error(capsys, "analogy", "words.firth", "king", "xyzzy", "woman")
+    assert error(capsys, "similar", "none", "x") == "none: no such file or directory"
+    assert error(capsys, "similar", ".", "x") == ".: is a directory"
+    for content, message in {
+        b"": "is empty",
+        b"just some text\n": "is not a file of vectors",
+        b"\x80\x04\x95": "is a pickle",
+        b"PK\x03\x04...": "is a zip archive",
+        b"\x93FIRTH\r\n": "ends within its first bytes",
+        b"5 3\nking 1 2 3\n": "is too short",
+    }.items():
+        Path("file").write_bytes(content)
+        assert f"file: {message}" in error(capsys, "similar", "file", "x")
+    damaged = bytearray(Path("words.firth").read_bytes())
+    damaged[-1] ^= 1
+    Path("file").write_bytes(damaged)
+    assert "checksum" in error(capsys, "info", "file")
+
+
+def test_wrong_arguments(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in {
+        ("nonsense",): "invalid choice: 'nonsense'",
+        ("similar", "words.firth"): "required: word",
+        ("similar", "words.firth", "king", "-n", "0"): "must be at least 1, got 0",
+        ("train", "corpus.txt", "--dim", "x"): "invalid whole number value: 'x'",
+        ("train", "corpus.txt", "--alpha", "0"): "must be above 0, got 0",
+        ("train", "corpus.txt", "--sample", "-1"): "must be above 0, got -1",
+        ("train", "corpus.txt", "--alpha", "nan"): "must be above 0, got nan",
+        ("train", "corpus.txt", "--mode", "both"): "invalid choice: 'both'",
+    }.items():
+        got = error(capsys, *arguments)
+        assert message in got
+        assert "--help)" in got
+
+
+# Training: the checks before it, and what is passed on
+
+
+class Trainer:
+    """Stands in for Word2Vec: remembers how it was called, ends as it is told."""
+
+    calls: list[dict[str, Any]]
+    outcome: BaseException | None
+    checkpoint: bool
+
+    def __init__(self, **options: Any) -> None:
+        type(self).calls.append(options)
+        if self.checkpoint:
+            Path(options["checkpoint"]).write_bytes(b"state")
+        if self.outcome is not None:
+            raise self.outcome
+        self.wv = vectors()
+
+    @classmethod
+    def resume(cls, path: str, **options: Any) -> Trainer:
+        return cls(checkpoint=path, resumed=True, **options)
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> type[Trainer]:
+    Trainer.calls, Trainer.outcome, Trainer.checkpoint = [], None, False
+    monkeypatch.setattr(firth, "Word2Vec", Trainer, raising=False)
+    return Trainer
+
+
+def test_train_passes_options_on(
+    here: Path, trainer: type[Trainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer.checkpoint = True
+    assert main(["train", "corpus.txt"]) == 0
+    assert capsys.readouterr().out.startswith("words.firth: 6 words, 3 dimensions, ")
+    assert KeyedVectors.load("words.firth").index_to_key == WORDS
+    assert not Path("words.firth.checkpoint").exists()
+    options = (
+        "--dim 300 --window 7 --min-count 1 --negative 9 --sample 0 --epochs 2 --seed 0 "
+        "--alpha 0.05 --mode independent --workers 3 -o out.firth"
+    )
+    assert main(["train", "corpus.txt", *options.split()]) == 0
+    common = {"corpus_file": "corpus.txt", "sg": 1, "progress": True}
+    assert trainer.calls == [
+        {**common, "workers": None, "checkpoint": "words.firth.checkpoint"},
+        {
+            **common, "workers": 3, "checkpoint": "out.firth.checkpoint", "vector_size": 300,
+            "window": 7, "min_count": 1, "negative": 9, "sample": 0.0, "epochs": 2, "seed": 0,
+            "alpha": 0.05, "negatives": "independent",
+        },
+    ]  # fmt: skip
+
+
+def test_interrupt_and_resume(
+    here: Path, trainer: type[Trainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer.outcome = KeyboardInterrupt()
+    assert main(["train", "corpus.txt", "-o", "out.firth"]) == 130
+    assert "nothing was saved" in capsys.readouterr().err
+    trainer.checkpoint = True
+    assert main(["train", "corpus.txt", "-o", "out.firth"]) == 130
+    message = capsys.readouterr().err
+    command = "firth train corpus.txt -o out.firth --resume"
+    assert message == f"\nfirth: interrupted; go on with: {command}\n"
+    assert not Path("out.firth").exists()
+    assert "remove it to start anew" in error(capsys, *command.split()[1:-1])
+    assert "leave it out" in error(capsys, *command.split()[1:], "--dim", "3")
+    trainer.outcome = None
+    assert main(command.split()[1:]) == 0
+    assert trainer.calls[-1]["resumed"]
+    assert Path("out.firth").exists()
+    assert not Path("out.firth.checkpoint").exists()
+    capsys.readouterr()
+    assert "there is no out.firth.checkpoint" in error(capsys, *command.split()[1:])
+
+
+def test_train_checks_before_it_starts(
+    here: Path, trainer: type[Trainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert error(capsys, "train", "none.txt") == "none.txt: no such file or directory"
+    assert "directory" in error(capsys, "train", ".")
+    for content, message in {
+        b"": "is empty",
+        b"text\0text": "is not text, it has a NUL at byte 4",
+        b"x" * (2 << 20) + b"\0": f"NUL at byte {2 << 20}",
+        gzip.compress(b"text"): "is compressed",
+        "text".encode("utf-16"): "is UTF-16",
+    }.items():
+        Path("bad.txt").write_bytes(content)
+        assert message in error(capsys, "train", "bad.txt")
+    assert "no/folder does not exist" in error(capsys, "train", "corpus.txt", "-o", "no/folder/x")
+    assert "is a folder" in error(capsys, "train", "corpus.txt", "-o", ".")
+    assert "is the corpus" in error(capsys, "train", "corpus.txt", "-o", "./corpus.txt")
+    if os.name == "posix" and os.getuid() != 0:
+        (here / "locked").mkdir(mode=0o500)
+        assert "cannot be written" in error(capsys, "train", "corpus.txt", "-o", "locked/x")
+    assert trainer.calls == []
+
+
+def test_training_that_fails(
+    here: Path, trainer: type[Trainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("words.firth").read_bytes()
+    for outcome, message in [
+        (OSError(errno.ENOSPC, "No space left on device", "words.firth"), "the disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (ValueError("Word2Vec: no word occurs\n5 times"), "Word2Vec: no word occurs 5 times"),
+        (RuntimeError("no vocabulary"), "no vocabulary"),
+        (MemoryError("80 GB"), "not enough memory: 80 GB"),
+    ]:
+        trainer.outcome = outcome
+        assert message in error(capsys, "train", "corpus.txt")
+        assert Path("words.firth").read_bytes() == before
+
+
+# The real program, in a process of its own
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
+def test_a_reader_that_goes_away(here: Path) -> None:
+    kv = KeyedVectors(2)
+    kv.add_vectors([f"word{row}" for row in range(20_000)], np.ones((20_000, 2)))
+    kv.save("many.firth")
+    command = f"'{sys.executable}' -m firth similar many.firth word0 -n 20000 | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout == "1.0000  word1\n"
+    assert done.stderr == ""
+
+
+def test_words_that_the_terminal_cannot_show(here: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = run("similar", "words.firth", "king", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "na\\xefve" in done.stdout
+
+
+def test_the_process(here: Path) -> None:
+    done = run("similar", "words.firth", "king", "-n", "1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0.9996  queen\n", "")
+    done = run("similar", "words.firth", "kin")
+    assert done.returncode == 2
+    assert done.stderr.startswith("firth: error: 'kin' is not among")
