@@ -175,7 +175,7 @@ def _not_negative(text: str) -> float:
 def _train(arguments: argparse.Namespace) -> None:
     _check_corpus(arguments.corpus)
     output = arguments.output
-    check_output(output)
+    _check_output(output)
     if os.path.exists(output) and os.path.samefile(output, arguments.corpus):
         raise UserError(f"{output} is the corpus; it would be overwritten")
     checkpoint = f"{output}.checkpoint"
@@ -237,7 +237,7 @@ def _check_corpus(path: str) -> None:
             raise UserError(f"{path}: is not text, it has a NUL at byte {nul}")
 
 
-def check_output(path: str) -> None:
+def _check_output(path: str) -> None:
     """Refuse an output that cannot be written, before the work that would be lost."""
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
@@ -332,5 +332,7 @@ def _info(arguments: argparse.Namespace) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from firth import demo
 
-    check_output(arguments.output)
+    if not arguments.output.endswith(".png"):
+        raise UserError(f"{arguments.output}: the picture is a PNG, so its name must end in .png")
+    _check_output(arguments.output)
     demo.run(arguments.output)
