@@ -285,3 +285,23 @@ def test_the_process(here: Path) -> None:
     done = run("similar", "words.firth", "kin")
     assert done.returncode == 2
     assert done.stderr.startswith("firth: error: 'kin' is not among")
+
+
+@pytest.mark.skipif(firth.Word2Vec is None, reason="the trainer is not there yet")
+def test_train_and_ask_for_real(here: Path) -> None:
+    # Two topics that never meet: a word's neighbours are words of its own topic.
+    rng = np.random.default_rng(0)
+    topics = [["cat", "dog", "horse", "cow", "sheep"], ["red", "green", "blue", "white", "black"]]
+    lines = [" ".join(rng.choice(topics[row % 2], 8)) for row in range(2000)]
+    Path("corpus.txt").write_text("\n".join(lines) + "\n")
+    options = "--dim 16 --epochs 10 --sample 0 --workers 1 -o out.firth"
+    done = run("train", "corpus.txt", *options.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("out.firth: 10 words, 16 dimensions")
+    done = run("similar", "out.firth", "cat", "-n", "4")
+    assert {line.split()[1] for line in done.stdout.splitlines()} == set(topics[0]) - {"cat"}
+    assert sorted(os.listdir()) == ["corpus.txt", "out.firth", "words.firth"]
+    done = run("train", "corpus.txt", "--min-count", "100000", "-o", "none.firth")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("firth: error: ")
+    assert not Path("none.firth").exists()

@@ -13,6 +13,7 @@ import difflib
 import errno
 import mmap
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         _train,
         "Train skip-gram word vectors on a text: one sentence a line, words separated by spaces.",
         epilog="Defaults are gensim's, except that the model is skip-gram (sg=1), not CBOW. "
-        "Ctrl-C leaves a checkpoint beside the output; the same command with --resume goes on.",
+        "Ctrl-C leaves a checkpoint beside the output and prints the command that goes on.",
     )
     train.add_argument("corpus", help="text file in UTF-8")
     train.add_argument("-o", "--output", default="words.firth", help="[words.firth]")
@@ -124,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     count(similar)
     similar.add_argument("word")
 
-    analogy = command("analogy", _analogy, "A is to B as C is to ...: the words nearest A - B + C.")
+    analogy = command(
+        "analogy", _analogy, "What is to C as A is to B? The words nearest A - B + C."
+    )
     count(analogy)
     for name in "abc":
         analogy.add_argument(name, metavar=name.upper())
@@ -209,7 +212,7 @@ def _train(arguments: argparse.Namespace) -> None:
         raise UserError(str(error)) from None
     except KeyboardInterrupt:
         if os.path.exists(checkpoint):
-            command = f"firth train {arguments.corpus} -o {output} --resume"
+            command = shlex.join(["firth", "train", arguments.corpus, "-o", output, "--resume"])
             raise KeyboardInterrupt(f"; go on with: {command}") from None
         raise KeyboardInterrupt(" before training began; nothing was saved") from None
     seconds = time.perf_counter() - start
