@@ -430,6 +430,44 @@ FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
 #endif
 }
 
+// Lane i of the result is the sum of the lanes of v[i]: a transposing tree, 15 additions for 16
+// sums.
+FIRTH_INLINE f32xN sum_each(const f32xN v[kLanesF32]) {
+#if defined(__AVX512F__)
+    __m512 fours[4];
+    for (size_t i = 0; i < 4; i++) {
+        const __m512 a = (__m512)v[4 * i], b = (__m512)v[4 * i + 1];
+        const __m512 c = (__m512)v[4 * i + 2], d = (__m512)v[4 * i + 3];
+        const __m512d ab = (__m512d)(_mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b));
+        const __m512d cd = (__m512d)(_mm512_unpacklo_ps(c, d) + _mm512_unpackhi_ps(c, d));
+        fours[i] = (__m512)_mm512_unpacklo_pd(ab, cd) + (__m512)_mm512_unpackhi_pd(ab, cd);
+    }
+    const __m512 low = _mm512_shuffle_f32x4(fours[0], fours[1], 0x88) +
+                       _mm512_shuffle_f32x4(fours[0], fours[1], 0xdd);
+    const __m512 high = _mm512_shuffle_f32x4(fours[2], fours[3], 0x88) +
+                        _mm512_shuffle_f32x4(fours[2], fours[3], 0xdd);
+    return (f32xN)(_mm512_shuffle_f32x4(low, high, 0x88) + _mm512_shuffle_f32x4(low, high, 0xdd));
+#elif defined(__AVX2__)
+    __m256 fours[2];
+    for (size_t i = 0; i < 2; i++) {
+        const __m256 a = (__m256)v[4 * i], b = (__m256)v[4 * i + 1];
+        const __m256 c = (__m256)v[4 * i + 2], d = (__m256)v[4 * i + 3];
+        const __m256d ab = (__m256d)(_mm256_unpacklo_ps(a, b) + _mm256_unpackhi_ps(a, b));
+        const __m256d cd = (__m256d)(_mm256_unpacklo_ps(c, d) + _mm256_unpackhi_ps(c, d));
+        fours[i] = (__m256)_mm256_unpacklo_pd(ab, cd) + (__m256)_mm256_unpackhi_pd(ab, cd);
+    }
+    return (f32xN)(_mm256_permute2f128_ps(fours[0], fours[1], 0x20) +
+                   _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
+#else
+    const f32xN ab = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5) +
+                     __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
+    const f32xN cd = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5) +
+                     __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+    return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) +
+           __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+#endif
+}
+
 // ---- exp ----------------------------------------------------------------------------------------
 
 // e^x in float32, at most 2 ULP; 0 below -103.97, inf above 88.73, denormal results kept, NaN

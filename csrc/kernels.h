@@ -62,7 +62,13 @@
        size_t columns)) \
     K(void, log_softmax_columns_f64, \
       (const double* x, ptrdiff_t x_stride, double* out, ptrdiff_t out_stride, size_t n, \
-       size_t columns))
+       size_t columns)) \
+    K(void, sgns_window_f32, \
+      (float* const* in, size_t m, float* const* out, size_t n, size_t dim, const float* times, \
+       float rate, float* scores, float* work)) \
+    K(void, sgns_pair_f32, \
+      (float* in, float* const* out, size_t n, size_t dim, float rate, float* scores, \
+       float* work))
 
 namespace firth {
 

@@ -1,0 +1,7 @@
+# What python/firth sees of src/corpus.pyx.
+from collections.abc import Iterable
+
+def count(sentences: Iterable[Iterable[str]], counts: dict[str, int]) -> tuple[int, int]: ...
+def encode(
+    sentences: Iterable[Iterable[str]], key_to_index: dict[str, int]
+) -> tuple[bytearray, int, int]: ...
