@@ -4,6 +4,7 @@ from firth.kernels._dispatch import active, backends, use
 from firth.kernels.cosine_topk import TopK, cosine_topk, row_norms
 from firth.kernels.dot import dot
 from firth.kernels.matmul import PackedMatrix, matmul, pack
+from firth.kernels.skipgram_negative_sampling import skipgram_negative_sampling
 from firth.kernels.softmax import log_softmax, softmax
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "matmul",
     "pack",
     "row_norms",
+    "skipgram_negative_sampling",
     "softmax",
     "use",
 ]

@@ -1,7 +1,6 @@
 """Word vectors."""
 
 from firth.words.keyedvectors import KeyedVectors
-
-Word2Vec = None
+from firth.words.word2vec import Word2Vec
 
 __all__ = ["KeyedVectors", "Word2Vec"]

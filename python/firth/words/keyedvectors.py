@@ -382,7 +382,7 @@ class KeyedVectors:
 
     @classmethod
     def load(cls, fname: Path, mmap: Literal["r", "c"] | None = None) -> KeyedVectors:
-        """Load what `save` wrote.
+        """Load what `save` wrote, or the vectors of a saved `Word2Vec` or of its checkpoint.
 
         Parameters
         ----------
@@ -396,7 +396,9 @@ class KeyedVectors:
         FormatError
             Another kind of file, or a damaged one.
         """
-        content = firth.read(fname, _KIND, mmap=mmap)
+        content = firth.read(fname, mmap=mmap)
+        if content.kind not in (_KIND, "word2vec"):  # a model holds vectors too
+            raise FormatError(f"holds {content.kind!r}, wanted {_KIND!r}", fname)
         arrays, keys = content.arrays, content.strings.get("keys", [])
         vectors = arrays.get("vectors", np.zeros(0))
         if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.dtype.kind != "f":

@@ -1,0 +1,132 @@
+"""Corpora: files with one sentence a line, or iterables of token lists, to counts and ids.
+
+N = tokens of the corpus that are in the vocabulary, V = words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from firth import _corpus, _native
+
+_PIECE = 64 << 20  # bytes of text scanned in one native call
+_IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
+
+Sentences = Iterable[Iterable[str]]
+
+
+@dataclass(frozen=True)
+class WordCounts:
+    """What a scan finds: words in the order of their first occurrence, and totals."""
+
+    words: list[str]
+    counts: NDArray[np.int64]
+    total_words: int
+    sentences: int
+
+
+def progress_bar(total: int, unit: str, label: str, progress: bool | None) -> tqdm[Any]:
+    """A bar with rate and ETA: always, never, or (None) only on a terminal."""
+    return tqdm(
+        total=total,
+        unit=unit,
+        unit_scale=True,
+        desc=label,
+        disable=None if progress is None else not progress,
+        mininterval=0.2,
+    )
+
+
+def _pieces(path: str | os.PathLike[str], label: str, progress: bool | None) -> Iterator[Any]:
+    """The mapped file in pieces that end at white space, each with whether it is the last."""
+    size = os.path.getsize(path)
+    if size == 0:
+        raise ValueError(f"{os.fspath(path)}: the corpus is empty")
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+        progress_bar(size, "B", label, progress) as bar,
+    ):
+        start = 0
+        while start < size:
+            stop, length = min(size, start + _PIECE), _PIECE
+            while stop < size:  # one word may be longer than a piece
+                with view[start:stop] as window:
+                    cut = _native.cut_at_space(window)
+                if cut < stop - start or bytes(view[stop - 1 : stop]).isspace():
+                    stop = start + cut
+                    break
+                length *= 2
+                stop = min(size, start + length)
+            with view[start:stop] as piece:
+                yield piece, stop == size
+            bar.update(stop - start)
+            start = stop
+
+
+def count_file(path: str | os.PathLike[str], progress: bool | None = None) -> WordCounts:
+    """Count the words of a file in UTF-8, one sentence a line, on all threads.
+
+    Words are split at ASCII white space and control characters; nothing else is changed. Raises
+    ValueError for an empty file and for a word that is not UTF-8 (with the word), OSError where
+    the file cannot be read.
+    """
+    counter = _native.WordCounter()
+    for piece, _ in _pieces(path, "counting words", progress):
+        counter.add(piece)
+    words, counts = counter.finish()
+    try:
+        decoded = [word.decode() for word in words]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fspath(path)}: {error.object[:40]!r} is not UTF-8 text") from None
+    return WordCounts(decoded, counts, counter.total_words, counter.sentences)
+
+
+def count_sentences(sentences: Sentences) -> WordCounts:
+    """Count the words of an iterable of token lists."""
+    counts: dict[str, int] = {}
+    n_sentences, n_words = _corpus.count(sentences, counts)
+    values = np.fromiter(counts.values(), np.int64, len(counts))
+    return WordCounts(list(counts), values, n_words, n_sentences)
+
+
+def encode_file(
+    path: str | os.PathLike[str], words: list[str], progress: bool | None = None
+) -> NDArray[np.int32]:
+    """Ids of a file's tokens, (N,): the row of each known word, the last of a line as ``~id``.
+
+    Kept in memory up to 1 GiB, beyond that in a temporary file that is mapped.
+    """
+    encoder = _native.WordEncoder([word.encode() for word in words])
+    parts: list[NDArray[np.int32]] = []
+    spilled = None
+    for piece, last in _pieces(path, "encoding", progress):
+        parts.append(encoder.encode(piece, last))
+        if spilled is None and sum(part.nbytes for part in parts) > _IN_MEMORY:
+            spilled = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its mapping
+        if spilled is not None:
+            for part in parts:
+                spilled.write(part.data)
+            parts = []
+    if spilled is not None:
+        spilled.flush()
+        return np.memmap(spilled, np.int32, "r")
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def encode_sentences(
+    sentences: Sentences, key_to_index: dict[str, int]
+) -> tuple[NDArray[np.int32], int, int]:
+    """Ids of an iterable's tokens as in `encode_file`, the number of sentences and of words."""
+    ids, n_sentences, n_words = _corpus.encode(sentences, key_to_index)
+    return np.frombuffer(ids, np.int32), n_sentences, n_words

@@ -1,0 +1,488 @@
+"""Word2Vec: skip-gram vectors of words, trained on a file or on token lists.
+
+V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
+`firth.kernels.skipgram_negative_sampling`, with its two modes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from types import FrameType, GeneratorType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.errors import FormatError
+from firth.formats import firth
+from firth.kernels._dispatch import active_level
+from firth.words import corpus
+from firth.words.corpus import Sentences
+from firth.words.keyedvectors import KeyedVectors
+
+_KIND = "word2vec"
+_PARAMETERS = (
+    "vector_size", "alpha", "window", "min_count", "sample", "seed", "min_alpha", "sg", "hs",
+    "negative", "ns_exponent", "cbow_mean", "epochs", "shrink_windows", "negatives",
+)  # fmt: skip
+_CHECKPOINT_SECONDS = 600.0
+_SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
+_LANES = 16  # floats in 64 bytes: rows are padded to it while training
+
+File = str | os.PathLike[str]
+
+
+class Word2Vec:
+    """Skip-gram with negative sampling (Mikolov et al. 2013), with gensim's names and defaults.
+
+    ``Word2Vec(sentences)`` or ``Word2Vec(corpus_file=path)`` builds the vocabulary and trains;
+    without a corpus, call `build_vocab` and `train`. CBOW (``sg=0``, gensim's default) and
+    hierarchical softmax come with a later version and raise NotImplementedError.
+
+    Parameters
+    ----------
+    sentences : iterable of lists of str, optional
+        Read twice (counting, encoding), so not a generator.
+    corpus_file : path-like, optional
+        UTF-8 text, one sentence a line, words separated by spaces. Read natively on all threads;
+        lines may have any length. Each epoch is exactly one pass.
+    vector_size : int
+        D.
+    alpha, min_alpha : float
+        Learning rate at the start and at the end; it falls linearly over all epochs.
+    window : int
+        Greatest distance between the centre word and a context word.
+    min_count : int
+        Words that occur less often are left out.
+    sample : float
+        A word with share f of the text stays with probability (sqrt(f/sample) + 1) sample/f. 0: all
+        stay; 1 or more: words that occur more often than this number are thinned out.
+    seed : int
+        Of the initial vectors and of every draw.
+    workers : int, optional
+        Threads; by default all that firth uses. One worker gives the same bits in every run. More
+        update shared rows without locks (Hogwild, Niu et al. 2011): the result then differs a
+        little from run to run. A corpus of a single block (about 10,000 words) is trained by one.
+    sg : int
+        1 for skip-gram.
+    hs : int
+        0.
+    negative : int
+        Words drawn as negatives, for each window or each pair.
+    ns_exponent : float
+        Negatives are drawn in proportion to count**ns_exponent.
+    epochs : int
+        Passes over the corpus.
+    shrink_windows : bool
+        Draw each window's size uniformly from 1..window.
+    negatives : {"shared", "independent"}
+        ``"shared"``: one set of negatives for a whole window and one update of all its pairs, as
+        pWord2Vec; several times faster at the same quality. ``"independent"``: gensim's update,
+        pair by pair, each with its own negatives.
+    progress : bool, optional
+        Show bars with words/s, ETA and mean loss: always, never, or (default) on a terminal.
+    checkpoint : path-like, optional
+        Where to leave the state of training on Ctrl-C, and every ten minutes; see `resume`.
+
+    Attributes
+    ----------
+    wv : KeyedVectors
+        The vectors; attribute "count" holds the number of occurrences.
+    syn1neg : ndarray (V, D), float32
+        The output layer.
+    corpus_count, corpus_total_words : int
+        Sentences and words of the corpus, those outside the vocabulary too.
+    epoch_losses : list of float
+        Mean loss of a pair (with its negatives) in each finished epoch, measured on every 64th
+        window before its update.
+
+    Raises
+    ------
+    NotImplementedError
+        ``sg=0`` or ``hs=1``.
+    TypeError
+        Both kinds of corpus are given, or a generator.
+    ValueError
+        A parameter is out of range. RuntimeError: no word occurs ``min_count`` times.
+    """
+
+    def __init__(
+        self,
+        sentences: Sentences | None = None,
+        corpus_file: File | None = None,
+        *,
+        vector_size: int = 100,
+        alpha: float = 0.025,
+        window: int = 5,
+        min_count: int = 5,
+        sample: float = 1e-3,
+        seed: int = 1,
+        workers: int | None = None,
+        min_alpha: float = 0.0001,
+        sg: int = 0,
+        hs: int = 0,
+        negative: int = 5,
+        ns_exponent: float = 0.75,
+        cbow_mean: int = 1,
+        epochs: int = 5,
+        shrink_windows: bool = True,
+        negatives: str = "shared",
+        progress: bool | None = None,
+        checkpoint: File | None = None,
+    ) -> None:
+        if not sg:
+            raise NotImplementedError("Word2Vec: CBOW (sg=0) is not implemented yet; use sg=1")
+        if hs:
+            raise NotImplementedError("Word2Vec: hierarchical softmax (hs=1) is not implemented")
+        for name, value in {
+            "vector_size": vector_size, "window": window, "epochs": epochs, "negative": negative,
+            "min_count": min_count, "workers": 1 if workers is None else workers,
+        }.items():  # fmt: skip
+            least = 0 if name == "min_count" else 1
+            if value != int(value) or not least <= value < 2**31:
+                raise ValueError(f"Word2Vec: {name} must be at least {least}, got {value}")
+        for name, value in {"alpha": alpha, "min_alpha": min_alpha, "sample": sample}.items():
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"Word2Vec: {name} must be a number of at least 0, got {value}")
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"Word2Vec: seed must be in [0, 2**63), got {seed}")
+        if not np.isfinite(ns_exponent):
+            raise ValueError(f"Word2Vec: ns_exponent must be finite, got {ns_exponent}")
+        if negatives not in ("shared", "independent"):
+            raise ValueError(
+                f'Word2Vec: negatives must be "shared" or "independent", got {negatives!r}'
+            )
+        self.vector_size, self.window, self.min_count = int(vector_size), int(window), min_count
+        self.alpha, self.min_alpha, self.sample, self.seed = alpha, min_alpha, sample, int(seed)
+        self.sg, self.hs, self.negative, self.ns_exponent = sg, hs, int(negative), ns_exponent
+        self.cbow_mean, self.epochs, self.shrink_windows = cbow_mean, int(epochs), shrink_windows
+        self.negatives, self.workers, self.progress = negatives, workers, progress
+        self.wv = KeyedVectors(self.vector_size)
+        self.syn1neg = np.zeros((0, self.vector_size), np.float32)
+        self.corpus_count = self.corpus_total_words = 0
+        self.train_count = 0
+        self.epoch_losses: list[float] = []
+        self._keep = np.zeros(0, np.uint32)
+        if sentences is not None or corpus_file is not None:
+            self.build_vocab(sentences, corpus_file)
+            self.train(sentences, corpus_file, checkpoint=checkpoint)
+
+    def __repr__(self) -> str:
+        return f"Word2Vec<vocab={len(self.wv)}, vector_size={self.vector_size}, sg={self.sg}>"
+
+    def build_vocab(
+        self, corpus_iterable: Sentences | None = None, corpus_file: File | None = None
+    ) -> None:
+        """Count the words of a corpus and give each that is frequent enough a random vector.
+
+        Words are ordered by falling count; of equal ones the later comes first, as in gensim.
+        Raises as the class; nothing changes then.
+        """
+        _check_corpus(corpus_iterable, corpus_file)
+        if corpus_file is not None:
+            found = corpus.count_file(corpus_file, self.progress)
+        else:
+            assert corpus_iterable is not None
+            found = corpus.count_sentences(corpus_iterable)
+        kept = np.flatnonzero(found.counts >= self.min_count)
+        if not len(kept):
+            raise RuntimeError(
+                f"no word occurs min_count={self.min_count} times: the corpus has "
+                f"{found.total_words:,} words, {len(found.words):,} different ones"
+            )
+        order = kept[np.lexsort((-kept, -found.counts[kept]))]
+        wv = KeyedVectors(self.vector_size)
+        wv.index_to_key = [found.words[i] for i in order]
+        wv.key_to_index = {word: i for i, word in enumerate(wv.index_to_key)}
+        wv.next_index = len(order)
+        shape = (len(order), self.vector_size)
+        vectors = np.random.default_rng(self.seed).random(shape, np.float32)  # gensim's start
+        vectors *= 2
+        vectors -= 1
+        vectors /= self.vector_size
+        wv.vectors = vectors
+        wv.expandos["count"] = found.counts[order]
+        self.wv, self.syn1neg = wv, np.zeros(shape, np.float32)
+        self.corpus_count, self.corpus_total_words = found.sentences, found.total_words
+        self.train_count, self.epoch_losses = 0, []
+        self._keep = self._keep_thresholds()
+
+    def _keep_thresholds(self) -> NDArray[np.uint32]:
+        """How likely each word survives sub-sampling, in units of 2**-32 (gensim's sample_int)."""
+        counts = self.wv.expandos["count"].astype(np.float64)
+        if not self.sample:
+            return np.full(len(counts), 2**32 - 1, np.uint32)
+        if self.sample < 1:
+            threshold = self.sample * counts.sum()
+        else:
+            threshold = float(int(self.sample * (3 + np.sqrt(5)) / 2))
+        share = (np.sqrt(counts / threshold) + 1) * (threshold / counts)
+        return (np.minimum(share, 1.0) * (2**32 - 1)).astype(np.uint32)
+
+    def train(
+        self,
+        corpus_iterable: Sentences | None = None,
+        corpus_file: File | None = None,
+        total_examples: int | None = None,
+        total_words: int | None = None,
+        epochs: int | None = None,
+        start_alpha: float | None = None,
+        end_alpha: float | None = None,
+        *,
+        checkpoint: File | None = None,
+    ) -> tuple[int, int]:
+        """Train on a corpus, from the present vectors on.
+
+        Parameters
+        ----------
+        corpus_iterable, corpus_file
+            One of the two, as for the class.
+        total_examples, total_words : int, optional
+            Accepted for gensim's sake; the corpus is encoded first, so its size is known.
+        epochs, start_alpha, end_alpha : optional
+            Instead of the model's ``epochs``, ``alpha``, ``min_alpha``.
+        checkpoint : path-like, optional
+            As for the class.
+
+        Returns
+        -------
+        tuple of int
+            Words that sub-sampling left, and all words, over all epochs.
+
+        Raises
+        ------
+        RuntimeError
+            There is no vocabulary yet, or the corpus has no word of it.
+        KeyboardInterrupt
+            On Ctrl-C, after the vectors are back in place and the checkpoint is written.
+        """
+        _check_corpus(corpus_iterable, corpus_file)
+        if not len(self.wv):
+            raise RuntimeError("Word2Vec.train: call build_vocab first")
+        epochs = self.epochs if epochs is None else epochs
+        if epochs < 1:
+            raise ValueError(f"Word2Vec.train: epochs must be at least 1, got {epochs}")
+        run = {
+            "epochs": epochs,
+            "start_alpha": self.alpha if start_alpha is None else start_alpha,
+            "end_alpha": self.min_alpha if end_alpha is None else end_alpha,
+            "epoch": 0,
+            "block": 0,
+            "effective": 0,
+            "loss": 0.0,
+            "pairs": 0,
+        }
+        self.epoch_losses = []
+        return self._run(self._encode(corpus_iterable, corpus_file), run, checkpoint)
+
+    @classmethod
+    def resume(
+        cls,
+        path: File,
+        corpus_iterable: Sentences | None = None,
+        corpus_file: File | None = None,
+        *,
+        workers: int | None = None,
+        progress: bool | None = None,
+        checkpoint: File | None = None,
+    ) -> Word2Vec:
+        """Finish a training from its checkpoint; with one worker to the same bits as without a stop.
+
+        Parameters
+        ----------
+        path : path-like
+            The checkpoint; it is written again to ``checkpoint``, by default ``path``.
+        corpus_iterable, corpus_file
+            The same corpus. ValueError where it is another.
+        """
+        _check_corpus(corpus_iterable, corpus_file)
+        model, run = cls._read(path)
+        if run is None:
+            raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
+        model.workers, model.progress = workers, progress
+        ids = model._encode(corpus_iterable, corpus_file)
+        if run.pop("crc32") != _fingerprint(ids):
+            raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
+        model._run(ids, run, path if checkpoint is None else checkpoint)
+        return model
+
+    def _encode(self, sentences: Sentences | None, corpus_file: File | None) -> NDArray[np.int32]:
+        if corpus_file is not None:
+            ids = corpus.encode_file(corpus_file, self.wv.index_to_key, self.progress)
+        else:
+            assert sentences is not None
+            ids, _, _ = corpus.encode_sentences(sentences, self.wv.key_to_index)
+        if not len(ids):
+            raise RuntimeError("Word2Vec.train: the corpus has no word of the vocabulary")
+        return ids
+
+    def _run(
+        self, ids: NDArray[np.int32], run: dict[str, Any], checkpoint: File | None
+    ) -> tuple[int, int]:
+        """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
+        workers = self.workers or _native.num_threads()
+        rows, stride = len(self.wv), -(-self.vector_size // _LANES) * _LANES
+        w_in, w_out = _padded(self.wv.vectors, stride), _padded(self.syn1neg, stride)
+        trainer = _native.SkipGramTrainer(
+            active_level(), w_in, w_out, np.ascontiguousarray(ids), self._keep,
+            self.wv.expandos["count"].astype(np.float64) ** self.ns_exponent,
+            window=self.window, negative=self.negative, shrink_windows=self.shrink_windows,
+            shared=self.negatives == "shared", alpha=run["start_alpha"],
+            min_alpha=run["end_alpha"], epochs=run["epochs"],
+            seed=self.seed + (self.train_count << 40 & 2**63 - 1),
+        )  # fmt: skip
+
+        def put_back() -> None:
+            # The array of wv stays the same one, unless it cannot be written.
+            self.wv.vectors = np.ascontiguousarray(w_in[:, : self.vector_size])
+            self.syn1neg = np.ascontiguousarray(w_out[:, : self.vector_size])
+
+        def save() -> None:
+            put_back()
+            if checkpoint is not None:
+                self._write(checkpoint, {**run, "crc32": _fingerprint(ids)})
+
+        # Words of the whole corpus by tokens in the vocabulary: bars and rates count raw words.
+        raw = max(1.0, self.corpus_total_words / max(1, int(self.wv.expandos["count"].sum())))
+        saved, count = time.monotonic(), max(1, workers)
+        with _deferred_interrupt() as interrupted:
+            while run["epoch"] < run["epochs"]:
+                epoch = run["epoch"]
+                label = f"epoch {epoch + 1}/{run['epochs']}"
+                total = round(len(ids) * raw)
+                with corpus.progress_bar(total, " words", label, self.progress) as bar:
+                    bar.update(round(trainer.start(run["block"]) * raw))
+                    while run["block"] < trainer.blocks:
+                        first = run["block"]
+                        last = min(first + count, trainer.blocks)
+                        start = time.monotonic()
+                        loss, pairs, effective = trainer.train(epoch, first, last, workers)
+                        if time.monotonic() - start < _SLICE_SECONDS / 2:
+                            count *= 2
+                        run["loss"] += loss
+                        run["pairs"] += pairs
+                        run["effective"] += effective
+                        run["block"] = last
+                        if run["pairs"]:
+                            bar.set_postfix(loss=f"{run['loss'] / run['pairs']:.4f}", refresh=False)
+                        bar.update(round((trainer.start(last) - trainer.start(first)) * raw))
+                        if interrupted.is_set():
+                            save()
+                            raise KeyboardInterrupt
+                        if (
+                            checkpoint is not None
+                            and time.monotonic() - saved > _CHECKPOINT_SECONDS
+                        ):
+                            save()
+                            saved = time.monotonic()
+                self.epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
+                run.update(epoch=epoch + 1, block=0, loss=0.0, pairs=0)
+        put_back()
+        self.train_count += 1
+        assert self.wv.vectors.shape == (rows, self.vector_size)
+        return run["effective"], round(len(ids) * raw) * run["epochs"]
+
+    # Files
+
+    def save(self, fname: File) -> None:
+        """Save the whole model to one file (checksummed, atomic, no pickle); see `load`."""
+        self._write(fname, None)
+
+    @classmethod
+    def load(cls, fname: File) -> Word2Vec:
+        """Load what `save` or a checkpoint left; FormatError for another kind of file."""
+        return cls._read(fname)[0]
+
+    def _write(self, path: File, run: dict[str, Any] | None) -> None:
+        meta = {name: getattr(self, name) for name in _PARAMETERS} | {
+            "corpus_count": self.corpus_count,
+            "corpus_total_words": self.corpus_total_words,
+            "train_count": self.train_count,
+            "epoch_losses": self.epoch_losses,
+            "run": run,
+        }
+        arrays = {
+            "vectors": self.wv.vectors,
+            "integer_keys": np.zeros(0, np.int64),
+            "attribute:count": self.wv.expandos["count"],
+            "syn1neg": self.syn1neg,
+        }
+        firth.write(path, _KIND, arrays, meta, {"keys": self.wv.index_to_key})
+
+    @classmethod
+    def _read(cls, path: File) -> tuple[Word2Vec, dict[str, Any] | None]:
+        content = firth.read(path, _KIND)
+        try:
+            model = cls(**{name: content.meta[name] for name in _PARAMETERS})
+            model.wv = KeyedVectors.load(path)
+            model.syn1neg = content.arrays["syn1neg"]
+            for name in ("corpus_count", "corpus_total_words", "train_count", "epoch_losses"):
+                setattr(model, name, content.meta[name])
+            run = content.meta["run"]
+            if model.syn1neg.shape != model.wv.vectors.shape or "count" not in model.wv.expandos:
+                raise ValueError("arrays do not fit together")
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"is not a whole model: {error}", path) from None
+        model._keep = model._keep_thresholds()
+        return model, run
+
+
+def _check_corpus(sentences: Sentences | None, corpus_file: File | None) -> None:
+    """One corpus, of a kind that can be read again; TypeError else."""
+    if (sentences is None) == (corpus_file is None):
+        raise TypeError("Word2Vec: give either sentences or corpus_file")
+    if isinstance(sentences, GeneratorType) or (
+        sentences is not None and iter(sentences) is sentences
+    ):
+        raise TypeError(
+            "Word2Vec: sentences are read several times; give a list or a class with __iter__, "
+            "not a generator"
+        )
+    if isinstance(sentences, (str, bytes)):
+        raise TypeError("Word2Vec: sentences must be lists of words; for a file use corpus_file=")
+
+
+def _padded(matrix: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """A copy (V, stride), rows aligned to 64 bytes, zeros behind the columns of the matrix."""
+    rows, columns = matrix.shape
+    raw = np.zeros(rows * stride + _LANES, np.float32)
+    start = -(raw.ctypes.data // 4) % _LANES
+    padded = raw[start : start + rows * stride].reshape(rows, stride)
+    padded[:, :columns] = matrix
+    return padded
+
+
+def _fingerprint(ids: NDArray[np.int32]) -> int:
+    return zlib.crc32(np.ascontiguousarray(ids).data, len(ids) & 0xFFFFFFFF)
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of striking between an update and its bookkeeping.
+
+    Only the main thread gets signals; elsewhere, or where SIGINT has another handler than Python's
+    own, nothing is changed.
+    """
+    event = threading.Event()
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield event
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        event.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
