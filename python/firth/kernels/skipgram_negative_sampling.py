@@ -91,13 +91,13 @@ def skipgram_negative_sampling(
             step = learning_rate * (labels - 1 / (1 + np.exp(-scores)))
             np.add.at(w_in, inputs, step @ v)
             np.add.at(w_out, outputs, step.T @ u)
-            loss += float(np.logaddexp(0, np.where(labels == 1, -scores, scores)).sum())
+            loss += float(_softplus(np.where(labels == 1, -scores, scores)).sum())
             continue
         u = w_in[context].copy()
         change = np.zeros_like(u)
         for output, label in zip(outputs, labels, strict=True):
             score = u @ w_out[output]
-            loss += float(np.logaddexp(0, -score if label else score))
+            loss += float(_softplus(-score if label else score))
             if abs(score) >= 6:
                 continue
             step = learning_rate * (label - 1 / (1 + np.exp(-score)))
@@ -105,6 +105,11 @@ def skipgram_negative_sampling(
             w_out[output] += step * u
         w_in[context] += change
     return loss
+
+
+def _softplus(x: Any) -> Any:
+    """Return log(1 + e^x), stable for any x; -log s(x) is softplus(-x)."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 def _weights(name: str, array: Any) -> NDArray[Any]:
@@ -152,8 +157,7 @@ def _(
         )
     if np.may_share_memory(w_in, w_out):
         raise ValueError(f"{function}: w_in and w_out overlap")
-    contexts = np.asarray(contexts)
-    low = -1 if contexts.ndim == 2 else 0
+    low = -1 if np.ndim(contexts) == 2 else 0
     contexts = _indices("contexts", contexts, low, w_in.shape[0])
     centers = _indices("centers", centers, 0, w_out.shape[0])
     negatives = _indices("negatives", negatives, 0, w_out.shape[0])

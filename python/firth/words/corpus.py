@@ -119,8 +119,9 @@ def encode_file(
                 spilled.write(part.data)
             parts = []
     if spilled is not None:
-        spilled.flush()
-        return np.memmap(spilled, np.int32, "r")
+        with spilled:
+            spilled.flush()
+            return np.memmap(spilled, np.int32, "r")  # the mapping outlives the file object
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -148,9 +148,9 @@ class Word2Vec:
             least = 0 if name == "min_count" else 1
             if value != int(value) or not least <= value < 2**31:
                 raise ValueError(f"Word2Vec: {name} must be at least {least}, got {value}")
-        for name, value in {"alpha": alpha, "min_alpha": min_alpha, "sample": sample}.items():
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"Word2Vec: {name} must be a number of at least 0, got {value}")
+        for name, rate in {"alpha": alpha, "min_alpha": min_alpha, "sample": sample}.items():
+            if not (np.isfinite(rate) and rate >= 0):
+                raise ValueError(f"Word2Vec: {name} must be a number of at least 0, got {rate}")
         if not 0 <= seed < 2**63:
             raise ValueError(f"Word2Vec: seed must be in [0, 2**63), got {seed}")
         if not np.isfinite(ns_exponent):
@@ -224,7 +224,8 @@ class Word2Vec:
         else:
             threshold = float(int(self.sample * (3 + np.sqrt(5)) / 2))
         share = (np.sqrt(counts / threshold) + 1) * (threshold / counts)
-        return (np.minimum(share, 1.0) * (2**32 - 1)).astype(np.uint32)
+        keep: NDArray[np.uint32] = (np.minimum(share, 1.0) * (2**32 - 1)).astype(np.uint32)
+        return keep
 
     def train(
         self,
@@ -293,7 +294,7 @@ class Word2Vec:
         progress: bool | None = None,
         checkpoint: File | None = None,
     ) -> Word2Vec:
-        """Finish a training from its checkpoint; with one worker to the same bits as without a stop.
+        """Finish a training from its checkpoint; with one worker to the bits of an unbroken run.
 
         Parameters
         ----------
@@ -328,7 +329,7 @@ class Word2Vec:
     ) -> tuple[int, int]:
         """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
         workers = self.workers or _native.num_threads()
-        rows, stride = len(self.wv), -(-self.vector_size // _LANES) * _LANES
+        stride = -(-self.vector_size // _LANES) * _LANES
         w_in, w_out = _padded(self.wv.vectors, stride), _padded(self.syn1neg, stride)
         trainer = _native.SkipGramTrainer(
             active_level(), w_in, w_out, np.ascontiguousarray(ids), self._keep,
@@ -340,7 +341,6 @@ class Word2Vec:
         )  # fmt: skip
 
         def put_back() -> None:
-            # The array of wv stays the same one, unless it cannot be written.
             self.wv.vectors = np.ascontiguousarray(w_in[:, : self.vector_size])
             self.syn1neg = np.ascontiguousarray(w_out[:, : self.vector_size])
 
@@ -376,17 +376,13 @@ class Word2Vec:
                         if interrupted.is_set():
                             save()
                             raise KeyboardInterrupt
-                        if (
-                            checkpoint is not None
-                            and time.monotonic() - saved > _CHECKPOINT_SECONDS
-                        ):
+                        if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
                             save()
                             saved = time.monotonic()
                 self.epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
                 run.update(epoch=epoch + 1, block=0, loss=0.0, pairs=0)
         put_back()
         self.train_count += 1
-        assert self.wv.vectors.shape == (rows, self.vector_size)
         return run["effective"], round(len(ids) * raw) * run["epochs"]
 
     # Files
