@@ -298,8 +298,8 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="needs POSIX signals")
 def test_command_line_interrupt_and_resume(text, tmp_path):
     command = [sys.executable, "-m", "firth", "train", str(text), "-o", "words.firth",
-               "--workers", "1", "--min-count", "1"]  # fmt: skip
-    shape = ["--dim", "64", "--epochs", "250", "--sample", "0"]
+               "--workers", "1"]  # fmt: skip
+    shape = ["--min-count", "1", "--dim", "64", "--epochs", "250", "--sample", "0"]
     running = subprocess.Popen([*command, *shape], cwd=tmp_path, stderr=subprocess.PIPE)
     time.sleep(1.5)
     running.send_signal(signal.SIGINT)

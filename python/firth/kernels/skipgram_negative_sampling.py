@@ -88,7 +88,7 @@ def skipgram_negative_sampling(
             inputs = context[context >= 0]
             u, v = w_in[inputs], w_out[outputs]
             scores = u @ v.T
-            step = learning_rate * (labels - 1 / (1 + np.exp(-scores)))
+            step = learning_rate * (labels - np.exp(-_softplus(-scores)))
             np.add.at(w_in, inputs, step @ v)
             np.add.at(w_out, outputs, step.T @ u)
             loss += float(_softplus(np.where(labels == 1, -scores, scores)).sum())
@@ -100,7 +100,7 @@ def skipgram_negative_sampling(
             loss += float(_softplus(-score if label else score))
             if abs(score) >= 6:
                 continue
-            step = learning_rate * (label - 1 / (1 + np.exp(-score)))
+            step = learning_rate * (label - np.exp(-_softplus(-score)))
             change += step * w_out[output]
             w_out[output] += step * u
         w_in[context] += change

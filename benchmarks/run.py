@@ -1,0 +1,142 @@
+"""Runs the benchmarks and writes RESULTS.md; `python benchmarks/run.py softmax words` only these.
+
+Each part of RESULTS.md is kept in benchmarks/results/<name>.md, so that one can be measured anew
+without the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness import Row, machine
+
+HERE = Path(__file__).resolve().parent
+PARTS = {
+    "words": "Word vectors",
+    "quality": "Quality of the vectors (dev corpus, 5 epochs, dim 100, sample 1e-4)",
+    "softmax": "Softmax",
+    "matmul": "Matrix product",
+    "scaled_dot_product_attention": "Attention",
+    "cosine_topk": "Nearest rows by cosine",
+    "levels": "The v3 level, forced, against the best level",
+    "package": "Package",
+}
+PEERS = ["numpy", "gensim", "torch", "faiss-cpu", "usearch", "scikit-learn"]
+
+
+def number(value: float) -> str:
+    """Three or four significant digits, no exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as Markdown."""
+    lines = [
+        "| work | peer | peer's | ours | ratio | goal | spread |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        goal = "" if row.goal is None else f"{row.goal:g} x"
+        spread = "" if row.spread is None else f"{100 * row.spread:.0f} %"
+        lines.append(
+            f"| {row.work} | {row.peer_name} | {number(row.peer)} {row.unit} | "
+            f"{number(row.ours)} {row.unit} | **{row.ratio:.2f} x** | {goal} | {spread} |"
+        )
+    return "\n".join(lines)
+
+
+def package() -> str:
+    """Wheel size, build time and import time, measured on this checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "wheel",
+                "-q",
+                "--no-deps",
+                "-w",
+                folder,
+                str(HERE.parent),
+            ],
+            check=True,
+        )
+        build = time.perf_counter() - start
+        size = next(Path(folder).glob("*.whl")).stat().st_size
+
+    def best(code: str) -> float:
+        taken = []
+        for _ in range(9):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            taken.append(time.perf_counter() - start)
+        return sorted(taken)[4]
+
+    nothing = best("pass")
+    numpy = best("import numpy") - nothing
+    firth = best("import firth") - nothing
+    kernels = best("import firth; firth.kernels; firth.Word2Vec") - nothing
+    lines = [
+        "| what | measured | goal |",
+        "|---|---|---|",
+        f"| wheel | {size / 1e6:.2f} MB | below 3 MB |",
+        f"| `pip wheel`, from nothing | {build:.0f} s | |",
+        f"| `import firth` | {1e3 * firth:.0f} ms, {firth / numpy:.2f} x `import numpy` | 1.3 x |",
+        f"| `import firth`, then `kernels` and `Word2Vec` used | {1e3 * kernels:.0f} ms, "
+        f"{kernels / numpy:.2f} x `import numpy` ({1e3 * numpy:.0f} ms) | |",
+    ]
+    return "\n".join(lines)
+
+
+def measure(name: str) -> str:
+    """One part's text."""
+    if name == "package":
+        return package()
+    if name == "quality":
+        return importlib.import_module("bench_words").quality()
+    return table(importlib.import_module(f"bench_{name}").run())
+
+
+def versions() -> str:
+    """Versions of the peers that are installed."""
+    found = []
+    for peer in PEERS:
+        try:
+            found.append(f"{peer} {version(peer)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def main() -> None:
+    """Measure the named parts (all by default) and write RESULTS.md from all there are."""
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or PARTS:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        text = f"{measure(name)}\n\nMeasured on {machine()}; {versions()}.\n"
+        (results / f"{name}.md").write_text(text)
+        print(text, flush=True)
+    parts = [
+        f"## {title}\n\n{(results / f'{name}.md').read_text()}"
+        for name, title in PARTS.items()
+        if (results / f"{name}.md").exists()
+    ]
+    head = (
+        "# Results\n\nWritten by `make bench`: medians, firth and the peer in turn in one run with "
+        "equal threads; a ratio above 1 means that firth is faster. Spread is (max - min) / median "
+        "of ours. How each figure came about stands in NOTES.md.\n\n"
+    )
+    (HERE / "RESULTS.md").write_text(head + "\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
