@@ -6,10 +6,10 @@ The "peer" is the best level, so a ratio of 1 / 1.6 = 0.63 or more meets the goa
 from __future__ import annotations
 
 import numpy as np
-from harness import THREADS, Row, interleave
 
 from firth import _native, kernels, set_num_threads
 from firth.kernels import use
+from harness import THREADS, Row, interleave
 
 
 def run() -> list[Row]:
@@ -67,7 +67,7 @@ def run() -> list[Row]:
         queries = normal(count, 384)
         compare(
             f"cosine_topk, 500,000 x 384, {count} queries, k = 10",
-            lambda queries=queries: kernels.cosine_topk(queries, keys, 10).scores,
+            lambda queries=queries, keys=keys: kernels.cosine_topk(queries, keys, 10).scores,
             1e-4,
         )
     del keys

@@ -185,7 +185,7 @@ def test_train_passes_options_on(
         "--alpha 0.05 --mode independent --workers 3 -o out.firth"
     )
     assert main(["train", "corpus.txt", *options.split()]) == 0
-    common = {"corpus_file": "corpus.txt", "sg": 1, "progress": True}
+    common = {"corpus_file": "corpus.txt", "sg": 1}
     assert trainer.calls == [
         {**common, "workers": None, "checkpoint": "words.firth.checkpoint"},
         {

@@ -205,9 +205,9 @@ def _train(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     try:
         if arguments.resume:
-            model = word2vec.resume(checkpoint, **common, progress=True)
+            model = word2vec.resume(checkpoint, **common)
         else:
-            model = word2vec(**common, **given, sg=1, progress=True, checkpoint=checkpoint)
+            model = word2vec(**common, **given, sg=1, checkpoint=checkpoint)
     except RuntimeError as error:
         raise UserError(str(error)) from None
     except KeyboardInterrupt:

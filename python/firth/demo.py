@@ -64,7 +64,7 @@ def run(picture: str) -> None:
         print(f"{words:,} words, {megabytes:.1f} MB of English. Training ...", flush=True)
         start = time.perf_counter()
         epochs = 20  # several times the default: the corpus is small
-        vectors = word2vec(corpus_file=corpus, sg=1, epochs=epochs, progress=True).wv
+        vectors = word2vec(corpus_file=corpus, sg=1, epochs=epochs).wv
         seconds = time.perf_counter() - start
     print(
         f"{epochs} passes in {seconds:.1f} s, {words * epochs / seconds:,.0f} words/s; "

@@ -352,35 +352,41 @@ class Word2Vec:
         # Words of the whole corpus by tokens in the vocabulary: bars and rates count raw words.
         raw = max(1.0, self.corpus_total_words / max(1, int(self.wv.expandos["count"].sum())))
         saved, count = time.monotonic(), max(1, workers)
-        with _deferred_interrupt() as interrupted:
+        total, done = (
+            len(ids) * run["epochs"],
+            run["epoch"] * len(ids) + trainer.start(run["block"]),
+        )
+        with (
+            _deferred_interrupt() as interrupted,
+            corpus.progress_bar(round(total * raw), " words", "training", self.progress) as bar,
+        ):
+            bar.update(round(done * raw))
             while run["epoch"] < run["epochs"]:
-                epoch = run["epoch"]
-                label = f"epoch {epoch + 1}/{run['epochs']}"
-                total = round(len(ids) * raw)
-                with corpus.progress_bar(total, " words", label, self.progress) as bar:
-                    bar.update(round(trainer.start(run["block"]) * raw))
-                    while run["block"] < trainer.blocks:
-                        first = run["block"]
-                        last = min(first + count, trainer.blocks)
-                        start = time.monotonic()
-                        loss, pairs, effective = trainer.train(epoch, first, last, workers)
-                        if time.monotonic() - start < _SLICE_SECONDS / 2:
-                            count *= 2
-                        run["loss"] += loss
-                        run["pairs"] += pairs
-                        run["effective"] += effective
-                        run["block"] = last
-                        if run["pairs"]:
-                            bar.set_postfix(loss=f"{run['loss'] / run['pairs']:.4f}", refresh=False)
-                        bar.update(round((trainer.start(last) - trainer.start(first)) * raw))
-                        if interrupted.is_set():
-                            save()
-                            raise KeyboardInterrupt
-                        if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                            save()
-                            saved = time.monotonic()
+                while run["block"] < trainer.blocks:
+                    first = run["block"]
+                    last = min(first + count, trainer.blocks)
+                    start = time.monotonic()
+                    loss, pairs, effective = trainer.train(run["epoch"], first, last, workers)
+                    if time.monotonic() - start < _SLICE_SECONDS / 2:
+                        count *= 2
+                    run["loss"] += loss
+                    run["pairs"] += pairs
+                    run["effective"] += effective
+                    run["block"] = last
+                    bar.set_postfix_str(
+                        f"epoch {run['epoch'] + 1}/{run['epochs']}, "
+                        f"loss {run['loss'] / max(1, run['pairs']):.4f}",
+                        refresh=False,
+                    )
+                    bar.update(round((trainer.start(last) - trainer.start(first)) * raw))
+                    if interrupted.is_set():
+                        save()
+                        raise KeyboardInterrupt
+                    if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                        save()
+                        saved = time.monotonic()
                 self.epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
-                run.update(epoch=epoch + 1, block=0, loss=0.0, pairs=0)
+                run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
         put_back()
         self.train_count += 1
         return run["effective"], round(len(ids) * raw) * run["epochs"]
