@@ -23,7 +23,7 @@ class AlignedBuffer {
 };
 
 // At least `bytes` of scratch that belongs to the calling thread; `slot` tells users apart that are
-// active at the same time: 0 is gemm's own.
+// active at the same time: 0 to 2 are the own ones of gemm.
 char* thread_scratch(int slot, size_t bytes);
 
 // B as the caller holds it: row-major k x n, or transposed: row-major n x k (weights, keys).

@@ -59,11 +59,11 @@ FIRTH_INLINE void tile(const int32_t* a, const int32_t* b, size_t panel_stride, 
         for (size_t v = 0; v < V; v++) {
             const size_t first = v * kLanesF32;
             if (first + kLanesF32 <= n) {
-                const f32xN old = accumulate ? load(out + first) : set1(0.0f);
-                store(out + first, sums[r][v] + old);
+                if (accumulate) sums[r][v] += load(out + first);
+                store(out + first, sums[r][v]);
             } else if (first < n) {
-                const f32xN old = accumulate ? load_partial(out + first, n - first) : set1(0.0f);
-                store_partial(out + first, sums[r][v] + old, n - first);
+                if (accumulate) sums[r][v] += load_partial(out + first, n - first);
+                store_partial(out + first, sums[r][v], n - first);
             }
         }
     }
@@ -176,42 +176,39 @@ void gemm_pack_b_transposed(const void* src, ptrdiff_t stride, void* dst, size_t
                   (int32_t*)dst + j * ((bytes + 3) / 4), kGemmColumns);
 }
 
-// src: k x n, stride elements apart. dst: panels [k][kGemmColumns].
+// src: k x n, stride elements apart. dst: panels [k][kGemmColumns]. Row by row: a strip of columns
+// would touch a new page with every step.
 void gemm_pack_b_f32(const float* src, ptrdiff_t stride, void* dst, size_t k, size_t n) {
-    float* to = (float*)dst;
-    for (size_t j = 0; j < n; j += kGemmColumns) {
-        const size_t columns = n - j < kGemmColumns ? n - j : kGemmColumns;
-        for (size_t i = 0; i < k; i++, to += kGemmColumns) {
-            const float* from = src + (ptrdiff_t)i * stride + j;
-            if (columns == kGemmColumns) {
-                memcpy(to, from, kGemmColumns * sizeof(float));
-            } else {
-                for (size_t c = 0; c < kGemmColumns; c++) to[c] = c < columns ? from[c] : 0;
-            }
-        }
+    for (size_t i = 0; i < k; i++) {
+        const float* from = src + (ptrdiff_t)i * stride;
+        float* to = (float*)dst + i * kGemmColumns;
+        size_t j = 0;
+        for (; j + kGemmColumns <= n; j += kGemmColumns, to += k * kGemmColumns)
+            memcpy(to, from + j, kGemmColumns * sizeof(float));
+        if (j < n)
+            for (size_t c = 0; c < kGemmColumns; c++) to[c] = j + c < n ? from[j + c] : 0;
     }
 }
 
 // src: k x n bfloat16, stride elements apart. dst: panels [k/2][kGemmColumns][2].
 void gemm_pack_b_bf16(const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t n) {
-    static const uint16_t zeros[kGemmColumns] = {};
-    uint16_t* to = (uint16_t*)dst;
-    for (size_t j = 0; j < n; j += kGemmColumns) {
-        const size_t columns = n - j < kGemmColumns ? n - j : kGemmColumns;
-        for (size_t i = 0; i < k; i += 2, to += 2 * kGemmColumns) {
-            const uint16_t* even = src + (ptrdiff_t)i * stride + j;
-            const uint16_t* odd = i + 1 < k ? even + stride : zeros;
-            if (columns == kGemmColumns)  // a constant count: this loop becomes unpack instructions
-                for (size_t c = 0; c < kGemmColumns; c++) {
-                    to[2 * c] = even[c];
-                    to[2 * c + 1] = odd[c];
-                }
-            else
-                for (size_t c = 0; c < kGemmColumns; c++) {
-                    to[2 * c] = c < columns ? even[c] : 0;
-                    to[2 * c + 1] = c < columns ? odd[c] : 0;
-                }
-        }
+    const size_t panel = (k + 1) / 2 * 2 * kGemmColumns;
+    for (size_t i = 0; i < k; i += 2) {
+        const uint16_t* even = src + (ptrdiff_t)i * stride;
+        const uint16_t* odd = i + 1 < k ? even + stride : even;
+        const uint16_t keep = i + 1 < k ? 0xffff : 0;  // odd K: the last pair is half empty
+        uint16_t* to = (uint16_t*)dst + i * kGemmColumns;
+        size_t j = 0;
+        for (; j + kGemmColumns <= n; j += kGemmColumns, to += panel)
+            for (size_t c = 0; c < kGemmColumns; c++) {  // a constant count: unpack instructions
+                to[2 * c] = even[j + c];
+                to[2 * c + 1] = odd[j + c] & keep;
+            }
+        if (j < n)
+            for (size_t c = 0; c < kGemmColumns; c++) {
+                to[2 * c] = j + c < n ? even[j + c] : 0;
+                to[2 * c + 1] = j + c < n ? odd[j + c] & keep : 0;
+            }
     }
 }
 
