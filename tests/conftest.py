@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 from firth.kernels import _dispatch
+
+# A job that a shell starts in the background ignores SIGINT, and so would the tests of Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BACKENDS = ["numpy", "numba", "native:base", "native:v3", "native:v4", "native:v4x"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
