@@ -28,6 +28,22 @@
     K(void, gemm_pack_b_f32, (const float* src, ptrdiff_t stride, void* dst, size_t k, size_t n)) \
     K(void, gemm_pack_b_bf16, \
       (const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t n)) \
+    K(void, gemm_pack_a_transposed_f32, \
+      (const float* src, ptrdiff_t stride, void* dst, size_t k, size_t m)) \
+    K(void, gemm_pack_a_transposed_bf16, \
+      (const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t m)) \
+    K(void, attention_softmax_f32, \
+      (float* scores, size_t keys, float scale, const float* mask, bool additive, \
+       ptrdiff_t diagonal, float* state, float* out, size_t values, void* weights)) \
+    K(void, attention_softmax_bf16, \
+      (float* scores, size_t keys, float scale, const float* mask, bool additive, \
+       ptrdiff_t diagonal, float* state, float* out, size_t values, void* weights)) \
+    K(void, attention_finish_f32, \
+      (const float* sums, const float* state, size_t queries, size_t values, float* out, \
+       ptrdiff_t stride)) \
+    K(void, attention_finish_bf16, \
+      (const float* sums, const float* state, size_t queries, size_t values, uint16_t* out, \
+       ptrdiff_t stride)) \
     K(void, row_norms_f32, \
       (const float* keys, ptrdiff_t stride, size_t rows, size_t n, float* norms)) \
     K(void, cosine_scores_f32, \

@@ -20,6 +20,7 @@ template <class T>
 using array = py::array_t<T, py::array::c_style>;
 
 void bind_kernels(py::class_<Level>& level);
+void bind_attention(py::class_<Level>& level);
 void bind_gemm(py::module_& module, py::class_<Level>& level);
 void bind_words(py::module_& module, py::class_<Level>& level);
 

@@ -15,7 +15,7 @@
 namespace firth {
 namespace {
 
-constexpr size_t kScratchSlots = 4;
+constexpr size_t kScratchSlots = 5;
 constexpr size_t kRowsOfBlock = 224;                // of A: 224 x 384 units is 344 KB
 constexpr size_t kColumnsOfChunk = 128;             // of B: 128 x 384 units is 197 KB
 constexpr size_t kUnpackedBytes = size_t(4) << 20;  // of B that is packed at a time for all threads

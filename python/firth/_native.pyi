@@ -20,6 +20,16 @@ class Level:
     ) -> None: ...
     def matmul(self, a: NDArray[Any], b: NDArray[Any] | Packed, out: NDArray[Any]) -> None: ...
     def pack(self, b: NDArray[Any]) -> Packed: ...
+    def attention(
+        self,
+        query: NDArray[Any],
+        key: NDArray[Any],
+        value: NDArray[Any],
+        mask: NDArray[Any] | None,
+        causal: bool,
+        scale: float,
+        out: NDArray[Any],
+    ) -> None: ...
     def skipgram_negative_sampling(
         self,
         w_in: NDArray[Any],

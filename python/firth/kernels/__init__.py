@@ -4,6 +4,7 @@ from firth.kernels._dispatch import active, backends, use
 from firth.kernels.cosine_topk import TopK, cosine_topk, row_norms
 from firth.kernels.dot import dot
 from firth.kernels.matmul import PackedMatrix, matmul, pack
+from firth.kernels.scaled_dot_product_attention import scaled_dot_product_attention
 from firth.kernels.skipgram_negative_sampling import skipgram_negative_sampling
 from firth.kernels.softmax import log_softmax, softmax
 
@@ -18,6 +19,7 @@ __all__ = [
     "matmul",
     "pack",
     "row_norms",
+    "scaled_dot_product_attention",
     "skipgram_negative_sampling",
     "softmax",
     "use",

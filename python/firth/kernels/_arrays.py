@@ -86,6 +86,13 @@ def widen_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
     return (array.astype(np.uint32) << 16).view(np.float32)
 
 
+def narrow_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:
+    """bfloat16 bits (uint16) of floats, rounded to nearest, ties to even; NaN stays NaN."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = ((bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(array), (bits >> 16).astype(np.uint16) | np.uint16(0x40), rounded)
+
+
 def matrix(array: NDArray[Any]) -> NDArray[Any]:
     """`array` (R, C) with contiguous rows or contiguous columns: itself, or a copy."""
     row_major = array.shape[1] < 2 or array.strides[1] == array.itemsize

@@ -1,0 +1,231 @@
+// For a group of heads: keys and values are packed on all threads, then each task takes a block of
+// queries of one head through all blocks of keys:
+//
+//   task: a head, kQueryBlock queries
+//     block of keys       kKeyBlock; keys and values of the block stay in L2 for all panels
+//       panel of queries  gemm_columns of them, one a lane
+//         scores (keys x queries) = keys x queries^T   gemm kernel
+//         softmax of the block, rescaling              attention_softmax
+//         out (values x queries) += values^T x weights gemm kernel
+//   out / sum                                          attention_finish
+#include "engines/attention.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cstring>
+#include <vector>
+
+#include "engines/gemm.h"
+#include "parallel.h"
+
+namespace firth {
+namespace {
+
+constexpr size_t kKeyBlock = 128;
+constexpr size_t kQueryBlock = 128;
+constexpr size_t kGroupBytes = size_t(8) << 20;     // packed keys and values of heads at a time
+constexpr double kSerialFlops = 2e6;                // below: waking a thread costs more
+constexpr int kTaskScratch = 3, kGroupScratch = 4;  // slots; gemm has 0 to 2
+
+size_t divide_up(size_t value, size_t divisor) { return (value + divisor - 1) / divisor; }
+
+template <class T>
+size_t units(size_t elements) {  // of 4 bytes, along a packed axis
+    return divide_up(elements * sizeof(T), 4);
+}
+
+template <class T>
+class Attention {
+  public:
+    Attention(const Kernels& kernels, const AttentionShape& shape)
+        : kernels_(kernels),
+          shape_(shape),
+          columns_(kernels.gemm_columns),
+          key_blocks_(divide_up(shape.keys, kKeyBlock)),
+          query_blocks_(divide_up(shape.queries, kQueryBlock)),
+          // Every block has the room of a whole one.
+          key_bytes_(4 * kKeyBlock * units<T>(shape.depth)),
+          value_bytes_(4 * units<T>(kKeyBlock) * shape.values) {}
+
+    size_t packed_bytes() const { return key_blocks_ * (key_bytes_ + value_bytes_); }
+    size_t key_blocks() const { return key_blocks_; }
+    size_t query_blocks() const { return query_blocks_; }
+
+    // key: S x E, value: S x Ev; to: packed_bytes(); block `b` of both.
+    void pack(const AttentionHead<T>& head, size_t b, char* to) const {
+        const size_t first = b * kKeyBlock, keys = std::min(kKeyBlock, shape_.keys - first);
+        char* block = to + b * (key_bytes_ + value_bytes_);
+        kernels_.gemm_pack_a(head.key + ptrdiff_t(first) * shape_.key_stride,
+                             shape_.key_stride * ptrdiff_t(sizeof(T)), block, keys,
+                             shape_.depth * sizeof(T));
+        const T* value = head.value + ptrdiff_t(first) * shape_.value_stride;
+        if constexpr (sizeof(T) == 4)
+            kernels_.gemm_pack_a_transposed_f32(value, shape_.value_stride, block + key_bytes_,
+                                                keys, shape_.values);
+        else
+            kernels_.gemm_pack_a_transposed_bf16(value, shape_.value_stride, block + key_bytes_,
+                                                 keys, shape_.values);
+    }
+
+    // Queries of one block, through all keys.
+    void run(const AttentionHead<T>& head, const char* packed, size_t query_block) const {
+        const size_t begin = query_block * kQueryBlock;
+        const size_t end = std::min(begin + kQueryBlock, shape_.queries);
+        const size_t panels = divide_up(end - begin, columns_), width = columns_ * sizeof(float);
+        const size_t query_bytes = columns_ * 4 * units<T>(shape_.depth);
+        const size_t sums_bytes = width * shape_.values, state_bytes = 2 * width;
+        const size_t panel_bytes = query_bytes + sums_bytes + state_bytes;
+        const size_t score_bytes = width * kKeyBlock;
+        char* scratch = thread_scratch(kTaskScratch, panels * panel_bytes + 4 * score_bytes);
+        float* scores = reinterpret_cast<float*>(scratch);
+        float* mask_panel = reinterpret_cast<float*>(scratch + score_bytes);
+        float* mask_rows = reinterpret_cast<float*>(scratch + 2 * score_bytes);
+        char* weights = scratch + 3 * score_bytes;
+        char* panel_data = scratch + 4 * score_bytes;
+
+        for (size_t p = 0; p < panels; p++) {
+            const size_t first = begin + p * columns_, queries = std::min(columns_, end - first);
+            char* query = panel_data + p * panel_bytes;
+            kernels_.gemm_pack_b_transposed(head.query + ptrdiff_t(first) * shape_.query_stride,
+                                            shape_.query_stride * ptrdiff_t(sizeof(T)), query,
+                                            queries, shape_.depth * sizeof(T));
+            std::memset(query + query_bytes, 0, sums_bytes + state_bytes);
+            float* state = reinterpret_cast<float*>(query + query_bytes + sums_bytes);
+            std::fill(state, state + columns_, -__builtin_inff());
+        }
+        for (size_t b = 0; b < key_blocks_; b++) {
+            const size_t first_key = b * kKeyBlock;
+            const char* block = packed + b * (key_bytes_ + value_bytes_);
+            for (size_t p = 0; p < panels; p++) {
+                const size_t first = begin + p * columns_;
+                const size_t queries = std::min(columns_, end - first);
+                const size_t keys = std::min(kKeyBlock, shape_.keys - first_key);
+                // Causal: the last query of the panel sees keys up to its own number.
+                if (shape_.causal && first_key > first + queries - 1) continue;
+                const ptrdiff_t diagonal =
+                    shape_.causal ? ptrdiff_t(first) - ptrdiff_t(first_key) : ptrdiff_t(keys);
+                char* query = panel_data + p * panel_bytes;
+                float* sums = reinterpret_cast<float*>(query + query_bytes);
+                float* state = reinterpret_cast<float*>(query + query_bytes + sums_bytes);
+                const float* mask = nullptr;
+                if (shape_.mask != AttentionShape::none) {
+                    fill_mask(head.mask, first, queries, first_key, keys, mask_rows);
+                    kernels_.gemm_pack_b_transposed(mask_rows, ptrdiff_t(keys * sizeof(float)),
+                                                    mask_panel, queries, keys * sizeof(float));
+                    mask = mask_panel;
+                }
+                multiply(block, query, scores, keys, shape_.depth, false);
+                const bool additive = shape_.mask == AttentionShape::additive;
+                if constexpr (sizeof(T) == 4) {
+                    kernels_.attention_softmax_f32(scores, keys, scale_log2(), mask, additive,
+                                                   diagonal, state, sums, shape_.values, scores);
+                    multiply(block + key_bytes_, reinterpret_cast<char*>(scores), sums,
+                             shape_.values, keys, true);
+                } else {
+                    kernels_.attention_softmax_bf16(scores, keys, scale_log2(), mask, additive,
+                                                    diagonal, state, sums, shape_.values, weights);
+                    multiply(block + key_bytes_, weights, sums, shape_.values, keys, true);
+                }
+            }
+        }
+        for (size_t p = 0; p < panels; p++) {
+            const size_t first = begin + p * columns_, queries = std::min(columns_, end - first);
+            const float* sums =
+                reinterpret_cast<const float*>(panel_data + p * panel_bytes + query_bytes);
+            const float* state = sums + sums_bytes / sizeof(float);
+            T* out = head.out + ptrdiff_t(first) * shape_.out_stride;
+            if constexpr (sizeof(T) == 4)
+                kernels_.attention_finish_f32(sums, state, queries, shape_.values, out,
+                                              shape_.out_stride);
+            else
+                kernels_.attention_finish_bf16(sums, state, queries, shape_.values, out,
+                                               shape_.out_stride);
+        }
+    }
+
+  private:
+    // Not 0: a masked score, -inf, must stay so.
+    float scale_log2() const {
+        return std::max(float(double(shape_.scale) * 1.4426950408889634), FLT_MIN);
+    }
+
+    // One panel of C: m x columns_
+    void multiply(const char* a, const char* b, float* c, size_t m, size_t k,
+                  bool accumulate) const {
+        (sizeof(T) == 4 ? kernels_.gemm_f32 : kernels_.gemm_bf16)(a, b, c, ptrdiff_t(columns_), m,
+                                                                  columns_, k, accumulate);
+    }
+
+    // rows: queries x keys, what is added to the scores
+    void fill_mask(const void* mask, size_t first, size_t queries, size_t first_key, size_t keys,
+                   float* rows) const {
+        for (size_t q = 0; q < queries; q++) {
+            const ptrdiff_t start = ptrdiff_t(first + q) * shape_.mask_stride +
+                                    ptrdiff_t(first_key) * shape_.mask_key_stride;
+            const ptrdiff_t step = shape_.mask_key_stride;
+            float* row = rows + q * keys;
+            if (shape_.mask == AttentionShape::boolean) {
+                const char* from = static_cast<const char*>(mask) + start;
+                for (size_t k = 0; k < keys; k++)
+                    row[k] = from[ptrdiff_t(k) * step] ? 0.0f : -__builtin_inff();
+            } else {
+                const float* from = static_cast<const float*>(mask) + start;
+                for (size_t k = 0; k < keys; k++) row[k] = from[ptrdiff_t(k) * step];
+            }
+        }
+    }
+
+    const Kernels& kernels_;
+    const AttentionShape& shape_;
+    const size_t columns_, key_blocks_, query_blocks_, key_bytes_, value_bytes_;
+};
+
+}  // namespace
+
+template <class T>
+void attention(const Kernels& kernels, const AttentionShape& shape, const AttentionHead<T>* heads,
+               size_t count) {
+    if (shape.queries == 0 || shape.values == 0) return;
+    const Attention<T> job(kernels, shape);
+    const double flops = 2.0 * double(count) * double(shape.queries) * double(shape.keys) *
+                         double(shape.depth + shape.values);
+    const int threads = flops < kSerialFlops ? 1 : num_threads();
+    const size_t most = std::max<size_t>(1, kGroupBytes / std::max<size_t>(job.packed_bytes(), 1));
+    std::vector<size_t> owner(count);  // of the packed keys and values that a head uses
+    for (size_t begin = 0, end; begin < count; begin = end) {
+        std::vector<const AttentionHead<T>*> packs;
+        for (end = begin; end < count; end++) {
+            if (end == begin || heads[end].key != heads[end - 1].key ||
+                heads[end].value != heads[end - 1].value) {
+                if (packs.size() == most) break;
+                packs.push_back(&heads[end]);
+            }
+            owner[end] = packs.size() - 1;
+        }
+        char* packed = thread_scratch(kGroupScratch, packs.size() * job.packed_bytes());
+        const auto each = [&](size_t tasks, const auto& body) {
+            struct Tasks {
+                decltype(body)& call;
+            } all{body};
+            parallel_tasks(
+                tasks, threads,
+                [](void* context, size_t i) { static_cast<Tasks*>(context)->call(i); }, &all);
+        };
+        each(packs.size() * job.key_blocks(), [&](size_t i) {
+            const size_t head = i / job.key_blocks();
+            job.pack(*packs[head], i % job.key_blocks(), packed + head * job.packed_bytes());
+        });
+        each((end - begin) * job.query_blocks(), [&](size_t i) {
+            // The last queries first: with a causal mask they are the longest tasks.
+            const size_t head = begin + i / job.query_blocks();
+            job.run(heads[head], packed + owner[head] * job.packed_bytes(),
+                    job.query_blocks() - 1 - i % job.query_blocks());
+        });
+    }
+}
+
+template void attention(const Kernels&, const AttentionShape&, const AttentionHead<float>*, size_t);
+template void attention(const Kernels&, const AttentionShape&, const AttentionHead<uint16_t>*,
+                        size_t);
+
+}  // namespace firth

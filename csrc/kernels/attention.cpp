@@ -1,0 +1,174 @@
+// Attention between the two matrix products: softmax over a block of scores, and the final
+// division.
+//
+// Everything is transposed: scores and weights are (keys, queries) panels of kGemmColumns queries,
+// the output is (values, queries). A query is a lane, so that maxima, sums and rescaling need no
+// horizontal step, and the panel of weights is at once the packed right operand of weights x
+// values.
+//
+// Online softmax (Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135), with
+// logarithms to base 2. A lane's reference moves only when its maximum grew by more than
+// kSlack, so most blocks need no rescaling; weights then reach 2^kSlack, which loses no bits.
+#include "../isa.h"
+#include "../kernels.h"
+
+namespace firth::FIRTH_LEVEL {
+
+namespace {
+typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+constexpr float kSlack = 8.0f;
+constexpr size_t kHalves = 2;  // registers that hold a row of a panel
+static_assert(kGemmColumns == kHalves * kLanesF32, "a panel is two registers wide");
+}  // namespace
+
+// Masks scores in place: key row r keeps the lanes i with i + diagonal >= r. scores, mask: keys x
+// kGemmColumns. An additive mask takes the scores to units of log2, the caller's scale is then 1;
+// one of 0 and -inf leaves what it keeps bit for bit, so that padding changes nothing.
+FIRTH_INLINE void mask_scores(float* scores, size_t keys, float scale, const float* mask,
+                              bool additive, ptrdiff_t diagonal) {
+    const f32xN of_scores = set1(additive ? scale : 1.0f);
+    const f32xN of_mask = set1(additive ? 1.44269504088896341f : 1.0f);
+    if (mask)
+        for (size_t i = 0; i < keys * kGemmColumns; i += kLanesF32)
+            store(scores + i, fma(load(scores + i), of_scores, load(mask + i) * of_mask));
+    int32_t lane_numbers[kLanesF32];
+    for (size_t i = 0; i < kLanesF32; i++) lane_numbers[i] = (int32_t)i;
+    const i32xN lanes = load(lane_numbers);
+    for (size_t r = diagonal < 0 ? 0 : (size_t)diagonal + 1; r < keys; r++)
+        for (size_t h = 0; h < kHalves; h++) {
+            float* row = scores + r * kGemmColumns + h * kLanesF32;
+            const int32_t first = (int32_t)((ptrdiff_t)r - diagonal - (ptrdiff_t)(h * kLanesF32));
+            store(row, lanes >= set1(first) ? load(row) : set1(-__builtin_inff()));
+        }
+}
+
+// Two neighbouring keys' weights as pairs of bfloat16, rounded half up (weights are not negative).
+FIRTH_INLINE void store_pairs(uint16_t* p, f32xN even, f32xN odd) {
+    const u32xN low = ((u32xN)even + 0x8000) >> 16, high = ((u32xN)odd + 0x8000) & 0xffff0000u;
+    const u32xN pairs = low | high;
+    memcpy(p, &pairs, sizeof pairs);
+}
+
+// scores: keys x kGemmColumns (changed); state: 2 x kGemmColumns, the reference and the sum of each
+// query; out: values x kGemmColumns, rescaled where a reference moved; weights: keys x kGemmColumns
+// float32 (may be scores), or pairs of keys in bfloat16.
+template <bool BF16>
+FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const float* mask,
+                                bool additive, ptrdiff_t diagonal, float* state, float* out,
+                                size_t values, void* weights) {
+    mask_scores(scores, keys, scale, mask, additive, diagonal);
+    const f32xN factor = set1(additive ? 1.0f : scale), infinite = set1(-__builtin_inff());
+    f32xN best[kHalves][2];
+    for (size_t h = 0; h < kHalves; h++) best[h][0] = best[h][1] = infinite;
+    size_t r = 0;
+    for (; r + 2 <= keys; r += 2)
+        for (size_t h = 0; h < kHalves; h++)
+            for (size_t i = 0; i < 2; i++)
+                best[h][i] = max(load(scores + (r + i) * kGemmColumns + h * kLanesF32), best[h][i]);
+    if (r < keys)
+        for (size_t h = 0; h < kHalves; h++)
+            best[h][0] = max(load(scores + r * kGemmColumns + h * kLanesF32), best[h][0]);
+
+    f32xN reference[kHalves], sum[kHalves], rescale[kHalves];
+    bool moved = false;
+    for (size_t h = 0; h < kHalves; h++) {
+        const f32xN top = max(best[h][0], best[h][1]) * factor;
+        const f32xN old = load(state + h * kLanesF32);
+        const f32xN now = top > old + set1(kSlack) ? top : old;
+        rescale[h] = old == now ? set1(1.0f) : exp2<5>(old - now);
+        moved |= mask_bits(old != now) != 0;
+        store(state + h * kLanesF32, now);
+        reference[h] = now == infinite ? set1(0.0f) : now;  // nothing but masked keys so far
+        sum[h] = load(state + kGemmColumns + h * kLanesF32) * rescale[h];
+    }
+    if (moved)
+        for (size_t e = 0; e < values; e++)
+            for (size_t h = 0; h < kHalves; h++) {
+                float* p = out + e * kGemmColumns + h * kLanesF32;
+                store(p, load(p) * rescale[h]);
+            }
+
+    constexpr int degree = BF16 ? 3 : 5;
+    for (r = 0; r + 2 <= keys; r += 2)
+        for (size_t h = 0; h < kHalves; h++) {
+            const float* from = scores + r * kGemmColumns + h * kLanesF32;
+            const f32xN even = exp2<degree>(fma(load(from), factor, -reference[h]));
+            const f32xN odd = exp2<degree>(fma(load(from + kGemmColumns), factor, -reference[h]));
+            sum[h] = sum[h] + even + odd;
+            if constexpr (BF16) {
+                store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even, odd);
+            } else {
+                float* to = (float*)weights + r * kGemmColumns + h * kLanesF32;
+                store(to, even);
+                store(to + kGemmColumns, odd);
+            }
+        }
+    if (r < keys)
+        for (size_t h = 0; h < kHalves; h++) {
+            const f32xN even = exp2<degree>(
+                fma(load(scores + r * kGemmColumns + h * kLanesF32), factor, -reference[h]));
+            sum[h] = sum[h] + even;
+            if constexpr (BF16)
+                store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even,
+                            set1(0.0f));
+            else
+                store((float*)weights + r * kGemmColumns + h * kLanesF32, even);
+        }
+    for (size_t h = 0; h < kHalves; h++) store(state + kGemmColumns + h * kLanesF32, sum[h]);
+}
+
+void attention_softmax_f32(float* scores, size_t keys, float scale, const float* mask,
+                           bool additive, ptrdiff_t diagonal, float* state, float* out,
+                           size_t values, void* weights) {
+    softmax_block<false>(scores, keys, scale, mask, additive, diagonal, state, out, values,
+                         weights);
+}
+
+void attention_softmax_bf16(float* scores, size_t keys, float scale, const float* mask,
+                            bool additive, ptrdiff_t diagonal, float* state, float* out,
+                            size_t values, void* weights) {
+    softmax_block<true>(scores, keys, scale, mask, additive, diagonal, state, out, values, weights);
+}
+
+FIRTH_INLINE void put(float* p, f32xN v, size_t n) {
+    n == kLanesF32 ? store(p, v) : store_partial(p, v, n);
+}
+FIRTH_INLINE void put(uint16_t* p, f32xN v, size_t n) {
+    uint16_t lanes[kLanesF32];
+    if (n == kLanesF32) return store_bf16(p, v);
+    store_bf16(lanes, v);
+    for (size_t i = 0; i < n; i++) p[i] = lanes[i];
+}
+
+// sums: values x kGemmColumns; state as above; out: queries x values, stride elements apart. A
+// query whose keys are all masked has the sum 0 and gives 0, as PyTorch.
+template <class T>
+FIRTH_INLINE void finish(const float* sums, const float* state, size_t queries, size_t values,
+                         T* out, ptrdiff_t stride) {
+    for (size_t first = 0; first < queries; first += kLanesF32) {
+        const f32xN sum = load(state + kGemmColumns + first);
+        const f32xN inverse = sum == 0.0f ? set1(0.0f) : 1.0f / sum;
+        const size_t rows = queries - first < kLanesF32 ? queries - first : kLanesF32;
+        for (size_t e = 0; e < values; e += kLanesF32) {
+            const size_t n = values - e < kLanesF32 ? values - e : kLanesF32;
+            f32xN v[kLanesF32];
+            for (size_t i = 0; i < kLanesF32; i++)
+                v[i] = i < n ? load(sums + (e + i) * kGemmColumns + first) * inverse : set1(0.0f);
+            transpose(v, 0.0f);
+            for (size_t i = 0; i < rows; i++)
+                put(out + (ptrdiff_t)(first + i) * stride + e, v[i], n);
+        }
+    }
+}
+
+void attention_finish_f32(const float* sums, const float* state, size_t queries, size_t values,
+                          float* out, ptrdiff_t stride) {
+    finish(sums, state, queries, values, out, stride);
+}
+
+void attention_finish_bf16(const float* sums, const float* state, size_t queries, size_t values,
+                           uint16_t* out, ptrdiff_t stride) {
+    finish(sums, state, queries, values, out, stride);
+}
+
+}  // namespace firth::FIRTH_LEVEL

@@ -1,0 +1,278 @@
+"""Attention. L = queries, S = keys, E = depth of a query and key, Ev = depth of a value.
+
+Leading axes (batch, heads) broadcast; H = query heads, Hk = key and value heads (grouped queries).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.kernels import _arrays
+from firth.kernels._dispatch import kernel
+
+NAME = "scaled_dot_product_attention"
+
+
+@kernel
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> NDArray[Any]:
+    """softmax(scale * query key^T + mask) value, as PyTorch's function of this name.
+
+    Parameters
+    ----------
+    query : array_like, shape (..., L, E), float32, or bfloat16 as uint16 or ml_dtypes.bfloat16
+    key : array_like, shape (..., S, E), the same dtype
+    value : array_like, shape (..., S, Ev), the same dtype
+        Leading axes broadcast. Read in place where the last axis is contiguous, so that
+        ``x.reshape(B, T, H, E).swapaxes(1, 2)`` costs no copy.
+    attn_mask : array_like, broadcastable to (..., L, S), optional
+        bool (True: the key takes part), or float32 or the dtype of ``query`` (added to the scores).
+    is_causal : bool
+        Query i sees keys 0 to i (aligned at the top left, whatever L and S are).
+    scale : float, optional
+        Default 1 / sqrt(E).
+    enable_gqa : bool
+        Query heads (third axis from the end) in groups: key and value heads divide their number,
+        and query head h uses key head h // (H / Hk).
+
+    Returns
+    -------
+    ndarray, shape (..., L, Ev), dtype of ``query``
+
+    Raises
+    ------
+    TypeError
+        Another dtype (float64 is not supported), or different ones.
+    ValueError
+        Shapes that do not fit, or ``attn_mask`` together with ``is_causal``.
+
+    Notes
+    -----
+    The native and Numba versions never hold L x S scores: a block of 128 keys, with the online
+    softmax of Milakov and Gimelshein (arXiv:1805.02867) as in FlashAttention (arXiv:2205.14135).
+    Sums are float32 and in the order of the keys: a head has the same bits in any batch and with
+    any number of keys behind its own that a boolean mask hides. Weights are 2^x by a polynomial (relative error
+    1.5e-7; bfloat16: 7.6e-5, then rounded to bfloat16, while their sum is not).
+
+    A query whose keys are all masked, or with S = 0, gives 0, as PyTorch's. NaN in a query or a key
+    gives NaN (PyTorch's CPU kernel may give 0); what is behind a masked key or value must be
+    finite, as in PyTorch.
+    """
+    query, key, value = (np.asarray(x) for x in (query, key, value))
+    q, k, v = (_arrays.widen_bfloat16(_arrays.bfloat16_bits(x)) for x in (query, key, value))
+    if enable_gqa:
+        k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) for x in (k, v))
+    factor = (1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0) if scale is None else scale
+    scores = np.matmul(q, np.swapaxes(k, -1, -2)) * factor
+    if is_causal:
+        scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
+    if attn_mask is not None:
+        mask = _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(attn_mask)))
+        if mask.dtype == bool:
+            mask = np.where(mask, np.float32(0), np.float32(-np.inf))
+        scores = scores + mask
+    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    weights = np.exp(scores - np.where(top == -np.inf, 0, top))
+    total = weights.sum(axis=-1, keepdims=True)
+    result: NDArray[Any] = np.matmul(weights / np.where(total == 0, 1, total), v)
+    if query.dtype == q.dtype:
+        return result.astype(q.dtype)
+    return _arrays.narrow_bfloat16(result).view(query.dtype)
+
+
+def _checked(name: str, value: Any) -> NDArray[Any]:
+    """An array of float32 or bfloat16 bits with at least two axes and contiguous rows."""
+    array = _arrays.bfloat16_bits(np.asarray(value))
+    if array.dtype not in (np.float32, np.uint16) or not array.dtype.isnative:
+        raise TypeError(
+            f"{NAME}: {name} must be float32, or bfloat16 (ml_dtypes, or its bits as uint16), "
+            f"in native byte order, got {array.dtype}"
+        )
+    if array.ndim < 2:
+        raise ValueError(f"{NAME}: {name} must have at least 2 axes, got shape {array.shape}")
+    contiguous = array.shape[-1] < 2 or array.strides[-1] == array.itemsize
+    whole = all(stride % array.itemsize == 0 for stride in array.strides)
+    if not (contiguous and whole and array.flags.aligned):
+        array = np.array(array, order="C")
+    return array
+
+
+def _checked_mask(attn_mask: Any, dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """The mask as bool or float32."""
+    if attn_mask is None:
+        return None
+    mask = _arrays.bfloat16_bits(np.asarray(attn_mask))
+    if mask.dtype not in (np.bool_, np.float32, dtype) or not mask.dtype.isnative:
+        raise TypeError(
+            f"{NAME}: attn_mask must be bool, float32 or of the dtype of query, got {mask.dtype}"
+        )
+    if mask.ndim < 2:
+        raise ValueError(f"{NAME}: attn_mask must have at least 2 axes, got shape {mask.shape}")
+    mask = _arrays.widen_bfloat16(mask)
+    if not mask.flags.aligned or any(stride % mask.itemsize for stride in mask.strides):
+        mask = np.array(mask, order="C")
+    return mask
+
+
+def _in_groups(x: NDArray[Any], heads: int) -> NDArray[Any]:
+    """(..., H, rows, columns) seen as (..., heads, H / heads, rows, columns); no copy."""
+    shape, strides, group = x.shape, x.strides, x.shape[-3] // heads
+    return np.lib.stride_tricks.as_strided(
+        x,
+        (*shape[:-3], heads, group, *shape[-2:]),
+        (*strides[:-3], strides[-3] * group, strides[-3], *strides[-2:]),
+    )
+
+
+@scaled_dot_product_attention.prepare
+def _(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> tuple[Any, ...]:
+    typed = np.asarray(query).dtype
+    q, k, v = _checked("query", query), _checked("key", key), _checked("value", value)
+    if not q.dtype == k.dtype == v.dtype:
+        raise TypeError(
+            f"{NAME}: query, key and value must have one dtype, "
+            f"got {q.dtype}, {k.dtype} and {v.dtype}"
+        )
+    if is_causal and attn_mask is not None:
+        raise ValueError(f"{NAME}: attn_mask must be None where is_causal is True")
+    mask = _checked_mask(attn_mask, q.dtype)
+    shapes = f"got shapes {q.shape}, {k.shape} and {v.shape}"
+    if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ValueError(
+            f"{NAME}: query and key must have one depth, key and value one length; {shapes}"
+        )
+    if enable_gqa:
+        if min(q.ndim, k.ndim, v.ndim) < 3:
+            raise ValueError(f"{NAME}: enable_gqa needs an axis of heads; {shapes}")
+        heads = q.shape[-3]
+        if any(x.shape[-3] == 0 or heads % x.shape[-3] for x in (k, v)):
+            raise ValueError(f"{NAME}: heads of key and value must divide those of query; {shapes}")
+    try:
+        # (a grouped axis of heads counts once here and is split below)
+        skip = -3 if enable_gqa else -2
+        lead = np.broadcast_shapes(q.shape[:skip], k.shape[:skip], v.shape[:skip])
+        if enable_gqa:
+            lead = (*lead, heads)
+        length, keys = q.shape[-2], k.shape[-2]
+        if mask is not None:
+            mask = np.broadcast_to(mask, (*lead, length, keys))
+    except ValueError:
+        raise ValueError(
+            f"{NAME}: leading axes do not broadcast; {shapes}"
+            + (f", attn_mask {mask.shape}" if mask is not None else "")
+        ) from None
+    out = np.empty((*lead, length, v.shape[-1]), q.dtype)
+    result = out.view(typed)
+    q = np.broadcast_to(q, (*lead, *q.shape[-2:]))
+    if enable_gqa and (k.shape[-3] != heads or v.shape[-3] != heads):
+        # Heads as (groups of the finer of key and value, members): members share one head.
+        finer = math.lcm(k.shape[-3], v.shape[-3])
+        q, out = _in_groups(q, finer), _in_groups(out, finer)
+        mask = _in_groups(mask, finer) if mask is not None else None
+        lead = (*lead[:-1], finer, heads // finer)
+        k, v = (
+            (x if x.shape[-3] == finer else np.repeat(x, finer // x.shape[-3], axis=-3))[
+                ..., None, :, :
+            ]
+            for x in (k, v)
+        )
+    k, v = (np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (k, v))
+    depth = q.shape[-1]
+    factor = (1 / math.sqrt(depth) if depth else 1.0) if scale is None else float(scale)
+    if factor < 0:  # the native softmax wants scores and their maxima in one order
+        q = q ^ np.uint16(0x8000) if q.dtype == np.uint16 else -q
+        factor = -factor
+    if not lead:  # one axis at least: Numba walks over it
+        q, k, v, out = (x[None] for x in (q, k, v, out))
+        mask = mask[None] if mask is not None else None
+    return result, q, k, v, mask, bool(is_causal), factor, out
+
+
+@scaled_dot_product_attention.numba
+def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any) -> None:
+    # One query at a time; its scores of 128 keys live in a small array, with an online softmax.
+    block = 128
+    length, keys = q.shape[-2], k.shape[-2]
+    scores, total = np.empty(block, np.float32), np.empty(v.shape[-1], np.float32)
+    for head in np.ndindex(q.shape[:-2]):
+        if q.itemsize == 2:  # bfloat16: the upper half of a float32
+            q_bits = np.ascontiguousarray(q[head]).astype(np.uint32)
+            k_bits = np.ascontiguousarray(k[head]).astype(np.uint32)
+            v_bits = np.ascontiguousarray(v[head]).astype(np.uint32)
+            qh = (q_bits << 16).astype(np.uint32).view(np.float32)
+            kh = (k_bits << 16).astype(np.uint32).view(np.float32)
+            vh = (v_bits << 16).astype(np.uint32).view(np.float32)
+        else:
+            qh = np.ascontiguousarray(q[head]).astype(np.float32)
+            kh = np.ascontiguousarray(k[head]).astype(np.float32)
+            vh = np.ascontiguousarray(v[head]).astype(np.float32)
+        for i in range(length):
+            seen = min(i + 1, keys) if causal else keys
+            top, weight_sum = np.float32(-np.inf), np.float32(0)
+            total[:] = 0
+            for first in range(0, seen, block):
+                n = min(block, seen - first)
+                best = np.float32(-np.inf)
+                for j in range(n):
+                    s = np.float32(0)
+                    for e in range(qh.shape[1]):
+                        s += qh[i, e] * kh[first + j, e]
+                    s *= np.float32(scale)
+                    if mask is not None:
+                        if mask.itemsize == 1:
+                            s += np.float32(0) if mask[head][i, first + j] else np.float32(-np.inf)
+                        else:
+                            s += np.float32(mask[head][i, first + j])
+                    scores[j] = s
+                    best = max(best, s)
+                if best > top:
+                    rescale = np.exp(top - best)
+                    top = best
+                    weight_sum *= rescale
+                    for e in range(total.shape[0]):
+                        total[e] *= rescale
+                reference = np.float32(0) if top == -np.inf else top
+                for j in range(n):
+                    weight = np.exp(scores[j] - reference)
+                    weight_sum += weight
+                    for e in range(total.shape[0]):
+                        total[e] += weight * vh[first + j, e]
+            inverse = np.float32(0) if weight_sum == 0 else np.float32(1) / weight_sum
+            for e in range(total.shape[0]):
+                total[e] *= inverse
+            if out.itemsize == 2:
+                bits = total.view(np.uint32)
+                for e in range(total.shape[0]):
+                    if np.isnan(total[e]):
+                        out[head][i, e] = (bits[e] >> 16) | 0x40
+                    else:
+                        out[head][i, e] = (bits[e] + 0x7FFF + ((bits[e] >> 16) & 1)) >> 16
+            else:
+                out[head][i] = total
+
+
+@scaled_dot_product_attention.native
+def _(
+    level: _native.Level, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float, out: Any
+) -> None:
+    level.attention(q, k, v, mask, causal, scale, out)

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import firth
+from conftest import spiky
+from firth import _native
+from firth.kernels import _arrays, _dispatch
+from firth.kernels import scaled_dot_product_attention as attention
+
+# Around the panels of queries (8, 16, 32), the blocks (128) and the register tiles, odd numbers of
+# keys (pairs of bfloat16), and nothing at all.
+SIZES = [
+    (1, 1, 1, 1), (1, 5, 4, 3), (3, 2, 8, 9), (7, 33, 16, 15), (8, 16, 17, 33), (9, 127, 6, 14),
+    (31, 128, 64, 64), (32, 129, 5, 7), (33, 64, 32, 2), (65, 300, 24, 40), (130, 257, 64, 31),
+    (129, 131, 400, 20), (0, 5, 4, 3), (4, 0, 4, 3), (4, 5, 0, 3), (4, 5, 3, 0),
+]  # fmt: skip
+
+
+def make(lead, sizes, dtype="float32", seed=0):
+    length, keys, depth, values = sizes
+    rng = np.random.default_rng(seed)
+    arrays = [
+        spiky(rng, (*lead, length, depth)),
+        rng.standard_normal((*lead, keys, depth)).astype(np.float32),
+        spiky(rng, (*lead, keys, values)),
+    ]
+    return arrays if dtype == "float32" else [_arrays.narrow_bfloat16(x) for x in arrays]
+
+
+def exact(x):
+    return _arrays.widen_bfloat16(np.asarray(x)).astype(np.float64)
+
+
+def check(q, k, v, got, mask=None, **options):
+    """`got` against the reference in float64, within a bound on the error of scores and weights.
+
+    A score s = scale * q k errs by (E + 2) eps sum|q k| scale; its exponent is computed from s and
+    the maximum with 2 eps (|s| + max|s|) more; a weight errs by that, by the polynomial and by the
+    rounding to bfloat16, and the sums over keys by S eps: all relative to sum_j w_j |v_j|, twice
+    (numerator and denominator).
+    """
+    assert got.dtype == q.dtype
+    if mask is not None and mask.dtype == np.uint16:
+        mask = exact(mask)
+    q64, k64, v64 = exact(q), exact(k), exact(v)
+    want = attention.reference(q64, k64, v64, mask, **options)
+    assert got.shape == want.shape
+    if got.size == 0:
+        return
+    size = attention.reference(q64, k64, np.abs(v64), mask, **options)
+    scale = options.get("scale")
+    scale = abs(scale) if scale is not None else 1 / np.sqrt(max(1, q.shape[-1]))
+    if options.get("enable_gqa"):
+        k64 = np.repeat(k64, q.shape[-3] // k64.shape[-3], axis=-3)
+    products = np.matmul(np.abs(q64), np.swapaxes(np.abs(k64), -1, -2)) * scale
+    largest = products.max(axis=-1, keepdims=True, initial=0)
+    if mask is not None and mask.dtype != bool:
+        largest = largest + np.abs(np.where(np.isfinite(mask), mask, 0)).max(initial=0)
+    bfloat16 = q.dtype == np.uint16
+    eps = float(np.finfo(np.float32).eps)
+    relative = (q.shape[-1] + 8) * eps * largest + 1.5e-7 + k.shape[-2] * eps
+    if bfloat16:
+        relative = relative + 7.6e-5 + 2.0**-8
+    bound = 2 * relative * size + eps * np.abs(want) + 1e-30
+    if bfloat16:
+        bound = bound + 2.0**-8 * np.abs(want)
+    assert (np.abs(exact(got) - want) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_sizes(backend, sizes, causal, dtype):
+    q, k, v = make((2,), sizes, dtype)
+    got = attention(q, k, v, is_causal=causal)
+    check(q, k, v, got, is_causal=causal)
+    if min(sizes) > 0:
+        assert np.abs(exact(got)).max() > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["bool", "float32", "own"])
+@pytest.mark.parametrize("shape", [(2, 3, 40, 150), (40, 150), (2, 1, 1, 150), (3, 40, 1)])
+def test_masks(backend, shape, kind, dtype):
+    q, k, v = make((2, 3), (40, 150, 16, 24), dtype)
+    rng = np.random.default_rng(1)
+    mask = rng.random(shape) < 0.6
+    if kind != "bool":
+        mask = np.where(mask, rng.standard_normal(shape) * 3, -np.inf).astype(np.float32)
+        if kind == "own" and dtype == "bfloat16":
+            mask = _arrays.narrow_bfloat16(mask)
+    check(q, k, v, attention(q, k, v, mask), mask)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fully_masked_queries_give_zero(backend, dtype):
+    q, k, v = make((2,), (35, 140, 8, 5), dtype)
+    mask = np.ones((35, 140), bool)
+    mask[[0, 3, 34]] = False
+    mask[4, :130] = False  # nothing in the first block of keys
+    got = attention(q, k, v, mask)
+    assert not exact(got)[:, [0, 3, 34]].any()
+    assert exact(got)[:, 4].any()
+    check(q, k, v, got, mask)
+    additive = np.where(mask, np.float32(0), np.float32(-np.inf))
+    got = attention(q, k, v, additive)
+    assert not exact(got)[:, [0, 3, 34]].any()
+    check(q, k, v, got, mask)
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "value"),
+    [((), (), ()), ((3,), (3,), (3,)), ((2, 3), (3,), (3,)), ((2, 3), (2, 1), (1, 3)),
+     ((1, 3), (4, 3), (4, 1)), ((0, 3), (1, 3), (3,)), ((2, 1, 3), (2, 1), (3,))],
+)  # fmt: skip
+def test_leading_axes_broadcast(backend, query, key, value):
+    rng = np.random.default_rng(2)
+    q = rng.standard_normal((*query, 9, 4)).astype(np.float32)
+    k = rng.standard_normal((*key, 11, 4)).astype(np.float32)
+    v = rng.standard_normal((*value, 11, 5)).astype(np.float32)
+    check(q, k, v, attention(q, k, v))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("heads", "of_key", "of_value"), [(6, 2, 2), (6, 6, 6), (4, 1, 1), (6, 3, 2)]
+)
+def test_grouped_queries(backend, heads, of_key, of_value, dtype):
+    q, k, v = make((2, heads), (33, 40, 8, 6), dtype)
+    k, v = k[:, :of_key], v[:, :of_value]
+    got = attention(q, k, v, enable_gqa=True)
+    repeated = [np.repeat(k, heads // of_key, 1), np.repeat(v, heads // of_value, 1)]
+    check(q, *repeated, got)
+    mask = np.random.default_rng(3).random((2, heads, 33, 40)) < 0.5
+    masked = attention(q, k, v, mask, enable_gqa=True)
+    check(q, *repeated, masked, mask)
+    if backend != "numpy":  # NumPy's BLAS chooses its order of summation by layout
+        assert_array_equal(got, attention(q, *repeated))
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, -0.7, 5.0])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_scale(backend, scale, dtype):
+    q, k, v = make((2,), (20, 50, 8, 8), dtype)
+    for causal in (False, True):
+        got = attention(q, k, v, is_causal=causal, scale=scale)
+        check(q, k, v, got, is_causal=causal, scale=scale)
+    mask = np.arange(50)[None] % 3 > 0
+    check(q, k, v, attention(q, k, v, mask, scale=scale), mask, scale=scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_same_bits_in_any_batch_with_padding_and_threads(backend, dtype):
+    if backend == "numpy":
+        attention(*make((), (1, 1, 1, 1), dtype))
+        return  # its BLAS promises no such thing
+    q, k, v = make((3, 4), (200, 170, 32, 32), dtype)
+    together = attention(q, k, v)
+    causal = attention(q, k, v, is_causal=True)
+    assert_array_equal(attention(q[1:2, 2], k[1:2, 2], v[1:2, 2]), together[1:2, 2])
+    assert_array_equal(attention(q[:, :, 70:103], k, v), together[:, :, 70:103])
+    assert_array_equal(attention(q[0, 0, 7:8], k[0, 0], v[0, 0]), together[0, 0, 7:8])
+    assert_array_equal(
+        attention(q[..., :100, :], k[..., :100, :], v[..., :100, :], is_causal=True),
+        causal[..., :100, :],
+    )
+    # Longer companions in a batch: keys beyond 130 are padding.
+    short = attention(q, k[..., :130, :], v[..., :130, :])
+    assert_array_equal(attention(q, k, v, np.arange(170)[None] < 130), short)
+    before = _native.num_threads()
+    try:
+        for count in (1, 2, 3, 8):
+            firth.set_num_threads(count)
+            assert_array_equal(attention(q, k, v), together)
+            assert_array_equal(attention(q, k, v, is_causal=True), causal)
+    finally:
+        firth.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layouts(backend, dtype):
+    q, k, v = make((2, 3), (21, 30, 10, 12), dtype)
+    want = attention(q, k, v)
+    for change in (
+        lambda x: np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2),  # (B, T, H, E) in memory
+        lambda x: np.asfortranarray(x),
+        lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+        lambda x: x[:, ::-1][:, ::-1],
+        lambda x: np.frombuffer(b"0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+    ):
+        got = attention(*(change(x) for x in (q, k, v)))
+        check(q, k, v, got)
+        if backend != "numpy":
+            assert_array_equal(got, want)
+    assert all(x.flags.writeable for x in (q, k, v))
+
+
+def test_ml_dtypes(backend):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    q, k, v = make((2, 2), (17, 33, 8, 8), "bfloat16")
+    got = attention(*(x.view(ml_dtypes.bfloat16) for x in (q, k, v)))
+    assert got.dtype == ml_dtypes.bfloat16
+    assert_array_equal(got.view(np.uint16), attention(q, k, v))
+    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    values[:3] = np.nan, np.inf, 0.0
+    rounded = values.astype(ml_dtypes.bfloat16)
+    assert_array_equal(_arrays.narrow_bfloat16(values)[1:], rounded.view(np.uint16)[1:])
+
+
+def test_extreme_values(backend):
+    q, k, v = make((1,), (40, 260, 8, 8))
+    for scores in (1e4, 1e30, 1e-40):  # one-hot weights; overflowing products; denormal ones
+        scaled = (q * np.float32(scores)).astype(np.float32)
+        got = attention(scaled, k, v)
+        finite = np.isfinite(np.matmul(scaled, k.swapaxes(1, 2))).all(axis=-1)
+        assert np.isfinite(got[finite]).all()
+    equal = attention(np.ones_like(q), np.ones_like(k), v)
+    np.testing.assert_allclose(
+        equal, np.broadcast_to(v.mean(1, keepdims=True), q.shape), rtol=3e-5, atol=3e-5
+    )
+    rising = np.linspace(-3e3, 3e3, 260, dtype=np.float32)[None, :, None] * np.ones((1, 1, 8), "f4")
+    check(np.ones_like(q), rising, v, attention(np.ones_like(q), rising, v))
+    check(np.ones_like(q), -rising, v, attention(np.ones_like(q), -rising, v))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("place", [0, 3, 130])
+def test_non_finite(backend, value, place):
+    q, k, v = (np.ones((1, n, 4), np.float32) for n in (35, 140, 140))
+    k[0, place, 1] = value
+    with np.errstate(invalid="ignore"):
+        want = attention.reference(q, k, v)
+        got = attention(q, k, v)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    q, k = np.ones_like(q), np.ones_like(k)
+    q[0, 33, 2] = value
+    v[0, place, 3] = value
+    with np.errstate(invalid="ignore"):
+        want = attention.reference(q, k, v)
+        got = attention(q, k, v)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+A, B = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "text"),
+    [
+        ((A.astype(np.float64), B, B), {}, TypeError, "attention: query must be float32"),
+        ((A, B, B.astype(np.int32)), {}, TypeError, "attention: value must be float32"),
+        ((A, B.astype(np.uint16), B), {}, TypeError, "one dtype"),
+        ((A[0], B, B), {}, ValueError, "at least 2 axes"),
+        ((A[:, :2], B, B), {}, ValueError, "one depth"),
+        ((A, B, B[:3]), {}, ValueError, "one length"),
+        ((np.ones((2, 2, 3), "f4"), np.ones((3, 4, 3), "f4"), B), {}, ValueError, "broadcast"),
+        ((A, B, B, np.ones((2, 4), np.int32)), {}, TypeError, "attn_mask must be bool"),
+        ((A, B, B, np.ones(4, bool)), {}, ValueError, "attn_mask must have at least 2"),
+        ((A, B, B, np.ones((2, 5), bool)), {}, ValueError, "do not broadcast"),
+        ((A, B, B, np.ones((2, 4), bool)), {"is_causal": True}, ValueError, "must be None"),
+        ((A, B, B), {"enable_gqa": True}, ValueError, "axis of heads"),
+        ((np.ones((5, 2, 3), "f4"), np.ones((2, 4, 3), "f4"), np.ones((2, 4, 3), "f4")),
+         {"enable_gqa": True}, ValueError, "must divide"),
+    ],
+)  # fmt: skip
+def test_errors(arguments, options, error, text):
+    with pytest.raises(error, match=text):
+        attention(*arguments, **options)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads VmHWM")
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+def test_memory_stays_far_below_the_scores(dtype):
+    """L = S = 16384: the scores alone would take 1 GiB in float32."""
+    code = f"""
+import re, numpy as np
+from firth.kernels import scaled_dot_product_attention as attention
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+q, k, v = (np.ones((16384, 64), "{dtype}") for _ in range(3))
+attention(q[:300], k, v)
+before = peak()
+attention(q, k, v)
+print(peak() - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 48  # MiB: the output (4 MiB), packed keys and values (8), scratch
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"is_causal": True}, {"scale": 0.2}, {"enable_gqa": True}, {"attn_mask": "bool"},
+     {"attn_mask": "float"}, {"attn_mask": "own"}, {"attn_mask": "nothing"},
+     {"attn_mask": "nothing", "enable_gqa": True}],
+    ids=str,
+)  # fmt: skip
+def test_equals_torch(backend, options, dtype):
+    torch = pytest.importorskip("torch")
+    q, k, v = make((2, 6), (70, 150, 32, 32), dtype, seed=5)
+    if options.get("enable_gqa"):
+        k, v = k[:, :2], v[:, :2]
+    mask = {
+        "bool": np.random.default_rng(6).random((70, 150)) < 0.5,
+        "float": spiky(np.random.default_rng(6), (2, 1, 70, 150)),
+        "own": spiky(np.random.default_rng(6), (70, 150)),
+        "nothing": np.arange(70)[:, None] % 7 + np.zeros((1, 150)) > 2,
+    }.get(options.get("attn_mask", ""))
+    if options.get("attn_mask") == "own" and dtype == "bfloat16":
+        mask = _arrays.narrow_bfloat16(mask)
+
+    def tensor(x):
+        if x is None or x.dtype != np.uint16:
+            return None if x is None else torch.from_numpy(x)
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+
+    others = {name: value for name, value in options.items() if name != "attn_mask"}
+    got = exact(attention(q, k, v, mask, **others))
+    theirs = torch.nn.functional.scaled_dot_product_attention(
+        *map(tensor, (q, k, v)), attn_mask=tensor(mask), **others
+    )
+    theirs = theirs.to(torch.float64).numpy()
+    if mask is not None and mask.dtype == np.uint16:
+        mask = exact(mask)
+    want = attention.reference(exact(q), exact(k), exact(v), mask, **others)
+    ours_off, theirs_off = np.abs(got - want).max(), np.abs(theirs - want).max()
+    # As exact as PyTorch, but for one rounding of the largest value.
+    eps = 2.0**-8 if dtype == "bfloat16" else 2.0**-20
+    assert ours_off <= 2 * theirs_off + eps * np.abs(want).max()
+    assert theirs_off <= 0.05 * np.abs(want).max()
+    assert_array_equal((got == 0).all(-1), (theirs == 0).all(-1))
+
+
+def test_called_by_name():
+    q, k, v = make((1,), (3, 4, 5, 6))
+    before = _dispatch.calls[f"native:{_dispatch.active_level().name}"]
+    check(q, k, v, attention.native(q, k, v))
+    assert _dispatch.calls[f"native:{_dispatch.active_level().name}"] == before + 1
