@@ -63,8 +63,8 @@ def scaled_dot_product_attention(
     The native and Numba versions never hold L x S scores: a block of 128 keys, with the online
     softmax of Milakov and Gimelshein (arXiv:1805.02867) as in FlashAttention (arXiv:2205.14135).
     Sums are float32 and in the order of the keys: a head has the same bits in any batch and with
-    any number of keys behind its own that a boolean mask hides. Weights are 2^x by a polynomial (relative error
-    1.5e-7; bfloat16: 7.6e-5, then rounded to bfloat16, while their sum is not).
+    any number of keys behind its own that a boolean mask hides. Weights are 2^x by a polynomial
+    (relative error 1.5e-7; bfloat16: 7.6e-5, then rounded to bfloat16, while their sum is not).
 
     A query whose keys are all masked, or with S = 0, gives 0, as PyTorch's. NaN in a query or a key
     gives NaN (PyTorch's CPU kernel may give 0); what is behind a masked key or value must be
