@@ -1,0 +1,101 @@
+"""The package as installed: typed, its version, what importing costs, what optional parts say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata, resources
+
+import pytest
+
+import firth
+
+
+def python(code: str) -> str:
+    """Run code in a fresh interpreter and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_types_are_shipped() -> None:
+    root = resources.files("firth")
+    for name in ("py.typed", "_native.pyi", "_corpus.pyi"):
+        assert root.joinpath(name).is_file()
+
+
+def test_no_sources_are_shipped() -> None:
+    files = metadata.files("firth")
+    assert files
+    assert not [file for file in files if file.suffix in (".cpp", ".h", ".pyx")]
+
+
+def test_version() -> None:
+    assert metadata.version("firth") == firth.__version__
+    done = subprocess.run(
+        [sys.executable, "-m", "firth", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"firth {firth.__version__}"
+
+
+def test_required_dependencies() -> None:
+    required = [one for one in metadata.requires("firth") or [] if "extra ==" not in one]
+    assert sorted(one.split(">")[0] for one in required) == ["numpy", "tqdm"]
+
+
+def test_import_is_light() -> None:
+    """Only a first use loads NumPy, tqdm or compiled code."""
+    heavy = [
+        "numpy",
+        "tqdm",
+        "numba",
+        "matplotlib",
+        "firth._native",
+        "firth.kernels",
+        "firth.words",
+    ]
+    loaded = python(f"import sys, firth; print([name for name in {heavy} if name in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+def test_optional_packages_are_not_imported() -> None:
+    optional = ["numba", "matplotlib", "ml_dtypes", "threadpoolctl", "torch", "gensim"]
+    loaded = python(
+        "import sys, firth, firth.cli\n"
+        "for name in firth.__all__: getattr(firth, name)\n"
+        f"print([name for name in {optional} if name in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
+def test_public_names() -> None:
+    for name in firth.__all__:
+        assert getattr(firth, name) is not None
+        assert name in dir(firth)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = firth.nonsense
+
+
+@pytest.mark.parametrize(
+    "start", ["firth.kernels.use('numba').__enter__()", "firth.kernels.dot.numba(x, x)"]
+)
+def test_missing_numba_names_its_extra(start: str) -> None:
+    message = python(
+        "import sys; sys.modules['numba'] = None\n"
+        "import firth, numpy\n"
+        "x = numpy.ones(3)\n"
+        f"try: {start}\n"
+        "except ImportError as error: print(error)\n"
+    )
+    assert "pip install 'firth[numba]'" in message
+
+
+def test_missing_numba_in_the_environment() -> None:
+    message = python(
+        "import os, sys; sys.modules['numba'] = None; os.environ['FIRTH_BACKEND'] = 'numba'\n"
+        "import firth, numpy\n"
+        "try: firth.kernels.dot(numpy.ones(3), numpy.ones(3))\n"
+        "except ImportError as error: print(error)\n"
+    )
+    assert message.startswith("FIRTH_BACKEND")
+    assert "pip install 'firth[numba]'" in message

@@ -1,0 +1,116 @@
+"""The README's tour does what it shows: its Python and console blocks are run, top to bottom."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import firth
+from firth import kernels
+from firth.words import word2vec
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def blocks() -> list[tuple[str, str, int]]:
+    """Language, text and line of each fenced block."""
+    text = README.read_text(encoding="utf-8")
+    found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(m[1], m[2], text.count("\n", 0, m.start()) + 1) for m in found]
+
+
+def run_python(code: str, line: int, names: dict[str, Any]) -> None:
+    """Run a block; one with ``>>>`` must print what it shows."""
+    if ">>>" not in code:
+        exec(compile("\n" * line + code, str(README), "exec"), names)
+        return
+    test = doctest.DocTestParser().get_doctest(code, names, "README", str(README), line)
+    report: list[str] = []
+    result = doctest.DocTestRunner().run(test, out=report.append, clear_globs=False)
+    names.update(test.globs)
+    assert result.attempted > 0
+    assert result.failed == 0, "".join(report)
+
+
+def run_console(block: str) -> None:
+    """Run the commands of a block; the output that follows one, if any, must be equal."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, shown = part.partition("\n")
+        words = shlex.split(command)
+        settings = {}
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            settings[name] = value
+        assert words.pop(0) == "firth", command
+        if "--resume" in words:
+            leave_checkpoint(words)
+        done = subprocess.run(
+            [sys.executable, "-m", "firth", *words],
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        if shown:
+            assert done.stdout == shown, command
+        for value in settings.values():
+            assert value in done.stdout, command
+
+
+def leave_checkpoint(words: list[str]) -> None:
+    """What an interrupted ``firth train CORPUS -o OUTPUT`` leaves."""
+    checkpoint = Path(words[words.index("-o") + 1] + ".checkpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word2vec, "_CHECKPOINT_SECONDS", -1.0)  # after each slice of training
+        firth.Word2Vec(corpus_file=words[1], sg=1, vector_size=32, workers=1, checkpoint=checkpoint)
+    assert checkpoint.exists()
+
+
+def test_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "README"}
+    ran = {"python": 0, "console": 0}
+    for language, text, line in blocks():
+        if "attention" in text and not hasattr(kernels, "scaled_dot_product_attention"):
+            continue  # to be removed once that kernel is there
+        if language == "python":
+            run_python(text, line, names)
+        elif language == "console":
+            run_console(text)
+        ran[language] = ran.get(language, 0) + 1
+    assert ran["python"] > 5
+    assert ran["console"] > 1
+
+
+def test_a_wrong_block_is_noticed() -> None:
+    with pytest.raises(AssertionError):
+        run_python(">>> 1 + 1\n3\n", 1, {})
+    with pytest.raises(AssertionError):
+        run_console("$ firth similar nowhere.firth king\n")
+
+
+def test_tour_names_all_kernels() -> None:
+    text = README.read_text(encoding="utf-8")
+    for name, value in vars(kernels).items():
+        if isinstance(value, kernels._dispatch.Kernel) and name not in ("row_norms", "log_softmax"):
+            assert f"kernels.{name}(" in text, f"the tour lacks {name}"
+
+
+def test_commands_of_the_makefile() -> None:
+    targets = (README.parent / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake (\w+)(?=`|    #)", README.read_text(encoding="utf-8")):
+        assert f"\n{target}:" in targets
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"])
+def test_linked_files(name: str) -> None:
+    assert (README.parent / name).is_file()
