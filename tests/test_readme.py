@@ -80,8 +80,6 @@ def test_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {"__name__": "README"}
     ran = {"python": 0, "console": 0}
     for language, text, line in blocks():
-        if "attention" in text and not hasattr(kernels, "scaled_dot_product_attention"):
-            continue  # to be removed once that kernel is there
         if language == "python":
             run_python(text, line, names)
         elif language == "console":
