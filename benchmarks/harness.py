@@ -53,14 +53,17 @@ class Timing:
 
 
 def interleave(
-    subjects: Mapping[str, Callable[[], object]], repeats: int = 5, minimum: float = 0.02
+    subjects: Mapping[str, Callable[[], object]],
+    repeats: int = 5,
+    minimum: float = 0.02,
+    pause: float = 0.05,
 ) -> dict[str, Timing]:
     """Time the subjects in turn after one warm-up each.
 
     A round calls each subject often enough to last `minimum` seconds and counts the mean of its
-    calls; the median over `repeats` rounds is the figure. Each subject starts after a short rest:
-    OpenMP's threads (PyTorch's, NumPy's BLAS) spin for milliseconds after their last work, on the
-    cores that the next subject needs.
+    calls; the median over `repeats` rounds is the figure. Before its turn a subject gets `pause`
+    seconds and one call that does not count: the thread pools of OpenBLAS and OpenMP go on spinning
+    after a call and would slow down whoever comes next (measured: up to 2 x).
     """
     calls = {}
     for name, subject in subjects.items():
@@ -72,7 +75,8 @@ def interleave(
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(repeats):
         for name, subject in subjects.items():
-            time.sleep(0.02)
+            time.sleep(pause)
+            subject()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 subject()

@@ -48,8 +48,8 @@
       (const float* keys, ptrdiff_t stride, size_t rows, size_t n, float* norms)) \
     K(void, cosine_scores_f32, \
       (const float* queries, size_t query_stride, size_t query_count, const float* keys, \
-       ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, float* scores, \
-       size_t score_stride)) \
+       ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, float* new_norms, \
+       float* scores, size_t score_stride)) \
     K(void, unit_rows_bf16, \
       (const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, \
        float least, float greatest, uint16_t* out, size_t out_stride)) \

@@ -165,25 +165,22 @@ class Worker {
     }
 
     void search(size_t first, size_t rows) {
-        const float* norms = keys_.norms ? keys_.norms + first : norms_;
-        if (!keys_.norms)
-            kernels_.row_norms_f32(keys_.row(first), keys_.stride, rows, keys_.n, norms_);
         // Rows that are near one another (a corpus of duplicates) pass any filter: then it is left
         // out. The first blocks, in which everything passes, are forgiven.
         if (filter_ && survivors_ <= products_ / 16 + 8 * kBlock * queries_.count)
-            search_filtered(first, rows, norms);
+            search_filtered(first, rows);
         else
-            search_all(first, rows, norms);
+            search_all(first, rows);
     }
 
     std::vector<Best> best;
 
   private:
-    void search_all(size_t first, size_t rows, const float* norms) {
+    void search_all(size_t first, size_t rows) {
         float* scores = reinterpret_cast<float*>(scores_.data());
-        kernels_.cosine_scores_f32(queries_.row(0), queries_.stride, queries_.count,
-                                   keys_.row(first), keys_.stride, rows, keys_.n, norms, scores,
-                                   kBlock);
+        kernels_.cosine_scores_f32(
+            queries_.row(0), queries_.stride, queries_.count, keys_.row(first), keys_.stride, rows,
+            keys_.n, keys_.norms ? keys_.norms + first : nullptr, norms_, scores, kBlock);
         for (size_t q = 0; q < queries_.count; q++, scores += kBlock) {
             const size_t count =
                 kernels_.select_above_f32(scores, rows, best[q].threshold, places_);
@@ -191,7 +188,10 @@ class Worker {
         }
     }
 
-    void search_filtered(size_t first, size_t rows, const float* norms) {
+    void search_filtered(size_t first, size_t rows) {
+        const float* norms = keys_.norms ? keys_.norms + first : norms_;
+        if (!keys_.norms)
+            kernels_.row_norms_f32(keys_.row(first), keys_.stride, rows, keys_.n, norms_);
         const size_t stride = queries_.stride;
         auto* rounded = reinterpret_cast<uint16_t*>(rounded_.data());
         float* products = reinterpret_cast<float*>(scores_.data());
@@ -223,10 +223,10 @@ class Worker {
             }
             for (size_t i = 0; i < count; i++) {
                 const size_t row = first + places_[i];
-                float score[16];
+                float score;
                 kernels_.cosine_scores_f32(queries_.row(q), stride, 1, keys_.row(row), keys_.stride,
-                                           1, keys_.n, norms + places_[i], score, 16);
-                best[q].add(score[0], row);
+                                           1, keys_.n, norms + places_[i], nullptr, &score, 1);
+                best[q].add(score, row);
             }
             survivors_ += count;
         }

@@ -10,9 +10,9 @@ namespace firth::FIRTH_LEVEL {
 
 constexpr size_t kParts = 16 / kLanesF32;  // registers that make up 16 lanes
 
-// Queries and rows a tile takes at once: as many sums as the registers hold.
-constexpr size_t kTileQueries = kParts == 1 ? 4 : kParts == 2 ? 3 : 1;
-constexpr size_t kTileRows = kParts == 1 ? 4 : 2;
+// Queries and rows a tile takes at once: as many sums of one register as there is room for.
+constexpr size_t kTileQueries = 4;
+constexpr size_t kTileRows = kParts == 1 ? 4 : 3;
 
 struct Sum {
     f32xN part[kParts];
@@ -35,58 +35,66 @@ FIRTH_INLINE f32xN load_tail(const float* x, size_t n, size_t part) {
     return n > start ? load_partial(x + start, n - start) : set1(0.0f);
 }
 
-// query: query_stride apart, zeros from n up to a multiple of 16; row: n each; the sum of products
-// of query i and row j goes to out[i * out_stride + j].
+// query: query_stride apart, zeros from n up to a multiple of 16; keys: Rows x n, key_stride apart;
+// the sum of products of query i and row j goes to out[i * out_stride + j].
 template <size_t Queries, size_t Rows>
-FIRTH_INLINE void tile(const float* query, size_t query_stride, const float* const* row, size_t n,
-                       float* out, size_t out_stride) {
-    Sum sums[Queries * Rows] = {};
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-#pragma GCC unroll 4
-        for (size_t p = 0; p < kParts; p++) {
+FIRTH_INLINE void tile(const float* query, size_t query_stride, const float* keys,
+                       ptrdiff_t key_stride, size_t n, float* out, size_t out_stride) {
+    const float* row[Rows];
+    for (size_t j = 0; j < Rows; j++) row[j] = keys + (ptrdiff_t)j * key_stride;
+    Sum sums[Queries][Rows];
+    // One register of the 16 lanes after the other: a tile of one register a sum is wide enough to
+    // be bound by fma, not by loads.
+    for (size_t p = 0; p < kParts; p++) {
+        f32xN part[Queries][Rows] = {};
+        size_t i = 0;
+        for (; i + 16 <= n; i += 16) {
             f32xN x[Rows];
 #pragma GCC unroll 4
             for (size_t j = 0; j < Rows; j++) x[j] = load(row[j] + i + p * kLanesF32);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
             for (size_t q = 0; q < Queries; q++) {
                 const f32xN y = load(query + q * query_stride + i + p * kLanesF32);
 #pragma GCC unroll 4
-                for (size_t j = 0; j < Rows; j++)
-                    sums[q * Rows + j].part[p] = fma(y, x[j], sums[q * Rows + j].part[p]);
+                for (size_t j = 0; j < Rows; j++) part[q][j] = fma(y, x[j], part[q][j]);
             }
         }
-    if (i < n)
-#pragma GCC unroll 4
-        for (size_t p = 0; p < kParts; p++)
+        if (i < n)
 #pragma GCC unroll 4
             for (size_t j = 0; j < Rows; j++) {
                 const f32xN x = load_tail(row[j] + i, n - i, p);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
                 for (size_t q = 0; q < Queries; q++) {
                     const f32xN y = load(query + q * query_stride + i + p * kLanesF32);
-                    sums[q * Rows + j].part[p] = fma(y, x, sums[q * Rows + j].part[p]);
+                    part[q][j] = fma(y, x, part[q][j]);
                 }
             }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
+        for (size_t q = 0; q < Queries; q++)
+#pragma GCC unroll 4
+            for (size_t j = 0; j < Rows; j++) sums[q][j].part[p] = part[q][j];
+    }
+#pragma GCC unroll 4
     for (size_t q = 0; q < Queries; q++) {
-        const Sum* s = sums + q * Rows;
+        const Sum* s = sums[q];
         const f32x4 total =
             sum_each(halve(s[0]), halve(s[1 % Rows]), halve(s[2 % Rows]), halve(s[3 % Rows]));
         memcpy(out + q * out_stride, &total, Rows * sizeof(float));
     }
 }
 
-// kTileQueries queries or one, Rows rows key_stride apart; else as tile.
-template <size_t Rows>
-FIRTH_INLINE void tiles(size_t queries, const float* query, size_t query_stride, const float* keys,
-                        ptrdiff_t key_stride, size_t n, float* out, size_t out_stride) {
-    const float* row[Rows];
-    for (size_t j = 0; j < Rows; j++) row[j] = keys + (ptrdiff_t)j * key_stride;
-    if (queries == kTileQueries)
-        tile<kTileQueries, Rows>(query, query_stride, row, n, out, out_stride);
-    else
-        tile<1, Rows>(query, query_stride, row, n, out, out_stride);
+// The same for the rows [begin, end) of keys, their sums at out + row.
+template <size_t Queries>
+FIRTH_INLINE void tiles(const float* query, size_t query_stride, const float* keys,
+                        ptrdiff_t key_stride, size_t begin, size_t end, size_t n, float* out,
+                        size_t out_stride) {
+    size_t r = begin;
+    for (; r + kTileRows <= end; r += kTileRows)
+        tile<Queries, kTileRows>(query, query_stride, keys + (ptrdiff_t)r * key_stride, key_stride,
+                                 n, out + r, out_stride);
+    for (; r < end; r++)
+        tile<Queries, 1>(query, query_stride, keys + (ptrdiff_t)r * key_stride, key_stride, n,
+                         out + r, out_stride);
 }
 
 // One row's squared norm where float32 cannot hold the squares; eight lanes, added by halving.
@@ -101,38 +109,50 @@ FIRTH_INLINE double squared_norm_f64(const float* row, size_t n) {
     return lanes[0];
 }
 
-// keys: rows x n, row r at keys + r * stride; norms: rows.
-void row_norms_f32(const float* keys, ptrdiff_t stride, size_t rows, size_t n, float* norms) {
+// One pass over the rows in the order of memory, the only order that the hardware's prefetcher
+// follows at full bandwidth (tiles read several rows at once and get three quarters of it).
+// query: one, as for tile; keys: rows x n, row r at keys + r * stride; norms, dots: rows.
+template <bool Norms, bool Dots>
+FIRTH_INLINE void stream(const float* query, const float* keys, ptrdiff_t stride, size_t rows,
+                         size_t n, float* norms, float* dots) {
     for (size_t r = 0; r < rows; r += 4) {
-        f32x4 lanes[4];
-        for (size_t j = 0; j < 4; j++) {
-            const float* row = keys + (ptrdiff_t)(r + j < rows ? r + j : rows - 1) * stride;
-            Sum sum = {};
-            size_t i = 0;
-            for (; i + 16 <= n; i += 16)
+        const size_t count = rows - r < 4 ? rows - r : 4;
+        f32x4 squares[4] = {}, products[4] = {};
+        for (size_t j = 0; j < count; j++) {
+            const float* row = keys + (ptrdiff_t)(r + j) * stride;
+            Sum square = {}, product = {};
+            for (size_t i = 0; i < n; i += 16)
 #pragma GCC unroll 4
                 for (size_t p = 0; p < kParts; p++) {
-                    const f32xN x = load(row + i + p * kLanesF32);
-                    sum.part[p] = fma(x, x, sum.part[p]);
+                    const f32xN x =
+                        i + 16 <= n ? load(row + i + p * kLanesF32) : load_tail(row + i, n - i, p);
+                    if (Norms) square.part[p] = fma(x, x, square.part[p]);
+                    if (Dots)
+                        product.part[p] = fma(load(query + i + p * kLanesF32), x, product.part[p]);
                 }
-            if (i < n)
-#pragma GCC unroll 4
-                for (size_t p = 0; p < kParts; p++) {
-                    const f32xN x = load_tail(row + i, n - i, p);
-                    sum.part[p] = fma(x, x, sum.part[p]);
-                }
-            lanes[j] = halve(sum);
+            squares[j] = halve(square);
+            products[j] = halve(product);
         }
-        const f32x4 squares = sum_each(lanes[0], lanes[1], lanes[2], lanes[3]);
-        for (size_t j = 0; j < 4 && r + j < rows; j++) {
-            // Between these bounds neither overflow nor denormal squares touch the result; NaN
-            // fails both comparisons.
-            norms[r + j] =
-                squares[j] >= 0x1p-100f && squares[j] <= 0x1p120f
-                    ? sqrt(set1(squares[j]))[0]
-                    : (float)sqrt(set1(squared_norm_f64(keys + (ptrdiff_t)(r + j) * stride, n)))[0];
+        if (Norms) {
+            const f32x4 total = sum_each(squares[0], squares[1], squares[2], squares[3]);
+            for (size_t j = 0; j < count; j++)
+                // Between these bounds neither overflow nor denormal squares touch the result; NaN
+                // fails both comparisons.
+                norms[r + j] = total[j] >= 0x1p-100f && total[j] <= 0x1p120f
+                                   ? sqrt(set1(total[j]))[0]
+                                   : (float)sqrt(set1(squared_norm_f64(
+                                         keys + (ptrdiff_t)(r + j) * stride, n)))[0];
+        }
+        if (Dots) {
+            const f32x4 total = sum_each(products[0], products[1], products[2], products[3]);
+            for (size_t j = 0; j < count; j++) dots[r + j] = total[j];
         }
     }
+}
+
+// keys: rows x n, row r at keys + r * stride; norms: rows.
+void row_norms_f32(const float* keys, ptrdiff_t stride, size_t rows, size_t n, float* norms) {
+    stream<true, false>(nullptr, keys, stride, rows, n, norms, nullptr);
 }
 
 // Cosines in place: dots: n sums of products with a unit query, norms: n.
@@ -146,41 +166,43 @@ FIRTH_INLINE f32xN cosine(f32xN dot, f32xN norm) {
 }
 
 // queries: query_count unit vectors (or all zero, or all NaN), query_stride apart, zeros from n up
-// to a multiple of 16; keys: rows x n, row r at keys + r * key_stride, to fit L2; norms: rows;
-// scores: query_count x rows at score_stride >= rows rounded up to a multiple of 16 (the surplus is
-// overwritten); NaN where the row or the query has no cosine.
+// to a multiple of 16; keys: rows x n, row r at keys + r * key_stride, to fit L2; norms: rows, or
+// null: then they are computed and left in new_norms: rows;
+// scores: query_count x rows at score_stride; NaN where the row or the query has no cosine.
 void cosine_scores_f32(const float* queries, size_t query_stride, size_t query_count,
                        const float* keys, ptrdiff_t key_stride, size_t rows, size_t n,
-                       const float* norms, float* scores, size_t score_stride) {
-    // Touch the rows in the order of memory: the tiles read several rows at once, which the
-    // hardware's prefetcher follows at three quarters of the bandwidth only.
-    for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i < n; i += 16)
-            (void)*(const volatile float*)(keys + (ptrdiff_t)r * key_stride + i);
+                       const float* norms, float* new_norms, float* scores, size_t score_stride) {
+    // The first query takes the rows from memory, the others from cache.
+    if (norms) {
+        stream<false, true>(queries, keys, key_stride, rows, n, nullptr, scores);
+    } else {
+        stream<true, true>(queries, keys, key_stride, rows, n, new_norms, scores);
+        norms = new_norms;
+    }
     // The rows of the outer loop stay in L1 while all queries pass over them.
     const size_t fitting = 5120 / (n + 1) / kTileRows * kTileRows;
     const size_t block = fitting < kTileRows ? kTileRows : fitting;
-    for (size_t begin = 0; begin < rows; begin += block) {
+    for (size_t begin = 0; begin < rows && query_count > 1; begin += block) {
         const size_t end = begin + block < rows ? begin + block : rows;
-        for (size_t q = 0; q < query_count;) {
-            const size_t together = query_count - q < kTileQueries ? 1 : kTileQueries;
-            const float* query = queries + q * query_stride;
-            size_t r = begin;
-            for (; r + kTileRows <= end; r += kTileRows)
-                tiles<kTileRows>(together, query, query_stride, keys + (ptrdiff_t)r * key_stride,
-                                 key_stride, n, scores + q * score_stride + r, score_stride);
-            for (; r < end; r++)
-                tiles<1>(together, query, query_stride, keys + (ptrdiff_t)r * key_stride,
-                         key_stride, n, scores + q * score_stride + r, score_stride);
-            q += together;
-        }
+        size_t q =
+            query_count % kTileQueries == 0 ? 0 : 1;  // twice the first: no query is left over
+        for (; q + kTileQueries <= query_count; q += kTileQueries)
+            tiles<kTileQueries>(queries + q * query_stride, query_stride, keys, key_stride, begin,
+                                end, n, scores + q * score_stride, score_stride);
+        for (; q < query_count; q++)
+            tiles<1>(queries + q * query_stride, query_stride, keys, key_stride, begin, end, n,
+                     scores + q * score_stride, score_stride);
     }
     for (size_t q = 0; q < query_count; q++) {
         float* score = scores + q * score_stride;
         size_t r = 0;
         for (; r + kLanesF32 <= rows; r += kLanesF32)
             store(score + r, cosine(load(score + r), load(norms + r)));
-        if (r < rows) store(score + r, cosine(load(score + r), load_partial(norms + r, rows - r)));
+        if (r < rows)
+            store_partial(
+                score + r,
+                cosine(load_partial(score + r, rows - r), load_partial(norms + r, rows - r)),
+                rows - r);
     }
 }
 
