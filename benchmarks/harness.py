@@ -56,14 +56,15 @@ def interleave(
     subjects: Mapping[str, Callable[[], object]],
     repeats: int = 5,
     minimum: float = 0.02,
-    pause: float = 0.05,
+    pause: float = 0.15,
 ) -> dict[str, Timing]:
     """Time the subjects in turn after one warm-up each.
 
     A round calls each subject often enough to last `minimum` seconds and counts the mean of its
     calls; the median over `repeats` rounds is the figure. Before its turn a subject gets `pause`
     seconds and one call that does not count: the thread pools of OpenBLAS and OpenMP go on spinning
-    after a call and would slow down whoever comes next (measured: up to 2 x).
+    after a call and take a core from whoever comes next (measured here: OpenBLAS burns about 100 ms,
+    PyTorch about 10 ms).
     """
     calls = {}
     for name, subject in subjects.items():
