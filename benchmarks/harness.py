@@ -63,8 +63,8 @@ def interleave(
     A round calls each subject often enough to last `minimum` seconds and counts the mean of its
     calls; the median over `repeats` rounds is the figure. Before its turn a subject gets `pause`
     seconds and one call that does not count: the thread pools of OpenBLAS and OpenMP go on spinning
-    after a call and take a core from whoever comes next (measured here: OpenBLAS burns about 100 ms,
-    PyTorch about 10 ms).
+    after a call and take a core from whoever comes next (measured here: OpenBLAS burns about
+    100 ms, PyTorch about 10 ms).
     """
     calls = {}
     for name, subject in subjects.items():

@@ -2,6 +2,8 @@
 // then sleeping. A job is a counter that every participant advances; a thread that wakes too late
 // finds no job and sleeps again, so the caller never waits for a thread that did not start. No
 // OpenMP: two OpenMP runtimes in one process are the most reported crash of this field.
+// On Linux the pool's threads are kept off the caller's core: the kernel likes to wake a thread
+// where its waker runs, and then a short job stays on one core although another is idle.
 #include "parallel.h"
 
 #include <atomic>
@@ -13,6 +15,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #ifdef __linux__
 #include <sched.h>
@@ -54,7 +57,8 @@ struct Pool {
     Job* job = nullptr;               // guarded by mutex
     int wanted = 0;                   // helpers the job may still take; guarded by mutex
     std::atomic<unsigned> posted{0};  // counts jobs; spinning threads watch it
-    int started = 0;                  // guarded by busy
+    std::vector<std::thread::native_handle_type> started;  // guarded by busy
+    int kept_off = -1;  // the core that the threads are kept off; guarded by busy
     std::atomic_flag busy = ATOMIC_FLAG_INIT;
 
     void thread_main() {
@@ -77,11 +81,28 @@ struct Pool {
         }
     }
 
+    // Allows the threads the caller's cores except the one it runs on. A system call only when the
+    // caller has moved; with a single core nothing is excluded.
+    void keep_off_this_core() {
+#ifdef __linux__
+        const int core = sched_getcpu();
+        if (core < 0 || core == kept_off) return;
+        cpu_set_t allowed;
+        if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+        if (CPU_COUNT(&allowed) > 1) CPU_CLR(core, &allowed);
+        for (const auto thread : started) pthread_setaffinity_np(thread, sizeof allowed, &allowed);
+        kept_off = core;
+#endif
+    }
+
     void run(Job& mine, int threads) {
-        while (started < threads - 1) {
-            std::thread([this] { thread_main(); }).detach();
-            started++;
+        while (started.size() + 1 < static_cast<size_t>(threads)) {
+            std::thread thread([this] { thread_main(); });
+            started.push_back(thread.native_handle());
+            thread.detach();
+            kept_off = -1;
         }
+        keep_off_this_core();
         {
             std::lock_guard<std::mutex> lock(mutex);
             job = &mine;
