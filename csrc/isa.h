@@ -500,12 +500,18 @@ FIRTH_INLINE f32xN exp(f32xN x) {
 }
 
 // 2^x in float32 by a polynomial of degree 3 (relative error 7.6e-5: for results in bfloat16) or 5
-// (1.5e-7 with rounding), for x <= 127; 0 below -126.5, NaN stays. Coefficients: minimax in the
-// relative error on [-1/2, 1/2], fitted by Lawson's iteration for this file.
+// (1.5e-7 with rounding), for x <= 127; 0 below -150 (without AVX-512: below -126.5, no denormals),
+// NaN stays. Coefficients: minimax in the relative error on [-1/2, 1/2], fitted by Lawson's
+// iteration for this file.
 template <int degree>
 FIRTH_INLINE f32xN exp2(f32xN x) {
     static_assert(degree == 3 || degree == 5, "no coefficients");
-    const f32xN low = set1(-127.0f), round_magic = set1(12582912.0f);
+#if defined(__AVX512F__)
+    const f32xN low = set1(-160.0f);
+#else
+    const f32xN low = set1(-127.0f);
+#endif
+    const f32xN round_magic = set1(12582912.0f);
     const f32xN t = max(low, x);  // NaN goes through: max gives its second argument
     const f32xN shifted = t + round_magic;
     const f32xN k = shifted - round_magic, r = t - k;
@@ -521,8 +527,12 @@ FIRTH_INLINE f32xN exp2(f32xN x) {
         p = fma(p, r, set1(0.6931469440460205f));
         p = fma(p, r, set1(1.0f));
     }
+#if defined(__AVX512F__)
+    return (f32xN)_mm512_scalef_ps((__m512)p, (__m512)k);
+#else
     // k = -127 gives the bits of 0.
     return p * (f32xN)(((i32xN)shifted - (i32xN)round_magic + 127) << 23);
+#endif
 }
 
 }  // namespace firth::FIRTH_LEVEL

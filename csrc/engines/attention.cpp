@@ -1,7 +1,7 @@
-// For a group of heads: keys and values are packed on all threads, then each task takes a block of
-// queries of one head through all blocks of keys:
+// Keys and values are packed, once for all heads that share them; then a block of queries goes
+// through all blocks of keys:
 //
-//   task: a head, kQueryBlock queries
+//   a head, kQueryBlock queries
 //     block of keys       kKeyBlock; keys and values of the block stay in L2 for all panels
 //       panel of queries  gemm_columns of them, one a lane
 //         scores (keys x queries) = keys x queries^T   gemm kernel
@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "engines/gemm.h"
@@ -23,9 +24,8 @@ namespace {
 
 constexpr size_t kKeyBlock = 128;
 constexpr size_t kQueryBlock = 128;
-constexpr size_t kGroupBytes = size_t(8) << 20;     // packed keys and values of heads at a time
-constexpr double kSerialFlops = 2e6;                // below: waking a thread costs more
-constexpr int kTaskScratch = 3, kGroupScratch = 4;  // slots; gemm has 0 to 2
+constexpr double kSerialFlops = 2e6;                 // below: waking a thread costs more
+constexpr int kTaskScratch = 3, kPackedScratch = 4;  // slots; gemm has 0 to 2
 
 size_t divide_up(size_t value, size_t divisor) { return (value + divisor - 1) / divisor; }
 
@@ -99,9 +99,10 @@ class Attention {
             for (size_t p = 0; p < panels; p++) {
                 const size_t first = begin + p * columns_;
                 const size_t queries = std::min(columns_, end - first);
+                // Causal: a panel sees keys up to its last query. (Whole blocks: tiles of packed
+                // keys cannot be cut.)
+                if (shape_.causal && first_key >= first + queries) continue;
                 const size_t keys = std::min(kKeyBlock, shape_.keys - first_key);
-                // Causal: the last query of the panel sees keys up to its own number.
-                if (shape_.causal && first_key > first + queries - 1) continue;
                 const ptrdiff_t diagonal =
                     shape_.causal ? ptrdiff_t(first) - ptrdiff_t(first_key) : ptrdiff_t(keys);
                 char* query = panel_data + p * panel_bytes;
@@ -185,40 +186,39 @@ class Attention {
 template <class T>
 void attention(const Kernels& kernels, const AttentionShape& shape, const AttentionHead<T>* heads,
                size_t count) {
-    if (shape.queries == 0 || shape.values == 0) return;
+    if (count == 0 || shape.queries == 0 || shape.values == 0) return;
     const Attention<T> job(kernels, shape);
     const double flops = 2.0 * double(count) * double(shape.queries) * double(shape.keys) *
                          double(shape.depth + shape.values);
-    const int threads = flops < kSerialFlops ? 1 : num_threads();
-    const size_t most = std::max<size_t>(1, kGroupBytes / std::max<size_t>(job.packed_bytes(), 1));
-    std::vector<size_t> owner(count);  // of the packed keys and values that a head uses
-    for (size_t begin = 0, end; begin < count; begin = end) {
-        std::vector<const AttentionHead<T>*> packs;
-        for (end = begin; end < count; end++) {
-            if (end == begin || heads[end].key != heads[end - 1].key ||
-                heads[end].value != heads[end - 1].value) {
-                if (packs.size() == most) break;
-                packs.push_back(&heads[end]);
-            }
-            owner[end] = packs.size() - 1;
-        }
-        char* packed = thread_scratch(kGroupScratch, packs.size() * job.packed_bytes());
-        const auto each = [&](size_t tasks, const auto& body) {
-            struct Tasks {
-                decltype(body)& call;
-            } all{body};
-            parallel_tasks(
-                tasks, threads,
-                [](void* context, size_t i) { static_cast<Tasks*>(context)->call(i); }, &all);
-        };
-        each(packs.size() * job.key_blocks(), [&](size_t i) {
-            const size_t head = i / job.key_blocks();
-            job.pack(*packs[head], i % job.key_blocks(), packed + head * job.packed_bytes());
+    const size_t threads = flops < kSerialFlops ? 1 : static_cast<size_t>(num_threads());
+    const auto each = [&](size_t tasks, const auto& body) {
+        using Body = std::remove_reference_t<decltype(body)>;
+        parallel_tasks(
+            tasks, int(threads), [](void* context, size_t i) { (*static_cast<Body*>(context))(i); },
+            const_cast<void*>(static_cast<const void*>(&body)));
+    };
+    std::vector<size_t> runs;  // where runs of heads with the same keys and values begin, and count
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || heads[i].key != heads[i - 1].key || heads[i].value != heads[i - 1].value)
+            runs.push_back(i);
+    const size_t run_count = runs.size();
+    runs.push_back(count);
+
+    // Enough runs for all threads: each task packs for itself, and finds it in its own L2.
+    if (run_count % threads == 0 || run_count >= 8 * threads)
+        return each(run_count, [&](size_t r) {
+            char* packed = thread_scratch(kPackedScratch, job.packed_bytes());
+            for (size_t b = 0; b < job.key_blocks(); b++) job.pack(heads[runs[r]], b, packed);
+            for (size_t i = runs[r]; i < runs[r + 1]; i++)
+                for (size_t b = 0; b < job.query_blocks(); b++) job.run(heads[i], packed, b);
         });
-        each((end - begin) * job.query_blocks(), [&](size_t i) {
+    // Else all threads pack a run and share its queries.
+    char* packed = thread_scratch(kPackedScratch, job.packed_bytes());
+    for (size_t r = 0; r < run_count; r++) {
+        each(job.key_blocks(), [&](size_t b) { job.pack(heads[runs[r]], b, packed); });
+        each((runs[r + 1] - runs[r]) * job.query_blocks(), [&](size_t i) {
             // The last queries first: with a causal mask they are the longest tasks.
-            const size_t head = begin + i / job.query_blocks();
-            job.run(heads[head], packed + owner[head] * job.packed_bytes(),
+            job.run(heads[runs[r] + i / job.query_blocks()], packed,
                     job.query_blocks() - 1 - i % job.query_blocks());
         });
     }

@@ -88,12 +88,14 @@ FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const f
                 store(p, load(p) * rescale[h]);
             }
 
+    // Rounded products, not fma: the reference is one of them, so the largest score gives exactly 0
+    // (or up to kSlack) however large it is.
     constexpr int degree = BF16 ? 3 : 5;
     for (r = 0; r + 2 <= keys; r += 2)
         for (size_t h = 0; h < kHalves; h++) {
             const float* from = scores + r * kGemmColumns + h * kLanesF32;
-            const f32xN even = exp2<degree>(fma(load(from), factor, -reference[h]));
-            const f32xN odd = exp2<degree>(fma(load(from + kGemmColumns), factor, -reference[h]));
+            const f32xN even = exp2<degree>(load(from) * factor - reference[h]);
+            const f32xN odd = exp2<degree>(load(from + kGemmColumns) * factor - reference[h]);
             sum[h] = sum[h] + even + odd;
             if constexpr (BF16) {
                 store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even, odd);
@@ -106,7 +108,7 @@ FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const f
     if (r < keys)
         for (size_t h = 0; h < kHalves; h++) {
             const f32xN even = exp2<degree>(
-                fma(load(scores + r * kGemmColumns + h * kLanesF32), factor, -reference[h]));
+                load(scores + r * kGemmColumns + h * kLanesF32) * factor - reference[h]);
             sum[h] = sum[h] + even;
             if constexpr (BF16)
                 store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even,

@@ -38,6 +38,11 @@ FIRTH_INLINE void pack_rows(const char* src, ptrdiff_t stride, size_t rows, size
         size_t r = 0;
         for (; r + 4 <= rows; r += 4)
             transpose4(src + (ptrdiff_t)r * stride + 4 * u, stride, dst + u * width + r, width);
+        if (r < rows && rows >= 4) {  // the last four again, some for the second time
+            r = rows - 4;
+            transpose4(src + (ptrdiff_t)r * stride + 4 * u, stride, dst + u * width + r, width);
+            continue;
+        }
         for (; r < rows; r++)
             for (size_t i = 0; i < 4; i++)
                 memcpy(dst + (u + i) * width + r, src + (ptrdiff_t)r * stride + 4 * (u + i), 4);
@@ -112,35 +117,82 @@ void gemm_pack_b_bf16(const uint16_t* src, ptrdiff_t stride, void* dst, size_t k
     }
 }
 
-// src: k x m (a left operand whose rows run along K: values, as attention has them), stride
-// elements apart. dst: tiles as of gemm_pack_a.
-void gemm_pack_a_transposed_f32(const float* src, ptrdiff_t stride, void* dst, size_t k, size_t m) {
-    const size_t tiles = (m + kGemmRows - 1) / kGemmRows;
-    for (size_t t = 0; t < tiles; t++) {
-        const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
-        float* to = (float*)dst + row * k;
-        for (size_t i = 0; i < k; i++, to += rows)
-            for (size_t r = 0; r < rows; r++) to[r] = src[(ptrdiff_t)i * stride + row + r];
-    }
-}
+namespace {
 
-// The same for bfloat16: pairs along K, the last one half empty where k is odd.
-void gemm_pack_a_transposed_bf16(const uint16_t* src, ptrdiff_t stride, void* dst, size_t k,
-                                 size_t m) {
-    const size_t tiles = (m + kGemmRows - 1) / kGemmRows, padded = (k + 1) / 2 * 2;
+// The units of a matrix k x m whose rows run along M: unit u of column c.
+struct UnitsF32 {
+    const float* src;
+    ptrdiff_t stride;
+    size_t k;
+
+    static size_t count(size_t k) { return k; }
+    int32_t one(size_t u, size_t c) const {
+        int32_t unit;
+        memcpy(&unit, src + (ptrdiff_t)u * stride + c, 4);
+        return unit;
+    }
+    f32xN vector(size_t u, size_t c) const { return load(src + (ptrdiff_t)u * stride + c); }
+};
+struct UnitsBf16 {  // pairs of neighbours along K, the last one half empty where k is odd
+    const uint16_t* src;
+    ptrdiff_t stride;
+    size_t k;
+
+    static size_t count(size_t k) { return (k + 1) / 2; }
+    int32_t one(size_t u, size_t c) const {
+        const uint16_t* even = src + 2 * (ptrdiff_t)u * stride + c;
+        return (int32_t)(even[0] | (2 * u + 1 < k ? (uint32_t)even[stride] << 16 : 0));
+    }
+    f32xN vector(size_t u, size_t c) const {
+        typedef uint16_t u16xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 2)));
+        typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+        const uint16_t* from = src + 2 * (ptrdiff_t)u * stride + c;
+        u16xN even, odd = {};
+        memcpy(&even, from, sizeof even);
+        if (2 * u + 1 < k) memcpy(&odd, from + stride, sizeof odd);
+        return (f32xN)(__builtin_convertvector(even, u32xN) | __builtin_convertvector(odd, u32xN)
+                                                                  << 16);
+    }
+};
+
+}  // namespace
+
+// Tiles as of gemm_pack_a. Whole vectors are written although a row of a tile is shorter: what is
+// too much falls into a neighbour that is written later. The last tile, whose loads would pass the
+// end of a row of src, starts them so much earlier, and goes from the last unit to the first.
+template <class Units>
+FIRTH_INLINE void pack_a_transposed(const Units& from, int32_t* dst, size_t m) {
+    const size_t tiles = (m + kGemmRows - 1) / kGemmRows, units = Units::count(from.k);
     for (size_t t = 0; t < tiles; t++) {
         const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
-        uint16_t* to = (uint16_t*)dst + row * padded;
-        for (size_t i = 0; i < k; i += 2, to += 2 * rows) {
-            const uint16_t* even = src + (ptrdiff_t)i * stride + row;
-            const uint16_t* odd = i + 1 < k ? even + stride : even;
-            const uint16_t keep = i + 1 < k ? 0xffff : 0;
-            for (size_t r = 0; r < rows; r++) {
-                to[2 * r] = even[r];
-                to[2 * r + 1] = odd[r] & keep;
+        const size_t width = (rows + kLanesF32 - 1) / kLanesF32 * kLanesF32, shift = width - rows;
+        int32_t *tile = dst + row * units, *end = tile + rows * units;
+        const bool forward = row + width <= m, backward = !forward && row + rows >= width;
+        for (size_t i = 0; i < units; i++) {
+            const size_t u = forward ? i : units - 1 - i;
+            int32_t* to = tile + u * rows;
+            if (forward && to + width <= end) {
+                for (size_t r = 0; r < width; r += kLanesF32)
+                    store((float*)to + r, from.vector(u, row + r));
+            } else if (backward && u * rows >= shift) {
+                for (size_t r = 0; r < width; r += kLanesF32)
+                    store((float*)(to - shift) + r, from.vector(u, row - shift + r));
+            } else {
+                for (size_t r = 0; r < rows; r++) to[r] = from.one(u, row + r);
             }
         }
     }
+}
+
+// src: k x m (a left operand whose rows run along K: values, as attention has them), stride
+// elements apart. dst: tiles as of gemm_pack_a.
+void gemm_pack_a_transposed_f32(const float* src, ptrdiff_t stride, void* dst, size_t k, size_t m) {
+    pack_a_transposed(UnitsF32{src, stride, k}, (int32_t*)dst, m);
+}
+
+void gemm_pack_a_transposed_bf16(const uint16_t* src, ptrdiff_t stride, void* dst, size_t k,
+                                 size_t m) {
+    pack_a_transposed(UnitsBf16{src, stride, k}, (int32_t*)dst, m);
 }
 
 }  // namespace firth::FIRTH_LEVEL
