@@ -57,7 +57,7 @@ def firth_train(path: Path, dim: int, epochs: int, negatives: str, seed: int = 1
     return model, time.perf_counter() - start
 
 
-def run(repeats: int = 3) -> list[Row]:
+def run(repeats: int = 5) -> list[Row]:
     """Words/s of one epoch and the vocabulary, peers in turn."""
     import gensim.models
 

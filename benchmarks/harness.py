@@ -95,6 +95,10 @@ def machine() -> str:
                 name = line.split(":", 1)[1].strip()
                 break
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.strip()
     return f"{name}, {THREADS} threads, {platform.system()}, Python {platform.python_version()}, commit {commit}"  # noqa: E501

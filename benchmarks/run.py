@@ -6,6 +6,7 @@ without the others.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import subprocess
 import sys
@@ -120,7 +121,12 @@ def main() -> None:
     """Measure the named parts (all by default) and write RESULTS.md from all there are."""
     results = HERE / "results"
     results.mkdir(exist_ok=True)
-    for name in sys.argv[1:] or PARTS:
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("part", nargs="*", help=f"of {', '.join(PARTS)}")
+    names = parser.parse_args().part
+    if unknown := [name for name in names if name not in PARTS]:
+        parser.error(f"unknown part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    for name in names or PARTS:
         print(f"{name} ...", file=sys.stderr, flush=True)
         text = f"{measure(name)}\n\nMeasured on {machine()}; {versions()}.\n"
         (results / f"{name}.md").write_text(text)
