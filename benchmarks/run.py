@@ -142,6 +142,26 @@ def main() -> None:
         "of ours. How each figure came about stands in NOTES.md.\n\n"
     )
     (HERE / "RESULTS.md").write_text(head + "\n".join(parts))
+    summarise([name for name in PARTS if (results / f"{name}.md").exists()])
+
+
+def summarise(names: list[str]) -> None:
+    """Put the rows that have a goal, the level table aside, between the marks in the README."""
+    lines, machines = ["| work | peer | peer's | firth | ratio |", "|---|---|---|---|---|"], []
+    for name in names:
+        text = (HERE / "results" / f"{name}.md").read_text()
+        cells = [line.split(" | ") for line in text.splitlines() if "** | " in line]
+        rows = [" | ".join(row[:5]) + " |" for row in cells if len(row) == 7 and row[5].strip()]
+        if name != "levels":
+            lines += rows
+            machines += [line for line in text.splitlines() if line.startswith("Measured on")]
+    readme = HERE.parent / "README.md"
+    before, rest = readme.read_text().split("<!-- results -->\n")
+    after = rest.split("<!-- /results -->")[1]
+    table = "\n".join(lines)
+    readme.write_text(
+        f"{before}<!-- results -->\n{table}\n\n{machines[-1]}\n<!-- /results -->{after}"
+    )
 
 
 if __name__ == "__main__":

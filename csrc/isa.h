@@ -388,6 +388,21 @@ FIRTH_INLINE void transpose(vector_of<T>* v, T) {
     }
 }
 
+// Lane i of the result: the lanes of v[i] reduced by op, by halving as sum and max_lane do; v is
+// overwritten. 2 (lanes - 1) shuffles and lanes - 1 operations for all.
+template <class T, class Op>
+FIRTH_INLINE vector_of<T> reduce_each(vector_of<T>* v, T, const Op& op) {
+#pragma GCC unroll 4
+    for (size_t half = kLanes<T> / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (size_t i = 0; i < half; i++) {
+            vector_of<T> low, high;
+            interleave(v[i], v[i + half], &low, &high);
+            v[i] = op(low, high);
+        }
+    return v[0];
+}
+
 // ---- square root, correctly rounded
 
 FIRTH_INLINE f32xN sqrt(f32xN v) {
@@ -430,74 +445,7 @@ FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
 #endif
 }
 
-// Lane i of the result is the sum of the lanes of v[i]: a transposing tree, 15 additions for 16
-// sums.
-FIRTH_INLINE f32xN sum_each(const f32xN v[kLanesF32]) {
-#if defined(__AVX512F__)
-    __m512 fours[4];
-    for (size_t i = 0; i < 4; i++) {
-        const __m512 a = (__m512)v[4 * i], b = (__m512)v[4 * i + 1];
-        const __m512 c = (__m512)v[4 * i + 2], d = (__m512)v[4 * i + 3];
-        const __m512d ab = (__m512d)(_mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b));
-        const __m512d cd = (__m512d)(_mm512_unpacklo_ps(c, d) + _mm512_unpackhi_ps(c, d));
-        fours[i] = (__m512)_mm512_unpacklo_pd(ab, cd) + (__m512)_mm512_unpackhi_pd(ab, cd);
-    }
-    const __m512 low = _mm512_shuffle_f32x4(fours[0], fours[1], 0x88) +
-                       _mm512_shuffle_f32x4(fours[0], fours[1], 0xdd);
-    const __m512 high = _mm512_shuffle_f32x4(fours[2], fours[3], 0x88) +
-                        _mm512_shuffle_f32x4(fours[2], fours[3], 0xdd);
-    return (f32xN)(_mm512_shuffle_f32x4(low, high, 0x88) + _mm512_shuffle_f32x4(low, high, 0xdd));
-#elif defined(__AVX2__)
-    __m256 fours[2];
-    for (size_t i = 0; i < 2; i++) {
-        const __m256 a = (__m256)v[4 * i], b = (__m256)v[4 * i + 1];
-        const __m256 c = (__m256)v[4 * i + 2], d = (__m256)v[4 * i + 3];
-        const __m256d ab = (__m256d)(_mm256_unpacklo_ps(a, b) + _mm256_unpackhi_ps(a, b));
-        const __m256d cd = (__m256d)(_mm256_unpacklo_ps(c, d) + _mm256_unpackhi_ps(c, d));
-        fours[i] = (__m256)_mm256_unpacklo_pd(ab, cd) + (__m256)_mm256_unpackhi_pd(ab, cd);
-    }
-    return (f32xN)(_mm256_permute2f128_ps(fours[0], fours[1], 0x20) +
-                   _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
-#else
-    const f32xN ab = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5) +
-                     __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
-    const f32xN cd = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5) +
-                     __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
-    return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) +
-           __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-#endif
-}
-
-// ---- exp ----------------------------------------------------------------------------------------
-
-// e^x in float32, at most 2 ULP; 0 below -103.97, inf above 88.73, denormal results kept, NaN
-// stays. x = k ln2 + r with |r| <= ln2/2 (ln2 in two parts: Cody and Waite), polynomial of Cephes'
-// expf, then a scale by 2^k. Source of the coefficients: Cephes single/expf.c (Moshier).
-FIRTH_INLINE f32xN exp(f32xN x) {
-    const f32xN low = set1(-104.0f), high = set1(89.0f);
-    f32xN t = x < low ? low : x;  // NaN fails both comparisons and goes through
-    t = t > high ? high : t;
-    const f32xN round_magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    const f32xN shifted = fma(t, set1(1.44269504088896341f), round_magic);
-    const f32xN k = shifted - round_magic;
-    f32xN r = fma(k, set1(-0.693359375f), t);
-    r = fma(k, set1(2.12194440e-4f), r);
-    f32xN p = set1(1.9875691500e-4f);
-    p = fma(p, r, set1(1.3981999507e-3f));
-    p = fma(p, r, set1(8.3334519073e-3f));
-    p = fma(p, r, set1(4.1665795894e-2f));
-    p = fma(p, r, set1(1.6666665459e-1f));
-    p = fma(p, r, set1(5.0000001201e-1f));
-    p = fma(p * r, r, r) + set1(1.0f);
-#if defined(__AVX512F__)
-    return (f32xN)_mm512_scalef_ps((__m512)p, (__m512)k);
-#else
-    // 2^k in two halves: each is a normal number for every k in [-150, 129].
-    const i32xN bits = (i32xN)shifted - (i32xN)round_magic;
-    const i32xN first = bits >> 1, second = bits - first;
-    return p * (f32xN)((first + 127) << 23) * (f32xN)((second + 127) << 23);
-#endif
-}
+// ---- 2^x ----------------------------------------------------------------------------------------
 
 // 2^x in float32 by a polynomial of degree 3 (relative error 7.6e-5: for results in bfloat16) or 5
 // (1.5e-7 with rounding), for x <= 127; 0 below -150 (without AVX-512: below -126.5, no denormals),

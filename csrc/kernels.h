@@ -22,6 +22,9 @@
     K(void, gemm_bf16, \
       (const void* a, const void* b, float* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, \
        bool accumulate)) \
+    K(void, gemm_row_f32, \
+      (const float* a, const float* b, ptrdiff_t b_stride, float* c, size_t n, size_t k, \
+       bool accumulate)) \
     K(void, gemm_pack_a, (const void* src, ptrdiff_t stride, void* dst, size_t m, size_t bytes)) \
     K(void, gemm_pack_b_transposed, \
       (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t bytes)) \

@@ -182,6 +182,17 @@ void gemm(const Kernels& kernels, const T* a, ptrdiff_t a_stride, const Operand<
           ptrdiff_t c_stride, size_t m, size_t k, size_t n, bool accumulate) {
     if (m == 0 || n == 0) return;
     const Plan plan(kernels, m, n, k);
+    if constexpr (sizeof(T) == 4)
+        if (m == 1 && k > 0 && !b.transposed) {
+            parallel_for(n, plan.grain, [&](size_t begin, size_t end) {
+                for (size_t first = 0; first < k; first += gemm_block_k<T>)
+                    kernels.gemm_row_f32(a + first, b.data + ptrdiff_t(first) * b.stride + begin,
+                                         b.stride, c + begin, end - begin,
+                                         std::min(gemm_block_k<T>, k - first),
+                                         accumulate || first > 0);
+            });
+            return;
+        }
     if (!plan.by_rows) {  // each thread packs its own columns, chunk by chunk, and uses them at
                           // once
         parallel_for(n, plan.grain, [&](size_t begin, size_t end) {

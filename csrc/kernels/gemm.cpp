@@ -99,6 +99,45 @@ FIRTH_INLINE void block(const int32_t* a, const int32_t* b, float* c, ptrdiff_t 
     }
 }
 
+// sums (whole vectors) += a[0..R) B[0..R), n columns.
+template <size_t R>
+FIRTH_INLINE void add_rows(const float* a, const float* b, ptrdiff_t b_stride, float* sums,
+                           size_t n) {
+    f32xN factors[R];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < R; r++) factors[r] = set1(a[r]);
+    for (size_t j = 0; j < n; j += kLanesF32) {
+        f32xN sum = load(sums + j);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < R; r++) {
+            const float* from = b + (ptrdiff_t)r * b_stride + j;
+            sum = fma(factors[r],
+                      j + kLanesF32 <= n ? load(from) : load_partial(from, n - j), sum);
+        }
+        store(sums + j, sum);
+    }
+}
+
+// c (+)= a B for a single row a, with B (k x n) as it lies: packing it would cost more than the
+// product. Strips of columns, whose sums stay in L1 while the rows of B stream by. The order of the
+// sums is that of `block`: the same bits.
+void gemm_row_f32(const float* a, const float* b, ptrdiff_t b_stride, float* c, size_t n, size_t k,
+                  bool accumulate) {
+    constexpr size_t strip = 1024, rows = 8;
+    for (size_t j = 0; j < n; j += strip) {
+        const size_t columns = n - j < strip ? n - j : strip;
+        float sums[strip];
+        memset(sums, 0, sizeof sums);
+        size_t u = 0;
+        for (; u + rows <= k; u += rows)
+            add_rows<rows>(a + u, b + (ptrdiff_t)u * b_stride + j, b_stride, sums, columns);
+        for (; u < k; u++)
+            add_rows<1>(a + u, b + (ptrdiff_t)u * b_stride + j, b_stride, sums, columns);
+        for (size_t i = 0; i < columns; i++)
+            c[j + i] = accumulate ? sums[i] + c[j + i] : sums[i];
+    }
+}
+
 void gemm_f32(const void* a, const void* b, float* c, ptrdiff_t c_stride, size_t m, size_t n,
               size_t k, bool accumulate) {
     block<StepF32>((const int32_t*)a, (const int32_t*)b, c, c_stride, m, n, k, accumulate);

@@ -133,7 +133,8 @@ void score(const float* const* in, size_t m, const float* const* out, size_t n, 
         FIRTH_BY_COUNT(count, FIRTH_CALL)
 #undef FIRTH_CALL
     }
-    for (size_t p = 0; p < m * n; p += kLanesF32) store(scores + p, sum_each(sums + p));
+    for (size_t p = 0; p < m * n; p += kLanesF32)
+        store(scores + p, reduce_each(sums + p, 0.0f, [](f32xN a, f32xN b) { return a + b; }));
 }
 
 // One tile's part of the update; see update_vector.
@@ -144,9 +145,11 @@ void update(float* const* in, size_t m, float* const* out, size_t count, size_t 
 #undef FIRTH_CALL
 }
 
+// 1 / (1 + e^-x), for x within +-88; what lies outside gives the value there.
 FIRTH_INLINE f32xN sigmoid(f32xN x) {
     const f32xN one = set1(1.0f);
-    return one / (one + exp(set1(0.0f) - x));
+    const f32xN clamped = min(set1(88.0f), max(set1(-88.0f), -x));  // lets NaN through
+    return one / (one + exp_scaled(clamped, set1(Format<float>::round_magic + 127)));
 }
 
 }  // namespace

@@ -119,13 +119,9 @@ FIRTH_INLINE void map_row(const T* x, T* out, size_t n, const F& f) {
     if (i < n) store_partial(out + i, f(load_partial(x + i, n - i)), n - i);
 }
 
-// x: n elements, x_step apart; out: n contiguous, may be x.
+// x: n contiguous; out: n contiguous, may be x.
 template <bool kLog, class T>
-FIRTH_INLINE void softmax_row(const T* x, ptrdiff_t x_step, T* out, size_t n) {
-    if (x_step != 1) {  // gather once, then in place
-        for (size_t i = 0; i < n; i++) out[i] = x[(ptrdiff_t)i * x_step];
-        x = out;
-    }
+FIRTH_INLINE void softmax_row(const T* x, T* out, size_t n) {
     const vector_of<T> top = set1(row_max(x, n));
     const Shift<T> shift = shift_under<kLog>(top, T());
     const T total = row_sum<!kLog>(x, out, n, shift);
@@ -189,58 +185,81 @@ FIRTH_INLINE void softmax_columns(const T* x, ptrdiff_t x_stride, T* out, ptrdif
         softmax_columns_block<kLog, 1>(x + c, x_stride, out + c, out_stride, n, columns - c);
 }
 
-// Short rows, n <= kShort: a vector's lanes are as many rows. 2 x lanes rows are transposed into a
-// tile, whose columns they are there, and back. Missing rows are zeros: a row's bits do not depend
-// on its company.
+// Short rows, n <= kShort: the maxima, and the sums, of as many rows as a vector has lanes are
+// reduced together, so that all the arithmetic between them is done once for all these rows. Missing
+// rows are zeros: a row's bits do not depend on its company. x: rows <= lanes x n, x_stride apart;
+// out: likewise, out_stride apart, may be x.
 template <class T>
 constexpr size_t kShort = 4 * kLanes<T>;
 
 template <bool kLog, class T>
-FIRTH_INLINE void softmax_tile(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_t out_stride,
-                               size_t rows, size_t n) {
-    constexpr size_t lanes = kLanes<T>, width = 2 * lanes;
-    alignas(64) T tile[kShort<T> * width];  // (n rounded up to lanes, width)
-    vector_of<T> block[lanes];
-    for (size_t first = 0; first < width; first += lanes)
+FIRTH_INLINE void softmax_short(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_t out_stride,
+                                size_t rows, size_t n) {
+    constexpr size_t lanes = kLanes<T>;
+    const auto get = [n](const T* row, size_t c) {
+        return c + lanes <= n ? load(row + c) : load_partial(row + c, n - c, kLowest<T>);
+    };
+    const auto put = [n](T* row, size_t c, vector_of<T> v) {
+        c + lanes <= n ? store(row + c, v) : store_partial(row + c, v, n - c);
+    };
+    vector_of<T> part[lanes];
+    for (size_t i = rows; i < lanes; i++) part[i] = set1(T(0));
+    for (size_t i = 0; i < rows; i++) {
+        const T* row = x + (ptrdiff_t)i * x_stride;
+        part[i] = get(row, 0);
+        for (size_t c = lanes; c < n; c += lanes) part[i] = max(part[i], get(row, c));
+    }
+    const vector_of<T> tops =
+        reduce_each(part, T(), [](vector_of<T> a, vector_of<T> b) { return max(a, b); });
+    const Shift<T> shifts = shift_under<kLog>(tops, T());
+    for (size_t i = rows; i < lanes; i++) part[i] = set1(T(0));
+    for (size_t i = 0; i < rows; i++) {
+        const T* row = x + (ptrdiff_t)i * x_stride;
+        T* to = out + (ptrdiff_t)i * out_stride;
+        const Shift<T> shift = {set1(shifts.base[i]), set1(shifts.magic[i]), set1(shifts.low[i])};
+        part[i] = set1(T(0));
         for (size_t c = 0; c < n; c += lanes) {
-#pragma GCC unroll 16
-            for (size_t i = 0; i < lanes; i++) {
-                const T* p = x + (ptrdiff_t)(first + i) * x_stride + c;
-                block[i] = first + i >= rows ? set1(T(0))
-                           : c + lanes <= n  ? load(p)
-                                             : load_partial(p, n - c);
-            }
-            transpose(block, T());
-#pragma GCC unroll 16
-            for (size_t i = 0; i < lanes; i++) store(tile + (c + i) * width + first, block[i]);
+            const vector_of<T> e = term(get(row, c), shift);
+            if (!kLog) put(to, c, e);
+            part[i] += e;
         }
-    softmax_columns_block<kLog, 2>(tile, width, tile, width, n, lanes);
-    for (size_t first = 0; first < width; first += lanes)
-        for (size_t c = 0; c < n; c += lanes) {
-#pragma GCC unroll 16
-            for (size_t i = 0; i < lanes; i++) block[i] = load(tile + (c + i) * width + first);
-            transpose(block, T());
-#pragma GCC unroll 16
-            for (size_t i = 0; i < lanes; i++) {
-                T* p = out + (ptrdiff_t)(first + i) * out_stride + c;
-                if (first + i >= rows) break;
-                c + lanes <= n ? store(p, block[i]) : store_partial(p, block[i], n - c);
-            }
-        }
+    }
+    const vector_of<T> sums =
+        reduce_each(part, T(), [](vector_of<T> a, vector_of<T> b) { return a + b; });
+    const vector_of<T> scales =  // the logarithms of the sums, or their inverses
+        kLog ? log(sums / set1(T(1ull << kGuard<T>))) : set1(T(1)) / sums;
+    for (size_t i = 0; i < rows; i++) {
+        const T* row = x + (ptrdiff_t)i * x_stride;
+        T* to = out + (ptrdiff_t)i * out_stride;
+        const vector_of<T> top = set1(tops[i]), sum = set1(sums[i]), scale = set1(scales[i]);
+        for (size_t c = 0; c < n; c += lanes)
+            put(to, c, kLog ? (get(row, c) - top) - scale : divide(get(to, c), sum, scale));
+    }
 }
 
+// x: rows x n, row r at x + r * x_stride, its elements x_step apart; out: rows x n, row r at
+// out + r * out_stride, contiguous.
 template <bool kLog, class T>
 FIRTH_INLINE void softmax_rows(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step, T* out,
                                ptrdiff_t out_stride, size_t rows, size_t n) {
-    const size_t tall = n <= kShort<T> && x_step == 1 ? 2 * kLanes<T> : 1;
-    for (size_t r = 0; r < rows; r += tall) {
+    const size_t together = n <= kShort<T> ? kLanes<T> : 1;
+    for (size_t r = 0; r < rows; r += together) {
+        const size_t count = rows - r < together ? rows - r : together;
         const T* from = x + (ptrdiff_t)r * x_stride;
         T* to = out + (ptrdiff_t)r * out_stride;
-        if (tall > 1)
-            softmax_tile<kLog>(from, x_stride, to, out_stride, rows - r < tall ? rows - r : tall,
-                               n);
+        ptrdiff_t stride = x_stride;
+        if (x_step != 1) {  // gather once, then in place
+            for (size_t i = 0; i < count; i++)
+                for (size_t c = 0; c < n; c++)
+                    to[(ptrdiff_t)i * out_stride + (ptrdiff_t)c] =
+                        from[(ptrdiff_t)i * x_stride + (ptrdiff_t)c * x_step];
+            from = to;
+            stride = out_stride;
+        }
+        if (together > 1)
+            softmax_short<kLog>(from, stride, to, out_stride, count, n);
         else
-            softmax_row<kLog>(from, x_step, to, n);
+            softmax_row<kLog>(from, to, n);
     }
 }
 
