@@ -117,13 +117,14 @@ class SkipGramTrainer {
     size_t blocks() const { return block_count(job_.tokens); }
     size_t start(size_t block) const { return block_start(job_.ids, job_.tokens, block); }
 
-    py::tuple train(int epoch, size_t first, size_t last, int workers) {
+    py::tuple train(int epoch, size_t first, size_t last, int workers, double loss, uint64_t pairs,
+                    uint64_t effective) {
         if (first > last || last > blocks())
             throw py::index_error("SkipGramTrainer.train: no such blocks");
-        SkipGramProgress progress;
+        SkipGramProgress progress{loss, pairs, effective};
         {
             py::gil_scoped_release unlocked;
-            progress = train_blocks(job_, kernels_, epoch, first, last, workers);
+            progress = train_blocks(job_, kernels_, epoch, first, last, workers, progress);
         }
         return py::make_tuple(progress.loss, progress.pairs, progress.effective);
     }
@@ -157,7 +158,8 @@ void bind_words(py::module_& module, py::class_<Level>& level) {
         .def_property_readonly("blocks", &SkipGramTrainer::blocks)
         .def("start", &SkipGramTrainer::start, py::arg("block"))
         .def("train", &SkipGramTrainer::train, py::arg("epoch"), py::arg("first"), py::arg("last"),
-             py::arg("workers"));
+             py::arg("workers"), py::arg("loss") = 0.0, py::arg("pairs") = 0,
+             py::arg("effective") = 0);
 
     py::class_<WordCounter>(module, "WordCounter")
         .def(py::init<>())

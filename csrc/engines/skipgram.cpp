@@ -289,7 +289,7 @@ size_t block_start(const int32_t* ids, size_t tokens, size_t block) {
 size_t sgns_work_floats(size_t m, size_t n, size_t dim) { return (m * n + 16) * 17 + m * dim; }
 
 SkipGramProgress train_blocks(const SkipGram& job, const Kernels& kernels, int epoch, size_t first,
-                              size_t last, int workers) {
+                              size_t last, int workers, const SkipGramProgress& before) {
     std::vector<SkipGramProgress> results(last - first);
     struct Context {
         const SkipGram& job;
@@ -306,7 +306,7 @@ SkipGramProgress train_blocks(const SkipGram& job, const Kernels& kernels, int e
             c.results[i] = trainer.run(this_worker());
         },
         &context);
-    SkipGramProgress total;
+    SkipGramProgress total = before;
     for (const SkipGramProgress& result : results) {
         total.loss += result.loss;
         total.pairs += result.pairs;

@@ -50,9 +50,10 @@ size_t block_start(const int32_t* ids, size_t tokens, size_t block);
 // Floats of scratch memory that sgns_window_f32 and sgns_pair_f32 need for m inputs and n outputs.
 size_t sgns_work_floats(size_t m, size_t n, size_t dim);
 
-// Trains blocks [first, last) of one epoch on `workers` threads.
+// Trains blocks [first, last) of one epoch on `workers` threads. Adds to `before` block by block:
+// the sum of the loss does not depend on how an epoch is cut into calls.
 SkipGramProgress train_blocks(const SkipGram& job, const Kernels& kernels, int epoch, size_t first,
-                              size_t last, int workers);
+                              size_t last, int workers, const SkipGramProgress& before);
 
 // One update batch in place, in the given order, on the calling thread; returns the summed loss.
 // Shared mode: windows x width contexts (-1 fills short windows), one row of negatives a window.

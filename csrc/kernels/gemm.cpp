@@ -111,8 +111,7 @@ FIRTH_INLINE void add_rows(const float* a, const float* b, ptrdiff_t b_stride, f
 #pragma GCC unroll 8
         for (size_t r = 0; r < R; r++) {
             const float* from = b + (ptrdiff_t)r * b_stride + j;
-            sum = fma(factors[r],
-                      j + kLanesF32 <= n ? load(from) : load_partial(from, n - j), sum);
+            sum = fma(factors[r], j + kLanesF32 <= n ? load(from) : load_partial(from, n - j), sum);
         }
         store(sums + j, sum);
     }
@@ -133,8 +132,7 @@ void gemm_row_f32(const float* a, const float* b, ptrdiff_t b_stride, float* c, 
             add_rows<rows>(a + u, b + (ptrdiff_t)u * b_stride + j, b_stride, sums, columns);
         for (; u < k; u++)
             add_rows<1>(a + u, b + (ptrdiff_t)u * b_stride + j, b_stride, sums, columns);
-        for (size_t i = 0; i < columns; i++)
-            c[j + i] = accumulate ? sums[i] + c[j + i] : sums[i];
+        for (size_t i = 0; i < columns; i++) c[j + i] = accumulate ? sums[i] + c[j + i] : sums[i];
     }
 }
 

@@ -185,55 +185,65 @@ FIRTH_INLINE void softmax_columns(const T* x, ptrdiff_t x_stride, T* out, ptrdif
         softmax_columns_block<kLog, 1>(x + c, x_stride, out + c, out_stride, n, columns - c);
 }
 
-// Short rows, n <= kShort: the maxima, and the sums, of as many rows as a vector has lanes are
-// reduced together, so that all the arithmetic between them is done once for all these rows. Missing
-// rows are zeros: a row's bits do not depend on its company. x: rows <= lanes x n, x_stride apart;
-// out: likewise, out_stride apart, may be x.
-template <class T>
-constexpr size_t kShort = 4 * kLanes<T>;
-
-template <bool kLog, class T>
+// Short rows, V vectors each: the maxima, and the sums, of as many rows as a vector has lanes are
+// reduced together, so that all the arithmetic between them is done once for these rows. G such
+// groups go side by side: what one waits for, the others do. Rows stay in a block of whole vectors
+// until they are done: no store to out is loaded again. Missing rows are zeros: a row's bits do not
+// depend on its company. x: rows <= G lanes x n, x_stride apart; out: likewise, out_stride apart,
+// may be x.
+template <bool kLog, size_t V, class T>
 FIRTH_INLINE void softmax_short(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_t out_stride,
                                 size_t rows, size_t n) {
-    constexpr size_t lanes = kLanes<T>;
-    const auto get = [n](const T* row, size_t c) {
-        return c + lanes <= n ? load(row + c) : load_partial(row + c, n - c, kLowest<T>);
-    };
-    const auto put = [n](T* row, size_t c, vector_of<T> v) {
-        c + lanes <= n ? store(row + c, v) : store_partial(row + c, v, n - c);
-    };
-    vector_of<T> part[lanes];
-    for (size_t i = rows; i < lanes; i++) part[i] = set1(T(0));
-    for (size_t i = 0; i < rows; i++) {
+    constexpr size_t lanes = kLanes<T>, G = 4 / V;
+    const size_t last = n - (V - 1) * lanes;  // elements of a row's last vector
+    const size_t all = (rows + lanes - 1) / lanes * lanes;
+    vector_of<T> block[G * lanes][V], part[G * lanes];
+    T tops[G * lanes], bases[G * lanes], magics[G * lanes], lows[G * lanes];
+    T sums[G * lanes], scales[G * lanes];  // scales: inverses of the sums, or their logarithms
+    for (size_t i = 0; i < all; i++) {
         const T* row = x + (ptrdiff_t)i * x_stride;
-        part[i] = get(row, 0);
-        for (size_t c = lanes; c < n; c += lanes) part[i] = max(part[i], get(row, c));
+        for (size_t v = 0; v < V; v++) {
+            const T* from = row + v * lanes;
+            block[i][v] = i >= rows                    ? set1(T(0))
+                          : v + 1 < V || last == lanes ? load(from)
+                                                       : load_partial(from, last, kLowest<T>);
+        }
+        part[i] = block[i][0];
+        for (size_t v = 1; v < V; v++) part[i] = max(part[i], block[i][v]);
     }
-    const vector_of<T> tops =
-        reduce_each(part, T(), [](vector_of<T> a, vector_of<T> b) { return max(a, b); });
-    const Shift<T> shifts = shift_under<kLog>(tops, T());
-    for (size_t i = rows; i < lanes; i++) part[i] = set1(T(0));
-    for (size_t i = 0; i < rows; i++) {
-        const T* row = x + (ptrdiff_t)i * x_stride;
-        T* to = out + (ptrdiff_t)i * out_stride;
-        const Shift<T> shift = {set1(shifts.base[i]), set1(shifts.magic[i]), set1(shifts.low[i])};
+    for (size_t g = 0; g < all; g += lanes) {
+        const vector_of<T> top =
+            reduce_each(part + g, T(), [](vector_of<T> a, vector_of<T> b) { return max(a, b); });
+        const Shift<T> shift = shift_under<kLog>(top, T());
+        store(tops + g, top);
+        store(bases + g, shift.base);
+        store(magics + g, shift.magic);
+        store(lows + g, shift.low);
+    }
+    for (size_t i = 0; i < all; i++) {
+        const Shift<T> shift = {set1(bases[i]), set1(magics[i]), set1(lows[i])};
         part[i] = set1(T(0));
-        for (size_t c = 0; c < n; c += lanes) {
-            const vector_of<T> e = term(get(row, c), shift);
-            if (!kLog) put(to, c, e);
+        for (size_t v = 0; v < V; v++) {
+            const vector_of<T> e = term(block[i][v], shift);
+            if (!kLog) block[i][v] = e;
             part[i] += e;
         }
     }
-    const vector_of<T> sums =
-        reduce_each(part, T(), [](vector_of<T> a, vector_of<T> b) { return a + b; });
-    const vector_of<T> scales =  // the logarithms of the sums, or their inverses
-        kLog ? log(sums / set1(T(1ull << kGuard<T>))) : set1(T(1)) / sums;
+    for (size_t g = 0; g < all; g += lanes) {
+        const vector_of<T> sum =
+            reduce_each(part + g, T(), [](vector_of<T> a, vector_of<T> b) { return a + b; });
+        store(sums + g, sum);
+        store(scales + g, kLog ? log(sum / set1(T(1ull << kGuard<T>))) : set1(T(1)) / sum);
+    }
     for (size_t i = 0; i < rows; i++) {
-        const T* row = x + (ptrdiff_t)i * x_stride;
-        T* to = out + (ptrdiff_t)i * out_stride;
-        const vector_of<T> top = set1(tops[i]), sum = set1(sums[i]), scale = set1(scales[i]);
-        for (size_t c = 0; c < n; c += lanes)
-            put(to, c, kLog ? (get(row, c) - top) - scale : divide(get(to, c), sum, scale));
+        T* row = out + (ptrdiff_t)i * out_stride;
+        const vector_of<T> by = set1(scales[i]);
+        for (size_t v = 0; v < V; v++) {
+            const vector_of<T> y =
+                kLog ? (block[i][v] - set1(tops[i])) - by : divide(block[i][v], set1(sums[i]), by);
+            v + 1 < V || last == lanes ? store(row + v * lanes, y)
+                                       : store_partial(row + v * lanes, y, last);
+        }
     }
 }
 
@@ -242,7 +252,8 @@ FIRTH_INLINE void softmax_short(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_
 template <bool kLog, class T>
 FIRTH_INLINE void softmax_rows(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step, T* out,
                                ptrdiff_t out_stride, size_t rows, size_t n) {
-    const size_t together = n <= kShort<T> ? kLanes<T> : 1;
+    const size_t vectors = (n + kLanes<T> - 1) / kLanes<T>;
+    const size_t together = vectors == 0 || vectors > 4 ? 1 : 4 / vectors * kLanes<T>;
     for (size_t r = 0; r < rows; r += together) {
         const size_t count = rows - r < together ? rows - r : together;
         const T* from = x + (ptrdiff_t)r * x_stride;
@@ -256,10 +267,22 @@ FIRTH_INLINE void softmax_rows(const T* x, ptrdiff_t x_stride, ptrdiff_t x_step,
             from = to;
             stride = out_stride;
         }
-        if (together > 1)
-            softmax_short<kLog>(from, stride, to, out_stride, count, n);
-        else
-            softmax_row<kLog>(from, to, n);
+        switch (vectors) {
+            case 1:
+                softmax_short<kLog, 1>(from, stride, to, out_stride, count, n);
+                break;
+            case 2:
+                softmax_short<kLog, 2>(from, stride, to, out_stride, count, n);
+                break;
+            case 3:
+                softmax_short<kLog, 3>(from, stride, to, out_stride, count, n);
+                break;
+            case 4:
+                softmax_short<kLog, 4>(from, stride, to, out_stride, count, n);
+                break;
+            default:
+                softmax_row<kLog>(from, to, n);
+        }
     }
 }
 

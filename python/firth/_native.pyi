@@ -68,7 +68,16 @@ class SkipGramTrainer:
     @property
     def blocks(self) -> int: ...
     def start(self, block: int) -> int: ...
-    def train(self, epoch: int, first: int, last: int, workers: int) -> tuple[float, int, int]: ...
+    def train(
+        self,
+        epoch: int,
+        first: int,
+        last: int,
+        workers: int,
+        loss: float = 0.0,
+        pairs: int = 0,
+        effective: int = 0,
+    ) -> tuple[float, int, int]: ...
 
 class WordCounter:
     def __init__(self) -> None: ...

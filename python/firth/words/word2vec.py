@@ -170,6 +170,7 @@ class Word2Vec:
         self.train_count = 0
         self.epoch_losses: list[float] = []
         self._keep = np.zeros(0, np.uint32)
+        self._buffers = [_rows(0, self.vector_size)] * 2  # wv.vectors and syn1neg are views of them
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
             self.train(sentences, corpus_file, checkpoint=checkpoint)
@@ -202,14 +203,17 @@ class Word2Vec:
         wv.index_to_key = [found.words[i] for i in order]
         wv.key_to_index = {word: i for i, word in enumerate(wv.index_to_key)}
         wv.next_index = len(order)
-        shape = (len(order), self.vector_size)
-        vectors = np.random.default_rng(self.seed).random(shape, np.float32)  # gensim's start
-        vectors *= 2
-        vectors -= 1
-        vectors /= self.vector_size
-        wv.vectors = vectors
+        w_in, w_out = self._buffers = [_rows(len(order), self.vector_size) for _ in range(2)]
+        random = np.random.default_rng(self.seed)
+        for first in range(0, len(order), 4096):  # gensim's start: uniform in +-1 / vector_size
+            rows = w_in[first : first + 4096, : self.vector_size]
+            rows[...] = random.random(rows.shape, np.float32)
+            rows *= 2
+            rows -= 1
+            rows /= self.vector_size
+        wv.vectors = w_in[:, : self.vector_size]
         wv.expandos["count"] = found.counts[order]
-        self.wv, self.syn1neg = wv, np.zeros(shape, np.float32)
+        self.wv, self.syn1neg = wv, w_out[:, : self.vector_size]
         self.corpus_count, self.corpus_total_words = found.sentences, found.total_words
         self.train_count, self.epoch_losses = 0, []
         self._keep = self._keep_thresholds()
@@ -262,7 +266,7 @@ class Word2Vec:
         RuntimeError
             There is no vocabulary yet, or the corpus has no word of it.
         KeyboardInterrupt
-            On Ctrl-C, after the vectors are back in place and the checkpoint is written.
+            On Ctrl-C, after the checkpoint is written; the vectors are as far as training got.
         """
         _check_corpus(corpus_iterable, corpus_file)
         if not len(self.wv):
@@ -329,8 +333,12 @@ class Word2Vec:
     ) -> tuple[int, int]:
         """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
         workers = self.workers or _native.num_threads()
-        stride = -(-self.vector_size // _LANES) * _LANES
-        w_in, w_out = _padded(self.wv.vectors, stride), _padded(self.syn1neg, stride)
+        # In place: Ctrl-C or an error leaves what was learnt so far.
+        w_in, w_out = self._buffers = [
+            _padded(matrix, buffer)
+            for matrix, buffer in zip((self.wv.vectors, self.syn1neg), self._buffers, strict=True)
+        ]
+        self.wv.vectors, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
         trainer = _native.SkipGramTrainer(
             active_level(), w_in, w_out, np.ascontiguousarray(ids), self._keep,
             self.wv.expandos["count"].astype(np.float64) ** self.ns_exponent,
@@ -340,38 +348,31 @@ class Word2Vec:
             seed=self.seed + (self.train_count << 40 & 2**63 - 1),
         )  # fmt: skip
 
-        def put_back() -> None:
-            self.wv.vectors = np.ascontiguousarray(w_in[:, : self.vector_size])
-            self.syn1neg = np.ascontiguousarray(w_out[:, : self.vector_size])
-
         def save() -> None:
-            put_back()
             if checkpoint is not None:
                 self._write(checkpoint, {**run, "crc32": _fingerprint(ids)})
 
         # Words of the whole corpus by tokens in the vocabulary: bars and rates count raw words.
         raw = max(1.0, self.corpus_total_words / max(1, int(self.wv.expandos["count"].sum())))
         saved, count = time.monotonic(), max(1, workers)
-        total, done = (
-            len(ids) * run["epochs"],
-            run["epoch"] * len(ids) + trainer.start(run["block"]),
-        )
+        total = len(ids) * run["epochs"]
+        before = run["epoch"] * len(ids) + trainer.start(run["block"])
         with (
             _deferred_interrupt() as interrupted,
             corpus.progress_bar(round(total * raw), " words", "training", self.progress) as bar,
         ):
-            bar.update(round(done * raw))
+            bar.update(round(before * raw))
             while run["epoch"] < run["epochs"]:
                 while run["block"] < trainer.blocks:
                     first = run["block"]
                     last = min(first + count, trainer.blocks)
                     start = time.monotonic()
-                    loss, pairs, effective = trainer.train(run["epoch"], first, last, workers)
+                    run["loss"], run["pairs"], run["effective"] = trainer.train(
+                        run["epoch"], first, last, workers,
+                        run["loss"], run["pairs"], run["effective"],
+                    )  # fmt: skip
                     if time.monotonic() - start < _SLICE_SECONDS / 2:
                         count *= 2
-                    run["loss"] += loss
-                    run["pairs"] += pairs
-                    run["effective"] += effective
                     run["block"] = last
                     bar.set_postfix_str(
                         f"epoch {run['epoch'] + 1}/{run['epochs']}, "
@@ -387,7 +388,6 @@ class Word2Vec:
                         saved = time.monotonic()
                 self.epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
                 run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
-        put_back()
         self.train_count += 1
         return run["effective"], round(len(ids) * raw) * run["epochs"]
 
@@ -451,14 +451,25 @@ def _check_corpus(sentences: Sentences | None, corpus_file: File | None) -> None
         raise TypeError("Word2Vec: sentences must be lists of words; for a file use corpus_file=")
 
 
-def _padded(matrix: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
-    """A copy (V, stride), rows aligned to 64 bytes, zeros behind the columns of the matrix."""
-    rows, columns = matrix.shape
-    raw = np.zeros(rows * stride + _LANES, np.float32)
+def _rows(count: int, dim: int) -> NDArray[np.float32]:
+    """Zeros (count, dim rounded up to 64 bytes), aligned to 64 bytes: what the trainer works on."""
+    stride = -(-dim // _LANES) * _LANES
+    raw = np.zeros(count * stride + _LANES, np.float32)
     start = -(raw.ctypes.data // 4) % _LANES
-    padded = raw[start : start + rows * stride].reshape(rows, stride)
-    padded[:, :columns] = matrix
-    return padded
+    return raw[start : start + count * stride].reshape(count, stride)
+
+
+def _padded(matrix: NDArray[np.float32], buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The buffer, where the matrix is a view of all its rows; else a padded copy of the matrix."""
+    view = buffer[:, : matrix.shape[1]]
+    if all(
+        view.__array_interface__[k] == matrix.__array_interface__[k]
+        for k in ("data", "strides", "shape", "typestr")
+    ):
+        return buffer
+    copy = _rows(*matrix.shape)
+    copy[:, : matrix.shape[1]] = matrix
+    return copy
 
 
 def _fingerprint(ids: NDArray[np.int32]) -> int:
