@@ -250,25 +250,44 @@ FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {
 #endif
 }
 
-// a / b, given inverse = 1 / b: rounded as the division is, but in a few cases by one unit more
-// (Markstein's correction needs a true fma; without one the division itself is taken).
-FIRTH_INLINE f32xN divide(f32xN a, f32xN b, f32xN inverse) {
+// A divisor that many numbers have in common. a / b is a (inverse + rest), with the inverse's
+// rounding error as rest: correctly rounded but for a few cases, in which it is the neighbour; a /
+// a is 1. Needs a true fma; without one it is the division itself.
+template <class V>
+struct Divisor {
 #if defined(__FMA__) || defined(__aarch64__)
-    const f32xN quotient = a * inverse;
-    return fma(fma(-quotient, b, a), inverse, quotient);
+    V inverse, rest;
 #else
-    (void)inverse;
-    return a / b;
+    V value;
+#endif
+};
+
+template <class V, class T>
+FIRTH_INLINE Divisor<V> divisor(V b, T) {
+#if defined(__FMA__) || defined(__aarch64__)
+    const V one = set1(T(1)), inverse = one / b;
+    return {inverse, fma(-inverse, b, one) * inverse};
+#else
+    return {b};
 #endif
 }
 
-FIRTH_INLINE f64xN divide(f64xN a, f64xN b, f64xN inverse) {
+// The i-th lane in all lanes.
+template <class V>
+FIRTH_INLINE Divisor<V> lane(const Divisor<V>& b, size_t i) {
 #if defined(__FMA__) || defined(__aarch64__)
-    const f64xN quotient = a * inverse;
-    return fma(fma(-quotient, b, a), inverse, quotient);
+    return {set1(b.inverse[i]), set1(b.rest[i])};
 #else
-    (void)inverse;
-    return a / b;
+    return {set1(b.value[i])};
+#endif
+}
+
+template <class V>
+FIRTH_INLINE V divide(V a, const Divisor<V>& b) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return fma(a, b.inverse, a * b.rest);
+#else
+    return a / b.value;
 #endif
 }
 

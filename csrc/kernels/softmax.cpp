@@ -129,8 +129,8 @@ FIRTH_INLINE void softmax_row(const T* x, T* out, size_t n) {
         const vector_of<T> log_sum = log(set1(total / T(1ull << kGuard<T>)));
         map_row(x, out, n, [&](vector_of<T> v) { return (v - top) - log_sum; });
     } else {
-        const vector_of<T> sum = set1(total), inverse = set1(T(1) / total);
-        map_row(out, out, n, [&](vector_of<T> v) { return divide(v, sum, inverse); });
+        const auto sum = divisor(set1(total), T());
+        map_row(out, out, n, [&](vector_of<T> v) { return divide(v, sum); });
     }
 }
 
@@ -146,7 +146,8 @@ FIRTH_INLINE void softmax_columns_block(const T* x, ptrdiff_t x_stride, T* out,
     const auto put = [&](T* p, int v, vector_of<T> value) {
         count == lanes ? store(p + v * lanes, value) : store_partial(p, value, count);
     };
-    vector_of<T> top[kVectors], scale[kVectors];
+    vector_of<T> top[kVectors], log_sum[kVectors];
+    Divisor<vector_of<T>> total[kVectors];
     Sum<T> sums[kVectors];
     Shift<T> shift[kVectors];
     for (int v = 0; v < kVectors; v++) top[v] = set1(kLowest<T>);
@@ -160,15 +161,17 @@ FIRTH_INLINE void softmax_columns_block(const T* x, ptrdiff_t x_stride, T* out,
             if (!kLog) put(out + (ptrdiff_t)r * out_stride, v, e);
             sums[v].add(e);
         }
-    for (int v = 0; v < kVectors; v++)  // the logarithm of the sum, or its inverse
-        scale[v] =
-            kLog ? log(sums[v].total / set1(T(1ull << kGuard<T>))) : set1(T(1)) / sums[v].total;
+    for (int v = 0; v < kVectors; v++)
+        if (kLog)
+            log_sum[v] = log(sums[v].total / set1(T(1ull << kGuard<T>)));
+        else
+            total[v] = divisor(sums[v].total, T());
     for (size_t r = 0; r < n; r++)
         for (int v = 0; v < kVectors; v++) {
             T* to = out + (ptrdiff_t)r * out_stride;
             put(to, v,
-                kLog ? (get(x + (ptrdiff_t)r * x_stride, v) - top[v]) - scale[v]
-                     : divide(get(to, v), sums[v].total, scale[v]));
+                kLog ? (get(x + (ptrdiff_t)r * x_stride, v) - top[v]) - log_sum[v]
+                     : divide(get(to, v), total[v]));
         }
 }
 
@@ -198,8 +201,9 @@ FIRTH_INLINE void softmax_short(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_
     const size_t last = n - (V - 1) * lanes;  // elements of a row's last vector
     const size_t all = (rows + lanes - 1) / lanes * lanes;
     vector_of<T> block[G * lanes][V], part[G * lanes];
-    T tops[G * lanes], bases[G * lanes], magics[G * lanes], lows[G * lanes];
-    T sums[G * lanes], scales[G * lanes];  // scales: inverses of the sums, or their logarithms
+    vector_of<T> tops[G], log_sums[G];
+    Shift<T> shifts[G];
+    Divisor<vector_of<T>> sums[G];
     for (size_t i = 0; i < all; i++) {
         const T* row = x + (ptrdiff_t)i * x_stride;
         for (size_t v = 0; v < V; v++) {
@@ -211,17 +215,15 @@ FIRTH_INLINE void softmax_short(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_
         part[i] = block[i][0];
         for (size_t v = 1; v < V; v++) part[i] = max(part[i], block[i][v]);
     }
-    for (size_t g = 0; g < all; g += lanes) {
-        const vector_of<T> top =
-            reduce_each(part + g, T(), [](vector_of<T> a, vector_of<T> b) { return max(a, b); });
-        const Shift<T> shift = shift_under<kLog>(top, T());
-        store(tops + g, top);
-        store(bases + g, shift.base);
-        store(magics + g, shift.magic);
-        store(lows + g, shift.low);
+    for (size_t g = 0; g * lanes < all; g++) {
+        tops[g] = reduce_each(part + g * lanes, T(),
+                              [](vector_of<T> a, vector_of<T> b) { return max(a, b); });
+        shifts[g] = shift_under<kLog>(tops[g], T());
     }
     for (size_t i = 0; i < all; i++) {
-        const Shift<T> shift = {set1(bases[i]), set1(magics[i]), set1(lows[i])};
+        const Shift<T>& of = shifts[i / lanes];
+        const size_t l = i % lanes;
+        const Shift<T> shift = {set1(of.base[l]), set1(of.magic[l]), set1(of.low[l])};
         part[i] = set1(T(0));
         for (size_t v = 0; v < V; v++) {
             const vector_of<T> e = term(block[i][v], shift);
@@ -229,18 +231,20 @@ FIRTH_INLINE void softmax_short(const T* x, ptrdiff_t x_stride, T* out, ptrdiff_
             part[i] += e;
         }
     }
-    for (size_t g = 0; g < all; g += lanes) {
-        const vector_of<T> sum =
-            reduce_each(part + g, T(), [](vector_of<T> a, vector_of<T> b) { return a + b; });
-        store(sums + g, sum);
-        store(scales + g, kLog ? log(sum / set1(T(1ull << kGuard<T>))) : set1(T(1)) / sum);
+    for (size_t g = 0; g * lanes < all; g++) {
+        const vector_of<T> sum = reduce_each(part + g * lanes, T(),
+                                             [](vector_of<T> a, vector_of<T> b) { return a + b; });
+        if (kLog)
+            log_sums[g] = log(sum / set1(T(1ull << kGuard<T>)));
+        else
+            sums[g] = divisor(sum, T());
     }
     for (size_t i = 0; i < rows; i++) {
         T* row = out + (ptrdiff_t)i * out_stride;
-        const vector_of<T> by = set1(scales[i]);
+        const size_t g = i / lanes, l = i % lanes;
         for (size_t v = 0; v < V; v++) {
-            const vector_of<T> y =
-                kLog ? (block[i][v] - set1(tops[i])) - by : divide(block[i][v], set1(sums[i]), by);
+            const vector_of<T> y = kLog ? (block[i][v] - set1(tops[g][l])) - set1(log_sums[g][l])
+                                        : divide(block[i][v], lane(sums[g], l));
             v + 1 < V || last == lanes ? store(row + v * lanes, y)
                                        : store_partial(row + v * lanes, y, last);
         }
