@@ -20,6 +20,7 @@ constexpr size_t kRowsOfBlock = 224;                // of A: 224 x 384 units is 
 constexpr size_t kColumnsOfChunk = 128;             // of B: 128 x 384 units is 197 KB
 constexpr size_t kUnpackedBytes = size_t(4) << 20;  // of B that is packed at a time for all threads
 constexpr double kSerialFlops = 2e6;                // below: waking a thread costs more
+constexpr double kFlopsOfElement = 6;               // the time of reading an element of B, in flops
 
 size_t round_up(size_t value, size_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -99,9 +100,8 @@ struct Plan {
     size_t whole, grain;
 
     Plan(const Kernels& kernels, size_t m, size_t n, size_t k) {
-        const size_t threads = 2.0 * double(m) * double(n) * double(k) < kSerialFlops
-                                   ? 1
-                                   : static_cast<size_t>(num_threads());
+        const double flops = (2.0 * double(m) + kFlopsOfElement) * double(n) * double(k);
+        const size_t threads = flops < kSerialFlops ? 1 : static_cast<size_t>(num_threads());
         // Rows are cut where each thread gets several tiles (A is then packed once), else columns.
         by_rows = m >= 2 * threads * kernels.gemm_rows;
         whole = by_rows ? m : n;

@@ -122,7 +122,7 @@ FIRTH_INLINE void add_rows(const float* a, const float* b, ptrdiff_t b_stride, f
 // sums is that of `block`: the same bits.
 void gemm_row_f32(const float* a, const float* b, ptrdiff_t b_stride, float* c, size_t n, size_t k,
                   bool accumulate) {
-    constexpr size_t strip = 1024, rows = 8;
+    constexpr size_t strip = 4096, rows = 8;
     for (size_t j = 0; j < n; j += strip) {
         const size_t columns = n - j < strip ? n - j : strip;
         float sums[strip];
