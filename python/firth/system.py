@@ -70,7 +70,12 @@ def set_num_threads(count: int) -> None:
 
 def register_threadpoolctl() -> None:
     """Make ``threadpoolctl`` see and limit firth's pool; ImportError where it is missing."""
-    import threadpoolctl
+    try:
+        import threadpoolctl
+    except ImportError as error:
+        raise ImportError(
+            "register_threadpoolctl needs threadpoolctl: pip install threadpoolctl"
+        ) from error
 
     class FirthController(threadpoolctl.LibController):  # type: ignore[misc]
         user_api = "firth"
