@@ -196,7 +196,7 @@ void sgns_pair_f32(float* in, float* const* out, size_t n, size_t dim, float rat
             const f32xN s = load(tile + p), zero = set1(0.0f);
             const f32xN g = set1(-rate) * sigmoid(s);
             // NaN fails both comparisons and so goes on into the update, as in the reference.
-            store(gradients + p, (s >= set1(6.0f)) | (s <= set1(-6.0f)) ? zero : g);
+            store(gradients + p, ((s >= set1(6.0f)) | (s <= set1(-6.0f))) ? zero : g);
         }
         if (j == 0 && !(tile[0] >= 6.0f || tile[0] <= -6.0f)) gradients[0] += rate;
         for (size_t p = 0; p < count; p++) scores[j + p] = tile[p];
