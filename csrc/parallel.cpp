@@ -6,11 +6,13 @@
 // where its waker runs, and then a short job stays on one core although another is idle.
 #include "parallel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <set>
 #include <string>
@@ -36,10 +38,17 @@ struct Job {
     size_t tasks;
     std::atomic<size_t> next{0};
     std::atomic<int> helpers{0};
+    std::atomic_flag failed = ATOMIC_FLAG_INIT;
+    std::exception_ptr error{};  // the first; the caller throws it when all have stopped
 
     void work() {
-        for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;)
-            task(context, i);
+        try {
+            for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;)
+                task(context, i);
+        } catch (...) {
+            if (!failed.test_and_set()) error = std::current_exception();
+            next.store(tasks, std::memory_order_relaxed);
+        }
     }
 };
 
@@ -96,11 +105,16 @@ struct Pool {
     }
 
     void run(Job& mine, int threads) {
-        while (started.size() + 1 < static_cast<size_t>(threads)) {
-            std::thread thread([this] { thread_main(); });
-            started.push_back(thread.native_handle());
-            thread.detach();
-            kept_off = -1;
+        try {
+            while (started.size() + 1 < static_cast<size_t>(threads)) {
+                started.reserve(started.size() + 1);
+                std::thread thread([this] { thread_main(); });
+                started.push_back(thread.native_handle());
+                thread.detach();
+                kept_off = -1;
+            }
+        } catch (const std::exception&) {
+            // The system gives no more threads: the work is done by those there are.
         }
         keep_off_this_core();
         {
@@ -131,8 +145,8 @@ const int at_fork = pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
 
 int count_from_environment(const char* name) {
     const char* text = std::getenv(name);
-    const int value = text ? std::atoi(text) : 0;
-    return value > 0 ? value : 0;
+    const long value = text ? std::strtol(text, nullptr, 10) : 0;
+    return value > 0 ? static_cast<int>(std::min(value, 1024L)) : 0;
 }
 
 // Physical cores that this process may use, within the CPU quota of its cgroup.
@@ -196,8 +210,9 @@ void parallel_tasks(size_t tasks, int threads, void (*task)(void*, size_t), void
         return;
     }
     Job job{task, context, tasks};
-    mine->run(job, threads);
+    mine->run(job, static_cast<int>(std::min(tasks, static_cast<size_t>(threads))));
     mine->busy.clear(std::memory_order_release);
+    if (job.error) std::rethrow_exception(job.error);
 }
 
 }  // namespace firth

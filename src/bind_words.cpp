@@ -62,10 +62,11 @@ double skipgram_batch(const Level& level, py::array_t<float>& w_in, py::array_t<
     check_ids(contexts, in.rows, shared, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
     py::gil_scoped_release unlocked;
-    return sgns_batch(
-        in.data, out.data, in.stride, in.dim, centers.data(), contexts.data(), negatives.data(),
-        static_cast<size_t>(rows), shared ? static_cast<size_t>(contexts.shape(1)) : 1,
-        static_cast<size_t>(negatives.shape(1)), shared, learning_rate, *level.kernels);
+    return sgns_batch(in.data, in.stride, out.data, out.stride, in.dim, centers.data(),
+                      contexts.data(), negatives.data(), static_cast<size_t>(rows),
+                      shared ? static_cast<size_t>(contexts.shape(1)) : 1,
+                      static_cast<size_t>(negatives.shape(1)), shared, learning_rate,
+                      *level.kernels);
 }
 
 // Holds the arrays of a training job; train() may be called block by block.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -153,16 +155,26 @@ class Trainer:
     checkpoint: bool
 
     def __init__(self, **options: Any) -> None:
-        type(self).calls.append(options)
-        if self.checkpoint:
-            Path(options["checkpoint"]).write_bytes(b"state")
-        if self.outcome is not None:
-            raise self.outcome
+        self.options = options
+
+    def build_vocab(self, corpus_file: str) -> None:
+        assert corpus_file == "corpus.txt"
         self.wv = vectors()
 
+    def train(self, corpus_file: str, checkpoint: str) -> None:
+        options = {**self.options, "corpus_file": corpus_file, "checkpoint": checkpoint}
+        type(self).calls.append(options)
+        if self.checkpoint:
+            Path(checkpoint).write_bytes(b"state")
+        if self.outcome is not None:
+            raise self.outcome
+
     @classmethod
-    def resume(cls, path: str, **options: Any) -> Trainer:
-        return cls(checkpoint=path, resumed=True, **options)
+    def resume(cls, path: str, corpus_file: str, **options: Any) -> Trainer:
+        model = cls(resumed=True, **options)
+        model.build_vocab(corpus_file)
+        model.train(corpus_file, path)
+        return model
 
 
 @pytest.fixture
@@ -305,3 +317,42 @@ def test_train_and_ask_for_real(here: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("firth: error: ")
     assert not Path("none.firth").exists()
+
+
+def test_ctrl_c_while_the_result_is_saved(tmp_path, monkeypatch, capsys):
+    """The file is finished first: without it the whole run would be lost."""
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.txt").write_text("the cat and the dog\n" * 200)
+    save = KeyedVectors.save
+
+    def interrupted_save(self, fname):
+        os.kill(os.getpid(), signal.SIGINT)
+        save(self, fname)
+
+    monkeypatch.setattr(KeyedVectors, "save", interrupted_save)
+    assert main(["train", "corpus.txt", "-o", "w.firth"]) == 130
+    assert "w.firth is complete" in capsys.readouterr().err
+    assert "cat" in KeyedVectors.load("w.firth")
+    assert not Path("w.firth.checkpoint").exists()
+
+
+def test_too_little_room_is_told_before_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.txt").write_text("the cat and the dog\n" * 200)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert main(["train", "corpus.txt", "-o", "w.firth"]) == 2
+    assert "MB free" in capsys.readouterr().err
+    assert not Path("w.firth").exists()
+
+
+def test_diverged_training_replaces_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    lines = (" ".join(f"w{i}" for i in rng.integers(0, 10, 200)) for _ in range(200))
+    Path("corpus.txt").write_text("\n".join(lines))
+    Path("w.firth").write_bytes(b"old")
+    arguments = ["--window", "100", "--sample", "0", "--workers", "1"]
+    assert main(["train", "corpus.txt", "-o", "w.firth", *arguments]) == 2
+    assert "diverged" in capsys.readouterr().err
+    assert Path("w.firth").read_bytes() == b"old"

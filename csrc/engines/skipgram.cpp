@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <new>
 #include <vector>
 
 #include "parallel.h"
@@ -99,7 +100,9 @@ struct Worker {
         const size_t floats = sgns_work_floats(m, n, dim);
         if (floats > work_floats) {
             std::free(work);
+            work_floats = 0;
             work = static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64));
+            if (!work) throw std::bad_alloc();
             work_floats = floats;
         }
     }
@@ -315,15 +318,16 @@ SkipGramProgress train_blocks(const SkipGram& job, const Kernels& kernels, int e
     return total;
 }
 
-double sgns_batch(float* w_in, float* w_out, size_t stride, size_t dim, const int64_t* centers,
-                  const int64_t* contexts, const int64_t* negatives, size_t rows, size_t width,
-                  size_t negative, bool shared, float rate, const Kernels& kernels) {
+double sgns_batch(float* w_in, size_t in_stride, float* w_out, size_t out_stride, size_t dim,
+                  const int64_t* centers, const int64_t* contexts, const int64_t* negatives,
+                  size_t rows, size_t width, size_t negative, bool shared, float rate,
+                  const Kernels& kernels) {
     Worker worker;
     worker.reserve(width, 1 + negative, dim);
     Worker::Window& window = worker.windows[0];
     double loss = 0;
     for (size_t r = 0; r < rows; r++) {
-        float* const positive = w_out + static_cast<size_t>(centers[r]) * stride;
+        float* const positive = w_out + static_cast<size_t>(centers[r]) * out_stride;
         window.out.clear();
         window.in.clear();
         window.outputs[0] = positive;
@@ -332,7 +336,7 @@ double sgns_batch(float* w_in, float* w_out, size_t stride, size_t dim, const in
         for (size_t k = 0; k < negative; k++) {
             const int64_t id = negatives[r * negative + k];
             if (id == centers[r]) continue;
-            float* const row = w_out + static_cast<size_t>(id) * stride;
+            float* const row = w_out + static_cast<size_t>(id) * out_stride;
             if (shared)
                 window.out.add(row);
             else
@@ -341,7 +345,7 @@ double sgns_batch(float* w_in, float* w_out, size_t stride, size_t dim, const in
         for (size_t c = 0; c < width; c++) {
             const int64_t id = contexts[r * width + c];
             if (id < 0) continue;
-            float* const row = w_in + static_cast<size_t>(id) * stride;
+            float* const row = w_in + static_cast<size_t>(id) * in_stride;
             if (shared)
                 window.in.add(row);
             else

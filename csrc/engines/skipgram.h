@@ -58,9 +58,10 @@ SkipGramProgress train_blocks(const SkipGram& job, const Kernels& kernels, int e
 // One update batch in place, in the given order, on the calling thread; returns the summed loss.
 // Shared mode: windows x width contexts (-1 fills short windows), one row of negatives a window.
 // Independent mode (width 1): one context and one row of negatives a pair.
-double sgns_batch(float* w_in, float* w_out, size_t stride, size_t dim, const int64_t* centers,
-                  const int64_t* contexts, const int64_t* negatives, size_t rows, size_t width,
-                  size_t negative, bool shared, float rate, const Kernels& kernels);
+double sgns_batch(float* w_in, size_t in_stride, float* w_out, size_t out_stride, size_t dim,
+                  const int64_t* centers, const int64_t* contexts, const int64_t* negatives,
+                  size_t rows, size_t width, size_t negative, bool shared, float rate,
+                  const Kernels& kernels);
 
 // Fills table[0..n) so that word i is drawn with probability weights[i] / sum (Vose 1991).
 void build_alias(const double* weights, size_t n, AliasEntry* table);

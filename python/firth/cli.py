@@ -14,6 +14,7 @@ import errno
 import mmap
 import os
 import shlex
+import shutil
 import sys
 import time
 import warnings
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
     except BrokenPipeError:
         # As `firth similar ... | head -1`. Python flushes stdout once more at exit: to nowhere.
         with contextlib.suppress(OSError, ValueError):
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\nfirth: interrupted{''.join(map(str, interrupt.args))}", file=sys.stderr)
         return 130
-    except (UserError, OSError, ValueError, MemoryError) as error:
+    except (UserError, OSError, ValueError, MemoryError, FloatingPointError) as error:
         print(f"firth: error: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     parser.set_defaults(run=lambda _: parser.print_help())
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="command")
 
     def command(name: str, run: Any, summary: str, **more: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=summary, description=summary, **more)
@@ -196,6 +198,7 @@ def _train(arguments: argparse.Namespace) -> None:
         )
 
     import firth
+    from firth.words.word2vec import deferred_interrupt
 
     word2vec: Any = firth.Word2Vec
     for name, gensim_name in (("dim", "vector_size"), ("mode", "negatives")):
@@ -207,7 +210,10 @@ def _train(arguments: argparse.Namespace) -> None:
         if arguments.resume:
             model = word2vec.resume(checkpoint, **common)
         else:
-            model = word2vec(**common, **given, sg=1, checkpoint=checkpoint)
+            model = word2vec(**given, workers=arguments.workers, sg=1)
+            model.build_vocab(corpus_file=arguments.corpus)
+            _check_space(output, 2 * model.wv.vectors.nbytes)
+            model.train(corpus_file=arguments.corpus, checkpoint=checkpoint)
     except RuntimeError as error:
         raise UserError(str(error)) from None
     except KeyboardInterrupt:
@@ -216,19 +222,22 @@ def _train(arguments: argparse.Namespace) -> None:
             raise KeyboardInterrupt(f"; go on with: {command}") from None
         raise KeyboardInterrupt(" before training began; nothing was saved") from None
     seconds = time.perf_counter() - start
-    model.wv.save(output)
+    with deferred_interrupt() as interrupted:
+        model.wv.save(output)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(checkpoint)
     print(f"{output}: {len(model.wv):,} words, {model.wv.vector_size} dimensions, {seconds:.1f} s")
+    if interrupted.is_set():
+        raise KeyboardInterrupt(f"; {output} is complete")
 
 
 def _check_corpus(path: str) -> None:
     """Refuse what is no text, before any work."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(f"{path}: must be a file, since it is read several times")
     with open(path, "rb") as file:  # a missing or unreadable file is an OSError with its reason
-        if not os.path.isfile(path):
-            raise UserError(f"{path}: must be a file, since it is read several times")
         head = file.read(_MEGABYTE)
-        if not head:
+        if not head or not os.path.getsize(path):
             raise UserError(f"{path}: is empty")
         if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")):
             raise UserError(f"{path}: is compressed; unpack it first")
@@ -243,12 +252,23 @@ def _check_corpus(path: str) -> None:
 def _check_output(path: str) -> None:
     """Refuse an output that cannot be written, before the work that would be lost."""
     folder = os.path.dirname(os.path.realpath(path))
-    if os.path.isdir(path):
-        raise UserError(f"{path}: is a folder")
+    if not path or os.path.isdir(path):
+        raise UserError(f"{path or 'the output'}: is a folder, or no name")
     if not os.path.isdir(folder):
         raise UserError(f"{path}: the folder {folder} does not exist")
     if not os.access(folder, os.W_OK):
         raise UserError(f"{path}: the folder {folder} cannot be written to")
+
+
+def _check_space(path: str, size: int) -> None:
+    """Refuse to train what the disk cannot hold: the vectors, or a checkpoint of both matrices."""
+    free = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
+    device = os.path.exists(path) and not os.path.isfile(path)
+    if free < size and not device:
+        raise UserError(
+            f"{path}: the disk has {free / 1e6:,.0f} MB free, "
+            f"vectors and checkpoint take {size / 1e6:,.0f} MB"
+        )
 
 
 # Asking

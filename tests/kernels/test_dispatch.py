@@ -158,3 +158,27 @@ print(_native.num_threads())
 """
     pytest.importorskip("threadpoolctl")
     assert run(code).stdout.split() == ["1", "4"]
+
+
+LIMITED = """
+import resource, numpy as np, firth
+from firth import Word2Vec, kernels
+x = np.ones((4000, 1000), np.float32)
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+firth.set_num_threads(100000)
+for _ in range(2):
+    assert (kernels.softmax(x) == np.float32(1 / 1000)).all()
+firth.set_num_threads(2)
+text = [["a", "b", "c"] * 3] * 8000
+try:
+    Word2Vec(text, sg=1, min_count=1, negative=200_000_000, workers=2)
+except MemoryError:
+    print("told")
+assert (kernels.softmax(x) == np.float32(1 / 1000)).all()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
+def test_no_thread_and_no_memory_are_no_crash():
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "told"), done.stderr[-2000:]

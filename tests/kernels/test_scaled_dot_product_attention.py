@@ -343,3 +343,11 @@ def test_called_by_name():
     before = _dispatch.calls[f"native:{_dispatch.active_level().name}"]
     check(q, k, v, attention.native(q, k, v))
     assert _dispatch.calls[f"native:{_dispatch.active_level().name}"] == before + 1
+
+
+def test_the_place_of_dropout_is_not_taken_for_causal():
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(TypeError, match="no dropout"):
+        attention(x, x, x, None, 0.0, True)
+    with pytest.raises(TypeError, match=r"scaled_dot_product_attention\(\)"):
+        attention(x, x, x, dropout_p=0.0)

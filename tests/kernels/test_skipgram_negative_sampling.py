@@ -153,3 +153,19 @@ def test_overlap_and_read_only_are_refused():
     other.flags.writeable = False
     with pytest.raises(ValueError, match="writeable"):
         skipgram_negative_sampling(w, other, [0], [1], [[2]], 0.1)
+
+
+@pytest.mark.parametrize("strides", [(9, 4), (4, 9)])
+def test_matrices_with_different_row_strides(backend, strides):
+    rng = np.random.default_rng(3)
+    bases = [rng.standard_normal((12, stride)).astype(np.float32) for stride in strides]
+    wanted = [base[:, :4].copy() for base in bases]
+    loss = skipgram_negative_sampling.reference(*wanted, [1, 11], [5, 6], [[7, 8], [9, 10]], 0.1)
+    before = [base[:, 4:].copy() for base in bases]
+    got = skipgram_negative_sampling(
+        *[base[:, :4] for base in bases], [1, 11], [5, 6], [[7, 8], [9, 10]], 0.1
+    )
+    assert got == pytest.approx(loss, rel=1e-5)
+    for base, want, rest in zip(bases, wanted, before, strict=True):
+        np.testing.assert_allclose(base[:, :4], want, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(base[:, 4:], rest)

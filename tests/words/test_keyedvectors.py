@@ -497,3 +497,27 @@ def test_gensim_writes_the_same_bytes_and_reads_ours(tmp_path: Path, options: An
     assert read_by_us.index_to_key == read_by_gensim.index_to_key
     np.testing.assert_array_equal(read_by_us.vectors, read_by_gensim.vectors)
     np.testing.assert_array_equal(read_by_us.expandos["count"], read_by_gensim.expandos["count"])
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-24])
+def test_most_similar_at_any_scale(scale):
+    words = KeyedVectors(2)
+    words.add_vectors(["a", "b"], [[1, 0], [scale, scale]])
+    assert words.most_similar("a")[0][1] == pytest.approx(0.5**0.5, rel=1e-6)
+    assert words.most_similar("b")[0][1] == pytest.approx(words.similarity("a", "b"), rel=1e-6)
+
+
+def test_keys_that_cannot_be_leave_nothing_behind():
+    words = KeyedVectors(2)
+    with pytest.raises(TypeError):
+        words.add_vectors(["c", ["d"]], np.ones((2, 2)))
+    assert len(words) == 0
+    assert words.vectors.shape == (0, 2)
+
+
+def test_what_cannot_be_saved_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="floats"):
+        KeyedVectors(3, dtype="i4").save(tmp_path / "x")
+    with pytest.raises(ValueError, match="without a key"):
+        KeyedVectors(3, count=2).save_word2vec_format(tmp_path / "x")
+    assert not list(tmp_path.iterdir())

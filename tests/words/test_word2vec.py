@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -325,7 +326,7 @@ def test_command_line_interrupt_and_resume(text, tmp_path):
     [
         ({"sg": 0}, NotImplementedError, "CBOW"),
         ({"hs": 1}, NotImplementedError, "hierarchical"),
-        ({"vector_size": 0}, ValueError, "vector_size must be at least 1, got 0"),
+        ({"vector_size": 0}, ValueError, "vector_size must be a whole number from 1 to"),
         ({"window": 0}, ValueError, "window"),
         ({"negative": 0}, ValueError, "negative"),
         ({"epochs": 0}, ValueError, "epochs"),
@@ -438,3 +439,56 @@ def test_independent_pairs_are_gensims():
     assert np.abs(w_in - theirs.wv.vectors).max() <= bound
     assert np.abs(w_out - theirs.syn1neg).max() <= bound
     assert np.abs(w_out - 0).max() > 20 * bound
+
+
+def test_divergence_is_an_error():
+    """A window with many repeats of few words takes too large a step in shared mode."""
+    rng = np.random.default_rng(1)
+    text = [[f"w{i}" for i in rng.integers(0, 10, 200)] for _ in range(200)]
+    with pytest.raises(FloatingPointError, match="diverged"):
+        Word2Vec(text, sg=1, window=100, sample=0, workers=1)
+    model = Word2Vec(text, sg=1, window=100, sample=0, workers=1, negatives="independent")
+    assert np.isfinite(model.wv.vectors).all()
+
+
+def test_matrices_of_another_shape_are_refused():
+    text = sentences(50)
+    model = Word2Vec(text, sg=1, vector_size=16, min_count=1, epochs=1)
+    wide = np.ones((len(model.wv), 20), np.float32)
+    model.wv.vectors = wide
+    with pytest.raises(ValueError, match=r"wv.vectors has shape"):
+        model.train(text)
+    assert model.wv.vectors is wide
+
+
+def test_training_is_in_place_or_on_what_was_assigned():
+    text = sentences(50)
+    model = Word2Vec(text, sg=1, vector_size=10, min_count=1, epochs=1, workers=1)
+    other = copy.deepcopy(model)
+    vectors = model.wv.vectors
+    other.wv.vectors = np.ascontiguousarray(vectors.copy())
+    model.train(text)
+    other.train(text)
+    assert np.shares_memory(model.wv.vectors, vectors)
+    assert_array_equal(model.wv.vectors, other.wv.vectors)
+
+
+def test_sentences_that_are_strings_get_a_warning():
+    with pytest.warns(UserWarning, match="list of words"):
+        Word2Vec(["hello world"] * 5, sg=1, min_count=1, epochs=1)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = tmp_path / "bom.txt"
+    path.write_bytes(b"\xef\xbb\xbfthe cat\nthe dog\n")
+    model = Word2Vec(corpus_file=path, sg=1, min_count=1, epochs=1)
+    assert sorted(model.wv.index_to_key) == ["cat", "dog", "the"]
+
+
+def test_failing_checkpoint_does_not_stop_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("firth.words.word2vec._CHECKPOINT_SECONDS", 0.0)
+    model = Word2Vec(sg=1, min_count=1, epochs=1)
+    model.build_vocab(sentences(50))
+    with pytest.warns(UserWarning, match="no checkpoint"):
+        model.train(sentences(50), checkpoint=tmp_path / "missing" / "x")
+    assert len(model.epoch_losses) == 1

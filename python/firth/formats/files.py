@@ -49,16 +49,24 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         return
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
-    file = open(temporary, "xb")  # noqa: SIM115 (closed below, before the rename)
+    try:
+        file = open(temporary, "xb")  # noqa: SIM115 (closed below, before the rename)
+    except OSError as error:
+        error.filename = os.fspath(path)  # what was asked for, not our temporary name
+        raise
     try:
         with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if (
+            isinstance(error, OSError) and error.errno and error.filename is None
+        ):  # as a full disk: name the file
+            error.filename = os.fspath(path)
         raise
     if os.name == "posix":  # the rename itself reaches the disk with the folder
         descriptor = os.open(folder, os.O_RDONLY)

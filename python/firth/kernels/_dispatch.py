@@ -153,6 +153,8 @@ class Kernel(Generic[P, R]):
 
     def prepare(self, function: Callable[P, tuple[Any, ...]]) -> None:
         """Register the check that runs before every backend."""
+        # Python's errors about arguments then name the kernel.
+        function.__name__ = function.__qualname__ = self.reference.__name__
         self._prepare = function
 
     # `numba` and `native` serve twice: on the page as decorators that register an implementation,

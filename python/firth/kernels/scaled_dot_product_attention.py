@@ -37,7 +37,7 @@ def scaled_dot_product_attention(
     value : array_like, shape (..., S, Ev), the same dtype
         Leading axes broadcast. Read in place where the last axis is contiguous, so that
         ``x.reshape(B, T, H, E).swapaxes(1, 2)`` costs no copy.
-    attn_mask : array_like, broadcastable to (..., L, S), optional
+    attn_mask : array_like with at least two axes, broadcastable to (..., L, S), optional
         bool (True: the key takes part), or float32 or the dtype of ``query`` (added to the scores).
     is_causal : bool
         Query i sees keys 0 to i (aligned at the top left, whatever L and S are).
@@ -152,6 +152,10 @@ def _(
         raise TypeError(
             f"{NAME}: query, key and value must have one dtype, "
             f"got {q.dtype}, {k.dtype} and {v.dtype}"
+        )
+    if not isinstance(is_causal, (bool, np.bool_)):  # PyTorch's fifth argument is dropout_p
+        raise TypeError(
+            f"{NAME}: is_causal must be a bool (there is no dropout), got {is_causal!r}"
         )
     if is_causal and attn_mask is not None:
         raise ValueError(f"{NAME}: attn_mask must be None where is_causal is True")

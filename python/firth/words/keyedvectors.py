@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from firth.errors import FormatError
 from firth.formats import firth, word2vec
 from firth.formats.files import Path
-from firth.kernels import dot
+from firth.kernels import dot, row_norms
 
 _KEY = (str, int, np.integer)
 _KIND = "keyedvectors"
@@ -124,7 +124,10 @@ class KeyedVectors:
         """Compute ``norms`` if they are not there, or anew; returns them (V,)."""
         if self.norms is None or force:
             vectors = _for_kernels(self.vectors)
-            self.norms = np.sqrt(dot(vectors, vectors))
+            if vectors.dtype == np.float32:  # squares may leave float32's range
+                self.norms = row_norms(vectors)
+            else:
+                self.norms = np.sqrt(dot(vectors, vectors))
         return self.norms
 
     # Adding
@@ -178,6 +181,7 @@ class KeyedVectors:
             Shapes that do not fit; nothing is added.
         """
         keys = [keys] if isinstance(keys, _KEY) else list(keys)
+        dict.fromkeys(keys)  # TypeError for what cannot be a key, before anything changes
         new = np.asarray(weights, self.vectors.dtype)
         if new.size == len(keys) * self.vector_size:
             new = new.reshape(len(keys), self.vector_size)
@@ -376,6 +380,8 @@ class KeyedVectors:
         for name, values in self.expandos.items():
             if values.dtype == object:
                 raise TypeError(f"save: attribute {name!r} must be numeric")
+        if self.vectors.dtype.kind != "f":
+            raise TypeError(f"save: vectors must be floats, got {self.vectors.dtype}")
         arrays = {"vectors": self.vectors, "integer_keys": np.array(whole, np.int64)}
         arrays |= {f"attribute:{name}": values for name, values in self.expandos.items()}
         firth.write(fname, _KIND, arrays, strings={"keys": [str(key) for key in keys]})
@@ -459,6 +465,8 @@ class KeyedVectors:
             ``fvocab`` is given, but there is no such attribute; or a word that the format cannot
             hold (a space in binary, a newline).
         """
+        if len(self.key_to_index) < len(self):
+            raise ValueError("save_word2vec_format: rows without a key (see count and add_vector)")
         order: Sequence[int] = range(len(self))
         counts = self.expandos.get(sort_attr)
         if counts is not None:

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Iterator
 from types import FrameType, GeneratorType
@@ -146,13 +147,16 @@ class Word2Vec:
             "min_count": min_count, "workers": 1 if workers is None else workers,
         }.items():  # fmt: skip
             least = 0 if name == "min_count" else 1
-            if value != int(value) or not least <= value < 2**31:
-                raise ValueError(f"Word2Vec: {name} must be at least {least}, got {value}")
+            if isinstance(value, str) or value != int(value) or not least <= value < 2**31:
+                raise ValueError(
+                    f"Word2Vec: {name} must be a whole number from {least} to {2**31 - 1}, "
+                    f"got {value!r}"
+                )
         for name, rate in {"alpha": alpha, "min_alpha": min_alpha, "sample": sample}.items():
             if not (np.isfinite(rate) and rate >= 0):
                 raise ValueError(f"Word2Vec: {name} must be a number of at least 0, got {rate}")
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"Word2Vec: seed must be in [0, 2**63), got {seed}")
+        if seed != int(seed) or not 0 <= seed < 2**63:
+            raise ValueError(f"Word2Vec: seed must be a whole number below 2**63, got {seed}")
         if not np.isfinite(ns_exponent):
             raise ValueError(f"Word2Vec: ns_exponent must be finite, got {ns_exponent}")
         if negatives not in ("shared", "independent"):
@@ -265,6 +269,12 @@ class Word2Vec:
         ------
         RuntimeError
             There is no vocabulary yet, or the corpus has no word of it.
+        ValueError
+            An argument, or the shape of ``wv.vectors`` or ``syn1neg``, is not as it must be.
+        FloatingPointError
+            Training diverged: the loss or a vector is not finite any more (the vectors are lost
+            then). Shared negatives take one step for all pairs of a window, which is too far where
+            a window has very many pairs of few words; independent ones do not.
         KeyboardInterrupt
             On Ctrl-C, after the checkpoint is written; the vectors are as far as training got.
         """
@@ -272,12 +282,18 @@ class Word2Vec:
         if not len(self.wv):
             raise RuntimeError("Word2Vec.train: call build_vocab first")
         epochs = self.epochs if epochs is None else epochs
-        if epochs < 1:
-            raise ValueError(f"Word2Vec.train: epochs must be at least 1, got {epochs}")
+        if epochs < 1 or epochs != int(epochs):
+            raise ValueError(f"Word2Vec.train: epochs must be a whole number >= 1, got {epochs}")
+        rates = (
+            self.alpha if start_alpha is None else start_alpha,
+            self.min_alpha if end_alpha is None else end_alpha,
+        )
+        if not all(np.isfinite(rate) and rate >= 0 for rate in rates):
+            raise ValueError(f"Word2Vec.train: learning rates must be at least 0, got {rates}")
         run = {
-            "epochs": epochs,
-            "start_alpha": self.alpha if start_alpha is None else start_alpha,
-            "end_alpha": self.min_alpha if end_alpha is None else end_alpha,
+            "epochs": int(epochs),
+            "start_alpha": rates[0],
+            "end_alpha": rates[1],
             "epoch": 0,
             "block": 0,
             "effective": 0,
@@ -333,6 +349,10 @@ class Word2Vec:
     ) -> tuple[int, int]:
         """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
         workers = self.workers or _native.num_threads()
+        shape = (len(self.wv), self.vector_size)
+        for name, matrix in (("wv.vectors", self.wv.vectors), ("syn1neg", self.syn1neg)):
+            if matrix.shape != shape:
+                raise ValueError(f"Word2Vec.train: {name} has shape {matrix.shape}, wanted {shape}")
         # In place: Ctrl-C or an error leaves what was learnt so far.
         w_in, w_out = self._buffers = [
             _padded(matrix, buffer)
@@ -358,7 +378,7 @@ class Word2Vec:
         total = len(ids) * run["epochs"]
         before = run["epoch"] * len(ids) + trainer.start(run["block"])
         with (
-            _deferred_interrupt() as interrupted,
+            deferred_interrupt() as interrupted,
             corpus.progress_bar(round(total * raw), " words", "training", self.progress) as bar,
         ):
             bar.update(round(before * raw))
@@ -371,6 +391,8 @@ class Word2Vec:
                         run["epoch"], first, last, workers,
                         run["loss"], run["pairs"], run["effective"],
                     )  # fmt: skip
+                    if not np.isfinite(run["loss"]):
+                        raise _diverged(run["epoch"])
                     if time.monotonic() - start < _SLICE_SECONDS / 2:
                         count *= 2
                     run["block"] = last
@@ -384,10 +406,15 @@ class Word2Vec:
                         save()
                         raise KeyboardInterrupt
                     if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                        save()
+                        try:
+                            save()
+                        except OSError as error:  # training itself need not stop for it
+                            warnings.warn(f"no checkpoint was written: {error}", stacklevel=4)
                         saved = time.monotonic()
                 self.epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
                 run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
+        if not np.isfinite(w_in.sum() + w_out.sum()):  # the loss is a sample
+            raise _diverged(run["epochs"] - 1)
         self.train_count += 1
         return run["effective"], round(len(ids) * raw) * run["epochs"]
 
@@ -449,6 +476,18 @@ def _check_corpus(sentences: Sentences | None, corpus_file: File | None) -> None
         )
     if isinstance(sentences, (str, bytes)):
         raise TypeError("Word2Vec: sentences must be lists of words; for a file use corpus_file=")
+    if sentences is not None and isinstance(next(iter(sentences), None), str):
+        warnings.warn(
+            "each sentence should be a list of words; in a plain string each letter is one",
+            stacklevel=3,
+        )
+
+
+def _diverged(epoch: int) -> FloatingPointError:
+    return FloatingPointError(
+        f"training diverged in epoch {epoch + 1}: take a lower alpha, a smaller window or "
+        'negatives="independent"'
+    )
 
 
 def _rows(count: int, dim: int) -> NDArray[np.float32]:
@@ -477,7 +516,7 @@ def _fingerprint(ids: NDArray[np.int32]) -> int:
 
 
 @contextlib.contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
+def deferred_interrupt() -> Iterator[threading.Event]:
     """Ctrl-C sets the event instead of striking between an update and its bookkeeping.
 
     Only the main thread gets signals; elsewhere, or where SIGINT has another handler than Python's
