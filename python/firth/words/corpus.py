@@ -57,7 +57,7 @@ def _pieces(path: str | os.PathLike[str], label: str, progress: bool | None) -> 
         memoryview(mapped) as view,
         progress_bar(size, "B", label, progress) as bar,
     ):
-        start = 3 if view[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark is no text
+        start = 3 if mapped[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark is no text
         while start < size:
             stop, length = min(size, start + _PIECE), _PIECE
             while stop < size:  # one word may be longer than a piece

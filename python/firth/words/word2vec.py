@@ -142,10 +142,11 @@ class Word2Vec:
             raise NotImplementedError("Word2Vec: CBOW (sg=0) is not implemented yet; use sg=1")
         if hs:
             raise NotImplementedError("Word2Vec: hierarchical softmax (hs=1) is not implemented")
-        for name, value in {
+        whole: dict[str, Any] = {
             "vector_size": vector_size, "window": window, "epochs": epochs, "negative": negative,
             "min_count": min_count, "workers": 1 if workers is None else workers,
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        for name, value in whole.items():
             least = 0 if name == "min_count" else 1
             if isinstance(value, str) or value != int(value) or not least <= value < 2**31:
                 raise ValueError(
