@@ -47,9 +47,17 @@ def run() -> list[Row]:
         flops = 2e-9 * m * n * k
         for name, wanted in (("packed", goal), ("plain", None)):
             rows.append(
-                Row(f"float32 {m} x {n} x {k}, B {name}", "numpy", flops / timed["numpy"].median,
-                    flops / timed[name].median, "GFLOP/s", wanted, True, timed[name].spread)
-            )  # fmt: skip
+                Row(
+                    f"matmul float32 {m} x {n} x {k}, B {name}",
+                    "numpy",
+                    flops / timed["numpy"].median,
+                    flops / timed[name].median,
+                    "GFLOP/s",
+                    wanted,
+                    True,
+                    timed[name].spread,
+                )
+            )
     a = rng.standard_normal((1024, 1024)).astype(ml_dtypes.bfloat16)
     b = rng.standard_normal((1024, 1024)).astype(ml_dtypes.bfloat16)
     packed = kernels.pack(b)
@@ -68,7 +76,15 @@ def run() -> list[Row]:
     flops = 2e-9 * 1024**3
     for name, wanted in (("packed", 1.0), ("plain", None)):
         rows.append(
-            Row(f"bfloat16 1024 x 1024 x 1024, B {name}", "torch", flops / timed["torch"].median,
-                flops / timed[name].median, "GFLOP/s", wanted, True, timed[name].spread)
-        )  # fmt: skip
+            Row(
+                f"matmul bfloat16 1024 x 1024 x 1024, B {name}",
+                "torch",
+                flops / timed["torch"].median,
+                flops / timed[name].median,
+                "GFLOP/s",
+                wanted,
+                True,
+                timed[name].spread,
+            )
+        )
     return rows

@@ -78,20 +78,39 @@ def run() -> list[Row]:
             )
             flops = 4e-9 * math.prod(shape) * shape[2] / (2 if causal else 1)
             rows.append(
-                Row(f"{name} {shape}{' causal' * causal}", "torch", flops / timed["torch"].median,
-                    flops / timed["ours"].median, "GFLOP/s", 1.0 if dtype is np.float32 else None,
-                    True, timed["ours"].spread)
-            )  # fmt: skip
+                Row(
+                    f"attention {name} {shape}{' causal' * causal}",
+                    "torch",
+                    flops / timed["torch"].median,
+                    flops / timed["ours"].median,
+                    "GFLOP/s",
+                    1.0 if dtype is np.float32 else None,
+                    True,
+                    timed["ours"].spread,
+                )
+            )
             ratios.append(rows[-1].ratio)
         rows.append(
-            Row(f"{name}, geometric mean of the ratios", "torch", 1.0,
-                statistics.geometric_mean(ratios), "x", goal, True)
-        )  # fmt: skip
+            Row(
+                f"attention {name}, geometric mean of the ratios",
+                "torch",
+                1.0,
+                statistics.geometric_mean(ratios),
+                "x",
+                goal,
+                True,
+            )
+        )
     peak = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     used = float(peak.stdout)
     assert used >= 4, "the output alone takes 4 MiB: the probe measured nothing"
     rows.append(
-        Row("peak memory beside the inputs, L = S = 16384, D = 64 (4 of it are the output)",
-            "an L x S float32 matrix", 16384**2 * 4 / 2**20, used, "MiB")
-    )  # fmt: skip
+        Row(
+            "peak memory beside the inputs, L = S = 16384, D = 64 (4 of it are the output)",
+            "an L x S float32 matrix",
+            16384**2 * 4 / 2**20,
+            used,
+            "MiB",
+        )
+    )
     return rows

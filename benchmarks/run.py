@@ -131,6 +131,12 @@ def main() -> None:
         text = f"{measure(name)}\n\nMeasured on {machine()}; {versions()}.\n"
         (results / f"{name}.md").write_text(text)
         print(text, flush=True)
+    write()
+
+
+def write() -> None:
+    """RESULTS.md and the README's table, from what has been measured."""
+    results = HERE / "results"
     parts = [
         f"## {title}\n\n{(results / f'{name}.md').read_text()}"
         for name, title in PARTS.items()
@@ -160,7 +166,7 @@ def summarise(names: list[str]) -> None:
     after = rest.split("<!-- /results -->")[1]
     table = "\n".join(lines)
     readme.write_text(
-        f"{before}<!-- results -->\n{table}\n\n{machines[-1]}\n<!-- /results -->{after}"
+        f"{before}<!-- results -->\n{table}\n\n{machines[0]}\n<!-- /results -->{after}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -182,3 +183,7 @@ assert (kernels.softmax(x) == np.float32(1 / 1000)).all()
 def test_no_thread_and_no_memory_are_no_crash():
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "told"), done.stderr[-2000:]
+
+
+def test_kernels_are_pickled_by_name():
+    assert pickle.loads(pickle.dumps(firth.kernels.softmax)) is firth.kernels.softmax

@@ -95,6 +95,9 @@ def active_level() -> _native.Level:
 def use(backend: str) -> Iterator[str]:
     """Run kernels on ``backend`` inside a ``with`` block; safe with threads and async code.
 
+    It holds for the thread (or task) that entered the block; a thread started inside starts with
+    the default.
+
     Parameters
     ----------
     backend : str
@@ -127,6 +130,9 @@ class Kernel(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<firth kernel {self.reference.__name__}>"
+
+    def __reduce__(self) -> str:
+        return self.reference.__name__  # pickled by name, as a function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._run(active(), args, kwargs)
