@@ -179,6 +179,7 @@ assert (kernels.softmax(x) == np.float32(1 / 1000)).all()
 """
 
 
+@pytest.mark.slow  # which keeps it from AddressSanitizer, whose address space has no such limit
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
 def test_no_thread_and_no_memory_are_no_crash():
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
