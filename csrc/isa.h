@@ -1,3 +1,5 @@
+// Longer than most files: each function stands here once for every level, in one place.
+//
 // The vector type of this level and the only intrinsics: load/store (partial too), fma, max, sums,
 // exp, log (isa_math.h). No algorithm. Everything here is inlined into the objects of one level
 // (namespace firth::<level>), so that no instruction of a higher level can leak into a lower one.

@@ -198,7 +198,7 @@ def _train(arguments: argparse.Namespace) -> None:
         )
 
     import firth
-    from firth.words.word2vec import deferred_interrupt
+    from firth.interrupt import deferred_interrupt
 
     word2vec: Any = firth.Word2Vec
     for name, gensim_name in (("dim", "vector_size"), ("mode", "negatives")):

@@ -63,9 +63,8 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if (
-            isinstance(error, OSError) and error.errno and error.filename is None
-        ):  # as a full disk: name the file
+        # As for a full disk: which file it was.
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = os.fspath(path)
         raise
     if os.name == "posix":  # the rename itself reaches the disk with the folder

@@ -54,7 +54,7 @@ def scaled_dot_product_attention(
     Raises
     ------
     TypeError
-        Another dtype (float64 is not supported), or different ones.
+        Another dtype (float64 is not supported), or different ones; ``is_causal`` is no bool.
     ValueError
         Shapes that do not fit, or ``attn_mask`` together with ``is_causal``.
 

@@ -1,20 +1,18 @@
 """Word2Vec: skip-gram vectors of words, trained on a file or on token lists.
 
+Longer than most files: one class, whose parameters and errors are many, as gensim's are.
+
 V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
 `firth.kernels.skipgram_negative_sampling`, with its two modes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
-from types import FrameType, GeneratorType
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.errors import FormatError
 from firth.formats import firth
+from firth.interrupt import deferred_interrupt
 from firth.kernels._dispatch import active_level
 from firth.words import corpus
 from firth.words.corpus import Sentences
@@ -514,28 +513,3 @@ def _padded(matrix: NDArray[np.float32], buffer: NDArray[np.float32]) -> NDArray
 
 def _fingerprint(ids: NDArray[np.int32]) -> int:
     return zlib.crc32(np.ascontiguousarray(ids).data, len(ids) & 0xFFFFFFFF)
-
-
-@contextlib.contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of striking between an update and its bookkeeping.
-
-    Only the main thread gets signals; elsewhere, or where SIGINT has another handler than Python's
-    own, nothing is changed.
-    """
-    event = threading.Event()
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield event
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        event.set()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
