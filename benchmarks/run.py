@@ -28,7 +28,10 @@ PARTS = {
     "levels": "The v3 level, forced, against the best level",
     "package": "Package",
 }
-PEERS = ["numpy", "gensim", "torch", "faiss-cpu", "usearch", "scikit-learn"]
+PEERS = [
+    "numpy", "gensim", "fasttext-numpy2", "model2vec", "spacy", "torch", "faiss-cpu", "usearch",
+    "scikit-learn",
+]  # fmt: skip
 
 
 def number(value: float) -> str:
