@@ -6,20 +6,6 @@
 namespace firth {
 namespace {
 
-// The bytes of any contiguous buffer (bytes, mmap, memoryview), without a copy.
-struct Bytes {
-    py::buffer_info info;
-    const char* data;
-    size_t size;
-
-    explicit Bytes(const py::buffer& buffer) : info(buffer.request()) {
-        if (info.itemsize != 1 || info.ndim != 1 || (info.size > 1 && info.strides[0] != 1))
-            throw py::value_error("want a contiguous buffer of bytes");
-        data = static_cast<const char*>(info.ptr);
-        size = static_cast<size_t>(info.size);
-    }
-};
-
 py::array_t<int32_t> ids_array(std::vector<int32_t> ids) {
     auto* owned = new std::vector<int32_t>(std::move(ids));
     const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<int32_t>*>(p); });

@@ -19,9 +19,24 @@ struct Level {
 template <class T>
 using array = py::array_t<T, py::array::c_style>;
 
+// The bytes of any contiguous buffer (bytes, mmap, memoryview), without a copy.
+struct Bytes {
+    py::buffer_info info;
+    const char* data;
+    size_t size;
+
+    explicit Bytes(const py::buffer& buffer) : info(buffer.request()) {
+        if (info.itemsize != 1 || info.ndim != 1 || (info.size > 1 && info.strides[0] != 1))
+            throw py::value_error("want a contiguous buffer of bytes");
+        data = static_cast<const char*>(info.ptr);
+        size = static_cast<size_t>(info.size);
+    }
+};
+
 void bind_kernels(py::class_<Level>& level);
 void bind_attention(py::class_<Level>& level);
 void bind_gemm(py::module_& module, py::class_<Level>& level);
+void bind_vectors(py::module_& module);
 void bind_words(py::module_& module, py::class_<Level>& level);
 
 }  // namespace firth

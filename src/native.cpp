@@ -24,6 +24,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_kernels(level);
     firth::bind_gemm(module, level);
     firth::bind_attention(level);
+    firth::bind_vectors(module);
     firth::bind_words(module, level);
 
     module.def("usable_levels", [] {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from firth import FormatError
+from firth import FormatError, _native
 from firth.errors import TruncatedError
 from firth.formats import word2vec
 
@@ -24,9 +26,11 @@ def vectors(count: int, d: int = 5) -> np.ndarray:
     return np.random.default_rng(count).standard_normal((count, d)).astype(np.float32)
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst"])
 @pytest.mark.parametrize("binary", [False, True])
 def test_round_trip(tmp_path: Path, binary: bool, suffix: str) -> None:
+    if suffix == ".zst":
+        pytest.importorskip("zstandard")
     path = tmp_path / f"vectors{suffix}"
     words = [word for word in WORDS if not binary or " " not in word]
     x = vectors(len(words))
@@ -227,3 +231,150 @@ def test_prefix_append_and_order(path: Path) -> None:
 def test_sniff_refuses_other_files(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     assert word2vec.sniff(path) is None
+
+
+def nearest_float32(text: str) -> np.float32:
+    """Correctly rounded, ties to even, by exact fractions."""
+    exact = Fraction(text)
+    guess = np.float32(float(text))
+    near = [
+        np.nextafter(guess, np.float32(-np.inf)),
+        guess,
+        np.nextafter(guess, np.float32(np.inf)),
+    ]
+    return min(near, key=lambda one: (abs(Fraction(float(one)) - exact), one.view(np.uint32) & 1))
+
+
+def parsed(path: Path, texts: list[str], dtype: type = np.float32) -> np.ndarray:
+    path.write_text(f"{len(texts)} 1\n" + "".join(f"w{i} {x}\n" for i, x in enumerate(texts)))
+    return word2vec.read_text(path, dtype=dtype).vectors[:, 0]
+
+
+def test_numbers_are_correctly_rounded(path: Path) -> None:
+    rng = np.random.default_rng(5)
+    bits = rng.integers(0x00800000, 0x7F000000, 3000, dtype=np.uint32)
+    floats = bits.view(np.float32).astype(np.float64)
+    # Exactly between two floats, and as little beside it as 1e-25: twice rounded, those go wrong.
+    middles = (floats + np.nextafter(floats.astype(np.float32), np.float32(np.inf))) / 2
+    texts = [f"{m:.60e}" for m in middles[:500]]
+    texts += [f"{m:.25e}".replace("e", tail) for m in middles for tail in ("1e", "e")]
+    texts += [f"{m:.{digits}g}" for m in middles[:1000] for digits in (6, 9, 17, 19, 20, 30)]
+    texts += [f"-{abs(f):.8f}" for f in rng.standard_normal(3000)]
+    texts += [
+        "0.1",
+        "-0.0",
+        "1e22",
+        "1E-22",
+        "+5",
+        "123456789012345678901234567890",
+        "1e-44",
+        "7e-46",
+    ]
+    texts += ["0." + "0" * 50 + "1", "1.", ".5", "1e+05", "00000000000000000000000000001"]
+    got = parsed(path, texts)
+    want = np.array([nearest_float32(text) for text in texts])
+    np.testing.assert_array_equal(
+        got.view(np.uint32), want.view(np.uint32) | (np.array(texts) == "-0.0") * np.uint32(1 << 31)
+    )
+    got = parsed(path, texts, np.float64)
+    np.testing.assert_array_equal(got, [float(text) for text in texts])
+
+
+def test_numbers_beyond_the_range(path: Path) -> None:
+    texts = ["1e400", "-1e400", "1e-400", "-1e-400", "1e39", "1e-60", "inf", "-Infinity", "nan"]
+    texts += ["1" + "0" * 400, "0." + "0" * 400 + "1"]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(parsed(path, texts), np.array(texts, np.float64).astype("f"))
+    np.testing.assert_array_equal(parsed(path, texts, np.float64), np.array(texts, np.float64))
+    for bad in (
+        "",
+        "x",
+        "+",
+        "-",
+        ".",
+        "e5",
+        "1e",
+        "1e+",
+        "0x10",
+        "1_0",
+        "1,5",
+        "--1",
+        "+-1",
+        "1\0",
+    ):
+        path.write_text(f"2 1\na 1\nb {bad}\n")
+        with pytest.raises(FormatError, match="row 1"):
+            word2vec.read_text(path)
+
+
+def test_text_is_written_as_numpy_prints(path: Path) -> None:
+    bits = np.random.default_rng(1).integers(0, 2**32, 100_000, dtype=np.uint32)
+    powers = np.arange(-149, 128)
+    x = np.concatenate(
+        [
+            bits.view(np.float32),
+            np.ldexp(np.float32(1), powers),
+            (10.0 ** np.arange(-45, 39)).astype(np.float32),
+            np.arange(-500, 500, dtype=np.float32) / 8,
+            np.random.default_rng(2).standard_normal(20_000).astype(np.float32),
+            np.array([0, -0.0, np.inf, -np.inf, np.nan, 16777216, 1e15, 1e16, 1e-4], np.float32),
+        ]
+    )
+    word2vec.write(path, [""], x[None])
+    got = path.read_text()[1:-1].split(" ")
+    np.testing.assert_array_equal(np.array(got, np.float32), x)
+    small = ~(np.abs(x) >= 1e6)  # NumPy before 2.4 prints larger ones with all their digits
+    assert [one for one, keep in zip(got, small, strict=True) if keep] == list(map(str, x[small]))
+
+
+def test_pieces_and_threads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"w{row % 700}" if row % 7 else f"two words {row}" for row in range(3000)]
+    x = vectors(len(words), 4)
+    want = list(dict.fromkeys(words))
+    rows = [words.index(word) for word in want]
+    for piece, threads in ((200, 1), (1000, 2), (50_000, 2), (1 << 24, 3)):
+        monkeypatch.setattr(word2vec, "_PIECE", piece)
+        monkeypatch.setattr(word2vec, "_LONGEST_WORD", 100)
+        before = set_threads(threads)
+        for suffix in ("", ".gz"):
+            for header in (None, len(words)):
+                file = path.with_suffix(suffix)
+                word2vec.write(file, words, x, header=header)
+                with pytest.warns(UserWarning, match="repeat a word"):
+                    got = word2vec.read_text(file, header=header is not None)
+                assert got.keys == want
+                assert got.declared == len(words)
+                np.testing.assert_array_equal(got.vectors, x[rows])
+            word2vec.write(
+                file, [word.replace(" ", "_") for word in words], x, binary=True, header=3000
+            )
+            with pytest.warns(UserWarning, match="repeat a word"):
+                got = word2vec.read_binary(file)
+            assert got.keys == [word.replace(" ", "_") for word in want]
+            np.testing.assert_array_equal(got.vectors, x[rows])
+        set_threads(before)
+
+
+def set_threads(count: int) -> int:
+    before = _native.num_threads()
+    _native.set_num_threads(count)
+    return before
+
+
+def test_compressed_counts_and_endless_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A compressed file cannot bound its header; what is made is bounded all the same.
+    monkeypatch.setattr(word2vec, "_PIECE", 1000)
+    monkeypatch.setattr(word2vec, "_LONGEST_WORD", 1000)
+    path = tmp_path / "file.gz"
+    for data in (b"999999999999 3\na 1 2 3\n", b"2 3\n" + bytes(100_000), b"2 3\n" + b"1" * 10**6):
+        with gzip.open(path, "wb") as file:
+            file.write(data)
+        for read in (word2vec.read_text, word2vec.read_binary):
+            with pytest.raises(FormatError):
+                read(path)
+    with gzip.open(path, "wb") as file:
+        file.write(b"1 9999999999\na 1 2")
+    with pytest.raises(FormatError, match="promises"):
+        word2vec.read_binary(path)

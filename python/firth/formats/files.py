@@ -12,17 +12,38 @@ import lzma
 import mmap
 import os
 import secrets
+import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from firth.errors import FormatError, TruncatedError
+from firth.progress import progress_bar
 
 Path = str | os.PathLike[str]
+
+_MEGABYTE = 1 << 20
+_LARGE = 64 * _MEGABYTE  # a file from this size on shows its progress
 
 
 def _gzip(file: BinaryIO, mode: Any) -> gzip.GzipFile:
     return gzip.GzipFile("", mode, fileobj=file, mtime=0)  # the same bytes at any time
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise ImportError(
+            "Zstandard files need the package zstandard: pip install 'firth[words]'"
+        ) from None
+    return zstandard
+
+
+def _zst(file: BinaryIO, mode: Any) -> Any:
+    if mode == "rb":
+        return _ZstandardReader(file)
+    return _zstandard().ZstdCompressor(level=10).stream_writer(file, closefd=False)
 
 
 # Suffix, first bytes, opener. Reading goes by the bytes, writing by the suffix.
@@ -30,6 +51,7 @@ _COMPRESSIONS: tuple[tuple[str, bytes, Any], ...] = (
     (".gz", b"\x1f\x8b", _gzip),
     (".bz2", b"BZh", bz2.open),
     (".xz", b"\xfd7zXZ\x00", lzma.open),
+    (".zst", b"\x28\xb5\x2f\xfd", _zst),
 )
 
 
@@ -77,40 +99,181 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def writing(path: Path, *, append: bool = False) -> Iterator[BinaryIO]:
-    """`atomic`, compressed where the name ends in .gz, .bz2 or .xz.
+    """`atomic`, compressed where the name ends in .gz, .bz2, .xz or .zst.
 
     With ``append`` the file is extended in place, which cannot be atomic.
     """
+    name = os.fspath(path)
     with contextlib.ExitStack() as stack:
         file: BinaryIO = stack.enter_context(open(path, "ab") if append else atomic(path))  # noqa: SIM115
         for suffix, _, opener in _COMPRESSIONS:
-            if os.fspath(path).endswith(suffix):
+            if name.endswith(suffix):
                 file = stack.enter_context(opener(file, "wb"))
         yield file
 
 
-@contextlib.contextmanager
-def contents(path: Path) -> Iterator[bytes | mmap.mmap]:
-    """The bytes of a file: mapped, or decompressed into memory (recognised by the first bytes).
+# What decompressors say of damaged data.
+_DAMAGED = (OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 
-    Raises FormatError for a damaged compressed file and for a zip archive.
+
+class Source:
+    """The bytes of a file in order; see `reading`.
+
+    Attributes
+    ----------
+    path : path-like
+    size : int or None
+        Bytes of a plain file; None where it is compressed (or a pipe), so that nobody knows.
+    offset : int
+        Bytes passed by so far; after decompression.
     """
-    with open(path, "rb") as file:
-        head = file.peek(8)[:8]
-        if head.startswith(b"PK\x03\x04"):
-            raise FormatError("is a zip archive; unpack it first", path, 0)
+
+    def __init__(
+        self, path: Path, mapped: mmap.mmap | None, stream: Any, raw: Any, progress: Any
+    ) -> None:
+        self.path = path
+        self.size = None if mapped is None else len(mapped)
+        self.offset = 0
+        self._mapped, self._stream, self._raw, self._progress = mapped, stream, raw, progress
+        self._held = bytearray()
+        self._released = 0  # bytes of the mapping that have left this process's memory
+
+    @contextlib.contextmanager
+    def peek(self, count: int) -> Iterator[memoryview]:
+        """The next ``count`` bytes, fewer only at the end of the file; they are not passed by.
+
+        A compressed file holds them in memory, so ``count`` is what bounds it.
+        """
+        if self._mapped is not None:
+            stop = self.offset + count
+            with memoryview(self._mapped) as whole, whole[self.offset : stop] as view:
+                yield view
+            return
+        while len(self._held) < count:
+            try:
+                more = self._stream.read(min(count - len(self._held), _MEGABYTE))
+            except EOFError as error:
+                raise TruncatedError(f"compressed data is cut short: {error}", self.path) from None
+            except _DAMAGED as error:
+                raise FormatError(f"damaged compressed data: {error}", self.path) from None
+            if not more:
+                break
+            self._held += more
+        with memoryview(self._held) as held, held[:count] as view:
+            yield view
+
+    def skip(self, count: int) -> None:
+        """Pass by bytes that `peek` has shown."""
+        self.offset += count
+        if self._mapped is None:
+            del self._held[:count]
+        else:
+            # What was read leaves this process's memory; the system may keep it. Whole pages only.
+            end = self.offset // mmap.PAGESIZE * mmap.PAGESIZE
+            if end > self._released + _MEGABYTE and hasattr(mmap, "MADV_DONTNEED"):
+                self._mapped.madvise(mmap.MADV_DONTNEED, self._released, end - self._released)
+                self._released = end
+        if self._progress is not None:
+            at = self.offset if self._mapped is not None else self._raw.tell()
+            self._progress.update(at - self._progress.n)
+
+    def lines(self, longest: int = _MEGABYTE) -> Iterator[tuple[int, bytes]]:
+        """Offset and bytes of each line to the end of the file, its newline included.
+
+        FormatError for a line of more than ``longest`` bytes.
+        """
+        unfinished = b""
+        while True:
+            start = self.offset - len(unfinished)
+            with self.peek(_MEGABYTE) as view:
+                data = unfinished + bytes(view)
+                read = len(view)
+            self.skip(read)
+            complete = [line + b"\n" for line in data.split(b"\n")]
+            complete[-1] = complete[-1][:-1]  # what stands behind the last newline
+            unfinished = complete.pop() if read or not complete[-1] else b""
+            for line in complete:
+                yield start, line
+                start += len(line)
+            if not read:
+                return
+            if len(unfinished) > longest:
+                raise FormatError(f"has a line longer than {longest} bytes", self.path, start)
+
+
+@contextlib.contextmanager
+def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
+    """The bytes of a file in order: mapped, or decompressed piece by piece as they are asked for.
+
+    gzip, bzip2, xz, Zstandard and zip archives with one file in them are recognised by their first
+    bytes. With ``progress`` a large file shows a bar on a terminal.
+
+    Raises FormatError for a zip archive with several files; damage shows while reading.
+    """
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(open(path, "rb"))
+        regular = os.path.isfile(path)
+        size = os.fstat(raw.fileno()).st_size if regular else 0
+        bar = None
+        if progress and size > _LARGE:
+            bar = stack.enter_context(progress_bar(size, "B", f"reading {os.path.basename(path)}"))
+        head = raw.peek(8)[:8]
         for _, magic, opener in _COMPRESSIONS:
             if head.startswith(magic):
-                try:
-                    plain = opener(file, "rb").read()
-                except EOFError as error:
-                    raise TruncatedError(f"compressed data is cut short: {error}", path) from None
-                except (OSError, lzma.LZMAError, zlib.error) as error:
-                    raise FormatError(f"damaged compressed data: {error}", path) from None
-                yield plain
+                stream = stack.enter_context(opener(raw, "rb"))
+                yield Source(path, None, stream, raw, bar)
                 return
-        if head and os.path.isfile(path):
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                yield mapped
+        if head.startswith(b"PK\x03\x04"):
+            stream = stack.enter_context(_only_member(raw, path))
+            yield Source(path, None, stream, raw, bar)
+        elif regular and head:
+            mapped = stack.enter_context(mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ))
+            yield Source(path, mapped, None, raw, bar)
         else:
-            yield file.read()
+            yield Source(path, None, raw, raw, None)
+
+
+def _only_member(raw: BinaryIO, path: Path) -> Any:
+    try:
+        archive = zipfile.ZipFile(raw)
+        names = [entry for entry in archive.namelist() if not entry.endswith("/")]
+        names = [entry for entry in names if not entry.startswith("__MACOSX/")]
+        if len(names) == 1:
+            return archive.open(names[0])
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+        raise FormatError(f"is a zip archive that cannot be read: {error}", path, 0) from None
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    raise FormatError(f"holds {len(names)} files ({listed}); unpack the one you mean", path, 0)
+
+
+class _ZstandardReader:
+    """Decompresses as it is read: unlike the package's own reader it notices a cut file."""
+
+    # One kilobyte may unpack to 32 megabytes (128 kB from a block of 4 bytes), which bounds memory.
+    _STEP = 1024
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._frame, self._rest, self._held = file, None, b"", b""
+        self._new_frame: Any = _zstandard().ZstdDecompressor().decompressobj
+
+    def __enter__(self) -> _ZstandardReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, count: int) -> bytes:
+        while not self._held:
+            data = self._rest or self._file.read(self._STEP)
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("the last frame has no end")
+                return b""
+            frame = self._frame or self._new_frame()
+            try:
+                self._held = frame.decompress(data)
+            except _zstandard().ZstdError as error:
+                raise OSError(str(error)) from None
+            self._rest, self._frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+        data, self._held = self._held[:count], self._held[count:]
+        return data

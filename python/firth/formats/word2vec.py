@@ -14,19 +14,25 @@ V = words, d = dimensions of a vector.
 from __future__ import annotations
 
 import contextlib
-import mmap
+import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from firth import _native
 from firth.errors import FormatError, TruncatedError
-from firth.formats.files import Path, contents, writing
+from firth.formats.files import Path, Source, reading, writing
 
 _FIRST_LINES = 100  # without a header, d is what the first lines have in common
+_MEGABYTE = 1 << 20
+_PIECE = 16 * _MEGABYTE  # bytes of a file that one native call takes
+_LONGEST_WORD = _MEGABYTE  # in a binary file
+_MOST_DIMENSIONS = 1 << 24
+_RESERVED = 8 << 30  # bytes of a table made before a row is read; untouched memory costs nothing
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Words:
     """What `read_text` and `read_binary` return."""
 
     keys: list[str]  # a word that occurs twice is there once, with its first vector
+    index: dict[str, int]  # key to row
     vectors: NDArray[Any]  # (len(keys), d)
     declared: int  # number of rows in the file (at most ``limit``), repeated words counted
 
@@ -70,37 +77,48 @@ def read_text(
     UnicodeDecodeError
         A word is not in the encoding and ``errors`` is "strict".
     """
-    with contents(path) as data:
+    with reading(path, progress=True) as source:
         if header:
-            count, d, start = _header(data, path, limit)
-            if count * (2 * d + 1) - 1 > len(data) - start:
-                raise TruncatedError(f"is too short for {count} rows of {d} numbers", path, start)
+            count, d = _header(source, limit)
+            # Rows take at least 2 d + 1 bytes, the last one 2 d.
+            if source.size is not None and count * (2 * d + 1) - 1 > source.size - source.offset:
+                raise TruncatedError(
+                    f"is too short for {count} rows of {d} numbers", path, source.offset
+                )
         else:
-            count, d, start = _count_lines(data, limit), _common_dimensions(data, path), 0
-        # Rows take at least 2 d + 1 bytes (the last one 2 d), so the table is bounded by the file.
-        most = min(count, (len(data) - start + 1) // (2 * d + 1))
-        table = _Table(path, most, d, dtype, encoding, errors)
-        lines = _lines(data, start)
-        for row in range(count):
-            offset, line = next(lines, (len(data), b""))
-            fields = line.rstrip(b" \r\n\t").rsplit(b" ", d)
-            if not header and not line.strip():
-                if not line:
-                    break
-                continue  # empty lines at the end
-            try:
-                if len(fields) != d + 1:
-                    raise ValueError
-                numbers = [float(field) for field in fields[1:]]
-            except ValueError:
-                if not line.endswith(b"\n"):
-                    raise TruncatedError(
-                        f"ends within row {row} of {count}", path, offset
-                    ) from None
-                raise FormatError(
-                    f"row {row} must be a word and {d} numbers, got {line[:40]!r}", path, offset
-                ) from None
-            table.add(fields[0], numbers, offset)
+            count, d = limit or sys.maxsize, _common_dimensions(source)
+        table = _Table(path, d, dtype, encoding, errors)
+        table.reserve(count if header else _estimated_rows(source, count))
+        done, window = 0, _PIECE
+        while done < count:
+            with source.peek(window) as piece:
+                last = len(piece) < window
+                lines = min(count - done, _native.count_lines(piece, last))
+                if lines:
+                    out = table.room(lines, (np.float32, np.float64))
+                    rows, used, bad, spans = _native.read_text_rows(piece, out, last)
+                    if bad >= 0:
+                        row = done + bytes(piece[:bad]).count(b"\n")
+                        raise _bad_row(bytes(piece[bad:]), source, bad, row, count, d)
+                    blank = spans[:, 0] < 0
+                    if header and blank.any():
+                        row = int(blank.argmax())
+                        at = int(spans[row - 1, 1]) if row else 0
+                        raise FormatError(
+                            f"row {done + row} is an empty line", path, source.offset + at
+                        )
+                    table.add(piece, spans, out, source.offset)
+            if lines:
+                done += rows
+                source.skip(used)
+            elif last:
+                if header:
+                    raise TruncatedError(f"ends within row {done} of {count}", path, source.offset)
+                break
+            elif window > _PIECE + 64 * d:
+                raise FormatError(f"row {done} is too long for {d} numbers", path, source.offset)
+            else:
+                window *= 2
         return table.words()
 
 
@@ -113,29 +131,42 @@ def read_binary(
     errors: str = "strict",
 ) -> Words:
     """Read a binary file of vectors; parameters and errors as for `read_text`."""
-    with contents(path) as data:
-        count, d, position = _header(data, path, limit)
-        if count * (4 * d + 1) > len(data) - position:
-            raise TruncatedError(f"is too short for {count} rows of {d} floats", path, position)
-        table = _Table(path, count, d, dtype, encoding, errors)
-        for row in range(count):
-            # The end of the word is looked for from its start, so bytes 0x0A and 0x20 within the
-            # floats do no harm; the newline behind a vector is one in front of the next word.
-            space = data.find(b" ", position)
-            end = space + 1 + 4 * d
-            if space < 0 or end > len(data):
-                raise TruncatedError(f"ends within row {row} of {count}", path, len(data))
-            word = data[position:space].lstrip(b"\n")
-            table.add(word, np.frombuffer(data[space + 1 : end], "<f4"), position)
-            position = end
+    with reading(path, progress=True) as source:
+        count, d = _header(source, limit)
+        row_bytes = 4 * d + 1
+        if source.size is not None and count * row_bytes > source.size - source.offset:
+            raise TruncatedError(
+                f"is too short for {count} rows of {d} floats", path, source.offset
+            )
+        table = _Table(path, d, dtype, encoding, errors)
+        table.reserve(count)
+        done, window = 0, max(_PIECE, 4 * d + _LONGEST_WORD)
+        while done < count:
+            with source.peek(window) as piece:
+                last = len(piece) < window
+                out = table.room(min(count - done, len(piece) // row_bytes), (np.float32,))
+                rows, used, spans = _native.read_binary_rows(piece, out)
+                if not rows and last:
+                    raise TruncatedError(
+                        f"ends within row {done} of {count}", path, source.offset + len(piece)
+                    )
+                if not rows:
+                    raise FormatError(
+                        f"row {done} has no word that ends within {_LONGEST_WORD} bytes",
+                        path,
+                        source.offset,
+                    )
+                table.add(piece, spans[:rows], out[:rows], source.offset)
+            done += rows
+            source.skip(used)
         return table.words()
 
 
 def read_counts(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> dict[str, int]:
     """Read a vocabulary file, lines ``word count``. Raises FormatError for another line."""
     counts: dict[str, int] = {}
-    with contents(path) as data:
-        for offset, line in _lines(data, 0):
+    with reading(path) as source:
+        for offset, line in source.lines():
             fields = line.rstrip(b" \r\n\t").rsplit(b" ", 1)
             try:
                 word, count = fields[0], int(fields[1])
@@ -143,7 +174,10 @@ def read_counts(path: Path, *, encoding: str = "utf-8", errors: str = "strict") 
                 raise FormatError(
                     f"lines must be a word and a count, got {line[:40]!r}", path, offset
                 ) from None
-            counts.setdefault(_decode(word, encoding, errors, path, offset), count)
+            try:
+                counts.setdefault(word.decode(encoding, errors), count)
+            except UnicodeDecodeError as error:
+                raise _explained(error, path, offset) from None
     return counts
 
 
@@ -187,14 +221,25 @@ def write(
         if b"\n" in word or (binary and b" " in word):
             kind = "binary" if binary else "text"
             raise ValueError(f"write: {keys[row]!r} holds a space or newline that {kind} cannot")
+    size = max(1, _PIECE // (26 * vectors.shape[1] + 100))  # rows at a time
     with writing(path, append=append) as file:
         if header is not None:
             file.write(b"%d %d\n" % (header, vectors.shape[1]))
-        for row, word in words:
+        for start in range(0, len(words), size):
+            some = words[start : start + size]
+            part = vectors[[row for row, _ in some]]
+            names = [word for _, word in some]
             if binary:
-                file.write(word + b" " + vectors[row].astype("<f4").tobytes())
+                numbers = np.ascontiguousarray(part, "<f4").data.cast("B")
+                step = 4 * part.shape[1]
+                for row, word in enumerate(names):
+                    file.write(word + b" ")
+                    file.write(numbers[row * step : (row + 1) * step])
+            elif part.dtype == np.float32:
+                file.write(_native.write_text_rows(names, np.ascontiguousarray(part)))
             else:
-                file.write(word + b" " + " ".join(map(str, vectors[row])).encode() + b"\n")
+                for word, values in zip(names, part, strict=True):
+                    file.write(word + b" " + " ".join(map(str, values)).encode() + b"\n")
 
 
 def write_counts(path: Path, counts: Iterable[tuple[str, int]], *, append: bool = False) -> None:
@@ -210,15 +255,17 @@ def sniff(path: Path) -> str | None:
     A header is a first line of exactly two whole numbers; after it, text is a line whose last d
     fields are numbers. Without one, the first line must be a word and at least two numbers.
     """
-    with contents(path) as data, contextlib.suppress(FormatError):
-        first = data[: max(0, data.find(b"\n"))]
-        if len(first.split()) == 2:
-            _, d, start = _header(data, path, None)
-            _, line = next(_lines(data, start), (0, b""))
+    with reading(path) as source, contextlib.suppress(FormatError):
+        with source.peek(_MEGABYTE) as view:
+            data = bytes(view)
+        first, _, rest = data.partition(b"\n")
+        if len(first.split()) == 2 and len(first) < len(data):
+            _, d = _header(source, None)
+            line = rest[: rest.find(b"\n") + 1 or len(rest)]
             fields = line.rstrip(b" \r\n\t").rsplit(b" ", d)
             text = not line or (len(fields) == d + 1 and _trailing_numbers(fields) == d)
             return "text" if text else "binary"
-        if b"\0" not in first and _common_dimensions(data, path) >= 2:
+        if b"\0" not in first and _common_dimensions(source) >= 2:
             return "headerless"
     return None
 
@@ -226,75 +273,120 @@ def sniff(path: Path) -> str | None:
 class _Table:
     """The rows of one file: words to numbers, the first of equal ones wins."""
 
-    def __init__(
-        self, path: Path, count: int, d: int, dtype: DTypeLike, encoding: str, errors: str
-    ) -> None:
+    def __init__(self, path: Path, d: int, dtype: DTypeLike, encoding: str, errors: str) -> None:
         self.path, self.encoding, self.errors = path, encoding, errors
-        self.vectors = np.empty((count, d), dtype)
+        self.vectors = np.empty((0, d), dtype)
         self.index: dict[str, int] = {}
         self.repeated = 0
 
-    def add(self, word: bytes, numbers: Any, offset: int) -> None:
-        key = _decode(word, self.encoding, self.errors, self.path, offset)
-        row = len(self.index)
-        if self.index.setdefault(key, row) == row:
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows, as far as they are plausible; `room` makes more."""
+        d, dtype = self.vectors.shape[1], self.vectors.dtype
+        self.vectors = np.empty((min(rows, _RESERVED // (d * dtype.itemsize) + 1), d), dtype)
+
+    def room(self, rows: int, dtypes: Sequence[type[np.floating[Any]]]) -> NDArray[Any]:
+        """Where the next rows go: the table itself, or an array of the last of the dtypes."""
+        start, d = len(self.index), self.vectors.shape[1]
+        if self.vectors.dtype not in dtypes:
+            return np.empty((rows, d), dtypes[-1])
+        self._grow(start + rows)
+        return self.vectors[start : start + rows]
+
+    def _grow(self, rows: int) -> None:
+        # In place, so that old and new are never both there; nobody looks at the old rows' views.
+        if rows > len(self.vectors):
+            self.vectors.resize((rows + rows // 4, self.vectors.shape[1]), refcheck=False)
+
+    def add(self, text: memoryview, spans: NDArray[Any], rows: NDArray[Any], offset: int) -> None:
+        """Take rows that `room` has handed out: their words stand at the spans of the text."""
+        start, kept = len(self.index), None
+        if (spans[:, 0] < 0).any():  # blank lines
+            kept = np.flatnonzero(spans[:, 0] >= 0)
+            spans = spans[kept]
+        try:
+            words = _native.decode_words(text, spans, self.encoding, self.errors)
+        except UnicodeDecodeError:
+            for begin, end in spans.tolist():
+                try:
+                    bytes(text[begin:end]).decode(self.encoding, self.errors)
+                except UnicodeDecodeError as error:
+                    raise _explained(error, self.path, offset + begin) from None
+            raise
+        if len(set(words)) < len(words) or not self.index.keys().isdisjoint(words):
+            first: dict[str, int] = {}
+            for row, word in enumerate(words):
+                if word not in self.index:
+                    first.setdefault(word, row)
+            self.repeated += len(words) - len(first)
+            words, unique = list(first), list(first.values())
+            kept = np.asarray(unique, np.intp) if kept is None else kept[unique]
+        self.index.update(zip(words, range(start, start + len(words)), strict=True))
+        if kept is not None:
+            rows = rows[kept]
+        if rows.dtype != self.vectors.dtype or kept is not None:
+            self._grow(start + len(rows))
             with np.errstate(over="ignore"):  # float16 has no number for it, inf is what it has
-                self.vectors[row] = numbers
-        else:
-            self.repeated += 1
+                self.vectors[start : start + len(rows)] = rows
 
     def words(self) -> Words:
-        vectors = self.vectors
-        if len(self.index) < len(vectors):
-            vectors = vectors[: len(self.index)].copy()
+        if len(self.index) < len(self.vectors):
+            self.vectors.resize((len(self.index), self.vectors.shape[1]), refcheck=False)
         if self.repeated:
             warnings.warn(
                 f"{self.path}: {self.repeated} rows repeat a word; the first of each was kept",
                 stacklevel=4,
             )
-        return Words(list(self.index), vectors, len(self.index) + self.repeated)
+        declared = len(self.index) + self.repeated
+        return Words(list(self.index), self.index, self.vectors, declared)
 
 
-def _decode(word: bytes, encoding: str, errors: str, path: Path, offset: int) -> str:
-    try:
-        return word.decode(encoding, errors)
-    except UnicodeDecodeError as error:
-        # The C tool cuts long words within a character, so this is met in good files.
-        error.reason += f" ({path}, byte {offset}; unicode_errors='replace' reads such words)"
-        raise
+def _explained(error: UnicodeDecodeError, path: Path, offset: int) -> UnicodeDecodeError:
+    # The C tool cuts long words within a character, so this is met in good files.
+    error.reason += f" ({path}, byte {offset}; unicode_errors='replace' reads such words)"
+    return error
 
 
-def _header(data: bytes | mmap.mmap, path: Path, limit: int | None) -> tuple[int, int, int]:
-    """Rows to read, d, and the offset behind the first line."""
-    end = data.find(b"\n", 0, 100) + 1
+def _bad_row(text: bytes, source: Source, at: int, row: int, count: int, d: int) -> FormatError:
+    line, newline, _ = text.partition(b"\n")
+    if not newline:
+        of = "" if count == sys.maxsize else f" of {count}"
+        return TruncatedError(f"ends within row {row}{of}", source.path, source.offset + at)
+    return FormatError(
+        f"row {row} must be a word and {d} numbers, got {line[:40]!r}",
+        source.path,
+        source.offset + at,
+    )
+
+
+def _header(source: Source, limit: int | None) -> tuple[int, int]:
+    """Rows to read and d; the source then stands behind the first line."""
+    with source.peek(100) as view:
+        data = bytes(view)
+    end = data.find(b"\n") + 1
     if not end:
         if len(data) < 100:
-            raise TruncatedError("ends within its first line", path, len(data))
-        raise FormatError("must start with a line of two whole numbers", path, 0)
+            raise TruncatedError("ends within its first line", source.path, len(data))
+        raise FormatError("must start with a line of two whole numbers", source.path, 0)
     try:
         count, d = map(int, data[:end].split())
     except ValueError:
         raise FormatError(
-            f"must start with a line of two whole numbers, got {data[: min(end, 40)]!r}", path, 0
+            f"must start with a line of two whole numbers, got {data[: min(end, 40)]!r}",
+            source.path,
+            0,
         ) from None
-    if count < 0 or d < 1:
-        raise FormatError(f"promises {count} rows of {d} numbers", path, 0)
-    return min(count, limit or count), d, end
+    if count < 0 or not 0 < d <= _MOST_DIMENSIONS:
+        raise FormatError(f"promises {count} rows of {d} numbers", source.path, 0)
+    source.skip(end)
+    return min(count, limit or count), d
 
 
-def _lines(data: bytes | mmap.mmap, start: int) -> Iterator[tuple[int, bytes]]:
-    """Offset and bytes of each line, its newline included."""
-    while start < len(data):
-        end = data.find(b"\n", start) + 1 or len(data)
-        yield start, data[start:end]
-        start = end
-
-
-def _count_lines(data: bytes | mmap.mmap, limit: int | None) -> int:
-    step = 1 << 20
-    newlines = sum(data[at : at + step].count(b"\n") for at in range(0, len(data), step))
-    count = newlines + (len(data) > 0 and data[len(data) - 1 : len(data)] != b"\n")
-    return min(count, limit or count)
+def _estimated_rows(source: Source, count: int) -> int:
+    """About how many rows a file without a header has; rather more, since room costs nothing."""
+    with source.peek(_PIECE) as piece:
+        lines = _native.count_lines(piece, True)
+        size = len(piece) if source.size is None else source.size
+        return min(count, 100 + lines * size * 21 // (20 * max(1, len(piece))))
 
 
 def _trailing_numbers(fields: Sequence[bytes]) -> int:
@@ -309,12 +401,19 @@ def _trailing_numbers(fields: Sequence[bytes]) -> int:
     return found
 
 
-def _common_dimensions(data: bytes | mmap.mmap, path: Path) -> int:
+def _common_dimensions(source: Source) -> int:
     # Words may end in numbers ("at 7"), so the fewest numbers over several lines are d.
-    lines = (line for _, line in zip(range(_FIRST_LINES), _lines(data, 0), strict=False))
-    found = [
-        _trailing_numbers(line.rstrip(b" \r\n\t").split(b" ")) for _, line in lines if line.strip()
-    ]
+    window = _MEGABYTE
+    while True:
+        with source.peek(window) as view:
+            lines, at_end = bytes(view).split(b"\n"), len(view) < window
+        if at_end or len(lines) > 1 or window > 64 * _MEGABYTE:
+            break
+        window *= 2
+    if not at_end:
+        lines.pop()  # not whole
+    lines = [line.rstrip(b" \r\t") for line in lines[:_FIRST_LINES]]
+    found = [_trailing_numbers(line.split(b" ")) for line in lines if line.strip()]
     if not found or min(found) < 1:
-        raise FormatError("must have a word and numbers on each line", path, 0)
+        raise FormatError("must have a word and numbers on each line", source.path, 0)
     return min(found)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from firth import _corpus, _native
+from firth.progress import progress_bar
 
 _PIECE = 64 << 20  # bytes of text scanned in one native call
 _IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
@@ -32,18 +32,6 @@ class WordCounts:
     counts: NDArray[np.int64]
     total_words: int
     sentences: int
-
-
-def progress_bar(total: int, unit: str, label: str, progress: bool | None) -> tqdm[Any]:
-    """A bar with rate and ETA: always, never, or (None) only on a terminal."""
-    return tqdm(
-        total=total,
-        unit=unit,
-        unit_scale=True,
-        desc=label,
-        disable=None if progress is None else not progress,
-        mininterval=0.2,
-    )
 
 
 def _pieces(path: str | os.PathLike[str], label: str, progress: bool | None) -> Iterator[Any]:

@@ -538,7 +538,7 @@ class KeyedVectors:
         loaded = cls(words.vectors.shape[1], dtype=datatype)
         loaded.vectors = words.vectors
         loaded.index_to_key = words.keys
-        loaded.key_to_index = {key: row for row, key in enumerate(words.keys)}
+        loaded.key_to_index = words.index
         loaded.next_index = len(words.keys)
         counts: Sequence[int] = range(words.declared, words.declared - len(words.keys), -1)
         if fvocab is not None:

@@ -23,6 +23,7 @@ from firth.errors import FormatError
 from firth.formats import firth
 from firth.interrupt import deferred_interrupt
 from firth.kernels._dispatch import active_level
+from firth.progress import progress_bar
 from firth.words import corpus
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
@@ -379,7 +380,7 @@ class Word2Vec:
         before = run["epoch"] * len(ids) + trainer.start(run["block"])
         with (
             deferred_interrupt() as interrupted,
-            corpus.progress_bar(round(total * raw), " words", "training", self.progress) as bar,
+            progress_bar(round(total * raw), " words", "training", self.progress) as bar,
         ):
             bar.update(round(before * raw))
             while run["epoch"] < run["epochs"]:

@@ -1,0 +1,114 @@
+// Bindings of the readers and writers of vector files.
+#include "bindings.h"
+#include "engines/vector_files.h"
+
+namespace firth {
+namespace {
+
+using Spans = py::array_t<int64_t>;
+
+// The matrix (rows, d) that a reader fills and one span a row.
+template <class T>
+py::tuple read_text(const Bytes& text, py::array_t<T>& out, bool last) {
+    if (out.ndim() != 2 || out.shape(1) < 1 || !(out.flags() & py::array::c_style))
+        throw py::value_error("read_text_rows: out must be a contiguous matrix");
+    const size_t rows = static_cast<size_t>(out.shape(0)), d = static_cast<size_t>(out.shape(1));
+    T* const data = out.mutable_data();
+    Spans spans({out.shape(0), py::ssize_t{2}});
+    auto* words = reinterpret_cast<WordSpan*>(spans.mutable_data());
+    RowsRead got;
+    {
+        py::gil_scoped_release unlocked;
+        got = read_text_rows(text.data, text.size, last, d, data, rows, words);
+    }
+    return py::make_tuple(got.rows, got.consumed, got.bad, spans);
+}
+
+py::tuple read_binary(const py::buffer& buffer, py::array_t<float>& out) {
+    const Bytes data(buffer);
+    if (out.ndim() != 2 || out.shape(1) < 1 || !(out.flags() & py::array::c_style))
+        throw py::value_error("read_binary_rows: out must be a contiguous matrix");
+    const size_t rows = static_cast<size_t>(out.shape(0)), d = static_cast<size_t>(out.shape(1));
+    float* const matrix = out.mutable_data();
+    Spans spans({out.shape(0), py::ssize_t{2}});
+    auto* words = reinterpret_cast<WordSpan*>(spans.mutable_data());
+    RowsRead got;
+    {
+        py::gil_scoped_release unlocked;
+        got = read_binary_rows(data.data, data.size, d, matrix, rows, words);
+    }
+    return py::make_tuple(got.rows, got.consumed, spans);
+}
+
+// The words at the spans (n, 2) of the text as str.
+py::list decode_words(const py::buffer& buffer, const array<int64_t>& spans,
+                      const std::string& encoding, const std::string& errors) {
+    const Bytes text(buffer);
+    if (spans.ndim() != 2 || spans.shape(1) != 2)
+        throw py::value_error("decode_words: spans must have shape (n, 2)");
+    const bool utf8 = encoding == "utf-8" || encoding == "utf8";
+    py::list words(static_cast<size_t>(spans.shape(0)));
+    for (py::ssize_t i = 0; i < spans.shape(0); i++) {
+        const int64_t begin = *spans.data(i, 0), end = *spans.data(i, 1);
+        if (begin < 0 || end < begin || static_cast<size_t>(end) > text.size)
+            throw py::index_error("decode_words: a span is outside of the text");
+        const char* const word = text.data + begin;
+        const py::ssize_t size = end - begin;
+        PyObject* made = utf8 ? PyUnicode_DecodeUTF8(word, size, errors.c_str())
+                              : PyUnicode_Decode(word, size, encoding.c_str(), errors.c_str());
+        if (!made) throw py::error_already_set();
+        PyList_SET_ITEM(words.ptr(), i, made);
+    }
+    return words;
+}
+
+// Lines "word f1 ... fd\n" of the rows of a matrix, in the order of the words.
+py::bytes write_rows(const py::list& words, const array<float>& vectors) {
+    if (vectors.ndim() != 2 || static_cast<size_t>(vectors.shape(0)) != words.size())
+        throw py::value_error("write_text_rows: want one word a row");
+    const size_t d = static_cast<size_t>(vectors.shape(1));
+    std::vector<std::string> texts;
+    texts.reserve(words.size());
+    for (const py::handle word : words) texts.push_back(py::cast<std::string>(word));
+    const float* const data = vectors.data();
+    std::string result;
+    {
+        py::gil_scoped_release unlocked;
+        result = write_text_rows(texts, data, d);
+    }
+    return py::bytes(result);
+}
+
+}  // namespace
+
+void bind_vectors(py::module_& module) {
+    module.def(
+        "count_lines",
+        [](const py::buffer& buffer, bool last) {
+            const Bytes text(buffer);
+            py::gil_scoped_release unlocked;
+            return count_lines(text.data, text.size, last);
+        },
+        py::arg("text"), py::arg("last"));
+    module.def(
+        "read_text_rows",
+        [](const py::buffer& buffer, const py::array& out, bool last) {
+            const Bytes text(buffer);
+            if (py::isinstance<py::array_t<float>>(out)) {
+                py::array_t<float> matrix(out);
+                return read_text(text, matrix, last);
+            }
+            if (py::isinstance<py::array_t<double>>(out)) {
+                py::array_t<double> matrix(out);
+                return read_text(text, matrix, last);
+            }
+            throw py::type_error("read_text_rows: out must be float32 or float64");
+        },
+        py::arg("text"), py::arg("out"), py::arg("last"));
+    module.def("read_binary_rows", &read_binary, py::arg("data"), py::arg("out").noconvert());
+    module.def("decode_words", &decode_words, py::arg("text"), py::arg("spans").noconvert(),
+               py::arg("encoding"), py::arg("errors"));
+    module.def("write_text_rows", &write_rows, py::arg("words"), py::arg("vectors").noconvert());
+}
+
+}  // namespace firth
