@@ -119,6 +119,42 @@ FIRTH_INLINE i32xN load(const int32_t* p) {
     return v;
 }
 
+// kLanesF32 numbers of half precision, widened exactly.
+FIRTH_INLINE f32xN load_f16(const uint16_t* p) {
+#if defined(__AVX512F__)
+    __m256i half;
+    memcpy(&half, p, sizeof half);
+    return (f32xN)_mm512_cvtph_ps(half);
+#elif defined(__F16C__)
+    __m128i half;
+    memcpy(&half, p, sizeof half);
+    return (f32xN)_mm256_cvtph_ps(half);
+#else
+    typedef uint16_t u16xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 2)));
+    u16xN half;
+    memcpy(&half, p, sizeof half);
+    const i32xN bits = __builtin_convertvector(half, i32xN);
+    const i32xN magnitude = (bits & 0x7fff) << 13, sign = (bits & 0x8000) << 16;
+    // The exponents differ by 112; the product is exact, and right for denormals too.
+    const f32xN value = (f32xN)magnitude * set1(0x1p112f);
+    const i32xN special = magnitude >= (0x7c00 << 13);  // inf and NaN
+    return (f32xN)((special ? magnitude | 0x7f800000 : (i32xN)value) | sign);
+#endif
+}
+
+FIRTH_INLINE f32xN load_i8(const int8_t* p) {
+    typedef int8_t i8xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 4)));
+    i8xN v;
+    memcpy(&v, p, sizeof v);
+#if defined(__AVX512F__)
+    return (f32xN)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)v));
+#elif defined(__AVX2__)
+    return (f32xN)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_set1_epi64x((long long)v)));
+#else
+    return __builtin_convertvector(__builtin_convertvector(v, i32xN), f32xN);
+#endif
+}
+
 FIRTH_INLINE void store(float* p, f32xN v) { memcpy(p, &v, sizeof v); }
 FIRTH_INLINE void store(double* p, f64xN v) { memcpy(p, &v, sizeof v); }
 

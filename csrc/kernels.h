@@ -58,6 +58,12 @@
        float least, float greatest, uint16_t* out, size_t out_stride)) \
     K(size_t, select_above_f32, \
       (const float* values, size_t n, float threshold, uint32_t* places)) \
+    K(void, widen_rows_f16, \
+      (const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t n, float* out, \
+       size_t out_stride)) \
+    K(void, widen_rows_i8, \
+      (const int8_t* keys, ptrdiff_t stride, const float* scales, size_t rows, size_t n, \
+       float* out, size_t out_stride)) \
     K(void, softmax_f32, \
       (const float* x, ptrdiff_t x_stride, ptrdiff_t x_step, float* out, ptrdiff_t out_stride, \
        size_t rows, size_t n)) \

@@ -57,36 +57,91 @@ void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, a
     });
 }
 
-// keys: (N, D), rows at any stride; norms: (N,)
-void bind_row_norms(const Level& level, const py::array_t<float>& keys, array<float>& norms) {
-    const Rows<float> x(keys, "row_norms: keys");
+// Rows to search: float, half-precision bits (uint16) or int8, the latter with a scale for each
+// row.
+template <class T>
+KeyRows key_rows(const py::array_t<T>& keys, const std::optional<array<float>>& scales) {
+    const Rows<T> x(keys, "keys");
+    constexpr bool scaled = sizeof(T) == 1;
+    if (scaled != scales.has_value() ||
+        (scales && (scales->ndim() != 1 || static_cast<size_t>(scales->shape(0)) != x.rows)))
+        throw py::value_error("scales: want one for each row of int8, none for other rows");
+    const RowType type = scaled ? RowType::i8 : sizeof(T) == 2 ? RowType::f16 : RowType::f32;
+    return {x.data, x.stride, x.rows, x.n, type, scales ? scales->data() : nullptr};
+}
+
+// keys: (N, D), rows at any stride; scales: (N,) or None; norms: (N,)
+template <class T>
+void bind_row_norms(const Level& level, const py::array_t<T>& keys,
+                    const std::optional<array<float>>& scales, array<float>& norms) {
+    const KeyRows x = key_rows(keys, scales);
     if (norms.ndim() != 1 || static_cast<size_t>(norms.shape(0)) != x.rows)
         throw py::value_error("row_norms: norms must have one entry a row");
     float* result = norms.mutable_data();
     py::gil_scoped_release unlocked;
-    row_norms(*level.kernels, x.data, x.stride, x.rows, x.n, result);
+    row_norms(*level.kernels, x, result);
 }
 
-// queries: (Q, D), keys: (N, D), rows at any stride; norms: (N,) or None;
-// scores, indices: (Q, k) with k <= N, or (0, 0)
+// queries: (Q, D), keys: (N, D), rows at any stride; scales, norms: (N,) or None
+void check_search(const Rows<float>& queries, const KeyRows& keys,
+                  const std::optional<array<float>>& norms, const array<float>& scores) {
+    if (scores.ndim() != 2 || queries.n != keys.n ||
+        (scores.size() > 0 && static_cast<size_t>(scores.shape(0)) != queries.rows) ||
+        (norms && (norms->ndim() != 1 || static_cast<size_t>(norms->shape(0)) != keys.rows)))
+        throw py::value_error("cosine: shapes of queries, keys, norms and results differ");
+}
+
+// scores, indices: (Q, k) with k <= N, or (0, 0); the rest as for check_search
+template <class T>
 void bind_cosine_topk(const Level& level, const py::array_t<float>& queries,
-                      const py::array_t<float>& keys, const std::optional<array<float>>& norms,
-                      array<float>& scores, array<int64_t>& indices) {
-    const Rows<float> q(queries, "cosine_topk: queries"), x(keys, "cosine_topk: keys");
-    if (scores.ndim() != 2 || indices.ndim() != 2 || scores.shape(0) != indices.shape(0) ||
-        scores.shape(1) != indices.shape(1) || q.n != x.n ||
-        static_cast<size_t>(scores.shape(1)) > x.rows ||
-        (scores.size() > 0 && static_cast<size_t>(scores.shape(0)) != q.rows) ||
-        (norms && (norms->ndim() != 1 || static_cast<size_t>(norms->shape(0)) != x.rows)))
-        throw py::value_error("cosine_topk: shapes of queries, keys, norms and results differ");
+                      const py::array_t<T>& keys, const std::optional<array<float>>& scales,
+                      const std::optional<array<float>>& norms, int threads, array<float>& scores,
+                      array<int64_t>& indices) {
+    const Rows<float> q(queries, "cosine_topk: queries");
+    const KeyRows x = key_rows(keys, scales);
+    check_search(q, x, norms, scores);
+    if (indices.ndim() != 2 || scores.shape(0) != indices.shape(0) ||
+        scores.shape(1) != indices.shape(1) || static_cast<size_t>(scores.shape(1)) > x.rows)
+        throw py::value_error("cosine_topk: want as many indices as scores, no more than rows");
     if (scores.size() == 0) return;
     const float* norm = norms ? norms->data() : nullptr;
     float* score = scores.mutable_data();
     int64_t* index = indices.mutable_data();
     const auto k = static_cast<size_t>(scores.shape(1));
     py::gil_scoped_release unlocked;
-    cosine_topk(*level.kernels, q.data, q.stride, q.rows, x.data, x.stride, x.rows, x.n, norm, k,
-                score, index);
+    cosine_topk(*level.kernels, q.data, q.stride, q.rows, x, norm, k, threads, score, index);
+}
+
+// scores: (Q, N); the rest as for check_search
+template <class T>
+void bind_cosine_scores(const Level& level, const py::array_t<float>& queries,
+                        const py::array_t<T>& keys, const std::optional<array<float>>& scales,
+                        const std::optional<array<float>>& norms, int threads,
+                        array<float>& scores) {
+    const Rows<float> q(queries, "cosine_scores: queries");
+    const KeyRows x = key_rows(keys, scales);
+    check_search(q, x, norms, scores);
+    if (static_cast<size_t>(scores.shape(0)) != q.rows ||
+        static_cast<size_t>(scores.shape(1)) != x.rows)
+        throw py::value_error("cosine_scores: scores must have a row a query, a column a key");
+    if (scores.size() == 0) return;
+    const float* norm = norms ? norms->data() : nullptr;
+    float* score = scores.mutable_data();
+    py::gil_scoped_release unlocked;
+    cosine_scores(*level.kernels, q.data, q.stride, q.rows, x, norm, threads, score);
+}
+
+template <class T>
+void bind_cosine(py::class_<Level>& level) {
+    const auto queries = py::arg("queries").noconvert(), keys = py::arg("keys").noconvert(),
+               scales = py::arg("scales").noconvert(), norms = py::arg("norms").noconvert(),
+               threads = py::arg("threads"), scores = py::arg("scores").noconvert(),
+               indices = py::arg("indices").noconvert();
+    level.def("row_norms", &bind_row_norms<T>, keys, scales, norms);
+    level.def("cosine_topk", &bind_cosine_topk<T>, queries, keys, scales, norms, threads, scores,
+              indices);
+    level.def("cosine_scores", &bind_cosine_scores<T>, queries, keys, scales, norms, threads,
+              scores);
 }
 
 template <class T, bool kLog>
@@ -157,11 +212,9 @@ void bind_kernels(py::class_<Level>& level) {
     level.def("dot", &dot<float>, a, b, out);
     level.def("dot", &dot<double>, a, b, out);
 
-    const auto queries = py::arg("queries").noconvert(), keys = py::arg("keys").noconvert(),
-               norms = py::arg("norms").noconvert(), scores = py::arg("scores").noconvert(),
-               indices = py::arg("indices").noconvert();
-    level.def("row_norms", &bind_row_norms, keys, norms);
-    level.def("cosine_topk", &bind_cosine_topk, queries, keys, norms, scores, indices);
+    bind_cosine<float>(level);
+    bind_cosine<uint16_t>(level);
+    bind_cosine<int8_t>(level);
     level.def("softmax", &softmax<float, false>, x, out);
     level.def("softmax", &softmax<double, false>, x, out);
     level.def("log_softmax", &softmax<float, true>, x, out);

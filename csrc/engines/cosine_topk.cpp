@@ -136,25 +136,63 @@ void pack(const Kernels& kernels, Queries& queries, size_t n) {
     }
 }
 
-struct Keys {
-    const float* data;
-    ptrdiff_t stride;
-    size_t rows, n;
-    const float* norms;  // or null
+// A block of rows in float32: where they stand, or widened into a buffer that stays in cache.
+class Block {
+  public:
+    Block(const Kernels& kernels, const KeyRows& keys, size_t most)
+        : kernels_(kernels), keys_(keys), padded_((keys.n + 15) / 16 * 16) {
+        if (keys.type != RowType::f32) buffer_ = AlignedBuffer(most * padded_ * sizeof(float));
+    }
 
+    void load(size_t first, size_t rows) {
+        const ptrdiff_t offset = static_cast<ptrdiff_t>(first) * keys_.stride;
+        auto* out = reinterpret_cast<float*>(buffer_.data());
+        stride = keys_.type == RowType::f32 ? keys_.stride : static_cast<ptrdiff_t>(padded_);
+        data = out;
+        switch (keys_.type) {
+            case RowType::f32:
+                data = static_cast<const float*>(keys_.data) + offset;
+                break;
+            case RowType::f16:
+                kernels_.widen_rows_f16(static_cast<const uint16_t*>(keys_.data) + offset,
+                                        keys_.stride, rows, keys_.n, out, padded_);
+                break;
+            case RowType::i8:
+                kernels_.widen_rows_i8(static_cast<const int8_t*>(keys_.data) + offset,
+                                       keys_.stride, keys_.scales + first, rows, keys_.n, out,
+                                       padded_);
+                break;
+        }
+    }
     const float* row(size_t r) const { return data + static_cast<ptrdiff_t>(r) * stride; }
+
+    const float* data = nullptr;
+    ptrdiff_t stride = 0;
+
+  private:
+    const Kernels& kernels_;
+    const KeyRows& keys_;
+    size_t padded_;
+    AlignedBuffer buffer_;
 };
+
+size_t rows_of_block(size_t n) {
+    return std::clamp<size_t>(kBlockBytes / sizeof(float) / (n + 1) / kBlockStep * kBlockStep,
+                              kBlockStep, kBlock);
+}
 
 // One thread's part of a search.
 class Worker {
   public:
-    Worker(const Kernels& kernels, const Queries& queries, const Keys& keys, size_t k,
-           size_t block_rows, bool filter)
+    Worker(const Kernels& kernels, const Queries& queries, const KeyRows& keys, const float* norms,
+           size_t k, size_t block_rows, bool filter)
         : best(queries.count, Best(k)),
           kernels_(kernels),
           queries_(queries),
           keys_(keys),
+          given_norms_(norms),
           filter_(filter),
+          block_(kernels, keys, block_rows),
           scores_(queries.count * kBlock * sizeof(float)) {
         for (Best& b : best) b.reserve(keys.rows);
         if (filter) {
@@ -165,6 +203,7 @@ class Worker {
     }
 
     void search(size_t first, size_t rows) {
+        block_.load(first, rows);
         // Rows that are near one another (a corpus of duplicates) pass any filter: then it is left
         // out. The first blocks, in which everything passes, are forgiven.
         if (filter_ && survivors_ <= products_ / 16 + 8 * kBlock * queries_.count)
@@ -179,8 +218,8 @@ class Worker {
     void search_all(size_t first, size_t rows) {
         float* scores = reinterpret_cast<float*>(scores_.data());
         kernels_.cosine_scores_f32(
-            queries_.row(0), queries_.stride, queries_.count, keys_.row(first), keys_.stride, rows,
-            keys_.n, keys_.norms ? keys_.norms + first : nullptr, norms_, scores, kBlock);
+            queries_.row(0), queries_.stride, queries_.count, block_.data, block_.stride, rows,
+            keys_.n, given_norms_ ? given_norms_ + first : nullptr, norms_, scores, kBlock);
         for (size_t q = 0; q < queries_.count; q++, scores += kBlock) {
             const size_t count =
                 kernels_.select_above_f32(scores, rows, best[q].threshold, places_);
@@ -189,13 +228,13 @@ class Worker {
     }
 
     void search_filtered(size_t first, size_t rows) {
-        const float* norms = keys_.norms ? keys_.norms + first : norms_;
-        if (!keys_.norms)
-            kernels_.row_norms_f32(keys_.row(first), keys_.stride, rows, keys_.n, norms_);
+        const float* norms = given_norms_ ? given_norms_ + first : norms_;
+        if (!given_norms_)
+            kernels_.row_norms_f32(block_.data, block_.stride, rows, keys_.n, norms_);
         const size_t stride = queries_.stride;
         auto* rounded = reinterpret_cast<uint16_t*>(rounded_.data());
         float* products = reinterpret_cast<float*>(scores_.data());
-        kernels_.unit_rows_bf16(keys_.row(first), keys_.stride, rows, keys_.n, norms, kLeastNorm,
+        kernels_.unit_rows_bf16(block_.data, block_.stride, rows, keys_.n, norms, kLeastNorm,
                                 kGreatestNorm, rounded, stride);
         for (size_t k = 0; k < stride; k += gemm_block_k<uint16_t>) {
             const size_t depth = std::min(gemm_block_k<uint16_t>, stride - k);
@@ -206,11 +245,12 @@ class Worker {
                                panels_.data(), products, kBlock, queries_.count, rows, depth,
                                k > 0);
         }
-        // Rows that are not filtered pass for every query.
+        // Rows that are not filtered pass for every query (but those that have no cosine at all).
         uint32_t unfiltered[kBlock];
         size_t passing = 0;
         for (size_t r = 0; r < rows; r++)
-            if (norms[r] != 0 && !(norms[r] >= kLeastNorm && norms[r] <= kGreatestNorm))
+            if (norms[r] != 0 && norms[r] < kInfinity &&
+                !(norms[r] >= kLeastNorm && norms[r] <= kGreatestNorm))
                 unfiltered[passing++] = static_cast<uint32_t>(r);
         for (size_t q = 0; q < queries_.count; q++, products += kBlock) {
             size_t count = kernels_.select_above_f32(
@@ -222,11 +262,11 @@ class Worker {
                     static_cast<size_t>(std::unique(places_, places_ + count + passing) - places_);
             }
             for (size_t i = 0; i < count; i++) {
-                const size_t row = first + places_[i];
                 float score;
-                kernels_.cosine_scores_f32(queries_.row(q), stride, 1, keys_.row(row), keys_.stride,
-                                           1, keys_.n, norms + places_[i], nullptr, &score, 1);
-                best[q].add(score, row);
+                kernels_.cosine_scores_f32(queries_.row(q), stride, 1, block_.row(places_[i]),
+                                           block_.stride, 1, keys_.n, norms + places_[i], nullptr,
+                                           &score, 1);
+                best[q].add(score, first + places_[i]);
             }
             survivors_ += count;
         }
@@ -235,8 +275,10 @@ class Worker {
 
     const Kernels& kernels_;
     const Queries& queries_;
-    const Keys& keys_;
+    const KeyRows& keys_;
+    const float* given_norms_;  // or null
     bool filter_;
+    Block block_;
     size_t survivors_ = 0, products_ = 0;
     AlignedBuffer scores_, rounded_, panels_;
     float norms_[kBlock];
@@ -256,49 +298,89 @@ void merge(std::vector<Worker>& workers, size_t q, size_t k, float* scores, int6
     }
 }
 
+// body(worker, first, rows) over blocks of the rows, by at most `threads` workers at once.
+template <class Body>
+void for_blocks(const KeyRows& keys, size_t block_rows, size_t workers, const Body& body) {
+    std::atomic<size_t> next{0};
+    parallel_for(workers, 1, [&](size_t worker, size_t) {
+        for (size_t row; (row = next.fetch_add(block_rows)) < keys.rows;)
+            body(worker, row, std::min(block_rows, keys.rows - row));
+    });
+}
+
+size_t workers_for(const KeyRows& keys, size_t queries, int threads) {
+    const bool small = keys.rows * (keys.n + 1) * queries < kSmall;
+    return small ? 1 : static_cast<size_t>(std::clamp(threads, 1, num_threads()));
+}
+
+void normalize_all(Queries& part, const float* queries, ptrdiff_t stride, size_t n) {
+    for (size_t i = 0; i < part.count; i++)
+        normalize(queries + static_cast<ptrdiff_t>(i) * stride, n, part.stride, part.row(i));
+}
+
 }  // namespace
 
-void row_norms(const Kernels& kernels, const float* keys, ptrdiff_t stride, size_t rows, size_t n,
-               float* norms) {
-    const size_t grain = std::max<size_t>(64, kSmall / 2 / (n + 1));
-    parallel_for(rows, grain, [&](size_t begin, size_t end) {
-        kernels.row_norms_f32(keys + static_cast<ptrdiff_t>(begin) * stride, stride, end - begin, n,
-                              norms + begin);
+void row_norms(const Kernels& kernels, const KeyRows& keys, float* norms) {
+    const size_t block_rows = rows_of_block(keys.n);
+    const size_t workers = workers_for(keys, 1, num_threads());
+    std::vector<Block> blocks;
+    for (size_t i = 0; i < workers; i++) blocks.emplace_back(kernels, keys, block_rows);
+    for_blocks(keys, block_rows, workers, [&](size_t worker, size_t first, size_t rows) {
+        Block& block = blocks[worker];
+        block.load(first, rows);
+        kernels.row_norms_f32(block.data, block.stride, rows, keys.n, norms + first);
     });
 }
 
 void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_stride,
-                 size_t query_count, const float* keys, ptrdiff_t key_stride, size_t key_count,
-                 size_t n, const float* norms, size_t k, float* scores, int64_t* indices) {
+                 size_t query_count, const KeyRows& keys, const float* norms, size_t k, int threads,
+                 float* scores, int64_t* indices) {
     if (k == 0 || query_count == 0) return;
-    const Keys rows{keys, key_stride, key_count, n, norms};
-    const size_t block_rows = std::clamp<size_t>(
-        kBlockBytes / sizeof(float) / (n + 1) / kBlockStep * kBlockStep, kBlockStep, kBlock);
+    const size_t block_rows = rows_of_block(keys.n);
     // The candidates of a large k take at most about 64 MB a thread.
     const size_t together = std::min(
         query_count,
         std::clamp<size_t>((size_t{64} << 20) / ((2 * k + 32) * sizeof(Candidate)), 1, kQueries));
-    Queries part(together, n);
+    Queries part(together, keys.n);
     for (size_t q = 0; q < query_count; q += together) {
         part.count = std::min(together, query_count - q);
-        for (size_t i = 0; i < part.count; i++)
-            normalize(queries + static_cast<ptrdiff_t>(q + i) * query_stride, n, part.stride,
-                      part.row(i));
+        normalize_all(part, queries + static_cast<ptrdiff_t>(q) * query_stride, query_stride,
+                      keys.n);
         const bool filter = kernels.native_bf16 && part.count >= kFilterQueries &&
-                            key_count / kFilterRows >= k && n > 0;
-        if (filter) pack(kernels, part, n);
-        const bool small = key_count * (n + 1) * part.count < kSmall;
+                            keys.rows / kFilterRows >= k && keys.n > 0;
+        if (filter) pack(kernels, part, keys.n);
         std::vector<Worker> workers;
-        for (int i = 0; i < (small ? 1 : num_threads()); i++)
-            workers.emplace_back(kernels, part, rows, k, block_rows, filter);
-
-        std::atomic<size_t> next{0};
-        parallel_for(workers.size(), 1, [&](size_t worker, size_t) {
-            for (size_t row; (row = next.fetch_add(block_rows)) < key_count;)
-                workers[worker].search(row, std::min(block_rows, key_count - row));
+        for (size_t i = workers_for(keys, part.count, threads); i > 0; i--)
+            workers.emplace_back(kernels, part, keys, norms, k, block_rows, filter);
+        for_blocks(keys, block_rows, workers.size(), [&](size_t worker, size_t first, size_t rows) {
+            workers[worker].search(first, rows);
         });
         for (size_t i = 0; i < part.count; i++)
             merge(workers, i, k, scores + (q + i) * k, indices + (q + i) * k);
+    }
+}
+
+void cosine_scores(const Kernels& kernels, const float* queries, ptrdiff_t query_stride,
+                   size_t query_count, const KeyRows& keys, const float* norms, int threads,
+                   float* scores) {
+    const size_t block_rows = rows_of_block(keys.n), together = std::min(query_count, kQueries);
+    if (query_count == 0) return;
+    Queries part(together, keys.n);
+    for (size_t q = 0; q < query_count; q += together) {
+        part.count = std::min(together, query_count - q);
+        normalize_all(part, queries + static_cast<ptrdiff_t>(q) * query_stride, query_stride,
+                      keys.n);
+        const size_t workers = workers_for(keys, part.count, threads);
+        std::vector<Block> blocks;
+        for (size_t i = 0; i < workers; i++) blocks.emplace_back(kernels, keys, block_rows);
+        for_blocks(keys, block_rows, workers, [&](size_t worker, size_t first, size_t rows) {
+            Block& block = blocks[worker];
+            block.load(first, rows);
+            float computed[kBlock];
+            kernels.cosine_scores_f32(part.row(0), part.stride, part.count, block.data,
+                                      block.stride, rows, keys.n, norms ? norms + first : nullptr,
+                                      computed, scores + q * keys.rows + first, keys.rows);
+        });
     }
 }
 

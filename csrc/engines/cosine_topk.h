@@ -7,16 +7,32 @@
 
 namespace firth {
 
-// keys: rows x n, row r at keys + r * stride; norms: rows. The rows are split over the threads.
-void row_norms(const Kernels& kernels, const float* keys, ptrdiff_t stride, size_t rows, size_t n,
-               float* norms);
+enum class RowType { f32, f16, i8 };
 
-// queries: query_count x n, at query_stride; keys: key_count x n, at key_stride; norms: key_count,
-// or null: then they are computed on the way. k <= key_count.
+// rows x n numbers, row r at data + r * stride (in elements); scales: rows, for i8 only: each
+// number counts times the scale of its row.
+struct KeyRows {
+    const void* data;
+    ptrdiff_t stride;
+    size_t rows, n;
+    RowType type;
+    const float* scales;
+};
+
+// norms: keys.rows. The rows are split over the threads.
+void row_norms(const Kernels& kernels, const KeyRows& keys, float* norms);
+
+// queries: query_count x keys.n, at query_stride; norms: keys.rows, or null: then they are computed
+// on the way. k <= keys.rows; threads: at most so many work.
 // scores, indices: query_count x k, by descending score, ties by ascending index; NaN and -1 where
 // fewer than k rows have a cosine.
 void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_stride,
-                 size_t query_count, const float* keys, ptrdiff_t key_stride, size_t key_count,
-                 size_t n, const float* norms, size_t k, float* scores, int64_t* indices);
+                 size_t query_count, const KeyRows& keys, const float* norms, size_t k, int threads,
+                 float* scores, int64_t* indices);
+
+// The same scores, all of them: scores: query_count x keys.rows, NaN where there is no cosine.
+void cosine_scores(const Kernels& kernels, const float* queries, ptrdiff_t query_stride,
+                   size_t query_count, const KeyRows& keys, const float* norms, int threads,
+                   float* scores);
 
 }  // namespace firth

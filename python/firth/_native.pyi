@@ -9,14 +9,27 @@ class Level:
     @property
     def vector_bytes(self) -> int: ...
     def dot(self, a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None: ...
-    def row_norms(self, keys: NDArray[Any], norms: NDArray[Any]) -> None: ...
+    def row_norms(
+        self, keys: NDArray[Any], scales: NDArray[Any] | None, norms: NDArray[Any]
+    ) -> None: ...
     def cosine_topk(
         self,
         queries: NDArray[Any],
         keys: NDArray[Any],
+        scales: NDArray[Any] | None,
         norms: NDArray[Any] | None,
+        threads: int,
         scores: NDArray[Any],
         indices: NDArray[Any],
+    ) -> None: ...
+    def cosine_scores(
+        self,
+        queries: NDArray[Any],
+        keys: NDArray[Any],
+        scales: NDArray[Any] | None,
+        norms: NDArray[Any] | None,
+        threads: int,
+        scores: NDArray[Any],
     ) -> None: ...
     def matmul(self, a: NDArray[Any], b: NDArray[Any] | Packed, out: NDArray[Any]) -> None: ...
     def pack(self, b: NDArray[Any]) -> Packed: ...

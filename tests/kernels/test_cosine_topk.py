@@ -366,3 +366,88 @@ def test_five_words_as_scikit_learn(backend):
     np.put_along_axis(got, indices, scores, axis=1)
     # both sides are float32 with sums of three products
     assert (np.abs(got - want) <= 2 * score_tolerance(3)).all()
+
+
+def small(rng, shape, dtype):
+    """Keys of the dtype with their scales, and the float32 rows they stand for."""
+    if dtype == np.int8:
+        keys = rng.integers(-127, 128, shape).astype(np.int8)
+        scales = np.exp2(rng.uniform(-9, 3, len(keys))).astype(np.float32)
+        return keys, scales, keys.astype(np.float32) * scales[:, None]
+    keys = spiky(rng, shape, np.float16)
+    keys[1:3] *= np.float16(2e-6)  # denormals
+    keys[5, -1:] = np.inf
+    keys[6, :1] = np.nan
+    return keys, None, keys.astype(np.float32)
+
+
+@pytest.mark.parametrize("d", [0, 1, 3, 4, 7, 8, 15, 16, 17, 33, 100, 300])
+@pytest.mark.parametrize("dtype", [np.float16, np.int8])
+def test_small_keys_are_their_float32_values(backend, dtype, d):
+    rng = np.random.default_rng(d)
+    keys, scales, rows = small(rng, (700, d), dtype)
+    queries = spiky(rng, (20, d))
+    norms = row_norms(keys, scales=scales)
+    assert_array_equal(norms, row_norms(rows))
+    for given_norms in (None, norms):
+        want = cosine_topk(queries, rows, 9)
+        got = cosine_topk(queries, keys, 9, norms=given_norms, scales=scales)
+        assert_array_equal(got.scores, want.scores)
+        assert_array_equal(got.indices, want.indices)
+        assert_array_equal(
+            firth.kernels.cosine_scores(queries, keys, norms=given_norms, scales=scales),
+            firth.kernels.cosine_scores(queries, rows),
+        )
+    assert d < 2 or np.ptp(want.scores) > 0
+
+
+@pytest.mark.parametrize("count", [1, 5, 40, 300])
+def test_scores_have_the_bits_of_topk(backend, count):
+    rng = np.random.default_rng(count)
+    queries, keys = spiky(rng, (count, 50)), spiky(rng, (900, 50))
+    keys[7] = 0
+    keys[8, 3] = np.inf
+    scores = firth.kernels.cosine_scores(queries, keys)
+    found = cosine_topk(queries, keys, 14)
+    assert_array_equal(np.take_along_axis(scores, found.indices, 1), found.scores)
+    assert np.isnan(scores[:, 8]).all()
+    assert (scores[:, 7] == 0).all()
+    single = firth.kernels.cosine_scores(queries[-1], keys[100:200])
+    assert single.shape == (100,)
+    assert_array_equal(single, scores[-1, 100:200])
+
+
+def test_threads_and_masked_rows_change_no_bit():
+    rng = np.random.default_rng(5)
+    queries, keys = spiky(rng, (300, 60)), spiky(rng, (5000, 60))
+    norms = row_norms(keys)
+    want = cosine_topk(queries, keys, 12)
+    for threads in (1, 2, 1000):
+        got = cosine_topk(queries, keys, 12, norms=norms, threads=threads)
+        assert_array_equal(got.scores, want.scores)
+        assert_array_equal(got.indices, want.indices)
+    left = np.flatnonzero(rng.random(5000) < 0.4)
+    masked = np.full(5000, np.nan, np.float32)
+    masked[left] = norms[left]
+    got, want = cosine_topk(queries, keys, 12, norms=masked), cosine_topk(queries, keys[left], 12)
+    assert_array_equal(got.scores, want.scores)
+    assert_array_equal(got.indices, left[want.indices])
+
+
+def test_what_small_keys_refuse():
+    keys, queries = np.ones((3, 4), np.int8), np.ones((1, 4), np.float32)
+    for call in (lambda **more: cosine_topk(queries, keys, 1, **more), lambda **more: row_norms(
+        keys, **more
+    )):  # fmt: skip
+        with pytest.raises(ValueError, match="scales belong to int8"):
+            call()
+        with pytest.raises(ValueError, match=r"scales must have shape \(3,\)"):
+            call(scales=np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="scales belong to int8"):
+        row_norms(queries, scales=np.ones(1, np.float32))
+    with pytest.raises(ValueError, match="2-D"):
+        row_norms(np.ones(3, np.float16))
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        cosine_topk(queries, queries, 1, threads=0)
+    with pytest.raises(TypeError, match="must be float32"):
+        cosine_topk(queries, np.ones((3, 4), np.int16), 1)

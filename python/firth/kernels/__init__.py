@@ -1,7 +1,7 @@
 """The kernels: one file each, with contract, NumPy reference, Numba version and native call."""
 
 from firth.kernels._dispatch import active, backends, use
-from firth.kernels.cosine_topk import TopK, cosine_topk, row_norms
+from firth.kernels.cosine_topk import TopK, cosine_scores, cosine_topk, row_norms
 from firth.kernels.dot import dot
 from firth.kernels.matmul import PackedMatrix, matmul, pack
 from firth.kernels.scaled_dot_product_attention import scaled_dot_product_attention
@@ -13,6 +13,7 @@ __all__ = [
     "TopK",
     "active",
     "backends",
+    "cosine_scores",
     "cosine_topk",
     "dot",
     "log_softmax",

@@ -20,14 +20,38 @@ class TopK(NamedTuple):
     indices: NDArray[np.int64]
 
 
+class _Keys(NamedTuple):
+    """Checked keys: rows (N, D) of float32, float16 or int8, the latter with scales (N,)."""
+
+    rows: NDArray[Any]
+    scales: NDArray[np.float32] | None
+
+    @property
+    def for_numba(self) -> NDArray[np.float32]:
+        return _widened(self.rows, self.scales)
+
+    @property
+    def native(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        half = self.rows.dtype == np.float16  # pybind11 takes its bits
+        return self.rows.view(np.uint16) if half else self.rows, self.scales
+
+
+def _widened(keys: Any, scales: Any) -> NDArray[np.float32]:
+    """The values that keys stand for, float32."""
+    rows = np.asarray(keys).astype(np.float32)
+    return rows if scales is None else rows * np.asarray(scales, np.float32)[:, None]
+
+
 @kernel
-def row_norms(keys: Any) -> NDArray[np.float32]:
+def row_norms(keys: Any, *, scales: Any = None) -> NDArray[np.float32]:
     """Euclidean norm of each row, for the ``norms`` of `cosine_topk`.
 
     Parameters
     ----------
-    keys : array_like, shape (N, D), float32
+    keys : array_like, shape (N, D), float32, float16 or int8
         Python lists count as float32. A view is taken where rows are contiguous, else a copy.
+    scales : array_like, shape (N,), float32
+        With int8 keys: row r stands for ``keys[r] * scales[r]``.
 
     Returns
     -------
@@ -39,18 +63,59 @@ def row_norms(keys: Any) -> NDArray[np.float32]:
     Raises
     ------
     TypeError
-        ``keys`` is not float32.
+        ``keys`` has another dtype.
     ValueError
-        ``keys`` is not two-dimensional.
+        ``keys`` is not two-dimensional, or ``scales`` do not fit.
     """
-    rows = np.asarray(keys).astype(np.float64)
+    rows = _widened(keys, scales).astype(np.float64)
     with np.errstate(over="ignore"):
         norms: NDArray[np.float32] = np.linalg.norm(rows, axis=1).astype(np.float32)
     return norms
 
 
 @kernel
-def cosine_topk(queries: Any, keys: Any, k: int, *, norms: Any = None) -> TopK:
+def cosine_scores(
+    queries: Any, keys: Any, *, norms: Any = None, scales: Any = None, threads: int | None = None
+) -> NDArray[np.float32]:
+    """All the scores among which `cosine_topk` chooses, with the same bits and the same arguments.
+
+    Returns
+    -------
+    ndarray, shape (Q, N), or (N,) for a 1-D query, float32
+        NaN where there is no cosine.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cosine_topk`.
+    """
+    rows = _widened(keys, scales).astype(np.float64)
+    queries = np.asarray(queries).astype(np.float64)
+    if norms is None:
+        norms = row_norms.reference(keys, scales=scales)
+    norms = np.asarray(norms).astype(np.float64)
+    scores = np.empty((*queries.shape[:-1], len(rows)), np.float32)
+    for place in np.ndindex(queries.shape[:-1]):
+        query = queries[place]
+        with np.errstate(all="ignore"):
+            scale = norms * np.sqrt(query @ query)
+            cosines = (rows * query).sum(axis=1) / scale
+        cosines[scale == 0] = 0
+        cosines[~np.isfinite(scale)] = np.nan
+        scores[place] = np.clip(cosines, -1, 1)
+    return scores
+
+
+@kernel
+def cosine_topk(
+    queries: Any,
+    keys: Any,
+    k: int,
+    *,
+    norms: Any = None,
+    scales: Any = None,
+    threads: int | None = None,
+) -> TopK:
     """The k rows of ``keys`` with the highest cosine to each query: exact, sorted, reproducible.
 
     The score of query q and row x is q . x / (|q| |x|), within [-1, 1].
@@ -58,15 +123,20 @@ def cosine_topk(queries: Any, keys: Any, k: int, *, norms: Any = None) -> TopK:
     Parameters
     ----------
     queries : array_like, shape (Q, D) or (D,), float32
-    keys : array_like, shape (N, D), float32
+    keys : array_like, shape (N, D), float32, float16 or int8
         Rows at any stride; copied only where a row is not contiguous. Neither array needs to be
-        normalised. Python lists count as float32.
+        normalised. Python lists count as float32. Smaller numbers than float32 are widened block by
+        block in cache; the scores are those of the same values in float32, bit for bit.
     k : int
         How many rows to return, at least 0. Where k exceeds N, N columns are returned.
     norms : array_like, shape (N,), float32, optional
         Euclidean norms of ``keys`` as `row_norms` gives them; with these the result has the same
         bits as without. A row whose norm is NaN or inf is left out. Norms that are not those of the
         rows (beyond rounding) give an unspecified choice of rows.
+    scales : array_like, shape (N,), float32
+        With int8 keys, and with them alone: row r stands for ``keys[r] * scales[r]``.
+    threads : int, optional
+        Use at most so many of firth's threads (see `firth.set_num_threads`), at least one.
 
     Returns
     -------
@@ -82,9 +152,9 @@ def cosine_topk(queries: Any, keys: Any, k: int, *, norms: Any = None) -> TopK:
     Raises
     ------
     TypeError
-        An array is not float32, or ``k`` is not an integer.
+        An array has another dtype, or ``k`` or ``threads`` is not an integer.
     ValueError
-        Shapes do not fit, or ``k`` is negative.
+        Shapes do not fit, ``k`` is negative, or ``threads`` is less than 1.
 
     Notes
     -----
@@ -92,25 +162,15 @@ def cosine_topk(queries: Any, keys: Any, k: int, *, norms: Any = None) -> TopK:
     level alone (v3 and above agree): not on the other queries, on the place of the row, or on
     threads. Norms below 1e-37 are denormal or nearly so and lose precision with their bits.
     """
-    rows = np.asarray(keys).astype(np.float64)
-    queries = np.asarray(queries).astype(np.float64)
-    norms = np.asarray(row_norms.reference(keys) if norms is None else norms).astype(np.float64)
-    count = min(k, len(rows))
-    lead = queries.shape[:-1]
+    cosines = cosine_scores.reference(queries, keys, norms=norms, scales=scales)
+    *lead, n = cosines.shape
+    count = min(k, n)
     scores = np.full((*lead, count), np.nan, np.float32)
     indices = np.full((*lead, count), -1, np.int64)
-    for place in np.ndindex(lead):
-        query = queries[place]
-        length = np.sqrt(query @ query)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            scale = norms * length
-            cosines = (rows @ query) / scale
-        cosines[scale == 0] = 0
-        cosines[~np.isfinite(scale)] = np.nan
-        rounded = np.clip(cosines, -1, 1).astype(np.float32)
-        best = np.argsort(-rounded, kind="stable")[:count]  # NaN last, equal ones by index
-        best = best[~np.isnan(rounded[best])]
-        scores[place][: len(best)] = rounded[best]
+    for place in np.ndindex(*lead):
+        best = np.argsort(-cosines[place], kind="stable")[:count]  # NaN last, equal ones by index
+        best = best[~np.isnan(cosines[place][best])]
+        scores[place][: len(best)] = cosines[place][best]
         indices[place][: len(best)] = best
     return TopK(scores, indices)
 
@@ -129,11 +189,32 @@ def _float32(function: str, name: str, value: Any, ndim: tuple[int, ...]) -> NDA
     return array
 
 
+def _keys(function: str, keys: Any, scales: Any) -> _Keys:
+    rows = np.asarray(keys)
+    small = rows.dtype in (np.float16, np.int8) and rows.dtype.isnative
+    if not small or isinstance(keys, (list, tuple)):
+        rows = _float32(function, "keys", keys, (2,))
+    elif rows.ndim != 2:
+        raise ValueError(f"{function}: keys must be 2-D, got shape {rows.shape}")
+    if (rows.dtype == np.int8) != (scales is not None):
+        raise ValueError(f"{function}: scales belong to int8 keys alone, got {rows.dtype} keys")
+    if scales is not None:
+        scales = _one_a_row(function, "scales", scales, rows)
+    return _Keys(_arrays.rows(rows, rows.shape[:1]), scales)
+
+
+def _one_a_row(function: str, name: str, value: Any, rows: NDArray[Any]) -> NDArray[np.float32]:
+    value = _float32(function, name, value, (1,))
+    if value.shape != rows.shape[:1]:
+        raise ValueError(f"{function}: {name} must have shape {rows.shape[:1]}, got {value.shape}")
+    return _arrays.rows(value, ())[0]
+
+
 @row_norms.prepare
-def _(keys: Any) -> tuple[Any, ...]:
-    keys = _float32("row_norms", "keys", keys, (2,))
-    norms = np.empty(len(keys), np.float32)
-    return norms, _arrays.rows(keys, keys.shape[:1]), norms
+def _(keys: Any, *, scales: Any = None) -> tuple[Any, ...]:
+    checked = _keys("row_norms", keys, scales)
+    norms = np.empty(len(checked.rows), np.float32)
+    return norms, checked, norms
 
 
 @row_norms.numba
@@ -154,43 +235,104 @@ def _(keys: Any, norms: Any) -> None:
 
 @row_norms.native
 def _(level: _native.Level, keys: Any, norms: Any) -> None:
-    level.row_norms(keys, norms)
+    rows, scales = keys.native
+    level.row_norms(rows, scales, norms)
+
+
+def _search(
+    function: str, queries: Any, keys: Any, norms: Any, scales: Any, threads: int | None
+) -> tuple[tuple[int, ...], NDArray[np.float32], _Keys, NDArray[np.float32] | None, int]:
+    """The checked arguments of a search, led by the shape of the queries."""
+    queries = _float32(function, "queries", queries, (1, 2))
+    checked = _keys(function, keys, scales)
+    if queries.shape[-1] != checked.rows.shape[1]:
+        raise ValueError(
+            f"{function}: queries and keys must have equal last axes, "
+            f"got shapes {queries.shape} and {checked.rows.shape}"
+        )
+    if norms is not None:
+        norms = _one_a_row(function, "norms", norms, checked.rows)
+    threads = _native.num_threads() if threads is None else operator.index(threads)
+    if threads < 1:
+        raise ValueError(f"{function}: threads must be at least 1, got {threads}")
+    lead = queries.shape[:-1]
+    return lead, _arrays.rows(queries, lead), checked, norms, threads
+
+
+@cosine_scores.prepare
+def _(
+    queries: Any, keys: Any, *, norms: Any = None, scales: Any = None, threads: int | None = None
+) -> tuple[Any, ...]:
+    lead, rows, checked, *more = _search("cosine_scores", queries, keys, norms, scales, threads)
+    n = len(checked.rows)
+    scores = np.empty((*lead, n), np.float32)
+    return scores, rows, checked, *more, scores.reshape(len(rows), n)
+
+
+@cosine_scores.numba
+def _(queries: Any, keys: Any, norms: Any, threads: Any, scores: Any) -> None:
+    # queries: (Q, D); keys: (N, D); norms: (N,) or None; scores: (Q, N). As cosine_topk below.
+    n = keys.shape[1]
+    for q in range(scores.shape[0]):
+        length = 0.0
+        for i in range(n):
+            length += np.float64(queries[q, i]) ** 2
+        length = np.sqrt(length)
+        for r in range(keys.shape[0]):
+            dot0 = dot1 = square0 = square1 = 0.0
+            for i in range(0, n - 1, 2):
+                x0, x1 = np.float64(keys[r, i]), np.float64(keys[r, i + 1])
+                dot0 += np.float64(queries[q, i]) * x0
+                dot1 += np.float64(queries[q, i + 1]) * x1
+                square0 += x0 * x0
+                square1 += x1 * x1
+            if n % 2:
+                x0 = np.float64(keys[r, n - 1])
+                dot0 += np.float64(queries[q, n - 1]) * x0
+                square0 += x0 * x0
+            norm = np.float32(np.sqrt(square0 + square1)) if norms is None else norms[r]
+            scale = np.float64(norm) * length
+            if not np.isfinite(scale):
+                scores[q, r] = np.nan
+            else:
+                cosine = (dot0 + dot1) / scale if scale > 0 else 0.0
+                scores[q, r] = np.float32(min(1.0, max(-1.0, cosine)))
+
+
+@cosine_scores.native
+def _(level: _native.Level, queries: Any, keys: Any, norms: Any, threads: int, scores: Any) -> None:
+    rows, scales = keys.native
+    level.cosine_scores(queries, rows, scales, norms, threads, scores)
 
 
 @cosine_topk.prepare
-def _(queries: Any, keys: Any, k: int, *, norms: Any = None) -> tuple[Any, ...]:
-    queries = _float32("cosine_topk", "queries", queries, (1, 2))
-    keys = _float32("cosine_topk", "keys", keys, (2,))
-    if queries.shape[-1] != keys.shape[1]:
-        raise ValueError(
-            "cosine_topk: queries and keys must have equal last axes, "
-            f"got shapes {queries.shape} and {keys.shape}"
-        )
+def _(
+    queries: Any,
+    keys: Any,
+    k: int,
+    *,
+    norms: Any = None,
+    scales: Any = None,
+    threads: int | None = None,
+) -> tuple[Any, ...]:
+    lead, rows, checked, *more = _search("cosine_topk", queries, keys, norms, scales, threads)
     k = operator.index(k)
     if k < 0:
         raise ValueError(f"cosine_topk: k must not be negative, got {k}")
-    if norms is not None:
-        norms = _float32("cosine_topk", "norms", norms, (1,))
-        if norms.shape != keys.shape[:1]:
-            raise ValueError(
-                f"cosine_topk: norms must have shape {keys.shape[:1]}, got {norms.shape}"
-            )
-        norms = _arrays.rows(norms, ())[0]
-    count = min(k, len(keys))
-    lead = queries.shape[:-1]
+    count = min(k, len(checked.rows))
     scores, indices = np.empty((*lead, count), np.float32), np.empty((*lead, count), np.int64)
     return (
         TopK(scores, indices),
-        _arrays.rows(queries, lead),
-        _arrays.rows(keys, keys.shape[:1]),
-        norms,
+        rows,
+        checked,
+        *more,
         scores.reshape(-1, count) if count else scores.reshape(0, 0),
         indices.reshape(-1, count) if count else indices.reshape(0, 0),
     )
 
 
 @cosine_topk.numba
-def _(queries: Any, keys: Any, norms: Any, scores: Any, indices: Any) -> None:
+def _(queries: Any, keys: Any, norms: Any, threads: Any, scores: Any, indices: Any) -> None:
     # queries: (Q, D); keys: (N, D); norms: (N,) or None; scores, indices: (Q, k), or (0, 0).
     n = keys.shape[1]
     k = scores.shape[1]
@@ -237,5 +379,14 @@ def _(queries: Any, keys: Any, norms: Any, scores: Any, indices: Any) -> None:
 
 
 @cosine_topk.native
-def _(level: _native.Level, queries: Any, keys: Any, norms: Any, scores: Any, indices: Any) -> None:
-    level.cosine_topk(queries, keys, norms, scores, indices)
+def _(
+    level: _native.Level,
+    queries: Any,
+    keys: Any,
+    norms: Any,
+    threads: int,
+    scores: Any,
+    indices: Any,
+) -> None:
+    rows, scales = keys.native
+    level.cosine_topk(queries, rows, scales, norms, threads, scores, indices)

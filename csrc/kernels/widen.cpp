@@ -1,0 +1,40 @@
+// Rows of small numbers become float32, exactly: for loops that keep a block of them in cache.
+#include "../isa.h"
+#include "../kernels.h"
+
+namespace firth::FIRTH_LEVEL {
+
+// load(p): kLanesF32 values at p. The last, partial vector goes through a buffer, since nothing
+// behind the row may be read.
+template <class T, class Load>
+FIRTH_INLINE void widen_row(const T* row, size_t n, float* out, const Load& load) {
+    size_t i = 0;
+    for (; i + kLanesF32 <= n; i += kLanesF32) store(out + i, load(row + i));
+    if (i < n) {
+        T rest[kLanesF32] = {};
+        memcpy(rest, row + i, (n - i) * sizeof(T));
+        store_partial(out + i, load(rest), n - i);
+    }
+}
+
+// keys: rows x n IEEE half-precision numbers, row r at keys + r * stride; out: rows x n at
+// out_stride.
+void widen_rows_f16(const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t n, float* out,
+                    size_t out_stride) {
+    for (size_t r = 0; r < rows; r++)
+        widen_row(keys + (ptrdiff_t)r * stride, n, out + r * out_stride,
+                  [](const uint16_t* p) { return load_f16(p); });
+}
+
+// keys: rows x n, row r at keys + r * stride; scales: rows; out: rows x n at out_stride, each
+// number times the scale of its row.
+void widen_rows_i8(const int8_t* keys, ptrdiff_t stride, const float* scales, size_t rows, size_t n,
+                   float* out, size_t out_stride) {
+    for (size_t r = 0; r < rows; r++) {
+        const f32xN scale = set1(scales[r]);
+        widen_row(keys + (ptrdiff_t)r * stride, n, out + r * out_stride,
+                  [scale](const int8_t* p) { return load_i8(p) * scale; });
+    }
+}
+
+}  // namespace firth::FIRTH_LEVEL
