@@ -277,7 +277,7 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGINT)
             return self.trainer.train(*args)
 
-    monkeypatch.setattr("firth.words.word2vec._SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("firth.words.training._SLICE_SECONDS", 0.0)
     monkeypatch.setattr(_native, "SkipGramTrainer", Interrupting)
     with pytest.raises(KeyboardInterrupt):
         model.train(corpus_file=text, checkpoint=path)
@@ -486,7 +486,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 
 
 def test_failing_checkpoint_does_not_stop_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("firth.words.word2vec._CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("firth.words.training._CHECKPOINT_SECONDS", 0.0)
     model = Word2Vec(sg=1, min_count=1, epochs=1)
     model.build_vocab(sentences(50))
     with pytest.warns(UserWarning, match="no checkpoint"):

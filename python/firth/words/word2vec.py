@@ -9,22 +9,16 @@ V = words of the vocabulary, D = dimensions of a vector. What a training step co
 from __future__ import annotations
 
 import os
-import time
 import warnings
-import zlib
 from types import GeneratorType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firth import _native
 from firth.errors import FormatError
 from firth.formats import firth
-from firth.interrupt import deferred_interrupt
-from firth.kernels._dispatch import active_level
-from firth.progress import progress_bar
-from firth.words import corpus
+from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
 
@@ -33,9 +27,6 @@ _PARAMETERS = (
     "vector_size", "alpha", "window", "min_count", "sample", "seed", "min_alpha", "sg", "hs",
     "negative", "ns_exponent", "cbow_mean", "epochs", "shrink_windows", "negatives",
 )  # fmt: skip
-_CHECKPOINT_SECONDS = 600.0
-_SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
-_LANES = 16  # floats in 64 bytes: rows are padded to it while training
 
 File = str | os.PathLike[str]
 
@@ -175,7 +166,9 @@ class Word2Vec:
         self.train_count = 0
         self.epoch_losses: list[float] = []
         self._keep = np.zeros(0, np.uint32)
-        self._buffers = [_rows(0, self.vector_size)] * 2  # wv.vectors and syn1neg are views of them
+        self._buffers = [
+            training.rows(0, self.vector_size)
+        ] * 2  # wv.vectors and syn1neg are views of them
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
             self.train(sentences, corpus_file, checkpoint=checkpoint)
@@ -208,7 +201,9 @@ class Word2Vec:
         wv.index_to_key = [found.words[i] for i in order]
         wv.key_to_index = {word: i for i, word in enumerate(wv.index_to_key)}
         wv.next_index = len(order)
-        w_in, w_out = self._buffers = [_rows(len(order), self.vector_size) for _ in range(2)]
+        w_in, w_out = self._buffers = [
+            training.rows(len(order), self.vector_size) for _ in range(2)
+        ]
         random = np.random.default_rng(self.seed)
         for first in range(0, len(order), 4096):  # gensim's start: uniform in +-1 / vector_size
             rows = w_in[first : first + 4096, : self.vector_size]
@@ -221,20 +216,7 @@ class Word2Vec:
         self.wv, self.syn1neg = wv, w_out[:, : self.vector_size]
         self.corpus_count, self.corpus_total_words = found.sentences, found.total_words
         self.train_count, self.epoch_losses = 0, []
-        self._keep = self._keep_thresholds()
-
-    def _keep_thresholds(self) -> NDArray[np.uint32]:
-        """How likely each word survives sub-sampling, in units of 2**-32 (gensim's sample_int)."""
-        counts = self.wv.expandos["count"].astype(np.float64)
-        if not self.sample:
-            return np.full(len(counts), 2**32 - 1, np.uint32)
-        if self.sample < 1:
-            threshold = self.sample * counts.sum()
-        else:
-            threshold = float(int(self.sample * (3 + np.sqrt(5)) / 2))
-        share = (np.sqrt(counts / threshold) + 1) * (threshold / counts)
-        keep: NDArray[np.uint32] = (np.minimum(share, 1.0) * (2**32 - 1)).astype(np.uint32)
-        return keep
+        self._keep = training.keep_thresholds(self.wv.expandos["count"], self.sample)
 
     def train(
         self,
@@ -291,16 +273,7 @@ class Word2Vec:
         )
         if not all(np.isfinite(rate) and rate >= 0 for rate in rates):
             raise ValueError(f"Word2Vec.train: learning rates must be at least 0, got {rates}")
-        run = {
-            "epochs": int(epochs),
-            "start_alpha": rates[0],
-            "end_alpha": rates[1],
-            "epoch": 0,
-            "block": 0,
-            "effective": 0,
-            "loss": 0.0,
-            "pairs": 0,
-        }
+        run = training.new_run(int(epochs), *rates)
         self.epoch_losses = []
         return self._run(self._encode(corpus_iterable, corpus_file), run, checkpoint)
 
@@ -330,7 +303,7 @@ class Word2Vec:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
         model.workers, model.progress = workers, progress
         ids = model._encode(corpus_iterable, corpus_file)
-        if run.pop("crc32") != _fingerprint(ids):
+        if run.pop("crc32") != training.fingerprint(ids):
             raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
         model._run(ids, run, path if checkpoint is None else checkpoint)
         return model
@@ -349,75 +322,34 @@ class Word2Vec:
         self, ids: NDArray[np.int32], run: dict[str, Any], checkpoint: File | None
     ) -> tuple[int, int]:
         """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
-        workers = self.workers or _native.num_threads()
         shape = (len(self.wv), self.vector_size)
         for name, matrix in (("wv.vectors", self.wv.vectors), ("syn1neg", self.syn1neg)):
             if matrix.shape != shape:
                 raise ValueError(f"Word2Vec.train: {name} has shape {matrix.shape}, wanted {shape}")
         # In place: Ctrl-C or an error leaves what was learnt so far.
         w_in, w_out = self._buffers = [
-            _padded(matrix, buffer)
+            training.padded(matrix, buffer)
             for matrix, buffer in zip((self.wv.vectors, self.syn1neg), self._buffers, strict=True)
         ]
         self.wv.vectors, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
-        trainer = _native.SkipGramTrainer(
-            active_level(), w_in, w_out, np.ascontiguousarray(ids), self._keep,
-            self.wv.expandos["count"].astype(np.float64) ** self.ns_exponent,
-            window=self.window, negative=self.negative, shrink_windows=self.shrink_windows,
-            shared=self.negatives == "shared", alpha=run["start_alpha"],
-            min_alpha=run["end_alpha"], epochs=run["epochs"],
-            seed=self.seed + (self.train_count << 40 & 2**63 - 1),
+        network = training.Network(
+            w_in, w_out, self.wv.expandos["count"], self._keep, self.window, self.negative,
+            seed=self.seed + (self.train_count << 40 & 2**63 - 1), sg=bool(self.sg),
+            cbow_mean=bool(self.cbow_mean), shared=self.negatives == "shared",
+            shrink_windows=self.shrink_windows, ns_exponent=self.ns_exponent,
         )  # fmt: skip
 
         def save() -> None:
-            if checkpoint is not None:
-                self._write(checkpoint, {**run, "crc32": _fingerprint(ids)})
+            assert checkpoint is not None
+            self._write(checkpoint, {**run, "crc32": training.fingerprint(ids)})
 
-        # Words of the whole corpus by tokens in the vocabulary: bars and rates count raw words.
-        raw = max(1.0, self.corpus_total_words / max(1, int(self.wv.expandos["count"].sum())))
-        saved, count = time.monotonic(), max(1, workers)
-        total = len(ids) * run["epochs"]
-        before = run["epoch"] * len(ids) + trainer.start(run["block"])
-        with (
-            deferred_interrupt() as interrupted,
-            progress_bar(round(total * raw), " words", "training", self.progress) as bar,
-        ):
-            bar.update(round(before * raw))
-            while run["epoch"] < run["epochs"]:
-                while run["block"] < trainer.blocks:
-                    first = run["block"]
-                    last = min(first + count, trainer.blocks)
-                    start = time.monotonic()
-                    run["loss"], run["pairs"], run["effective"] = trainer.train(
-                        run["epoch"], first, last, workers,
-                        run["loss"], run["pairs"], run["effective"],
-                    )  # fmt: skip
-                    if not np.isfinite(run["loss"]):
-                        raise _diverged(run["epoch"])
-                    if time.monotonic() - start < _SLICE_SECONDS / 2:
-                        count *= 2
-                    run["block"] = last
-                    bar.set_postfix_str(
-                        f"epoch {run['epoch'] + 1}/{run['epochs']}, "
-                        f"loss {run['loss'] / max(1, run['pairs']):.4f}",
-                        refresh=False,
-                    )
-                    bar.update(round((trainer.start(last) - trainer.start(first)) * raw))
-                    if interrupted.is_set():
-                        save()
-                        raise KeyboardInterrupt
-                    if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                        try:
-                            save()
-                        except OSError as error:  # training itself need not stop for it
-                            warnings.warn(f"no checkpoint was written: {error}", stacklevel=4)
-                        saved = time.monotonic()
-                self.epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
-                run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
-        if not np.isfinite(w_in.sum() + w_out.sum()):  # the loss is a sample
-            raise _diverged(run["epochs"] - 1)
+        done = training.train(
+            network, ids, run, raw_words=self.corpus_total_words, workers=self.workers,
+            progress=self.progress, save=None if checkpoint is None else save,
+            epoch_losses=self.epoch_losses,
+        )  # fmt: skip
         self.train_count += 1
-        return run["effective"], round(len(ids) * raw) * run["epochs"]
+        return done
 
     # Files
 
@@ -460,7 +392,7 @@ class Word2Vec:
                 raise ValueError("arrays do not fit together")
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"is not a whole model: {error}", path) from None
-        model._keep = model._keep_thresholds()
+        model._keep = training.keep_thresholds(model.wv.expandos["count"], model.sample)
         return model, run
 
 
@@ -482,35 +414,3 @@ def _check_corpus(sentences: Sentences | None, corpus_file: File | None) -> None
             "each sentence should be a list of words; in a plain string each letter is one",
             stacklevel=3,
         )
-
-
-def _diverged(epoch: int) -> FloatingPointError:
-    return FloatingPointError(
-        f"training diverged in epoch {epoch + 1}: take a lower alpha, a smaller window or "
-        'negatives="independent"'
-    )
-
-
-def _rows(count: int, dim: int) -> NDArray[np.float32]:
-    """Zeros (count, dim rounded up to 64 bytes), aligned to 64 bytes: what the trainer works on."""
-    stride = -(-dim // _LANES) * _LANES
-    raw = np.zeros(count * stride + _LANES, np.float32)
-    start = -(raw.ctypes.data // 4) % _LANES
-    return raw[start : start + count * stride].reshape(count, stride)
-
-
-def _padded(matrix: NDArray[np.float32], buffer: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The buffer, where the matrix is a view of all its rows; else a padded copy of the matrix."""
-    view = buffer[:, : matrix.shape[1]]
-    if all(
-        view.__array_interface__[k] == matrix.__array_interface__[k]
-        for k in ("data", "strides", "shape", "typestr")
-    ):
-        return buffer
-    copy = _rows(*matrix.shape)
-    copy[:, : matrix.shape[1]] = matrix
-    return copy
-
-
-def _fingerprint(ids: NDArray[np.int32]) -> int:
-    return zlib.crc32(np.ascontiguousarray(ids).data, len(ids) & 0xFFFFFFFF)

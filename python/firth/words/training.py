@@ -1,0 +1,242 @@
+"""What drives a training of word vectors: epochs, progress, checkpoints, Ctrl-C, divergence.
+
+For every model that learns from windows over word ids (Word2Vec, FastText); what a window computes
+stands in csrc/engines.
+
+V = words of the vocabulary, D = dimensions of a vector, S = D rounded up to 64 bytes (`rows`).
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.interrupt import deferred_interrupt
+from firth.kernels._dispatch import active_level
+from firth.progress import progress_bar
+
+_CHECKPOINT_SECONDS = 600.0
+_SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
+_LANES = 16  # floats in 64 bytes: rows are padded to it while training
+
+
+@dataclass
+class Tree:
+    """Paths from the root to each word.
+
+    The inner nodes ``points`` and turns ``codes`` of word i stand at ``start[i]:start[i + 1]``.
+    start (V + 1,) int64, points (N,) int32, codes (N,) uint8.
+    """
+
+    start: NDArray[np.int64]
+    points: NDArray[np.int32]
+    codes: NDArray[np.uint8]
+
+
+@dataclass
+class Subwords:
+    """Further rows of each word: word i has ``vectors[ids[start[i]:start[i + 1]]]`` beside its own.
+
+    vectors (N, S) float32 from `rows`, start (V + 1,) int64, ids (M,) int32; lockf (N,) or (1,)
+    float32: how much of an update each row takes.
+    """
+
+    vectors: NDArray[np.float32]
+    start: NDArray[np.int64]
+    ids: NDArray[np.int32]
+    lockf: NDArray[np.float32] | None = None
+
+
+@dataclass
+class Network:
+    """What is trained and how; the parameters are those of `firth.Word2Vec`.
+
+    w_in, and w_out (negative sampling) and w_tree (hierarchical softmax) where they are used:
+    (V, S) float32 from `rows`, trained in place. counts: (V,) occurrences. keep: (V,) uint32 from
+    `keep_thresholds`. lockf: (V,) or (1,) float32, how much of an update a row of w_in takes.
+    """
+
+    w_in: NDArray[np.float32]
+    w_out: NDArray[np.float32] | None
+    counts: NDArray[np.int64]
+    keep: NDArray[np.uint32]
+    window: int
+    negative: int
+    seed: int
+    sg: bool = True
+    cbow_mean: bool = True
+    shared: bool = True
+    shrink_windows: bool = True
+    ns_exponent: float = 0.75
+    w_tree: NDArray[np.float32] | None = None
+    tree: Tree | None = None
+    subwords: Subwords | None = None
+    lockf: NDArray[np.float32] | None = None
+
+
+def new_run(epochs: int, start_alpha: float, end_alpha: float) -> dict[str, Any]:
+    """The state of a training that has not begun; `train` keeps it up to date, checkpoints hold it.
+
+    Plain numbers only, so that it can be written as JSON.
+    """
+    return {
+        "epochs": epochs, "start_alpha": start_alpha, "end_alpha": end_alpha, "epoch": 0,
+        "block": 0, "effective": 0, "loss": 0.0, "pairs": 0,
+    }  # fmt: skip
+
+
+def train(
+    network: Network,
+    ids: NDArray[np.int32],
+    run: dict[str, Any],
+    *,
+    raw_words: int,
+    workers: int | None = None,
+    progress: bool | None = None,
+    save: Callable[[], None] | None = None,
+    epoch_losses: list[float] | None = None,
+    on_epoch_begin: Callable[[], None] = lambda: None,
+    on_epoch_end: Callable[[], None] = lambda: None,
+) -> tuple[int, int]:
+    """Train in place over all epochs from ``run["epoch"]``, ``run["block"]`` on.
+
+    Parameters
+    ----------
+    ids : ndarray, int32
+        From `corpus.encode_file` or `corpus.encode_sentences`.
+    run : dict
+        From `new_run` or a checkpoint.
+    raw_words : int
+        Words of the corpus, those outside the vocabulary too: bars and rates count these.
+    workers : int, optional
+        Threads; all that firth uses by default.
+    save : callable, optional
+        Writes a checkpoint; called every ten minutes and on Ctrl-C.
+    epoch_losses : list, optional
+        Each epoch appends its mean loss.
+    on_epoch_begin, on_epoch_end : callable
+        Called around each epoch (on_epoch_begin only where an epoch starts at its first block).
+
+    Returns
+    -------
+    tuple of int
+        Words that sub-sampling left, and all words, over all epochs.
+
+    Raises
+    ------
+    FloatingPointError
+        The loss or a row is not finite any more.
+    KeyboardInterrupt
+        On Ctrl-C, after ``save``.
+    """
+    workers = workers or _native.num_threads()
+    assert network.w_out is not None
+    trainer = _native.SkipGramTrainer(
+        active_level(), network.w_in, network.w_out, np.ascontiguousarray(ids), network.keep,
+        network.counts.astype(np.float64) ** network.ns_exponent,
+        window=network.window, negative=network.negative, shrink_windows=network.shrink_windows,
+        shared=network.shared, alpha=run["start_alpha"], min_alpha=run["end_alpha"],
+        epochs=run["epochs"], seed=network.seed,
+    )  # fmt: skip
+    raw = max(1.0, raw_words / max(1, int(network.counts.sum())))
+    saved, count = time.monotonic(), max(1, workers)
+    total = len(ids) * run["epochs"]
+    before = run["epoch"] * len(ids) + trainer.start(run["block"])
+    with (
+        deferred_interrupt() as interrupted,
+        progress_bar(round(total * raw), " words", "training", progress) as bar,
+    ):
+        bar.update(round(before * raw))
+        while run["epoch"] < run["epochs"]:
+            if not run["block"]:
+                on_epoch_begin()
+            while run["block"] < trainer.blocks:
+                first = run["block"]
+                last = min(first + count, trainer.blocks)
+                start = time.monotonic()
+                run["loss"], run["pairs"], run["effective"] = trainer.train(
+                    run["epoch"], first, last, workers,
+                    run["loss"], run["pairs"], run["effective"],
+                )  # fmt: skip
+                if not np.isfinite(run["loss"]):
+                    raise _diverged(run["epoch"])
+                if time.monotonic() - start < _SLICE_SECONDS / 2:
+                    count *= 2
+                run["block"] = last
+                bar.set_postfix_str(
+                    f"epoch {run['epoch'] + 1}/{run['epochs']}, "
+                    f"loss {run['loss'] / max(1, run['pairs']):.4f}",
+                    refresh=False,
+                )
+                bar.update(round((trainer.start(last) - trainer.start(first)) * raw))
+                if interrupted.is_set():
+                    if save is not None:
+                        save()
+                    raise KeyboardInterrupt
+                if save is not None and time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                    try:
+                        save()
+                    except OSError as error:  # training itself need not stop for it
+                        warnings.warn(f"no checkpoint was written: {error}", stacklevel=5)
+                    saved = time.monotonic()
+            if epoch_losses is not None:
+                epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
+            run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
+            on_epoch_end()
+    matrices = [network.w_in, network.w_out, network.w_tree]
+    if network.subwords is not None:
+        matrices.append(network.subwords.vectors)
+    if not all(np.isfinite(m.sum()) for m in matrices if m is not None):  # the loss is a sample
+        raise _diverged(run["epochs"] - 1)
+    return run["effective"], round(len(ids) * raw) * run["epochs"]
+
+
+def keep_thresholds(counts: NDArray[np.int64], sample: float) -> NDArray[np.uint32]:
+    """How likely each word survives sub-sampling, in units of 2**-32 (gensim's sample_int)."""
+    if not sample:
+        return np.full(len(counts), 2**32 - 1, np.uint32)
+    threshold = sample * counts.sum() if sample < 1 else float(int(sample * (3 + np.sqrt(5)) / 2))
+    share = (np.sqrt(counts / threshold) + 1) * (threshold / counts)
+    keep: NDArray[np.uint32] = (np.minimum(share, 1.0) * (2**32 - 1)).astype(np.uint32)
+    return keep
+
+
+def rows(count: int, dim: int) -> NDArray[np.float32]:
+    """Zeros (count, dim rounded up to 64 bytes), aligned to 64 bytes: what the trainer works on."""
+    stride = -(-dim // _LANES) * _LANES
+    raw = np.zeros(count * stride + _LANES, np.float32)
+    start = -(raw.ctypes.data // 4) % _LANES
+    return raw[start : start + count * stride].reshape(count, stride)
+
+
+def padded(matrix: NDArray[np.float32], buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The buffer, where the matrix is a view of all its rows; else a padded copy of the matrix."""
+    view = buffer[:, : matrix.shape[1]]
+    if all(
+        view.__array_interface__[k] == matrix.__array_interface__[k]
+        for k in ("data", "strides", "shape", "typestr")
+    ):
+        return buffer
+    copy = rows(*matrix.shape)
+    copy[:, : matrix.shape[1]] = matrix
+    return copy
+
+
+def fingerprint(ids: NDArray[np.int32]) -> int:
+    """A checksum that tells one corpus from another."""
+    return zlib.crc32(np.ascontiguousarray(ids).data, len(ids) & 0xFFFFFFFF)
+
+
+def _diverged(epoch: int) -> FloatingPointError:
+    return FloatingPointError(
+        f"training diverged in epoch {epoch + 1}: take a lower alpha, a smaller window or "
+        'negatives="independent"'
+    )
