@@ -6,23 +6,28 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 
-def count(sentences, dict counts):
+def count(sentences, dict counts, prune=None, Py_ssize_t limit=0):
     """Add the words of an iterable of token lists to ``counts`` (word -> number, insertion order).
 
-    Returns (sentences seen, words seen). Raises TypeError where a sentence is not iterable or a
-    token is not a str.
+    Behind each sentence that leaves more than ``limit`` words, ``prune`` is called, which may take
+    words out. Returns (sentences seen, words seen). Raises TypeError where a sentence is not
+    iterable or a token is not a str.
     """
     cdef Py_ssize_t n_sentences = 0, n_words = 0
     for sentence in sentences:
         n_sentences += 1
         for word in sentence:
             if type(word) is not str:
-                raise TypeError(
-                    f"sentences: tokens must be str, got {type(word).__name__} "
-                    f"in sentence {n_sentences - 1}"
-                )
+                if not isinstance(word, str):
+                    raise TypeError(
+                        f"sentences: tokens must be str, got {type(word).__name__} "
+                        f"in sentence {n_sentences - 1}"
+                    )
+                word = str(word)  # NumPy's, for example
             counts[word] = counts.get(word, 0) + 1
             n_words += 1
+        if prune is not None and len(counts) > limit:
+            prune()
     return n_sentences, n_words
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firth import kernels
     from firth.errors import FormatError
     from firth.system import info, set_num_threads
-    from firth.words import KeyedVectors, Word2Vec
+    from firth.words import KeyedVectors, LineSentence, Word2Vec
 
 __version__ = "0.1.0"
 
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 _HOME = {
     "FormatError": "firth.errors",
     "KeyedVectors": "firth.words",
+    "LineSentence": "firth.words",
     "Word2Vec": "firth.words",
     "info": "firth.system",
     "kernels": "firth.kernels",
@@ -33,6 +34,7 @@ _HOME = {
 __all__ = [
     "FormatError",
     "KeyedVectors",
+    "LineSentence",
     "Word2Vec",
     "info",
     "kernels",

@@ -1,7 +1,23 @@
 """Word vectors."""
 
+from firth.words.callbacks import CallbackAny2Vec
 from firth.words.fasttext import FastTextKeyedVectors
 from firth.words.keyedvectors import KeyedVectors
+from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
+from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP, keep_vocab_item
 from firth.words.word2vec import Word2Vec
 
-__all__ = ["FastTextKeyedVectors", "KeyedVectors", "Word2Vec"]
+__all__ = [
+    "RULE_DEFAULT",
+    "RULE_DISCARD",
+    "RULE_KEEP",
+    "BrownCorpus",
+    "CallbackAny2Vec",
+    "FastTextKeyedVectors",
+    "KeyedVectors",
+    "LineSentence",
+    "PathLineSentences",
+    "Text8Corpus",
+    "Word2Vec",
+    "keep_vocab_item",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from firth import _corpus, _native
 from firth.progress import progress_bar
+from firth.words.readers import file_lines
 
 _PIECE = 64 << 20  # bytes of text scanned in one native call
+_SPACES = bytes.maketrans(bytes(range(33)), b" " * 33)  # the scanner takes these for spaces
 _IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
 
 Sentences = Iterable[Iterable[str]]
@@ -80,12 +82,24 @@ def count_file(path: str | os.PathLike[str], progress: bool | None = None) -> Wo
     return WordCounts(decoded, counts, counter.total_words, counter.sentences)
 
 
-def count_sentences(sentences: Sentences) -> WordCounts:
-    """Count the words of an iterable of token lists."""
-    counts: dict[str, int] = {}
-    n_sentences, n_words = _corpus.count(sentences, counts)
-    values = np.fromiter(counts.values(), np.int64, len(counts))
-    return WordCounts(list(counts), values, n_words, n_sentences)
+def count_sentences(
+    sentences: Sentences,
+    counts: dict[str, int],
+    prune: Callable[[], object] | None = None,
+    limit: int = 0,
+) -> tuple[int, int]:
+    """Add the words of an iterable of token lists to ``counts``; sentences and words seen.
+
+    ``prune`` is called after each sentence that leaves more than ``limit`` words.
+    """
+    return _corpus.count(sentences, counts, prune, limit)
+
+
+def file_sentences(path: str | os.PathLike[str]) -> Iterator[list[str]]:
+    """The lines of a file with words split as `count_file` does, without the empty ones."""
+    for line in file_lines(path):
+        if words := line.translate(_SPACES).split():
+            yield [word.decode() for word in words]
 
 
 def encode_file(

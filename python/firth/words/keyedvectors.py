@@ -60,6 +60,7 @@ class KeyedVectors:
         self.next_index = 0  # the first allocated row that has no key yet
         self.vectors = np.zeros((count, vector_size), dtype)
         self.expandos: dict[str, NDArray[Any]] = {}
+        self.vectors_lockf = np.ones(1, np.float32)  # scales what training adds to (all or V) rows
 
     @property
     def vectors(self) -> NDArray[Any]:

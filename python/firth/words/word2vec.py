@@ -1,4 +1,4 @@
-"""Word2Vec: skip-gram vectors of words, trained on a file or on token lists.
+"""Word2Vec: vectors of words, trained on a file or on token lists.
 
 Longer than most files: one class, whose parameters and errors are many, as gensim's are.
 
@@ -8,10 +8,12 @@ V = words of the vocabulary, D = dimensions of a vector. What a training step co
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 import warnings
-from types import GeneratorType
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +23,29 @@ from firth.formats import firth
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
+from firth.words.vocabulary import File, TrimRule, Vocabulary, check_corpus
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _KIND = "word2vec"
 _PARAMETERS = (
-    "vector_size", "alpha", "window", "min_count", "sample", "seed", "min_alpha", "sg", "hs",
-    "negative", "ns_exponent", "cbow_mean", "epochs", "shrink_windows", "negatives",
+    "vector_size", "alpha", "window", "min_count", "max_vocab_size", "sample", "seed", "min_alpha",
+    "sg", "hs", "negative", "ns_exponent", "cbow_mean", "epochs", "null_word", "sorted_vocab",
+    "batch_words", "compute_loss", "comment", "max_final_vocab", "shrink_windows", "negatives",
+)  # fmt: skip
+_STATE = (
+    "corpus_count", "corpus_total_words", "effective_min_count", "train_count", "total_train_time",
+    "running_training_loss", "min_alpha_yet_reached", "epoch_losses",
 )  # fmt: skip
 
-File = str | os.PathLike[str]
 
+class Word2Vec(Vocabulary):
+    """Vectors of words by the company they keep (Mikolov et al. 2013): CBOW or skip-gram.
 
-class Word2Vec:
-    """Skip-gram with negative sampling (Mikolov et al. 2013), with gensim's names and defaults.
-
-    ``Word2Vec(sentences)`` or ``Word2Vec(corpus_file=path)`` builds the vocabulary and trains;
-    without a corpus, call `build_vocab` and `train`. CBOW (``sg=0``, gensim's default) and
-    hierarchical softmax come with a later version and raise NotImplementedError.
+    A drop-in for gensim 4's class: the same parameters in the same order, the same defaults but for
+    ``workers``. ``Word2Vec(sentences)`` or ``Word2Vec(corpus_file=path)`` builds the vocabulary and
+    trains; without a corpus, call `build_vocab` and `train`.
 
     Parameters
     ----------
@@ -53,25 +62,49 @@ class Word2Vec:
         Greatest distance between the centre word and a context word.
     min_count : int
         Words that occur less often are left out.
+    max_vocab_size : int, optional
+        Forget rare words whenever counting has found more than this; see `scan_vocab`.
     sample : float
         A word with share f of the text stays with probability (sqrt(f/sample) + 1) sample/f. 0: all
         stay; 1 or more: words that occur more often than this number are thinned out.
     seed : int
         Of the initial vectors and of every draw.
     workers : int, optional
-        Threads; by default all that firth uses. One worker gives the same bits in every run. More
-        update shared rows without locks (Hogwild, Niu et al. 2011): the result then differs a
-        little from run to run. A corpus of a single block (about 10,000 words) is trained by one.
+        Threads; by default all that firth uses (gensim's default is 3). One worker gives the same
+        bits in every run. More update shared rows without locks (Hogwild, Niu et al. 2011): the
+        result then differs a little from run to run. A corpus of a single block (about 10,000
+        words) is trained by one.
     sg : int
-        1 for skip-gram.
+        1 for skip-gram, 0 for CBOW.
     hs : int
-        0.
+        1 for hierarchical softmax.
     negative : int
-        Words drawn as negatives, for each window or each pair.
+        Words drawn as negatives, for each window or each pair; 0 for none.
     ns_exponent : float
         Negatives are drawn in proportion to count**ns_exponent.
+    cbow_mean : int
+        CBOW: 1 for the mean of the context's vectors, 0 for their sum.
+    hashfxn : callable
+        Has no effect, as in gensim 4.
     epochs : int
         Passes over the corpus.
+    null_word : int
+        1 adds the word NUL to the vocabulary.
+    trim_rule : callable, optional
+        Which words stay; see `build_vocab`. Not saved.
+    sorted_vocab : int
+        1 orders words by falling count, 0 by their first occurrence.
+    batch_words : int
+        Has no effect: a job is about 10,000 words, and no sentence is cut.
+    compute_loss : bool
+        Keep the loss; see `get_latest_training_loss`.
+    callbacks : sequence of objects
+        With ``on_train_begin(model)``, ``on_epoch_begin``, ``on_epoch_end``, ``on_train_end``, as
+        gensim's CallbackAny2Vec. For this training only.
+    comment : str, optional
+        Saved with the model.
+    max_final_vocab : int, optional
+        Raise ``min_count`` so far that at most so many words stay.
     shrink_windows : bool
         Draw each window's size uniformly from 1..window.
     negatives : {"shared", "independent"}
@@ -86,19 +119,22 @@ class Word2Vec:
     Attributes
     ----------
     wv : KeyedVectors
-        The vectors; attribute "count" holds the number of occurrences.
-    syn1neg : ndarray (V, D), float32
-        The output layer.
-    corpus_count, corpus_total_words : int
-        Sentences and words of the corpus, those outside the vocabulary too.
+        The vectors; attribute "count" holds the number of occurrences. ``wv.vectors_lockf`` (1,) or
+        (V,) scales what training adds to each row: 0 locks it.
+    syn1neg, syn1 : ndarray (V, D), float32
+        The output layers of negative sampling and of hierarchical softmax.
+    raw_vocab, corpus_count, corpus_total_words, effective_min_count, cum_table
+        See `Vocabulary`.
     epoch_losses : list of float
         Mean loss of a pair (with its negatives) in each finished epoch, measured on every 64th
         window before its update.
+    train_count, total_train_time : int, float
+        Calls of `train` so far, and their seconds.
+    min_alpha_yet_reached : float
+        The lowest learning rate so far.
 
     Raises
     ------
-    NotImplementedError
-        ``sg=0`` or ``hs=1``.
     TypeError
         Both kinds of corpus are given, or a generator.
     ValueError
@@ -109,11 +145,11 @@ class Word2Vec:
         self,
         sentences: Sentences | None = None,
         corpus_file: File | None = None,
-        *,
         vector_size: int = 100,
         alpha: float = 0.025,
         window: int = 5,
         min_count: int = 5,
+        max_vocab_size: int | None = None,
         sample: float = 1e-3,
         seed: int = 1,
         workers: int | None = None,
@@ -123,22 +159,29 @@ class Word2Vec:
         negative: int = 5,
         ns_exponent: float = 0.75,
         cbow_mean: int = 1,
+        hashfxn: Callable[..., int] = hash,
         epochs: int = 5,
+        null_word: int = 0,
+        trim_rule: TrimRule | None = None,
+        sorted_vocab: int = 1,
+        batch_words: int = 10000,
+        compute_loss: bool = False,
+        callbacks: Iterable[Any] = (),
+        comment: str | None = None,
+        max_final_vocab: int | None = None,
         shrink_windows: bool = True,
+        *,
         negatives: str = "shared",
         progress: bool | None = None,
         checkpoint: File | None = None,
     ) -> None:
-        if not sg:
-            raise NotImplementedError("Word2Vec: CBOW (sg=0) is not implemented yet; use sg=1")
-        if hs:
-            raise NotImplementedError("Word2Vec: hierarchical softmax (hs=1) is not implemented")
         whole: dict[str, Any] = {
             "vector_size": vector_size, "window": window, "epochs": epochs, "negative": negative,
             "min_count": min_count, "workers": 1 if workers is None else workers,
+            "max_vocab_size": max_vocab_size or 0, "max_final_vocab": max_final_vocab or 0,
         }  # fmt: skip
         for name, value in whole.items():
-            least = 0 if name == "min_count" else 1
+            least = 1 if name in ("vector_size", "window", "epochs", "workers") else 0
             if isinstance(value, str) or value != int(value) or not least <= value < 2**31:
                 raise ValueError(
                     f"Word2Vec: {name} must be a whole number from {least} to {2**31 - 1}, "
@@ -156,67 +199,89 @@ class Word2Vec:
                 f'Word2Vec: negatives must be "shared" or "independent", got {negatives!r}'
             )
         self.vector_size, self.window, self.min_count = int(vector_size), int(window), min_count
+        self.layer1_size = self.vector_size
         self.alpha, self.min_alpha, self.sample, self.seed = alpha, min_alpha, sample, int(seed)
         self.sg, self.hs, self.negative, self.ns_exponent = sg, hs, int(negative), ns_exponent
         self.cbow_mean, self.epochs, self.shrink_windows = cbow_mean, int(epochs), shrink_windows
+        self.max_vocab_size, self.max_final_vocab = max_vocab_size, max_final_vocab
+        self.sorted_vocab, self.null_word, self.batch_words = sorted_vocab, null_word, batch_words
+        self.hashfxn, self.comment, self.compute_loss = hashfxn, comment, bool(compute_loss)
         self.negatives, self.workers, self.progress = negatives, workers, progress
-        self.wv = KeyedVectors(self.vector_size)
-        self.syn1neg = np.zeros((0, self.vector_size), np.float32)
-        self.corpus_count = self.corpus_total_words = 0
-        self.train_count = 0
-        self.epoch_losses: list[float] = []
-        self._keep = np.zeros(0, np.uint32)
+        super().__init__()
+        self.wv = self._new_vectors()
         self._buffers = [
             training.rows(0, self.vector_size)
         ] * 2  # wv.vectors and syn1neg are views of them
+        self.syn1neg = self.syn1 = np.zeros((0, self.vector_size), np.float32)
+        self.train_count, self.total_train_time = 0, 0.0
+        self.running_training_loss, self.min_alpha_yet_reached = 0.0, float(alpha)
+        self.epoch_losses: list[float] = []
+        # model.load(path) would leave the model as it was: say so rather than surprise.
+        self.load = _refuse_on_instance  # type: ignore[method-assign]
         if sentences is not None or corpus_file is not None:
-            self.build_vocab(sentences, corpus_file)
-            self.train(sentences, corpus_file, checkpoint=checkpoint)
+            check_corpus("Word2Vec", sentences, corpus_file, passes=2)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "the vocabulary is empty")  # train will raise
+                self.build_vocab(sentences, corpus_file, trim_rule=trim_rule)
+            self.train(
+                sentences, corpus_file, compute_loss=compute_loss, callbacks=callbacks,
+                checkpoint=checkpoint,
+            )  # fmt: skip
+        elif trim_rule is not None or callbacks:
+            warnings.warn(
+                "Word2Vec: trim_rule and callbacks are for one training and not kept; without a "
+                "corpus, give them to build_vocab and train",
+                stacklevel=2,
+            )
+
+    def _new_vectors(self) -> KeyedVectors:
+        return KeyedVectors(self.vector_size)
 
     def __repr__(self) -> str:
-        return f"Word2Vec<vocab={len(self.wv)}, vector_size={self.vector_size}, sg={self.sg}>"
+        return (
+            f"{type(self).__name__}<vocab={len(self.wv)}, vector_size={self.vector_size}, "
+            f"alpha={self.alpha}>"
+        )
 
-    def build_vocab(
-        self, corpus_iterable: Sentences | None = None, corpus_file: File | None = None
-    ) -> None:
-        """Count the words of a corpus and give each that is frequent enough a random vector.
+    # The arrays
 
-        Words are ordered by falling count; of equal ones the later comes first, as in gensim.
-        Raises as the class; nothing changes then.
-        """
-        _check_corpus(corpus_iterable, corpus_file)
-        if corpus_file is not None:
-            found = corpus.count_file(corpus_file, self.progress)
-        else:
-            assert corpus_iterable is not None
-            found = corpus.count_sentences(corpus_iterable)
-        kept = np.flatnonzero(found.counts >= self.min_count)
-        if not len(kept):
-            raise RuntimeError(
-                f"no word occurs min_count={self.min_count} times: the corpus has "
-                f"{found.total_words:,} words, {len(found.words):,} different ones"
-            )
-        order = kept[np.lexsort((-kept, -found.counts[kept]))]
-        wv = KeyedVectors(self.vector_size)
-        wv.index_to_key = [found.words[i] for i in order]
-        wv.key_to_index = {word: i for i, word in enumerate(wv.index_to_key)}
-        wv.next_index = len(order)
-        w_in, w_out = self._buffers = [
-            training.rows(len(order), self.vector_size) for _ in range(2)
-        ]
-        random = np.random.default_rng(self.seed)
-        for first in range(0, len(order), 4096):  # gensim's start: uniform in +-1 / vector_size
-            rows = w_in[first : first + 4096, : self.vector_size]
-            rows[...] = random.random(rows.shape, np.float32)
-            rows *= 2
-            rows -= 1
-            rows /= self.vector_size
-        wv.vectors = w_in[:, : self.vector_size]
-        wv.expandos["count"] = found.counts[order]
-        self.wv, self.syn1neg = wv, w_out[:, : self.vector_size]
-        self.corpus_count, self.corpus_total_words = found.sentences, found.total_words
+    def init_weights(self) -> None:
+        """Give all words new vectors, uniform in +-1 / vector_size; zeros as output layers."""
+        size, dim = len(self.wv), self.vector_size
+        w_in = training.rows(size, dim)
+        _fill(w_in[:, :dim], self.seed)
+        self._buffers = [w_in, training.rows(size if self.negative else 0, dim)]
+        self.wv.vectors, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
+        self.syn1 = np.zeros((size if self.hs else 0, dim), np.float32)
         self.train_count, self.epoch_losses = 0, []
-        self._keep = training.keep_thresholds(self.wv.expandos["count"], self.sample)
+
+    def update_weights(self) -> None:
+        """Add rows for the words that are new: drawn as `init_weights` would, zeros in the output.
+
+        The draws are those that the words would have had from the start, as in gensim.
+        """
+        old, size, dim = len(self.wv.vectors), len(self.wv), self.vector_size
+        w_in = training.rows(size, dim)
+        _fill(w_in[:, :dim], self.seed)
+        w_in[:old, :dim] = self.wv.vectors
+        w_out = training.rows(size if self.negative else 0, dim)
+        if self.negative:
+            w_out[: len(self.syn1neg), :dim] = self.syn1neg
+        self._buffers = [w_in, w_out]
+        self.wv.vectors, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
+        if self.hs:
+            self.syn1 = np.vstack([self.syn1, np.zeros((size - len(self.syn1), dim), np.float32)])
+
+    def reset_from(self, other_model: Word2Vec) -> None:
+        """Take the vocabulary of another model (shared, not copied), with new vectors."""
+        other = other_model.wv
+        wv = self._new_vectors()
+        wv.index_to_key, wv.key_to_index = other.index_to_key, other.key_to_index
+        wv.next_index, wv.expandos = len(other), other.expandos
+        self.wv, self.cum_table = wv, other_model.cum_table
+        self.corpus_count = other_model.corpus_count
+        self.corpus_total_words = other_model.corpus_total_words
+        self.init_weights()
 
     def train(
         self,
@@ -227,6 +292,11 @@ class Word2Vec:
         epochs: int | None = None,
         start_alpha: float | None = None,
         end_alpha: float | None = None,
+        word_count: int = 0,
+        queue_factor: int = 2,
+        report_delay: float = 1.0,
+        compute_loss: bool = False,
+        callbacks: Iterable[Any] = (),
         *,
         checkpoint: File | None = None,
     ) -> tuple[int, int]:
@@ -235,11 +305,16 @@ class Word2Vec:
         Parameters
         ----------
         corpus_iterable, corpus_file
-            One of the two, as for the class.
+            One of the two, as for the class; read once, so it may be a generator.
         total_examples, total_words : int, optional
-            Accepted for gensim's sake; the corpus is encoded first, so its size is known.
+            Have no effect: the corpus is encoded first, so its size is known. (gensim demands one
+            of them, and ``epochs``.)
         epochs, start_alpha, end_alpha : optional
-            Instead of the model's ``epochs``, ``alpha``, ``min_alpha``.
+            Instead of the model's ``epochs``, ``alpha``, ``min_alpha``, for this call.
+        word_count, queue_factor, report_delay
+            Have no effect; they are there for gensim's sake.
+        compute_loss, callbacks
+            As for the class.
         checkpoint : path-like, optional
             As for the class.
 
@@ -253,7 +328,8 @@ class Word2Vec:
         RuntimeError
             There is no vocabulary yet, or the corpus has no word of it.
         ValueError
-            An argument, or the shape of ``wv.vectors`` or ``syn1neg``, is not as it must be.
+            An argument, or the shape of ``wv.vectors`` or ``syn1neg``, is not as it must be; or
+            both ``hs`` and ``negative`` are 0.
         FloatingPointError
             Training diverged: the loss or a vector is not finite any more (the vectors are lost
             then). Shared negatives take one step for all pairs of a window, which is too far where
@@ -261,9 +337,7 @@ class Word2Vec:
         KeyboardInterrupt
             On Ctrl-C, after the checkpoint is written; the vectors are as far as training got.
         """
-        _check_corpus(corpus_iterable, corpus_file)
-        if not len(self.wv):
-            raise RuntimeError("Word2Vec.train: call build_vocab first")
+        check_corpus("Word2Vec.train", corpus_iterable, corpus_file)
         epochs = self.epochs if epochs is None else epochs
         if epochs < 1 or epochs != int(epochs):
             raise ValueError(f"Word2Vec.train: epochs must be a whole number >= 1, got {epochs}")
@@ -273,9 +347,37 @@ class Word2Vec:
         )
         if not all(np.isfinite(rate) and rate >= 0 for rate in rates):
             raise ValueError(f"Word2Vec.train: learning rates must be at least 0, got {rates}")
+        self._check_ready()
+        if self.hs and self.negative:
+            warnings.warn(
+                "Both hierarchical softmax and negative sampling are activated. Usually one of "
+                "them is wanted: set hs=0 or negative=0",
+                stacklevel=2,
+            )
+        if rates[0] > self.min_alpha_yet_reached:
+            warnings.warn("Effective 'alpha' higher than previous training cycles", stacklevel=2)
         run = training.new_run(int(epochs), *rates)
-        self.epoch_losses = []
-        return self._run(self._encode(corpus_iterable, corpus_file), run, checkpoint)
+        ids = self._encode(corpus_iterable, corpus_file)
+        self.epoch_losses, self.running_training_loss = [], 0.0
+        self.compute_loss = bool(compute_loss)
+        return self._run(ids, run, checkpoint, tuple(callbacks))
+
+    def _check_ready(self) -> None:
+        """Refuse to train without vocabulary, objective or arrays of the right shape."""
+        if not self.hs and not self.negative:
+            raise ValueError("Word2Vec.train: hs and negative are both 0: there is nothing to do")
+        if not len(self.wv):
+            why = "call build_vocab first"
+            if self.corpus_total_words:
+                why = f"no word occurs min_count={self.effective_min_count} times"
+            raise RuntimeError(f"Word2Vec.train: the vocabulary is empty: {why}")
+        shape = (len(self.wv), self.vector_size)
+        matrices = [("wv.vectors", self.wv.vectors)]
+        matrices += [("syn1neg", self.syn1neg)] if self.negative else []
+        matrices += [("syn1", self.syn1)] if self.hs else []
+        for name, matrix in matrices:
+            if matrix.shape != shape:
+                raise ValueError(f"Word2Vec.train: {name} has shape {matrix.shape}, wanted {shape}")
 
     @classmethod
     def resume(
@@ -297,7 +399,7 @@ class Word2Vec:
         corpus_iterable, corpus_file
             The same corpus. ValueError where it is another.
         """
-        _check_corpus(corpus_iterable, corpus_file)
+        check_corpus("Word2Vec.resume", corpus_iterable, corpus_file)
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
@@ -319,98 +421,258 @@ class Word2Vec:
         return ids
 
     def _run(
-        self, ids: NDArray[np.int32], run: dict[str, Any], checkpoint: File | None
+        self,
+        ids: NDArray[np.int32],
+        run: dict[str, Any],
+        checkpoint: File | None,
+        callbacks: Sequence[Any] = (),
     ) -> tuple[int, int]:
         """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
-        shape = (len(self.wv), self.vector_size)
-        for name, matrix in (("wv.vectors", self.wv.vectors), ("syn1neg", self.syn1neg)):
-            if matrix.shape != shape:
-                raise ValueError(f"Word2Vec.train: {name} has shape {matrix.shape}, wanted {shape}")
-        # In place: Ctrl-C or an error leaves what was learnt so far.
-        w_in, w_out = self._buffers = [
-            training.padded(matrix, buffer)
-            for matrix, buffer in zip((self.wv.vectors, self.syn1neg), self._buffers, strict=True)
-        ]
-        self.wv.vectors, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
-        network = training.Network(
-            w_in, w_out, self.wv.expandos["count"], self._keep, self.window, self.negative,
-            seed=self.seed + (self.train_count << 40 & 2**63 - 1), sg=bool(self.sg),
-            cbow_mean=bool(self.cbow_mean), shared=self.negatives == "shared",
-            shrink_windows=self.shrink_windows, ns_exponent=self.ns_exponent,
-        )  # fmt: skip
+        began = time.monotonic()
+        network = self._network()
+
+        def tell(event: str) -> None:
+            for callback in callbacks:
+                getattr(callback, event)(self)
+
+        def epoch_done() -> None:
+            self.wv.norms = None  # the vectors have changed in place
+            if self.compute_loss:
+                self.running_training_loss += self.epoch_losses[-1]
+            tell("on_epoch_end")
 
         def save() -> None:
             assert checkpoint is not None
             self._write(checkpoint, {**run, "crc32": training.fingerprint(ids)})
 
+        tell("on_train_begin")
         done = training.train(
-            network, ids, run, raw_words=self.corpus_total_words, workers=self.workers,
+            network, ids, run, raw_words=self.corpus_total_words or 0, workers=self.workers,
             progress=self.progress, save=None if checkpoint is None else save,
-            epoch_losses=self.epoch_losses,
+            epoch_losses=self.epoch_losses, on_epoch_begin=lambda: tell("on_epoch_begin"),
+            on_epoch_end=epoch_done,
         )  # fmt: skip
         self.train_count += 1
+        self.total_train_time += time.monotonic() - began
+        self.min_alpha_yet_reached = min(self.min_alpha_yet_reached, run["end_alpha"])
+        tell("on_train_end")
         return done
+
+    def _network(self) -> training.Network:
+        """What is trained, in place: Ctrl-C or an error leaves what was learnt so far."""
+        if not self.sg or self.hs:
+            raise NotImplementedError("Word2Vec: CBOW and hierarchical softmax come next")
+        w_in, w_out = self._buffers = [
+            training.padded(matrix, buffer)
+            for matrix, buffer in zip((self.wv.vectors, self.syn1neg), self._buffers, strict=True)
+        ]
+        self.wv.vectors, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
+        attributes = self.wv.expandos
+        return training.Network(
+            w_in, w_out, attributes["count"], attributes["sample_int"], self.window,
+            self.negative, seed=self.seed + (self.train_count << 40 & 2**63 - 1),
+            sg=bool(self.sg), cbow_mean=bool(self.cbow_mean), shared=self.negatives == "shared",
+            shrink_windows=self.shrink_windows, ns_exponent=self.ns_exponent,
+            lockf=self.wv.vectors_lockf,
+        )  # fmt: skip
+
+    # Asking a trained model
+
+    def get_latest_training_loss(self) -> float:
+        """The sum of ``epoch_losses`` of the last `train`, with ``compute_loss``; else 0.
+
+        gensim sums over all pairs instead, in float32 and from several threads at once.
+        """
+        return self.running_training_loss
+
+    def predict_output_word(
+        self, context_words_list: Sequence[Any], topn: int | None = 10
+    ) -> list[tuple[Any, float]] | None:
+        """The words most probable between the given ones, with their probabilities.
+
+        Parameters
+        ----------
+        context_words_list : list of str or int
+            Words or rows; those that are missing do not count.
+        topn : int or None
+            How many; None for all.
+
+        Returns
+        -------
+        list of (word, float), best first; None (and a warning) where no word is known.
+
+        Raises
+        ------
+        RuntimeError
+            The model has no negative sampling or no output layer.
+        """
+        if not self.negative:
+            raise RuntimeError("predict_output_word: needs a model with negative sampling")
+        if len(self.syn1neg) != len(self.wv) or not len(self.wv):
+            raise RuntimeError("predict_output_word: the model has no output layer syn1neg")
+        rows = [self.wv.get_index(word) for word in context_words_list if word in self.wv]
+        if not rows:
+            warnings.warn("predict_output_word: the model knows none of the words", stacklevel=2)
+            return None
+        hidden = self.wv.vectors[rows].sum(axis=0)
+        if self.cbow_mean:
+            hidden /= len(rows)
+        scores = (self.syn1neg @ hidden).astype(np.float64)
+        shares = np.exp(scores - scores.max())
+        shares /= shares.sum()
+        best = np.argsort(-shares, kind="stable")[:topn]
+        return [(self.wv.index_to_key[row], float(shares[row])) for row in best]
+
+    def score(
+        self,
+        sentences: Sentences,
+        total_sentences: int = 1_000_000,
+        chunksize: int = 100,
+        queue_factor: int = 2,
+        report_delay: float = 1,
+    ) -> NDArray[np.float32]:
+        """Log probability of sentences under hierarchical softmax (Taddy 2015), (N,), float32.
+
+        The sum over each word and its window (of full width). Other than gensim it counts pairs
+        beyond +-6 too, and rounds no sigmoid. The last three arguments have no effect.
+
+        Parameters
+        ----------
+        sentences : iterable of lists of str
+        total_sentences : int
+            Score the first so many only.
+
+        Raises
+        ------
+        RuntimeError
+            There is no vocabulary, or the model has no hierarchical softmax.
+        """
+        if not len(self.wv):
+            raise RuntimeError("score: call build_vocab first")
+        if not self.hs:
+            raise RuntimeError("score: needs a model with hierarchical softmax (hs=1)")
+        codes, points = self.wv.expandos["code"], self.wv.expandos["point"]
+        vectors, scores = self.wv.vectors, []
+        for sentence in itertools.islice(sentences, total_sentences):
+            rows = [self.wv.key_to_index[w] for w in sentence if w in self.wv.key_to_index]
+            total = 0.0
+            for i, row in enumerate(rows):
+                window = rows[max(0, i - self.window) : i] + rows[i + 1 : i + 1 + self.window]
+                inputs = vectors[window]
+                if not self.sg:
+                    inputs = inputs.sum(axis=0, keepdims=True)
+                    inputs /= max(1, len(window)) if self.cbow_mean else 1
+                signs = 1.0 - 2.0 * codes[row]
+                x = (inputs @ self.syn1[points[row]].T).astype(np.float64) * signs
+                total -= float(np.logaddexp(0, -x).sum())
+            scores.append(total)
+        return np.array(scores, np.float32)
 
     # Files
 
-    def save(self, fname: File) -> None:
-        """Save the whole model to one file (checksummed, atomic, no pickle); see `load`."""
+    def save(
+        self,
+        fname: File,
+        separately: Any = None,
+        sep_limit: int = 0,
+        ignore: Any = frozenset(),
+        pickle_protocol: int = 0,
+    ) -> None:
+        """Save the whole model to one file (checksummed, atomic, no pickle); see `load`.
+
+        The other arguments have no effect; they are there for gensim's sake.
+        """
         self._write(fname, None)
 
     @classmethod
-    def load(cls, fname: File) -> Word2Vec:
-        """Load what `save` or a checkpoint left; FormatError for another kind of file."""
-        return cls._read(fname)[0]
+    def load(cls, fname: File, mmap: Literal["r", "c"] | None = None) -> Self:
+        """Load what `save` or a checkpoint left.
+
+        Parameters
+        ----------
+        fname : path-like
+        mmap : {"r", "c"}, optional
+            Map the vectors instead of reading them, as `KeyedVectors.load`.
+
+        Raises
+        ------
+        AttributeError
+            A file of another kind, as of KeyedVectors alone. FormatError: a damaged one.
+        """
+        return cls._read(fname, mmap)[0]
 
     def _write(self, path: File, run: dict[str, Any] | None) -> None:
-        meta = {name: getattr(self, name) for name in _PARAMETERS} | {
-            "corpus_count": self.corpus_count,
-            "corpus_total_words": self.corpus_total_words,
-            "train_count": self.train_count,
-            "epoch_losses": self.epoch_losses,
-            "run": run,
-        }
+        meta = {name: getattr(self, name) for name in _PARAMETERS + _STATE} | {"run": run}
         arrays = {
             "vectors": self.wv.vectors,
             "integer_keys": np.zeros(0, np.int64),
-            "attribute:count": self.wv.expandos["count"],
+            "vectors_lockf": self.wv.vectors_lockf,
             "syn1neg": self.syn1neg,
+            "syn1": self.syn1,
         }
-        firth.write(path, _KIND, arrays, meta, {"keys": self.wv.index_to_key})
+        for name, values in self.wv.expandos.items():
+            if name not in ("code", "point"):  # they follow from the counts
+                arrays[f"attribute:{name}"] = values
+        strings = {"keys": self.wv.index_to_key}
+        if self.raw_vocab:
+            strings["raw_vocab"] = list(self.raw_vocab)
+            arrays["raw_counts"] = np.array(list(self.raw_vocab.values()), np.int64)
+        firth.write(path, _KIND, arrays, meta, strings)
 
     @classmethod
-    def _read(cls, path: File) -> tuple[Word2Vec, dict[str, Any] | None]:
-        content = firth.read(path, _KIND)
+    def _read(
+        cls, path: File, mmap: Literal["r", "c"] | None = None
+    ) -> tuple[Self, dict[str, Any] | None]:
+        content = firth.read(path, mmap=mmap)
+        if content.kind != _KIND:
+            raise AttributeError(
+                f"{os.fspath(path)} holds {content.kind!r}, not a {cls.__name__}; for vectors "
+                "alone there is KeyedVectors.load"
+            )
+        arrays = content.arrays
         try:
-            model = cls(**{name: content.meta[name] for name in _PARAMETERS})
-            model.wv = KeyedVectors.load(path)
-            model.syn1neg = content.arrays["syn1neg"]
-            for name in ("corpus_count", "corpus_total_words", "train_count", "epoch_losses"):
-                setattr(model, name, content.meta[name])
+            model = cls(**{n: content.meta[n] for n in _PARAMETERS if n in content.meta})
+            model.wv = KeyedVectors.load(path, mmap)
+            model.wv.vectors_lockf = arrays.get("vectors_lockf", model.wv.vectors_lockf)
+            model.syn1neg = arrays["syn1neg"]
+            model.syn1 = arrays.get("syn1", model.syn1)
+            for name in _STATE:
+                setattr(model, name, content.meta.get(name, getattr(model, name)))
+            if "raw_vocab" in content.strings:
+                counts = arrays["raw_counts"].tolist()
+                words = content.strings["raw_vocab"]
+                model.raw_vocab = dict(zip(words, counts, strict=True))
             run = content.meta["run"]
-            if model.syn1neg.shape != model.wv.vectors.shape or "count" not in model.wv.expandos:
-                raise ValueError("arrays do not fit together")
+            if len(model.wv):
+                model._complete()
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"is not a whole model: {error}", path) from None
-        model._keep = training.keep_thresholds(model.wv.expandos["count"], model.sample)
         return model, run
 
+    def _complete(self) -> None:
+        """Check what was read, and compute what is not saved."""
+        self._check_ready()
+        if "count" not in self.wv.expandos:
+            raise ValueError("there are no counts")
+        if self.hs:
+            self.create_binary_tree()
+        if self.negative:
+            self.make_cum_table()
+        if "sample_int" not in self.wv.expandos:  # written by firth 0.1
+            counts = self.wv.expandos["count"]
+            self.wv.expandos["sample_int"] = training.keep_thresholds(counts, self.sample)
 
-def _check_corpus(sentences: Sentences | None, corpus_file: File | None) -> None:
-    """One corpus, of a kind that can be read again; TypeError else."""
-    if (sentences is None) == (corpus_file is None):
-        raise TypeError("Word2Vec: give either sentences or corpus_file")
-    if isinstance(sentences, GeneratorType) or (
-        sentences is not None and iter(sentences) is sentences
-    ):
-        raise TypeError(
-            "Word2Vec: sentences are read several times; give a list or a class with __iter__, "
-            "not a generator"
-        )
-    if isinstance(sentences, (str, bytes)):
-        raise TypeError("Word2Vec: sentences must be lists of words; for a file use corpus_file=")
-    if sentences is not None and isinstance(next(iter(sentences), None), str):
-        warnings.warn(
-            "each sentence should be a list of words; in a plain string each letter is one",
-            stacklevel=3,
-        )
+
+def _refuse_on_instance(*_: Any, **__: Any) -> Any:
+    raise AttributeError("load makes a new model: call it on the class, as Word2Vec.load(path)")
+
+
+def _fill(rows: NDArray[np.float32], seed: int) -> None:
+    """Random start values, gensim's: uniform in +-1 / D."""
+    random = np.random.default_rng(seed)
+    for first in range(0, len(rows), 4096):
+        part = rows[first : first + 4096]
+        part[...] = random.random(part.shape, np.float32)
+        part *= 2
+        part -= 1
+        part /= rows.shape[1]

@@ -1,0 +1,449 @@
+"""Vocabularies: which words of a corpus a model knows, and what it keeps of each.
+
+`Vocabulary` is the base of `Word2Vec` and `FastText`, with gensim's names. A model brings the
+settings (``min_count``, ``sample``, ...), ``wv``, and `init_weights` and `update_weights`, which
+make the arrays that belong to the words. V = words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from types import GeneratorType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth.words import corpus, training
+from firth.words.corpus import Sentences
+from firth.words.keyedvectors import KeyedVectors
+
+# What a trim rule answers.
+RULE_DEFAULT = 0  # as without a rule
+RULE_DISCARD = 1
+RULE_KEEP = 2
+
+TrimRule = Callable[[str, int, int], int]
+File = str | os.PathLike[str]
+
+_NULL_WORD = "\0"
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
+def keep_vocab_item(
+    word: str, count: int, min_count: int, trim_rule: TrimRule | None = None
+) -> bool:
+    """Whether a word stays: as the rule says, else where it occurs ``min_count`` times."""
+    answer = RULE_DEFAULT if trim_rule is None else trim_rule(word, count, min_count)
+    return answer == RULE_KEEP or (answer != RULE_DISCARD and count >= min_count)
+
+
+def prune_vocab(vocab: dict[str, int], min_reduce: int, trim_rule: TrimRule | None = None) -> int:
+    """Take the words out of ``vocab`` that do not stay; returns the sum of their counts."""
+    dropped = {
+        word: count
+        for word, count in vocab.items()
+        if not keep_vocab_item(word, count, min_reduce, trim_rule)
+    }
+    for word in dropped:
+        del vocab[word]
+    return sum(dropped.values())
+
+
+def check_corpus(name: str, sentences: Any, corpus_file: File | None, passes: int = 1) -> None:
+    """One corpus, of a kind that can be read so often; TypeError else."""
+    if (sentences is None) == (corpus_file is None):
+        raise TypeError(f"{name}: give either sentences or corpus_file")
+    if corpus_file is not None:
+        path = os.fspath(corpus_file)
+        if path.lower().endswith(_COMPRESSED):
+            raise TypeError(
+                f"{name}: corpus_file must not be compressed: unpack {path}, "
+                "or give sentences=LineSentence(path)"
+            )
+        return
+    if isinstance(sentences, (str, bytes)):
+        raise TypeError(f"{name}: sentences must be lists of words; for a file use corpus_file=")
+    if not isinstance(sentences, Iterable):
+        raise TypeError(f"{name}: sentences must be an iterable of lists of words")
+    if isinstance(sentences, GeneratorType) or iter(sentences) is sentences:
+        if passes > 1:
+            raise TypeError(
+                f"{name}: sentences are read {passes} times; give a list or a class with "
+                "__iter__, not a generator"
+            )
+    elif isinstance(next(iter(sentences), None), str):
+        warnings.warn(
+            "Each 'sentences' item should be a list of words (usually unicode strings). "
+            "In a plain string each letter is a word.",
+            stacklevel=3,
+        )
+
+
+class Vocabulary:
+    """Counting, choosing and numbering words; the base of models that are trained on text.
+
+    Attributes
+    ----------
+    raw_vocab : dict of str to int or None
+        Words and counts of the last scan; emptied once the vocabulary is made, unless it was to be
+        kept.
+    corpus_count, corpus_total_words : int
+        Sentences and words of the corpus of the last scan, those outside the vocabulary too.
+    effective_min_count : int
+        ``min_count``, or what ``max_final_vocab`` made of it.
+    cum_table : ndarray (V,), uint32, or None
+        Cumulative shares of the words among the negatives, in units of 1 / (2**31 - 1).
+    """
+
+    wv: KeyedVectors
+    vector_size: int
+    layer1_size: int
+    min_count: int
+    max_vocab_size: int | None
+    max_final_vocab: int | None
+    sample: float
+    sorted_vocab: int
+    null_word: int
+    hs: int
+    negative: int
+    ns_exponent: float
+    progress: bool | None
+
+    def __init__(self) -> None:
+        self.raw_vocab: dict[str, int] | None = None
+        self.corpus_count: int | None = 0
+        self.corpus_total_words: int | None = 0
+        self.effective_min_count = self.min_count
+        self.cum_table: NDArray[np.uint32] | None = None
+
+    def init_weights(self) -> None:
+        """Make new vectors for all words, and zeros as output layers."""
+        raise NotImplementedError
+
+    def update_weights(self) -> None:
+        """Add rows for the words that are new; the others keep theirs."""
+        raise NotImplementedError
+
+    # From a corpus
+
+    def build_vocab(
+        self,
+        corpus_iterable: Sentences | None = None,
+        corpus_file: File | None = None,
+        update: bool = False,
+        progress_per: int = 10000,
+        keep_raw_vocab: bool = False,
+        trim_rule: TrimRule | None = None,
+        **prepare: Any,
+    ) -> None:
+        """Count the words of a corpus and make the vocabulary and its arrays of them.
+
+        Parameters
+        ----------
+        corpus_iterable, corpus_file
+            One of the two, as for the class; read once, so it may be a generator.
+        update : bool
+            Add to the vocabulary that is there: its words keep rows and vectors (and gain counts),
+            new ones come behind them. Else everything starts anew.
+        progress_per : int
+            Has no effect; files show a bar.
+        keep_raw_vocab : bool
+            Keep ``raw_vocab``.
+        trim_rule : callable, optional
+            ``trim_rule(word, count, min_count)`` gives RULE_KEEP, RULE_DISCARD or RULE_DEFAULT.
+        **prepare
+            Further arguments of `prepare_vocab`.
+
+        Raises
+        ------
+        TypeError
+            Not exactly one corpus, or one of a wrong kind.
+        RuntimeError
+            ``update`` without a vocabulary.
+        """
+        check_corpus(f"{type(self).__name__}.build_vocab", corpus_iterable, corpus_file)
+        self._check_update(update)
+        words, sentences = self.scan_vocab(
+            corpus_iterable, corpus_file, progress_per, trim_rule=trim_rule
+        )
+        different = len(self.raw_vocab or ())
+        self.prepare_vocab(update, keep_raw_vocab, trim_rule, **prepare)
+        self.corpus_count, self.corpus_total_words = sentences, words
+        self.prepare_weights(update)
+        if not len(self.wv):
+            warnings.warn(
+                f"the vocabulary is empty: no word occurs min_count={self.effective_min_count} "
+                f"times; the corpus has {words:,} words, {different:,} different ones",
+                stacklevel=2,
+            )
+
+    def build_vocab_from_freq(
+        self,
+        word_freq: Mapping[str, int],
+        keep_raw_vocab: bool = False,
+        corpus_count: int | None = None,
+        trim_rule: TrimRule | None = None,
+        update: bool = False,
+    ) -> None:
+        """Make the vocabulary of words with given counts, as `build_vocab` of counted ones.
+
+        ``corpus_count`` is how many sentences they come from, where that is known.
+        """
+        self._check_update(update)
+        self.raw_vocab = dict(word_freq)
+        total = sum(self.raw_vocab.values())
+        self.prepare_vocab(update, keep_raw_vocab, trim_rule)
+        self.corpus_count, self.corpus_total_words = corpus_count or 0, total
+        self.prepare_weights(update)
+
+    def _check_update(self, update: bool) -> None:
+        if update and not len(self.wv.vectors):
+            raise RuntimeError(
+                f"{type(self).__name__}.build_vocab: update=True needs a vocabulary; "
+                "first build one without"
+            )
+
+    def scan_vocab(
+        self,
+        corpus_iterable: Sentences | None = None,
+        corpus_file: File | None = None,
+        progress_per: int = 10000,
+        workers: int | None = None,
+        trim_rule: TrimRule | None = None,
+    ) -> tuple[int, int]:
+        """Count the words of a corpus into ``raw_vocab``.
+
+        With ``max_vocab_size``, once a sentence leaves more words than that, those that occur less
+        than once, the next time less than twice, and so on, are forgotten (the rule has its say).
+        A file is then read by one thread. ``progress_per`` and ``workers`` have no effect.
+
+        Returns
+        -------
+        tuple of int
+            Words and sentences of the corpus.
+        """
+        check_corpus(f"{type(self).__name__}.scan_vocab", corpus_iterable, corpus_file)
+        if corpus_file is not None and not self.max_vocab_size:
+            found = corpus.count_file(corpus_file, self.progress)
+            self.raw_vocab = dict(zip(found.words, found.counts.tolist(), strict=True))
+            return found.total_words, found.sentences
+        if corpus_file is not None:
+            corpus_iterable = corpus.file_sentences(corpus_file)
+        assert corpus_iterable is not None
+        vocab: dict[str, int] = {}
+        min_reduce = 0
+
+        def prune() -> None:
+            nonlocal min_reduce
+            min_reduce += 1
+            prune_vocab(vocab, min_reduce, trim_rule)
+
+        limit = self.max_vocab_size
+        sentences, words = corpus.count_sentences(
+            corpus_iterable, vocab, prune if limit else None, limit or 0
+        )
+        self.raw_vocab = vocab
+        return words, sentences
+
+    def prepare_vocab(
+        self,
+        update: bool = False,
+        keep_raw_vocab: bool = False,
+        trim_rule: TrimRule | None = None,
+        min_count: int | None = None,
+        sample: float | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, int]:
+        """Choose and number the words of ``raw_vocab``; sets "count" and "sample_int" of each.
+
+        Words are ordered by falling count (``sorted_vocab``; of equal ones the later comes first,
+        as in gensim), else as they came. "sample_int" is the chance to survive sub-sampling, in
+        units of 2**-32; after an update it follows the new corpus alone, as in gensim, and words
+        that are not in it keep theirs.
+
+        Parameters
+        ----------
+        update, keep_raw_vocab, trim_rule
+            As for `build_vocab`.
+        min_count, sample : optional
+            Instead of the model's, which they replace.
+        dry_run : bool
+            Change nothing, only report.
+
+        Returns
+        -------
+        dict
+            "drop_unique": words left out; "retain_total": occurrences of those that stay;
+            "downsample_unique", "downsample_total": words that sub-sampling thins out, occurrences
+            it leaves; "num_retained_words".
+        """
+        if self.raw_vocab is None:
+            raise RuntimeError(f"{type(self).__name__}.prepare_vocab: call scan_vocab first")
+        min_count = min_count or self.min_count
+        sample = sample or self.sample
+        raw = list(self.raw_vocab)
+        counts = np.fromiter(self.raw_vocab.values(), np.int64, len(raw))
+        effective = self._effective_min_count(min_count, counts)
+        if trim_rule is None:
+            kept = np.flatnonzero(counts >= effective)
+        else:
+            pairs = zip(raw, counts.tolist(), strict=True)
+            stay = [keep_vocab_item(word, n, effective, trim_rule) for word, n in pairs]
+            kept = np.flatnonzero(np.array(stay, bool))
+        total = int(counts[kept].sum())
+        sample_ints = training.keep_thresholds(np.maximum(counts[kept], 1), sample)
+        chance = sample_ints / (2**32 - 1)
+        report = {
+            "drop_unique": len(raw) - len(kept),
+            "retain_total": total,
+            "downsample_unique": int((chance < 1).sum()),
+            "downsample_total": int((chance * counts[kept]).sum()),
+            "num_retained_words": len(kept),
+        }
+        if dry_run:
+            return report
+
+        wv = self.wv
+        if update:
+            known = dict(wv.key_to_index)
+            words = list(wv.index_to_key)
+        else:
+            known, words = {}, []
+        old = len(words)
+        for i in kept.tolist():
+            if raw[i] not in known:
+                known[raw[i]] = len(words)
+                words.append(raw[i])
+        rows = np.array([known[raw[i]] for i in kept.tolist()], np.int64)
+        attributes = {
+            name: _grown(values, len(words)) for name, values in wv.expandos.items() if update
+        }
+        count = attributes.get("count", np.zeros(len(words), np.int64))
+        if update:  # words that are there gain what was counted even if a rule dropped them now
+            for row, word in enumerate(words[:old]):
+                count[row] += self.raw_vocab.get(word, 0)
+            new = rows >= old
+            count[rows[new]] = counts[kept][new]
+        else:
+            count[rows] = counts[kept]
+        sampled = attributes.get("sample_int", np.zeros(len(words), np.uint32))
+        sampled[rows] = sample_ints
+        attributes |= {"count": count, "sample_int": sampled}
+        if self.null_word and _NULL_WORD not in known:
+            words.append(_NULL_WORD)
+            attributes = {name: _grown(values, len(words)) for name, values in attributes.items()}
+            attributes["count"][-1] = 1
+        if self.sorted_vocab and not update:
+            order = np.lexsort((-np.arange(len(words)), -attributes["count"]))
+            words = [words[i] for i in order]
+            attributes = {name: values[order] for name, values in attributes.items()}
+
+        self.min_count, self.sample, self.effective_min_count = min_count, sample, effective
+        wv.index_to_key = words
+        wv.key_to_index = {word: row for row, word in enumerate(words)}
+        wv.next_index = len(words)
+        wv.expandos = attributes
+        if not keep_raw_vocab:
+            self.raw_vocab = {}
+        if self.hs:
+            self.create_binary_tree()
+        if self.negative:
+            self.make_cum_table()
+        return report
+
+    def _effective_min_count(self, min_count: int, counts: NDArray[np.int64]) -> int:
+        if self.max_final_vocab is None:
+            return min_count
+        if self.max_final_vocab < len(counts):  # one more than the first word that is too many
+            return max(min_count, int(np.sort(counts)[::-1][self.max_final_vocab]) + 1)
+        return max(min_count, 1)
+
+    def prepare_weights(self, update: bool = False) -> None:
+        """`update_weights` or `init_weights`."""
+        if update:
+            self.update_weights()
+        else:
+            self.init_weights()
+
+    def add_null_word(self) -> None:
+        """Add the word NUL, which occurs once and in no text."""
+        wv = self.wv
+        wv.key_to_index[_NULL_WORD] = len(wv)
+        wv.index_to_key.append(_NULL_WORD)
+        wv.next_index = len(wv)
+        wv.expandos = {name: _grown(values, len(wv)) for name, values in wv.expandos.items()}
+        wv.expandos["count"][-1] = 1
+
+    # What training draws from
+
+    def make_cum_table(self, domain: int = 2**31 - 1) -> None:
+        """Set ``cum_table``: the words' shares among the negatives, count**ns_exponent each."""
+        powers = [  # libm's pow of each, as gensim: NumPy's of an array may round otherwise
+            count**self.ns_exponent if count or self.ns_exponent >= 0 else 0.0
+            for count in self.wv.expandos["count"].tolist()
+        ]
+        sums = np.cumsum(powers)
+        shares = sums / sums[-1] if len(sums) else sums
+        self.cum_table = np.rint(shares * domain).astype(np.uint32)
+
+    def create_binary_tree(self) -> None:
+        """Set "code" and "point" of each word: its way through the Huffman tree of the counts.
+
+        "code" (uint8) holds 0 for left and 1 for right, "point" (uint32) the inner nodes passed.
+        Which of equal counts goes where is a matter of Python's heap, as in gensim.
+        """
+        size = len(self.wv)
+        heap = [_Node.make(n, i) for i, n in enumerate(self.wv.expandos["count"].tolist())]
+        heapq.heapify(heap)
+        for i in range(size - 1):
+            left, right = heapq.heappop(heap), heapq.heappop(heap)
+            heapq.heappush(heap, _Node.make(left + right, size + i, (left, right)))
+        codes, points = (np.empty(size, object) for _ in range(2))
+        stack: list[tuple[_Node, bytes, tuple[int, ...]]] = [(root, b"", ()) for root in heap]
+        while stack:
+            node, code, way = stack.pop()
+            if node.index < size:
+                codes[node.index] = np.frombuffer(code, np.uint8)
+                points[node.index] = np.array(way, np.uint32)
+                continue
+            way += (node.index - size,)
+            stack += [(node.children[0], code + b"\0", way), (node.children[1], code + b"\1", way)]
+        self.wv.expandos |= {"code": codes, "point": points}
+
+    def estimate_memory(
+        self, vocab_size: int | None = None, report: dict[str, int] | None = None
+    ) -> dict[str, int]:
+        """Bytes that a model of so many words needs, by part; "total" is their sum."""
+        size = vocab_size or len(self.wv)
+        parts = dict(report or {})
+        parts["vocab"] = size * (700 if self.hs else 500)
+        parts["vectors"] = size * self.vector_size * 4
+        for name, used in (("syn1", self.hs), ("syn1neg", self.negative)):
+            if used:
+                parts[name] = size * self.layer1_size * 4
+        parts["total"] = sum(parts.values())
+        return parts
+
+
+class _Node(int):
+    """A node of the Huffman tree: a count that compares as one, and what hangs on it."""
+
+    index: int
+    children: tuple[Any, ...]
+
+    @classmethod
+    def make(cls, count: int, index: int, children: tuple[Any, ...] = ()) -> _Node:
+        node = cls(count)
+        node.index, node.children = index, children
+        return node
+
+
+def _grown(values: NDArray[Any], size: int) -> NDArray[Any]:
+    """A copy with zeros behind the values, ``size`` long."""
+    grown = np.zeros(size, values.dtype)
+    grown[: len(values)] = values[:size]
+    return grown
