@@ -1,5 +1,6 @@
-// Bindings of the readers and writers of vector files.
+// Bindings of the readers and writers of vector files, and of the scanner of pickles.
 #include "bindings.h"
+#include "engines/pickle_scan.h"
 #include "engines/vector_files.h"
 
 namespace firth {
@@ -40,26 +41,35 @@ py::tuple read_binary(const py::buffer& buffer, py::array_t<float>& out) {
     return py::make_tuple(got.rows, got.consumed, spans);
 }
 
-// The words at the spans (n, 2) of the text as str.
-py::list decode_words(const py::buffer& buffer, const array<int64_t>& spans,
-                      const std::string& encoding, const std::string& errors) {
+// Puts the words at the spans (n, 2) of the text into the index, each with the next row, unless it
+// is there. Returns None if all were put in, else which of them were; begin -1 is no word.
+py::object index_words(const py::buffer& buffer, const array<int64_t>& spans,
+                       const std::string& encoding, const std::string& errors, py::dict& index) {
     const Bytes text(buffer);
     if (spans.ndim() != 2 || spans.shape(1) != 2)
-        throw py::value_error("decode_words: spans must have shape (n, 2)");
+        throw py::value_error("index_words: spans must have shape (n, 2)");
     const bool utf8 = encoding == "utf-8" || encoding == "utf8";
-    py::list words(static_cast<size_t>(spans.shape(0)));
-    for (py::ssize_t i = 0; i < spans.shape(0); i++) {
+    const py::ssize_t count = spans.shape(0);
+    std::vector<int64_t> kept;
+    kept.reserve(static_cast<size_t>(count));
+    for (py::ssize_t i = 0; i < count; i++) {
         const int64_t begin = *spans.data(i, 0), end = *spans.data(i, 1);
+        if (begin == -1) continue;
         if (begin < 0 || end < begin || static_cast<size_t>(end) > text.size)
-            throw py::index_error("decode_words: a span is outside of the text");
-        const char* const word = text.data + begin;
+            throw py::index_error("index_words: a span is outside of the text");
+        const char* const data = text.data + begin;
         const py::ssize_t size = end - begin;
-        PyObject* made = utf8 ? PyUnicode_DecodeUTF8(word, size, errors.c_str())
-                              : PyUnicode_Decode(word, size, encoding.c_str(), errors.c_str());
-        if (!made) throw py::error_already_set();
-        PyList_SET_ITEM(words.ptr(), i, made);
+        const auto word = py::reinterpret_steal<py::object>(
+            utf8 ? PyUnicode_DecodeUTF8(data, size, errors.c_str())
+                 : PyUnicode_Decode(data, size, encoding.c_str(), errors.c_str()));
+        if (!word) throw py::error_already_set();
+        const py::int_ row(py::len(index));
+        const PyObject* const found = PyDict_SetDefault(index.ptr(), word.ptr(), row.ptr());
+        if (!found) throw py::error_already_set();
+        if (found == row.ptr()) kept.push_back(i);
     }
-    return words;
+    if (static_cast<py::ssize_t>(kept.size()) == count) return py::none();
+    return py::array_t<int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
 }
 
 // Lines "word f1 ... fd\n" of the rows of a matrix, in the order of the words.
@@ -106,8 +116,16 @@ void bind_vectors(py::module_& module) {
         },
         py::arg("text"), py::arg("out"), py::arg("last"));
     module.def("read_binary_rows", &read_binary, py::arg("data"), py::arg("out").noconvert());
-    module.def("decode_words", &decode_words, py::arg("text"), py::arg("spans").noconvert(),
-               py::arg("encoding"), py::arg("errors"));
+    module.def("index_words", &index_words, py::arg("text"), py::arg("spans").noconvert(),
+               py::arg("encoding"), py::arg("errors"), py::arg("index"));
+    module.def(
+        "scan_pickle",
+        [](const py::buffer& buffer) {
+            const Bytes data(buffer);
+            py::gil_scoped_release unlocked;
+            return scan_pickle(data.data, data.size);
+        },
+        py::arg("data"));
     module.def("write_text_rows", &write_rows, py::arg("words"), py::arg("vectors").noconvert());
 }
 

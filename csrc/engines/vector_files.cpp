@@ -278,14 +278,10 @@ RowsRead read_binary_rows(const char* data, size_t size, size_t d, float* out, s
         const size_t space = static_cast<size_t>(find(data + position, data + size, ' ') - data);
         if (size - space < 1 + bytes) break;
         while (position < space && data[position] == '\n') position++;
+        std::memcpy(out + result.rows * d, data + space + 1, bytes);
         words[result.rows++] = {static_cast<int64_t>(position), static_cast<int64_t>(space)};
         result.consumed = position = space + 1 + bytes;
     }
-    const size_t grain = std::max<size_t>(1, (size_t{1} << 18) / bytes);
-    parallel_for(result.rows, grain, [&](size_t begin, size_t end) {
-        for (size_t row = begin; row < end; row++)
-            std::memcpy(out + row * d, data + words[row].end + 1, bytes);
-    });
     return result;
 }
 

@@ -11,11 +11,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from firth import FormatError
 from firth.errors import TruncatedError
-from firth.formats.files import Source, atomic, reading, writing
+from firth.formats.files import atomic, reading, writing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file semantics")
 
@@ -113,8 +114,7 @@ def everything(path: Path, piece: int = 100) -> bytes:
     parts = []
     with reading(path) as source:
         while True:
-            with source.peek(piece) as view:
-                parts.append(bytes(view))
+            parts.append(bytes(source.peek(piece)[:piece]))
             if not parts[-1]:
                 return b"".join(parts)
             source.skip(len(parts[-1]))
@@ -161,8 +161,9 @@ def test_lines_of_every_kind(tmp_path: Path) -> None:
         path.write_bytes(data)
         with reading(path) as source:
             assert [line for _, line in source.lines(longest=4_000_000)] == want
-    with reading(path) as source, pytest.raises(FormatError, match="longer than 9 bytes"):
-        list(source.lines(longest=9))
+    path.write_bytes(b"x" * 10_000_000)
+    with reading(path) as source, pytest.raises(FormatError, match="longer than 1048576 bytes"):
+        list(source.lines())
 
 
 def test_a_bomb_is_read_in_pieces(tmp_path: Path) -> None:
@@ -171,10 +172,28 @@ def test_a_bomb_is_read_in_pieces(tmp_path: Path) -> None:
         for _ in range(64):
             file.write(bytes(1 << 20))
     with reading(path) as source:
-        held: Source = source
-        with held.peek(100) as view:
-            assert len(view) == 100
-        assert len(held._held) <= 1 << 20
+        total = 0
+        while view := source.peek(100):
+            assert len(view) <= 5 << 20
+            total += len(view)
+            source.skip(len(view))
+        assert total == 64 << 20
+        assert len(source._buffer) + len(source._other) <= 10 << 20
+
+
+def test_more_than_a_block_can_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    data = np.random.default_rng(0).bytes(30_000_000)
+    path.write_bytes(data)
+    with reading(path) as source:
+        at = 0
+        for minimum, skip in ((1, 5), (9_000_000, 8_999_999), (70_000, 1), (10**7, 3), (10**9, 9)):
+            view = source.peek(minimum)
+            assert view == data[at : at + len(view)]
+            assert len(view) >= minimum or at + len(view) == len(data)
+            source.skip(skip)
+            at += skip
+            assert source.offset == at
 
 
 def test_zip_archives(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from firth import FormatError, _native
 from firth.errors import TruncatedError
-from firth.formats import word2vec
+from firth.formats import files, word2vec
 
 WORDS = ["the", "naïve", "a\u00a0b", "\u3000", "\u2009x", "nan", "1", "two words", " . . . ", ""]
 
@@ -333,8 +333,7 @@ def test_pieces_and_threads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     want = list(dict.fromkeys(words))
     rows = [words.index(word) for word in want]
     for piece, threads in ((200, 1), (1000, 2), (50_000, 2), (1 << 24, 3)):
-        monkeypatch.setattr(word2vec, "_PIECE", piece)
-        monkeypatch.setattr(word2vec, "_LONGEST_WORD", 100)
+        monkeypatch.setattr(files, "_BLOCK", piece)
         before = set_threads(threads)
         for suffix in ("", ".gz"):
             for header in (None, len(words)):
@@ -365,7 +364,7 @@ def test_compressed_counts_and_endless_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A compressed file cannot bound its header; what is made is bounded all the same.
-    monkeypatch.setattr(word2vec, "_PIECE", 1000)
+    monkeypatch.setattr(files, "_BLOCK", 1000)
     monkeypatch.setattr(word2vec, "_LONGEST_WORD", 1000)
     path = tmp_path / "file.gz"
     for data in (b"999999999999 3\na 1 2 3\n", b"2 3\n" + bytes(100_000), b"2 3\n" + b"1" * 10**6):

@@ -9,12 +9,12 @@ import bz2
 import contextlib
 import gzip
 import lzma
-import mmap
 import os
 import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 from firth.errors import FormatError, TruncatedError
@@ -23,6 +23,7 @@ from firth.progress import progress_bar
 Path = str | os.PathLike[str]
 
 _MEGABYTE = 1 << 20
+_BLOCK = 4 * _MEGABYTE  # bytes read at a time: they are still in a cache when they are used
 _LARGE = 64 * _MEGABYTE  # a file from this size on shows its progress
 
 
@@ -117,7 +118,7 @@ _DAMAGED = (OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 
 
 class Source:
-    """The bytes of a file in order; see `reading`.
+    """The bytes of a file in order, read ahead by a thread of its own; see `reading`.
 
     Attributes
     ----------
@@ -128,53 +129,88 @@ class Source:
         Bytes passed by so far; after decompression.
     """
 
-    def __init__(
-        self, path: Path, mapped: mmap.mmap | None, stream: Any, raw: Any, progress: Any
-    ) -> None:
-        self.path = path
-        self.size = None if mapped is None else len(mapped)
-        self.offset = 0
-        self._mapped, self._stream, self._raw, self._progress = mapped, stream, raw, progress
-        self._held = bytearray()
-        self._released = 0  # bytes of the mapping that have left this process's memory
+    # Two buffers: while one is looked at, the thread fills the other behind a margin, into which
+    # the unread rest of the first is copied.
+    def __init__(self, path: Path, size: int | None, stream: Any, raw: Any, progress: Any) -> None:
+        self.path, self.size, self.offset = path, size, 0
+        self._stream, self._raw, self._progress = stream, raw, progress
+        self._margin = 1 << 16
+        self._buffer, self._other = bytearray(), bytearray()
+        self._start = self._stop = 0  # what is there in _buffer
+        self._thread: ThreadPoolExecutor | None = None
+        self._filling: Future[int] | None = None
+        self._at_end = False
 
-    @contextlib.contextmanager
-    def peek(self, count: int) -> Iterator[memoryview]:
-        """The next ``count`` bytes, fewer only at the end of the file; they are not passed by.
+    def peek(self, minimum: int) -> memoryview:
+        """At least so many of the next bytes, fewer only at the end of the file.
 
-        A compressed file holds them in memory, so ``count`` is what bounds it.
+        They are not passed by; the view holds until the next `peek`. A large ``minimum`` is held in
+        memory, so it is for the caller to bound.
         """
-        if self._mapped is not None:
-            stop = self.offset + count
-            with memoryview(self._mapped) as whole, whole[self.offset : stop] as view:
-                yield view
-            return
-        while len(self._held) < count:
+        while self._stop - self._start < minimum and not self._at_end:
             try:
-                more = self._stream.read(min(count - len(self._held), _MEGABYTE))
+                self._advance()
             except EOFError as error:
                 raise TruncatedError(f"compressed data is cut short: {error}", self.path) from None
             except _DAMAGED as error:
+                if self.size is not None:
+                    raise  # of the disk
                 raise FormatError(f"damaged compressed data: {error}", self.path) from None
-            if not more:
-                break
-            self._held += more
-        with memoryview(self._held) as held, held[:count] as view:
-            yield view
+        return memoryview(self._buffer)[self._start : self._stop]
+
+    def _advance(self) -> None:
+        rest = self._stop - self._start
+        if self._filling is None:  # the first block, or the thread has not been needed
+            self._other = bytearray(self._margin + _BLOCK)
+            filled = self._fill(self._other)
+        else:
+            filled = self._filling.result()
+        if rest > self._margin:
+            self._margin = 2 * rest
+            new = self._other[-_BLOCK:]
+            self._other = bytearray(self._margin) + new
+            self._buffer = self._buffer + bytearray(len(self._other) - len(self._buffer))
+        self._other[self._margin - rest : self._margin] = self._buffer[self._start : self._stop]
+        self._buffer, self._other = self._other, self._buffer
+        self._start, self._stop = self._margin - rest, self._margin + filled
+        self._at_end = filled < _BLOCK
+        if self._at_end:
+            self.close()
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "firth-reading")
+        if len(self._other) < len(self._buffer):
+            self._other = bytearray(len(self._buffer))
+        self._filling = self._thread.submit(self._fill, self._other)
+
+    def _fill(self, buffer: bytearray) -> int:
+        """Read a block behind the margin; fewer bytes only at the end of the file."""
+        done = 0
+        with memoryview(buffer) as whole, whole[self._margin :] as view:
+            while done < len(view):
+                if self._stream is self._raw:
+                    count = self._raw.readinto(view[done:])
+                else:
+                    data = self._stream.read(min(len(view) - done, _MEGABYTE))
+                    count = len(data)
+                    view[done : done + count] = data
+                if not count:
+                    break
+                done += count
+        return done
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
 
     def skip(self, count: int) -> None:
         """Pass by bytes that `peek` has shown."""
         self.offset += count
-        if self._mapped is None:
-            del self._held[:count]
-        else:
-            # What was read leaves this process's memory; the system may keep it. Whole pages only.
-            end = self.offset // mmap.PAGESIZE * mmap.PAGESIZE
-            if end > self._released + _MEGABYTE and hasattr(mmap, "MADV_DONTNEED"):
-                self._mapped.madvise(mmap.MADV_DONTNEED, self._released, end - self._released)
-                self._released = end
+        self._start += count
         if self._progress is not None:
-            at = self.offset if self._mapped is not None else self._raw.tell()
+            at = self.offset if self.size is not None else self._raw.tell()
             self._progress.update(at - self._progress.n)
 
     def lines(self, longest: int = _MEGABYTE) -> Iterator[tuple[int, bytes]]:
@@ -185,9 +221,8 @@ class Source:
         unfinished = b""
         while True:
             start = self.offset - len(unfinished)
-            with self.peek(_MEGABYTE) as view:
-                data = unfinished + bytes(view)
-                read = len(view)
+            view = self.peek(1)
+            data, read = unfinished + bytes(view), len(view)
             self.skip(read)
             complete = [line + b"\n" for line in data.split(b"\n")]
             complete[-1] = complete[-1][:-1]  # what stands behind the last newline
@@ -203,7 +238,7 @@ class Source:
 
 @contextlib.contextmanager
 def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
-    """The bytes of a file in order: mapped, or decompressed piece by piece as they are asked for.
+    """The bytes of a file in order, decompressed where they have to be, never all at once.
 
     gzip, bzip2, xz, Zstandard and zip archives with one file in them are recognised by their first
     bytes. With ``progress`` a large file shows a bar on a terminal.
@@ -212,25 +247,20 @@ def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
     """
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context(open(path, "rb"))
-        regular = os.path.isfile(path)
-        size = os.fstat(raw.fileno()).st_size if regular else 0
+        size = os.fstat(raw.fileno()).st_size if os.path.isfile(path) else None
         bar = None
-        if progress and size > _LARGE:
+        if progress and size is not None and size > _LARGE:
             bar = stack.enter_context(progress_bar(size, "B", f"reading {os.path.basename(path)}"))
         head = raw.peek(8)[:8]
+        stream: Any = raw
         for _, magic, opener in _COMPRESSIONS:
             if head.startswith(magic):
                 stream = stack.enter_context(opener(raw, "rb"))
-                yield Source(path, None, stream, raw, bar)
-                return
         if head.startswith(b"PK\x03\x04"):
             stream = stack.enter_context(_only_member(raw, path))
-            yield Source(path, None, stream, raw, bar)
-        elif regular and head:
-            mapped = stack.enter_context(mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ))
-            yield Source(path, mapped, None, raw, bar)
-        else:
-            yield Source(path, None, raw, raw, None)
+        source = Source(path, size if stream is raw else None, stream, raw, bar)
+        stack.callback(source.close)
+        yield source
 
 
 def _only_member(raw: BinaryIO, path: Path) -> Any:

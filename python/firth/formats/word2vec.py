@@ -29,8 +29,8 @@ from firth.formats.files import Path, Source, reading, writing
 
 _FIRST_LINES = 100  # without a header, d is what the first lines have in common
 _MEGABYTE = 1 << 20
-_PIECE = 16 * _MEGABYTE  # bytes of a file that one native call takes
-_LONGEST_WORD = _MEGABYTE  # in a binary file
+_PIECE = 16 * _MEGABYTE  # about the bytes that one native call writes
+_LONGEST_WORD = _MEGABYTE
 _MOST_DIMENSIONS = 1 << 24
 _RESERVED = 8 << 30  # bytes of a table made before a row is read; untouched memory costs nothing
 
@@ -89,36 +89,32 @@ def read_text(
             count, d = limit or sys.maxsize, _common_dimensions(source)
         table = _Table(path, d, dtype, encoding, errors)
         table.reserve(count if header else _estimated_rows(source, count))
-        done, window = 0, _PIECE
+        done, needed = 0, 1
         while done < count:
-            with source.peek(window) as piece:
-                last = len(piece) < window
-                lines = min(count - done, _native.count_lines(piece, last))
-                if lines:
-                    out = table.room(lines, (np.float32, np.float64))
-                    rows, used, bad, spans = _native.read_text_rows(piece, out, last)
-                    if bad >= 0:
-                        row = done + bytes(piece[:bad]).count(b"\n")
-                        raise _bad_row(bytes(piece[bad:]), source, bad, row, count, d)
-                    blank = spans[:, 0] < 0
-                    if header and blank.any():
-                        row = int(blank.argmax())
-                        at = int(spans[row - 1, 1]) if row else 0
-                        raise FormatError(
-                            f"row {done + row} is an empty line", path, source.offset + at
-                        )
-                    table.add(piece, spans, out, source.offset)
+            piece = source.peek(needed)
+            last = len(piece) < needed
+            lines = min(count - done, _native.count_lines(piece, last))
             if lines:
+                out = table.room(lines, (np.float32, np.float64))
+                rows, used, bad, spans = _native.read_text_rows(piece, out, last)
+                if bad >= 0:
+                    row = done + bytes(piece[:bad]).count(b"\n")
+                    raise _bad_row(bytes(piece[bad:]), source, bad, row, count, d)
+                if header and (spans[:, 0] < 0).any():
+                    row = done + int((spans[:, 0] < 0).argmax())
+                    raise FormatError(f"row {row} is an empty line", path, source.offset)
+                table.add(piece, spans, out, source.offset)
                 done += rows
                 source.skip(used)
+                needed = 1
             elif last:
                 if header:
                     raise TruncatedError(f"ends within row {done} of {count}", path, source.offset)
                 break
-            elif window > _PIECE + 64 * d:
+            elif needed > _LONGEST_WORD + 64 * d:
                 raise FormatError(f"row {done} is too long for {d} numbers", path, source.offset)
             else:
-                window *= 2
+                needed = len(piece) + 1
         return table.words()
 
 
@@ -140,25 +136,28 @@ def read_binary(
             )
         table = _Table(path, d, dtype, encoding, errors)
         table.reserve(count)
-        done, window = 0, max(_PIECE, 4 * d + _LONGEST_WORD)
+        done, needed = 0, row_bytes
         while done < count:
-            with source.peek(window) as piece:
-                last = len(piece) < window
-                out = table.room(min(count - done, len(piece) // row_bytes), (np.float32,))
-                rows, used, spans = _native.read_binary_rows(piece, out)
-                if not rows and last:
-                    raise TruncatedError(
-                        f"ends within row {done} of {count}", path, source.offset + len(piece)
-                    )
-                if not rows:
-                    raise FormatError(
-                        f"row {done} has no word that ends within {_LONGEST_WORD} bytes",
-                        path,
-                        source.offset,
-                    )
+            piece = source.peek(needed)
+            out = table.room(min(count - done, len(piece) // row_bytes), (np.float32,))
+            rows, used, spans = _native.read_binary_rows(piece, out)
+            if rows:
                 table.add(piece, spans[:rows], out[:rows], source.offset)
-            done += rows
-            source.skip(used)
+                done += rows
+                source.skip(used)
+                needed = row_bytes
+            elif len(piece) < needed:
+                raise TruncatedError(
+                    f"ends within row {done} of {count}", path, source.offset + len(piece)
+                )
+            elif needed > row_bytes + _LONGEST_WORD:
+                raise FormatError(
+                    f"row {done} has no word that ends within {_LONGEST_WORD} bytes",
+                    path,
+                    source.offset,
+                )
+            else:
+                needed = len(piece) + 1
         return table.words()
 
 
@@ -256,8 +255,7 @@ def sniff(path: Path) -> str | None:
     fields are numbers. Without one, the first line must be a word and at least two numbers.
     """
     with reading(path) as source, contextlib.suppress(FormatError):
-        with source.peek(_MEGABYTE) as view:
-            data = bytes(view)
+        data = bytes(source.peek(_MEGABYTE))
         first, _, rest = data.partition(b"\n")
         if len(first.split()) == 2 and len(first) < len(data):
             _, d = _header(source, None)
@@ -299,29 +297,18 @@ class _Table:
 
     def add(self, text: memoryview, spans: NDArray[Any], rows: NDArray[Any], offset: int) -> None:
         """Take rows that `room` has handed out: their words stand at the spans of the text."""
-        start, kept = len(self.index), None
-        if (spans[:, 0] < 0).any():  # blank lines
-            kept = np.flatnonzero(spans[:, 0] >= 0)
-            spans = spans[kept]
+        start = len(self.index)
         try:
-            words = _native.decode_words(text, spans, self.encoding, self.errors)
+            kept = _native.index_words(text, spans, self.encoding, self.errors, self.index)
         except UnicodeDecodeError:
-            for begin, end in spans.tolist():
+            for begin, end in spans[spans[:, 0] >= 0].tolist():
                 try:
                     bytes(text[begin:end]).decode(self.encoding, self.errors)
                 except UnicodeDecodeError as error:
                     raise _explained(error, self.path, offset + begin) from None
             raise
-        if len(set(words)) < len(words) or not self.index.keys().isdisjoint(words):
-            first: dict[str, int] = {}
-            for row, word in enumerate(words):
-                if word not in self.index:
-                    first.setdefault(word, row)
-            self.repeated += len(words) - len(first)
-            words, unique = list(first), list(first.values())
-            kept = np.asarray(unique, np.intp) if kept is None else kept[unique]
-        self.index.update(zip(words, range(start, start + len(words)), strict=True))
-        if kept is not None:
+        self.repeated += int((spans[:, 0] >= 0).sum()) - (len(self.index) - start)
+        if kept is not None:  # without repeated words and blank lines
             rows = rows[kept]
         if rows.dtype != self.vectors.dtype or kept is not None:
             self._grow(start + len(rows))
@@ -360,8 +347,7 @@ def _bad_row(text: bytes, source: Source, at: int, row: int, count: int, d: int)
 
 def _header(source: Source, limit: int | None) -> tuple[int, int]:
     """Rows to read and d; the source then stands behind the first line."""
-    with source.peek(100) as view:
-        data = bytes(view)
+    data = bytes(source.peek(100)[:100])
     end = data.find(b"\n") + 1
     if not end:
         if len(data) < 100:
@@ -383,10 +369,10 @@ def _header(source: Source, limit: int | None) -> tuple[int, int]:
 
 def _estimated_rows(source: Source, count: int) -> int:
     """About how many rows a file without a header has; rather more, since room costs nothing."""
-    with source.peek(_PIECE) as piece:
-        lines = _native.count_lines(piece, True)
-        size = len(piece) if source.size is None else source.size
-        return min(count, 100 + lines * size * 21 // (20 * max(1, len(piece))))
+    piece = source.peek(_MEGABYTE)
+    lines = _native.count_lines(piece, True)
+    size = len(piece) if source.size is None else source.size
+    return min(count, 100 + lines * size * 21 // (20 * max(1, len(piece))))
 
 
 def _trailing_numbers(fields: Sequence[bytes]) -> int:
@@ -403,16 +389,16 @@ def _trailing_numbers(fields: Sequence[bytes]) -> int:
 
 def _common_dimensions(source: Source) -> int:
     # Words may end in numbers ("at 7"), so the fewest numbers over several lines are d.
-    window = _MEGABYTE
+    needed = _MEGABYTE
     while True:
-        with source.peek(window) as view:
-            lines, at_end = bytes(view).split(b"\n"), len(view) < window
-        if at_end or len(lines) > 1 or window > 64 * _MEGABYTE:
+        data = bytes(source.peek(needed))
+        lines, at_end = data.split(b"\n", _FIRST_LINES), len(data) < needed
+        if at_end or len(lines) > 1 or needed > 64 * _MEGABYTE:
             break
-        window *= 2
-    if not at_end:
+        needed *= 2
+    if not at_end or len(lines) > _FIRST_LINES:
         lines.pop()  # not whole
-    lines = [line.rstrip(b" \r\t") for line in lines[:_FIRST_LINES]]
+    lines = [line.rstrip(b" \r\t") for line in lines]
     found = [_trailing_numbers(line.split(b" ")) for line in lines if line.strip()]
     if not found or min(found) < 1:
         raise FormatError("must have a word and numbers on each line", source.path, 0)

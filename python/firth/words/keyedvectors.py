@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from firth.errors import FormatError
-from firth.formats import firth, word2vec
+from firth.formats import firth, gensim, word2vec
 from firth.formats.files import Path
 from firth.kernels import dot, row_norms
 
@@ -391,6 +391,9 @@ class KeyedVectors:
     def load(cls, fname: Path, mmap: Literal["r", "c"] | None = None) -> KeyedVectors:
         """Load what `save` wrote, or the vectors of a saved `Word2Vec` or of its checkpoint.
 
+        What gensim's ``save`` wrote (KeyedVectors, Word2Vec, FastText) is loaded too, without
+        executing anything in it; its ``.npy`` files must stand beside it.
+
         Parameters
         ----------
         fname : path-like
@@ -403,6 +406,10 @@ class KeyedVectors:
         FormatError
             Another kind of file, or a damaged one.
         """
+        if gensim.is_pickle(fname):
+            from firth.words.from_gensim import keyed_vectors
+
+            return keyed_vectors(gensim.read(fname, mmap=mmap), fname)
         content = firth.read(fname, mmap=mmap)
         if content.kind not in (_KIND, "word2vec"):  # a model holds vectors too
             raise FormatError(f"holds {content.kind!r}, wanted {_KIND!r}", fname)
@@ -541,14 +548,14 @@ class KeyedVectors:
         loaded.index_to_key = words.keys
         loaded.key_to_index = words.index
         loaded.next_index = len(words.keys)
-        counts: Sequence[int] = range(words.declared, words.declared - len(words.keys), -1)
+        counts: Any = np.arange(words.declared, words.declared - len(words.keys), -1)
         if fvocab is not None:
             table = word2vec.read_counts(fvocab, **decoding)
             counts = [table.get(key, 0) for key in words.keys]
             missing = sum(key not in table for key in words.keys)
             if missing:
                 warnings.warn(f"{fvocab} lacks {missing} words; they count 0", stacklevel=2)
-        loaded.expandos["count"] = np.array(counts, np.int64)
+        loaded.expandos["count"] = np.asarray(counts, np.int64)
         return loaded
 
 

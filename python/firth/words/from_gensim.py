@@ -1,0 +1,90 @@
+"""gensim's saved objects (`firth.formats.gensim`) as firth's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from firth.errors import FormatError
+from firth.formats.files import Path
+from firth.formats.gensim import Saved
+from firth.words.fasttext import FastTextKeyedVectors
+from firth.words.keyedvectors import KeyedVectors
+
+
+def keyed_vectors(saved: Saved, path: Path) -> KeyedVectors:
+    """The vectors of a saved object: a `FastTextKeyedVectors` for gensim's, else `KeyedVectors`.
+
+    FormatError for another object, and where keys and vectors do not fit together.
+    """
+    if saved.kind in ("Word2Vec", "FastText"):
+        inner = saved.attributes.get("wv", saved)  # models before gensim 1 had no wv
+        if "bucket" in saved.attributes and isinstance(inner, Saved):
+            inner.attributes.setdefault("bucket", saved.attributes["bucket"])
+        saved = inner
+    if not isinstance(saved, Saved):
+        raise FormatError("holds a model without vectors", path)
+    found = saved.attributes
+    keys = _first(found, "index_to_key", "index2word", "index2entity")
+    vectors = _first(found, "vectors", "syn0")
+    rows: dict[str, Any] = {"vectors": vectors}
+    loaded: KeyedVectors
+    if saved.kind == "FastTextKeyedVectors":
+        sizes: list[Any] = [found.get(name) for name in ("min_n", "max_n", "bucket")]
+        rows = {name: found.get(name) for name in ("vectors_vocab", "vectors_ngrams")}
+        if not found.get("compatible_hash") or not all(type(size) is int for size in sizes):
+            raise FormatError(
+                "is a FastText model of before gensim 3.8, whose n-grams are hashed otherwise", path
+            )
+        vectors = rows["vectors_vocab"]
+    _check(path, keys, rows)
+    if saved.kind == "FastTextKeyedVectors":
+        if len(rows["vectors_ngrams"]) != max(0, sizes[2]):
+            raise FormatError(f"has {len(rows['vectors_ngrams'])} n-grams of {sizes[2]}", path)
+        loaded = FastTextKeyedVectors(vectors.shape[1], *sizes)
+        loaded.vectors_vocab, loaded.vectors_ngrams = vectors, rows["vectors_ngrams"]
+    else:
+        loaded = KeyedVectors(vectors.shape[1])
+    loaded.index_to_key = keys
+    loaded.key_to_index = {key: row for row, key in enumerate(keys)}
+    loaded.next_index = len(keys)
+    loaded.vectors = vectors
+    for name, values in _attributes(found, keys).items():
+        if isinstance(values, np.ndarray) and values.ndim == 1 and len(values) <= len(keys):
+            # gensim lengthens them late: keys that were added after training have none
+            loaded.expandos[name] = np.zeros(len(keys), values.dtype)
+            loaded.expandos[name][: len(values)] = values
+    if isinstance(loaded, FastTextKeyedVectors):
+        loaded.adjust_vectors()
+    return loaded
+
+
+def _first(found: dict[str, Any], *names: str) -> Any:
+    """The first of these attributes that is there: gensim has renamed them over time."""
+    return next((found[name] for name in names if name in found), None)
+
+
+def _check(path: Path, keys: Any, rows: dict[str, Any]) -> None:
+    if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
+        raise FormatError("has no list of words", path)
+    if len(set(keys)) < len(keys):
+        raise FormatError("has a word twice", path)
+    for name, values in rows.items():
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
+            raise FormatError(f"has no matrix {name!r}", path)
+        if name != "vectors_ngrams" and len(values) != len(keys):
+            raise FormatError(f"has {len(keys)} words and {len(values)} {name}", path)
+
+
+def _attributes(found: dict[str, Any], keys: list[Any]) -> dict[str, Any]:
+    """``count`` and the like: gensim 4 keeps arrays, gensim 3 an object for each word."""
+    if isinstance(found.get("expandos"), dict):
+        return dict(found["expandos"])
+    old = found.get("vocab")
+    counts = [
+        getattr(old.get(key), "count", None) if isinstance(old, dict) else None for key in keys
+    ]
+    if not counts or not all(type(count) is int and count < 2**63 for count in counts):
+        return {}
+    return {"count": np.array(counts, np.int64)}
