@@ -73,7 +73,7 @@ def test_models_of_old(models: Any) -> None:
         assert got.expandos["count"].tolist() == want.expandos["count"].tolist()
     # Older than what gensim 4 loads.
     got = KeyedVectors.load(datapath("w2v-lee-v0.12.0"))
-    assert got.vectors.shape == (len(got), 5)
+    assert got.vectors.shape == (len(got), 100)
     assert got.get_vecattr("the", "count") == got.expandos["count"].max()
     for name in ("tfidf_model.tst", "lda_3_0_1_model", "phraser-3.6.0.model", "doc2vec_old"):
         with pytest.raises(FormatError, match="which firth does not load"):
