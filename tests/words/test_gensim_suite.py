@@ -1,0 +1,132 @@
+"""gensim's own tests, run with firth's classes in place of gensim's.
+
+The modules come from the installed gensim; nothing of them stands here. A test that does not apply
+is listed with its reason and must fail: one that passes after all is a failure too. To add a module
+of gensim's, add a row to SUITES.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import tempfile
+import types
+import unittest
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firth import words
+
+pytestmark = pytest.mark.peer
+
+
+@dataclass
+class Suite:
+    """One module of gensim's tests.
+
+    replace: name in the test module -> what takes its place; ``word2vec.Word2Vec`` is the name
+    Word2Vec in a copy of the module word2vec. refused: tests that must fail, with the reason. left:
+    tests that are not run, since they do not reach firth.
+    """
+
+    replace: dict[str, Any]
+    refused: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+_OLD = "a pickled model of gensim before 4.0"
+_SCRIPT = "runs a program of gensim's"
+
+SUITES = {
+    "test_word2vec": Suite(
+        replace={
+            "word2vec.Word2Vec": words.Word2Vec,
+            "word2vec.LineSentence": words.LineSentence,
+            "word2vec.PathLineSentences": words.PathLineSentences,
+            "keyedvectors.KeyedVectors": words.KeyedVectors,
+        },
+        refused={
+            "TestWord2VecModel.test_load_old_model": _OLD,
+            "TestWord2VecModel.test_load_old_model_separates": _OLD,
+            "TestWord2VecModel.test_load_old_models_1_x": _OLD,
+            "TestWord2VecModel.test_load_old_models_2_x": _OLD,
+            "TestWord2VecModel.test_load_old_models_3_x": _OLD,
+            "TestWord2VecModel.test_persistence_backwards_compatible": _OLD,
+            "TestWord2VecModel.test_train_with_explicit_param": "train counts its corpus itself, "
+            "and takes the model's epochs where none are given",
+        },
+        left={
+            "TestWord2VecModel.test_method_in_bulk": "gensim skips it too",
+            "TestWord2VecScripts.test_word2vec_stand_alone_script": _SCRIPT,
+            "TestWord2VecSentenceIterators.test_cython_line_sentence_works_with_filename": _SCRIPT,
+        },
+    ),
+}
+
+
+def _load(name: str) -> types.ModuleType:
+    """A fresh copy of a test module with the replacements in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = importlib.util.find_spec(f"gensim.test.{name}").origin
+        copy = types.ModuleType(f"firth_{name}")
+        copy.__file__ = path
+        exec(compile(Path(path).read_text(encoding="utf-8"), path, "exec"), vars(copy))
+    for path, value in SUITES[name].replace.items():
+        *modules, last = path.split(".")
+        holder = copy
+        for part in modules:  # a twin of the module: gensim itself stays as it is
+            twin = types.ModuleType(part)
+            vars(twin).update(vars(getattr(holder, part)))
+            setattr(holder, part, twin)
+            holder = twin
+        assert hasattr(holder, last), f"{name} has no {path}"
+        setattr(holder, last, value)
+    return copy
+
+
+def _tests(name: str) -> list[str]:
+    """Class.method of each test of a module; none where gensim is not there."""
+    if not all(importlib.util.find_spec(one) for one in ("gensim", "testfixtures")):
+        return []
+    module = _load(name)
+    names = [
+        f"{case.__name__}.{test}"
+        for case in vars(module).values()
+        if isinstance(case, type) and issubclass(case, unittest.TestCase)
+        if case.__module__ == module.__name__
+        for test in unittest.defaultTestLoader.getTestCaseNames(case)
+    ]
+    listed = {*SUITES[name].refused, *SUITES[name].left}
+    assert listed <= set(names), f"gensim has no {sorted(listed - set(names))}"
+    return [one for one in names if one not in SUITES[name].left]
+
+
+@pytest.mark.parametrize(
+    ("suite", "test"), [(name, test) for name in SUITES for test in _tests(name)]
+)
+def test_gensim(suite, test, monkeypatch, tmp_path):
+    pytest.importorskip("gensim")
+    pytest.importorskip("testfixtures")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    case, method = test.split(".")
+    result = unittest.TestResult()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)  # gensim logs what firth warns of
+        try:
+            getattr(_load(suite), case)(method).run(result)
+        finally:
+            logging.captureWarnings(False)
+    wrong = [trace for _, trace in result.failures + result.errors]
+    assert result.testsRun == 1
+    if any("NotImplementedError: Word2Vec: CBOW" in trace for trace in wrong):
+        pytest.xfail("needs CBOW or hierarchical softmax")
+    if test in SUITES[suite].refused:
+        assert wrong, f"{test} passes: take it off the list"
+    else:
+        assert not wrong, wrong[0]
