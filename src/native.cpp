@@ -22,6 +22,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     level.def_property_readonly(
         "vector_bytes", [](const firth::Level& self) { return self.kernels->vector_bytes; });
     firth::bind_kernels(level);
+    firth::bind_fasttext(module);
     firth::bind_gemm(module, level);
     firth::bind_attention(level);
     firth::bind_vectors(module);

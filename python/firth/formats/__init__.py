@@ -2,5 +2,6 @@
 
 ``firth``     firth's own file: named arrays, lists of strings and JSON, checksummed, mappable.
 ``word2vec``  word2vec's text and binary files; GloVe's text.
+``fasttext``  fastText's model files, .bin and .ftz.
 ``files``     what every format shares: atomic writing, plain or compressed reading.
 """
