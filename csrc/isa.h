@@ -276,6 +276,14 @@ FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) {
 #endif
 }
 
+// kLanesF32 bfloat16, widened exactly.
+FIRTH_INLINE f32xN load_bf16(const uint16_t* p) {
+    typedef uint16_t u16xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 2)));
+    u16xN half;
+    memcpy(&half, p, sizeof half);
+    return (f32xN)(__builtin_convertvector(half, i32xN) << 16);
+}
+
 // sum + a.low * b.low + a.high * b.high in float32. The AVX-512 BF16 instruction takes denormal
 // inputs and results as zero.
 FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {

@@ -39,6 +39,7 @@ void bind_fasttext(py::module_& module);
 void bind_gemm(py::module_& module, py::class_<Level>& level);
 void bind_vectors(py::module_& module);
 void bind_subwords(py::module_& module);
+void bind_embedding(py::module_& module, py::class_<Level>& level);
 void bind_words(py::module_& module, py::class_<Level>& level);
 
 }  // namespace firth

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firth import kernels
     from firth.errors import FormatError
     from firth.system import info, set_num_threads
-    from firth.words import KeyedVectors, LineSentence, Word2Vec
+    from firth.words import KeyedVectors, LineSentence, StaticModel, Word2Vec
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ _HOME = {
     "FormatError": "firth.errors",
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
+    "StaticModel": "firth.words",
     "Word2Vec": "firth.words",
     "info": "firth.system",
     "kernels": "firth.kernels",
@@ -35,6 +36,7 @@ __all__ = [
     "FormatError",
     "KeyedVectors",
     "LineSentence",
+    "StaticModel",
     "Word2Vec",
     "info",
     "kernels",

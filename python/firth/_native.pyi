@@ -52,12 +52,38 @@ class Level:
         negatives: NDArray[Any],
         learning_rate: float,
     ) -> float: ...
+    def embedding_bag(
+        self,
+        table: NDArray[Any],
+        bfloat16: bool,
+        ids: NDArray[Any],
+        offsets: NDArray[Any],
+        rows: NDArray[Any] | None,
+        weights: NDArray[Any] | None,
+        normalize: bool,
+        out: NDArray[Any],
+    ) -> None: ...
     def softmax(self, x: NDArray[Any], out: NDArray[Any]) -> None: ...
     def log_softmax(self, x: NDArray[Any], out: NDArray[Any]) -> None: ...
 
 class Packed:
     @property
     def nbytes(self) -> int: ...
+
+class WordPiece:
+    def __init__(
+        self,
+        tokens: list[bytes],
+        ids: NDArray[Any],
+        prefix: bytes,
+        unknown: int,
+        longest_word: int,
+        reserved: list[str],
+    ) -> None: ...
+    def set_page(self, page: int, entries: NDArray[Any], more: list[int]) -> None: ...
+    def encode(
+        self, texts: tuple[str, ...], most_characters: int, most_ids: int
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 
 class SkipGramTrainer:
     def __init__(

@@ -3,6 +3,7 @@
 from firth.kernels._dispatch import active, backends, use
 from firth.kernels.cosine_topk import TopK, cosine_scores, cosine_topk, row_norms
 from firth.kernels.dot import dot
+from firth.kernels.embedding_bag import embedding_bag
 from firth.kernels.matmul import PackedMatrix, matmul, pack
 from firth.kernels.scaled_dot_product_attention import scaled_dot_product_attention
 from firth.kernels.skipgram_negative_sampling import skipgram_negative_sampling
@@ -16,6 +17,7 @@ __all__ = [
     "cosine_scores",
     "cosine_topk",
     "dot",
+    "embedding_bag",
     "log_softmax",
     "matmul",
     "pack",

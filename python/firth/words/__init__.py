@@ -4,6 +4,7 @@ from firth.words.callbacks import CallbackAny2Vec
 from firth.words.fasttext import FastTextKeyedVectors
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
+from firth.words.static import StaticModel
 from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP, keep_vocab_item
 from firth.words.word2vec import Word2Vec
 
@@ -17,6 +18,7 @@ __all__ = [
     "KeyedVectors",
     "LineSentence",
     "PathLineSentences",
+    "StaticModel",
     "Text8Corpus",
     "Word2Vec",
     "keep_vocab_item",

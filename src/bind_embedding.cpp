@@ -1,0 +1,142 @@
+// Bindings of what turns texts into vectors: the WordPiece tokenizer, and the means of rows.
+#include <algorithm>
+#include <optional>
+
+#include "bindings.h"
+#include "engines/wordpiece.h"
+#include "parallel.h"
+
+namespace firth {
+namespace {
+
+template <class T>
+py::array_t<T> owned_array(std::vector<T> values) {
+    auto* owned = new std::vector<T>(std::move(values));
+    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+    return py::array_t<T>({owned->size()}, {sizeof(T)}, owned->data(), owner);
+}
+
+std::unique_ptr<WordPiece> make_wordpiece(const std::vector<std::string>& tokens,
+                                          const array<int32_t>& ids, const std::string& prefix,
+                                          int32_t unknown, size_t longest_word,
+                                          std::vector<std::u32string> reserved) {
+    if (ids.ndim() != 1 || static_cast<size_t>(ids.size()) != tokens.size() ||
+        std::any_of(ids.data(), ids.data() + ids.size(), [](int32_t id) { return id < 0; }) ||
+        unknown < 0 || longest_word > 1 << 16)
+        throw py::value_error("WordPiece: want an id >= 0 for each token");
+    return std::make_unique<WordPiece>(tokens, ids.data(), prefix, unknown, longest_word,
+                                       std::move(reserved));
+}
+
+void set_page(WordPiece& self, size_t page, const array<uint32_t>& entries,
+              std::vector<uint32_t> more) {
+    if (page >= WordPiece::kPages || entries.ndim() != 1 || entries.size() != 256)
+        throw py::value_error("WordPiece.set_page: want 256 entries of a page below 0x1100");
+    for (py::ssize_t i = 0; i < 256; i++) {
+        const uint32_t entry = entries.data()[i];
+        if ((entry >> 24 & 0x7f) == WordPiece::kSeveral &&
+            (entry & 0xffffff) / 16 + entry % 16 > more.size())
+            throw py::value_error("WordPiece.set_page: an entry points behind the end");
+    }
+    self.set_page(page, entries.data(), std::move(more));
+}
+
+// The texts are read where Python keeps them; `texts` is a tuple, so that they stay there.
+py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_characters,
+                 size_t most_ids) {
+    std::vector<CodePoints> views;
+    views.reserve(texts.size());
+    for (const py::handle text : texts) {
+        if (!PyUnicode_Check(text.ptr())) throw py::type_error("WordPiece.encode: want strings");
+        views.push_back({PyUnicode_DATA(text.ptr()),
+                         static_cast<size_t>(PyUnicode_GET_LENGTH(text.ptr())),
+                         static_cast<int>(PyUnicode_KIND(text.ptr()))});
+    }
+    WordPiece::Encoded result;
+    {
+        py::gil_scoped_release unlocked;
+        result = self.encode(views, most_characters, most_ids);
+    }
+    return py::make_tuple(owned_array(std::move(result.ids)),
+                          owned_array(std::move(result.offsets)),
+                          owned_array(std::move(result.skipped)));
+}
+
+template <class T>
+auto embedding_bag_kernel(const Kernels& k, bool bfloat16) {
+    if constexpr (sizeof(T) == 4)
+        return k.embedding_bag_f32;
+    else if constexpr (sizeof(T) == 1)
+        return k.embedding_bag_i8;
+    else
+        return bfloat16 ? k.embedding_bag_bf16 : k.embedding_bag_f16;
+}
+
+bool within(const array<int32_t>& values, size_t end) {
+    return std::all_of(values.data(), values.data() + values.size(), [end](int32_t value) {
+        return value >= 0 && static_cast<size_t>(value) < end;
+    });
+}
+
+// table: (V, D), rows at any stride, uint16 for both formats of 16 bits; ids: (N,); offsets:
+// (B + 1,) from 0 up to N; rows, weights: (I,) with an entry for each id, or None; out: (B, D)
+template <class T>
+void embedding_bag(const Level& level, const py::array_t<T>& table, bool bfloat16,
+                   const array<int32_t>& ids, const array<int64_t>& offsets,
+                   const std::optional<array<int32_t>>& rows,
+                   const std::optional<array<float>>& weights, bool normalize, array<float>& out) {
+    const ptrdiff_t item = sizeof(T);
+    if (table.ndim() != 2 || ids.ndim() != 1 || offsets.ndim() != 1 || offsets.size() < 1 ||
+        out.ndim() != 2 || out.shape(0) != offsets.size() - 1 || out.shape(1) != table.shape(1) ||
+        (rows && rows->ndim() != 1) || (weights && weights->ndim() != 1))
+        throw py::value_error("embedding_bag: shapes differ");
+    if (table.size() > 0 &&
+        ((table.shape(1) > 1 && table.strides(1) != item) || table.strides(0) % item))
+        throw py::value_error("embedding_bag: want rows of the table that are contiguous");
+    const auto height = static_cast<size_t>(table.shape(0));
+    const int64_t* starts = offsets.data();
+    const size_t bags = static_cast<size_t>(offsets.size()) - 1;
+    if (!std::is_sorted(starts, starts + offsets.size()) || starts[0] < 0 ||
+        starts[bags] > ids.size())
+        throw py::value_error("embedding_bag: offsets must rise from 0 to the number of ids");
+    if (!within(ids, rows ? static_cast<size_t>(rows->size()) : height) ||
+        (rows && !within(*rows, height)) ||
+        (weights && !within(ids, static_cast<size_t>(weights->size()))))
+        throw py::index_error("embedding_bag: an id is out of range");
+    const T* data = table.data();
+    const ptrdiff_t stride = table.strides(0) / item;
+    const int32_t *id = ids.data(), *row = rows ? rows->data() : nullptr;
+    const float* weight = weights ? weights->data() : nullptr;
+    const auto dim = static_cast<size_t>(table.shape(1));
+    float* result = out.mutable_data();
+    const auto kernel = embedding_bag_kernel<T>(*level.kernels, bfloat16);
+    py::gil_scoped_release unlocked;
+    parallel_for(bags, 32, [&](size_t begin, size_t end) {
+        kernel(data, stride, id, starts + begin, end - begin, row, weight, normalize, dim,
+               result + begin * dim);
+    });
+}
+
+}  // namespace
+
+void bind_embedding(py::module_& module, py::class_<Level>& level) {
+    const auto table = py::arg("table").noconvert(), ids = py::arg("ids").noconvert(),
+               offsets = py::arg("offsets").noconvert(), rows = py::arg("rows").noconvert(),
+               weights = py::arg("weights").noconvert(), out = py::arg("out").noconvert();
+    const auto bfloat16 = py::arg("bfloat16"), normalize = py::arg("normalize");
+    level.def("embedding_bag", &embedding_bag<float>, table, bfloat16, ids, offsets, rows, weights,
+              normalize, out);
+    level.def("embedding_bag", &embedding_bag<uint16_t>, table, bfloat16, ids, offsets, rows,
+              weights, normalize, out);
+    level.def("embedding_bag", &embedding_bag<int8_t>, table, bfloat16, ids, offsets, rows, weights,
+              normalize, out);
+
+    py::class_<WordPiece>(module, "WordPiece")
+        .def(py::init(&make_wordpiece), py::arg("tokens"), py::arg("ids").noconvert(),
+             py::arg("prefix"), py::arg("unknown"), py::arg("longest_word"), py::arg("reserved"))
+        .def("set_page", &set_page, py::arg("page"), py::arg("entries").noconvert(),
+             py::arg("more"))
+        .def("encode", &encode, py::arg("texts"), py::arg("most_characters"), py::arg("most_ids"));
+}
+
+}  // namespace firth
