@@ -17,7 +17,7 @@ from firth.formats import model2vec
 from firth.formats.files import Path
 from firth.formats.tokenizer import Tokenizer
 from firth.kernels import embedding_bag
-from firth.words.corpus import progress_bar
+from firth.progress import progress_bar
 
 _UNSET: Any = object()  # None means: no limit
 _DTYPES = {"float16": np.float16, "float32": np.float32, "float64": np.float64, "int8": np.int8}
