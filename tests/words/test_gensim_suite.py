@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from firth import words
+from firth.words import phrases
 
 pytestmark = pytest.mark.peer
 
@@ -38,7 +39,7 @@ class Suite:
     left: dict[str, str] = field(default_factory=dict)
 
 
-_OLD = "a pickled model of gensim before 4.0"
+_PICKLE = "a pickle of gensim's phrases"
 _SCRIPT = "runs a program of gensim's"
 
 SUITES = {
@@ -50,12 +51,6 @@ SUITES = {
             "keyedvectors.KeyedVectors": words.KeyedVectors,
         },
         refused={
-            "TestWord2VecModel.test_load_old_model": _OLD,
-            "TestWord2VecModel.test_load_old_model_separates": _OLD,
-            "TestWord2VecModel.test_load_old_models_1_x": _OLD,
-            "TestWord2VecModel.test_load_old_models_2_x": _OLD,
-            "TestWord2VecModel.test_load_old_models_3_x": _OLD,
-            "TestWord2VecModel.test_persistence_backwards_compatible": _OLD,
             "TestWord2VecModel.test_train_with_explicit_param": "train counts its corpus itself, "
             "and takes the model's epochs where none are given",
         },
@@ -64,6 +59,25 @@ SUITES = {
             "TestWord2VecScripts.test_word2vec_stand_alone_script": _SCRIPT,
             "TestWord2VecSentenceIterators.test_cython_line_sentence_works_with_filename": _SCRIPT,
         },
+    ),
+    "test_phrases": Suite(
+        replace={
+            "_PhrasesTransformation": phrases._Transformation,
+            "Phrases": phrases.Phrases,
+            "FrozenPhrases": phrases.FrozenPhrases,
+            "original_scorer": phrases.original_scorer,
+        },
+        refused={
+            f"{case}.{test}": reason
+            for test, reason in {
+                "test_save_load_custom_scorer": "a function cannot be saved without pickle",
+                "test_save_load_no_common_terms": _PICKLE,
+                "test_save_load_no_scoring": _PICKLE,
+                "test_save_load_string_scoring": _PICKLE,
+            }.items()
+            for case in ("TestPhrasesPersistence", "TestFrozenPhrasesPersistence")
+        }
+        | {"TestFrozenPhrasesModelCompatibility.test_compatibility": _PICKLE},
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firth.errors import FormatError
 from firth.formats.files import Path
@@ -58,6 +59,63 @@ def keyed_vectors(saved: Saved, path: Path) -> KeyedVectors:
     if isinstance(loaded, FastTextKeyedVectors):
         loaded.adjust_vectors()
     return loaded
+
+
+_RENAMED = {"size": "vector_size", "iter": "epochs", "syn0_lockf": "vectors_lockf"}
+
+
+def trained(
+    saved: Saved, path: Path
+) -> tuple[KeyedVectors, dict[str, Any], dict[str, NDArray[Any]]]:
+    """A saved Word2Vec: its vectors, its parameters and state, and its Huffman tree if it has one.
+
+    AttributeError for another object, as gensim's. The parameters have gensim 4's names.
+    """
+    if saved.kind != "Word2Vec":
+        raise AttributeError(f"{path} holds gensim's {saved.kind}, not a Word2Vec")
+    wv = keyed_vectors(saved, path)
+    found: dict[str, Any] = {"corpus_count": None, "corpus_total_words": None}
+    for part in (saved, saved.attributes.get("vocabulary"), saved.attributes.get("trainables")):
+        if isinstance(part, Saved):  # gensim 3 kept parts of the model in these
+            found |= part.attributes
+    for old, new in {
+        "size": "vector_size",
+        "iter": "epochs",
+        "syn0_lockf": "vectors_lockf",
+    }.items():
+        found.setdefault(new, found.pop(old, None))
+    inner = saved.attributes.get("wv")
+    lock = inner.attributes.get("vectors_lockf") if isinstance(inner, Saved) else None
+    if lock is not None:
+        found["vectors_lockf"] = lock
+    if not isinstance(found.get("raw_vocab"), dict):
+        found.pop("raw_vocab", None)
+    known = {name: value for name, value in found.items() if not isinstance(value, Saved)}
+    for name in _RENAMED.values():
+        if known.get(name) is None:
+            known.pop(name, None)
+    return wv, known, _tree(inner if isinstance(inner, Saved) else saved, wv)
+
+
+def _tree(saved: Saved, wv: KeyedVectors) -> dict[str, NDArray[Any]]:
+    """Start, points and codes of all words, or nothing."""
+    found = saved.attributes
+    if isinstance(found.get("expandos"), dict):
+        codes, points = (found["expandos"].get(name) for name in ("code", "point"))
+    else:
+        words = [found.get("vocab", {}).get(key) for key in wv.index_to_key]
+        codes = [getattr(word, "code", None) for word in words]
+        points = [getattr(word, "point", None) for word in words]
+    wv.expandos.pop("code", None)
+    wv.expandos.pop("point", None)
+    if codes is None or points is None or any(code is None for code in codes):
+        return {}
+    start = np.cumsum([0, *(len(code) for code in codes)])
+    return {
+        "start": start.astype(np.int64),
+        "points": np.concatenate([np.asarray(one, np.int64) for one in points]).astype(np.int32),
+        "codes": np.concatenate([np.asarray(one, np.int64) for one in codes]).astype(np.uint8),
+    }
 
 
 def _first(found: dict[str, Any], *names: str) -> Any:

@@ -414,6 +414,37 @@ class Vocabulary:
             stack += [(node.children[0], code + b"\0", way), (node.children[1], code + b"\1", way)]
         self.wv.expandos |= {"code": codes, "point": points}
 
+    def _tree(self) -> training.Tree:
+        """The paths of all words, one behind the other."""
+        codes, points = (list(self.wv.expandos[name]) for name in ("code", "point"))
+        start = np.zeros(len(codes) + 1, np.int64)
+        np.cumsum([len(code) for code in codes], out=start[1:])
+        return training.Tree(
+            start,
+            np.concatenate([*points, np.zeros(0, np.int32)]).astype(np.int32),
+            np.concatenate([*codes, np.zeros(0, np.uint8)]).astype(np.uint8),
+        )
+
+    def _set_tree(self, tree: training.Tree) -> None:
+        """The other way; ValueError for what is no set of paths."""
+        size, (start, points, codes) = len(self.wv), (tree.start, tree.points, tree.codes)
+        if (
+            start.shape != (size + 1,)
+            or points.shape != codes.shape
+            or points.ndim != 1
+            or start[0] != 0
+            or start[-1] != len(codes)
+            or (np.diff(start) < 0).any()
+            or (len(points) and not 0 <= points.min() <= points.max() < max(1, size - 1))
+            or (len(codes) and codes.max() > 1)
+        ):
+            raise ValueError("the tree of hierarchical softmax is damaged")
+        for name, values in (("code", codes), ("point", points.astype(np.uint32))):
+            column = np.empty(size, object)
+            for i, part in enumerate(np.split(values, start[1:-1]) if size else ()):
+                column[i] = part
+            self.wv.expandos[name] = column
+
     def estimate_memory(
         self, vocab_size: int | None = None, report: dict[str, int] | None = None
     ) -> dict[str, int]:

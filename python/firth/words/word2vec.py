@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError
-from firth.formats import firth
+from firth.formats import firth, gensim
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
@@ -38,6 +38,8 @@ _STATE = (
     "corpus_count", "corpus_total_words", "effective_min_count", "train_count", "total_train_time",
     "running_training_loss", "min_alpha_yet_reached", "epoch_losses",
 )  # fmt: skip
+_MATRICES = ("syn1neg", "syn1", "vectors_lockf")
+_TREE = ("start", "points", "codes")
 
 
 class Word2Vec(Vocabulary):
@@ -378,6 +380,8 @@ class Word2Vec(Vocabulary):
         for name, matrix in matrices:
             if matrix.shape != shape:
                 raise ValueError(f"Word2Vec.train: {name} has shape {matrix.shape}, wanted {shape}")
+        if self.wv.expandos.get("count", np.zeros(0)).shape != shape[:1]:
+            raise ValueError("Word2Vec.train: wv needs the attribute 'count': call build_vocab")
 
     @classmethod
     def resume(
@@ -468,6 +472,8 @@ class Word2Vec(Vocabulary):
         ]
         self.wv.vectors, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
         attributes = self.wv.expandos
+        if "sample_int" not in attributes:  # wv was assigned, or saved by gensim before 4
+            attributes["sample_int"] = training.keep_thresholds(attributes["count"], self.sample)
         return training.Network(
             w_in, w_out, attributes["count"], attributes["sample_int"], self.window,
             self.negative, seed=self.seed + (self.train_count << 40 & 2**63 - 1),
@@ -586,7 +592,7 @@ class Word2Vec(Vocabulary):
 
     @classmethod
     def load(cls, fname: File, mmap: Literal["r", "c"] | None = None) -> Self:
-        """Load what `save` or a checkpoint left.
+        """Load what `save` or a checkpoint left, or what gensim's ``save`` wrote (without gensim).
 
         Parameters
         ----------
@@ -599,6 +605,14 @@ class Word2Vec(Vocabulary):
         AttributeError
             A file of another kind, as of KeyedVectors alone. FormatError: a damaged one.
         """
+        if gensim.is_pickle(fname):
+            from firth.words.from_gensim import trained
+
+            wv, found, tree = trained(gensim.read(fname, mmap=mmap), fname)
+            try:
+                return cls._restored(wv, found, tree)
+            except (KeyError, TypeError, ValueError) as error:
+                raise FormatError(f"is not a whole model: {error}", fname) from None
         return cls._read(fname, mmap)[0]
 
     def _write(self, path: File, run: dict[str, Any] | None) -> None:
@@ -611,8 +625,10 @@ class Word2Vec(Vocabulary):
             "syn1": self.syn1,
         }
         for name, values in self.wv.expandos.items():
-            if name not in ("code", "point"):  # they follow from the counts
+            if name not in ("code", "point"):
                 arrays[f"attribute:{name}"] = values
+        if self.hs and len(self.wv):
+            arrays |= {f"tree:{name}": values for name, values in vars(self._tree()).items()}
         strings = {"keys": self.wv.index_to_key}
         if self.raw_vocab:
             strings["raw_vocab"] = list(self.raw_vocab)
@@ -629,38 +645,45 @@ class Word2Vec(Vocabulary):
                 f"{os.fspath(path)} holds {content.kind!r}, not a {cls.__name__}; for vectors "
                 "alone there is KeyedVectors.load"
             )
-        arrays = content.arrays
+        arrays, strings = content.arrays, content.strings
+        state: dict[str, Any] = {name: arrays[name] for name in _MATRICES if name in arrays}
+        tree = {name: arrays[f"tree:{name}"] for name in _TREE if f"tree:{name}" in arrays}
+        if "raw_vocab" in strings:
+            counts = arrays.get("raw_counts", np.zeros(0)).tolist()
+            state["raw_vocab"] = dict(zip(strings["raw_vocab"], counts, strict=False))
         try:
-            model = cls(**{n: content.meta[n] for n in _PARAMETERS if n in content.meta})
-            model.wv = KeyedVectors.load(path, mmap)
-            model.wv.vectors_lockf = arrays.get("vectors_lockf", model.wv.vectors_lockf)
-            model.syn1neg = arrays["syn1neg"]
-            model.syn1 = arrays.get("syn1", model.syn1)
-            for name in _STATE:
-                setattr(model, name, content.meta.get(name, getattr(model, name)))
-            if "raw_vocab" in content.strings:
-                counts = arrays["raw_counts"].tolist()
-                words = content.strings["raw_vocab"]
-                model.raw_vocab = dict(zip(words, counts, strict=True))
-            run = content.meta["run"]
-            if len(model.wv):
-                model._complete()
+            wv = KeyedVectors.load(path, mmap)
+            model = cls._restored(wv, content.meta | state, tree)
+            return model, content.meta["run"]
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"is not a whole model: {error}", path) from None
-        return model, run
 
-    def _complete(self) -> None:
-        """Check what was read, and compute what is not saved."""
-        self._check_ready()
-        if "count" not in self.wv.expandos:
-            raise ValueError("there are no counts")
-        if self.hs:
-            self.create_binary_tree()
-        if self.negative:
-            self.make_cum_table()
-        if "sample_int" not in self.wv.expandos:  # written by firth 0.1
-            counts = self.wv.expandos["count"]
-            self.wv.expandos["sample_int"] = training.keep_thresholds(counts, self.sample)
+    @classmethod
+    def _restored(
+        cls, wv: KeyedVectors, found: dict[str, Any], tree: dict[str, NDArray[Any]]
+    ) -> Self:
+        """A model of its vectors, parameters and state; of these what is there.
+
+        KeyError, TypeError or ValueError where they do not fit together.
+        """
+        model = cls(**{"vector_size": wv.vector_size} | {
+            name: found[name] for name in _PARAMETERS if name in found
+        })  # fmt: skip
+        model.wv = wv
+        wv.vectors_lockf = np.asarray(found.get("vectors_lockf", wv.vectors_lockf), np.float32)
+        for name in ("syn1neg", "syn1"):
+            setattr(model, name, np.asarray(found.get(name, getattr(model, name)), np.float32))
+        for name in (*_STATE, "raw_vocab"):
+            setattr(model, name, found.get(name, getattr(model, name)))
+        if len(wv):
+            model._check_ready()
+            if model.hs and tree:
+                model._set_tree(training.Tree(**tree))
+            elif model.hs:
+                model.create_binary_tree()
+            if model.negative:
+                model.make_cum_table()
+        return model
 
 
 def _refuse_on_instance(*_: Any, **__: Any) -> Any:

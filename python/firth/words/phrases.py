@@ -1,0 +1,373 @@
+"""Phrases: words that belong together, as ``new_york``, found by their counts; gensim's names.
+
+Each pair of neighbouring words gets a score; those above a threshold become one token. Apply it
+again to the result for longer ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from firth.errors import FormatError
+from firth.formats import firth
+from firth.words.corpus import Sentences
+from firth.words.vocabulary import File, prune_vocab
+
+_KIND = "phrases"
+_SCORER_ARGUMENTS = (
+    "worda_count", "wordb_count", "bigram_count", "len_vocab", "min_count", "corpus_word_count",
+)  # fmt: skip
+
+# Words that may stand within a phrase, but neither begin nor end it.
+ENGLISH_CONNECTOR_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "for",
+        "of",
+        "with",
+        "without",
+        "at",
+        "from",
+        "to",
+        "in",
+        "on",
+        "by",
+        "and",
+        "or",
+    ]
+)
+
+
+def original_scorer(
+    worda_count: float,
+    wordb_count: float,
+    bigram_count: float,
+    len_vocab: float,
+    min_count: float,
+    corpus_word_count: float,
+) -> float:
+    """How much more often a pair occurs than chance has it (Mikolov et al. 2013)."""
+    together = worda_count * wordb_count
+    return (bigram_count - min_count) / together * len_vocab if together else -math.inf
+
+
+def npmi_scorer(
+    worda_count: float,
+    wordb_count: float,
+    bigram_count: float,
+    len_vocab: float,
+    min_count: float,
+    corpus_word_count: float,
+) -> float:
+    """Normalised pointwise mutual information, -1 to 1 (Bouma 2009)."""
+    if bigram_count < min_count:
+        return -math.inf
+    share = bigram_count / corpus_word_count
+    chance = worda_count / corpus_word_count * (wordb_count / corpus_word_count)
+    try:
+        return math.log(share / chance) / -math.log(share)
+    except ZeroDivisionError:  # all of the corpus is this pair
+        return math.nan
+
+
+_SCORERS: dict[str, Callable[..., float]] = {"default": original_scorer, "npmi": npmi_scorer}
+
+
+class _Transformation:
+    """What finds phrases in sentences; the subclass scores a candidate."""
+
+    connector_words: frozenset[str]
+    delimiter: str
+    threshold: float
+    min_count: float
+    scoring: Callable[..., float]
+
+    def score_candidate(
+        self, word_a: str, word_b: str, in_between: list[str]
+    ) -> tuple[str | None, float | None]:
+        """The phrase and its score, or two None where it is none."""
+        raise NotImplementedError
+
+    def analyze_sentence(self, sentence: Iterable[str]) -> Iterator[tuple[str, float | None]]:
+        """The tokens of a sentence, each with its score where it is a phrase, else None."""
+        held: list[str] = []  # a word that may begin a phrase, and connectors behind it
+        for word in sentence:
+            if word in self.connector_words:
+                if held:
+                    held.append(word)
+                else:
+                    yield word, None
+                continue
+            if held:
+                phrase, score = self.score_candidate(held[0], word, held[1:])
+                if phrase is not None:
+                    yield phrase, score
+                    held = []
+                    continue
+            yield from ((one, None) for one in held)
+            held = [word]
+        yield from ((one, None) for one in held)
+
+    def __getitem__(self, sentence: Any) -> Any:
+        """The tokens of a sentence with its phrases joined; of a corpus, an iterable of these."""
+        if iter(sentence) is sentence:
+            first = next(sentence, None)
+            sentence = sentence if first is None else itertools.chain([first], sentence)
+        else:
+            first = next(iter(sentence), None)
+        if first is None or isinstance(first, str):
+            return [token for token, _ in self.analyze_sentence(sentence)]
+        return _Transformed(self, sentence)
+
+    def find_phrases(self, sentences: Sentences) -> dict[str, float]:
+        """All phrases in sentences, with their scores."""
+        found = (item for sentence in sentences for item in self.analyze_sentence(sentence))
+        return {phrase: score for phrase, score in found if score is not None}
+
+    # Files
+
+    def save(self, fname: File) -> None:
+        """Save to one file; TypeError for a scoring function of one's own, which no file holds."""
+        names = [name for name, scorer in _SCORERS.items() if scorer is self.scoring]
+        if not names:
+            raise TypeError("save: only the scorings 'default' and 'npmi' can be saved")
+        meta = {
+            "class": type(self).__name__, "scoring": names[0], "threshold": self.threshold,
+            "min_count": self.min_count, "delimiter": self.delimiter,
+        } | self._more()  # fmt: skip
+        table = self._table()
+        values = {"values": np.array(list(table.values()), np.float64)}
+        strings = {"tokens": list(table), "connectors": sorted(self.connector_words)}
+        firth.write(fname, _KIND, values, meta, strings)
+
+    @classmethod
+    def load(cls, fname: File) -> Any:
+        """Load what `save` wrote; FormatError for another file."""
+        content = firth.read(fname, _KIND)
+        try:
+            meta = content.meta
+            table = dict(
+                zip(content.strings["tokens"], content.arrays["values"].tolist(), strict=True)
+            )
+            model: Any = {"Phrases": Phrases, "FrozenPhrases": FrozenPhrases}[meta["class"]]
+            if not issubclass(model, cls):
+                raise ValueError(f"holds a {meta['class']}")
+            loaded = model.__new__(model)
+            for name in ("threshold", "min_count", "delimiter"):
+                setattr(loaded, name, meta[name])
+            loaded.scoring = _SCORERS[meta["scoring"]]
+            loaded.connector_words = frozenset(content.strings["connectors"])
+            loaded._restore(table, meta)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"is no whole {cls.__name__}: {error}", fname) from None
+        return loaded
+
+    def _table(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _more(self) -> dict[str, Any]:
+        return {}
+
+
+class _Transformed:
+    """A corpus seen through phrases; read as often as the corpus can be."""
+
+    def __init__(self, phrases: _Transformation, sentences: Sentences) -> None:
+        self.phrases, self.sentences = phrases, sentences
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for sentence in self.sentences:
+            yield [token for token, _ in self.phrases.analyze_sentence(sentence)]
+
+
+class Phrases(_Transformation):
+    """Phrases of a corpus, with all counts, so that more of it can be added.
+
+    Parameters
+    ----------
+    sentences : iterable of lists of str, optional
+        Read once. Without it, call `add_vocab`.
+    min_count : float
+        Pairs that occur less often are no phrases.
+    threshold : float
+        Pairs that score no higher are no phrases; above 0, with "npmi" from -1 to 1.
+    max_vocab_size : int
+        Forget rare words and pairs whenever there are more than this.
+    delimiter : str
+        Joins the words of a phrase.
+    progress_per : int
+        Has no effect.
+    scoring : {"default", "npmi"} or callable
+        `original_scorer`, `npmi_scorer`, or a function with their arguments.
+    connector_words : collection of str
+        Words that may stand within a phrase, as `ENGLISH_CONNECTOR_WORDS`.
+
+    Attributes
+    ----------
+    vocab : dict of str to int
+        Counts of words and of pairs (joined).
+    corpus_word_count : int
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range, or ``scoring`` lacks an argument.
+    """
+
+    _COUNTERS = ("max_vocab_size", "min_reduce", "corpus_word_count")
+
+    def __init__(
+        self,
+        sentences: Sentences | None = None,
+        min_count: float = 5,
+        threshold: float = 10.0,
+        max_vocab_size: int = 40_000_000,
+        delimiter: str = "_",
+        progress_per: int = 10000,
+        scoring: str | Callable[..., float] = "default",
+        connector_words: Collection[str] = frozenset(),
+    ) -> None:
+        if min_count <= 0:
+            raise ValueError(f"Phrases: min_count must be above 0, got {min_count}")
+        if isinstance(scoring, str):
+            if scoring not in _SCORERS:
+                raise ValueError(f"Phrases: scoring must be one of {[*_SCORERS]}, got {scoring!r}")
+            if scoring == "default" and threshold <= 0:
+                raise ValueError(f"Phrases: threshold must be above 0, got {threshold}")
+            if scoring == "npmi" and not -1 <= threshold <= 1:
+                raise ValueError(f"Phrases: threshold must be from -1 to 1, got {threshold}")
+            scoring = _SCORERS[scoring]
+        missing = set(_SCORER_ARGUMENTS) - set(inspect.signature(scoring).parameters)
+        if missing:
+            raise ValueError(f"Phrases: scoring must take the arguments {sorted(missing)} too")
+        self.min_count, self.threshold, self.scoring = min_count, threshold, scoring
+        self.max_vocab_size, self.delimiter = max_vocab_size, delimiter
+        self.connector_words = frozenset(connector_words)
+        self.vocab: dict[str, int] = {}
+        self.min_reduce, self.corpus_word_count = 1, 0
+        if sentences is not None:
+            self.add_vocab(sentences)
+
+    def __repr__(self) -> str:
+        return (
+            f"Phrases<{len(self.vocab)} vocab, min_count={self.min_count}, "
+            f"threshold={self.threshold}, max_vocab_size={self.max_vocab_size}>"
+        )
+
+    def add_vocab(self, sentences: Sentences) -> None:
+        """Count more sentences."""
+        new: dict[str, int] = {}
+        min_reduce, words, join = 1, 0, self.delimiter.join
+        for sentence in sentences:
+            held: list[str] = []
+            for word in sentence:
+                words += 1
+                if word in self.connector_words:
+                    if held:
+                        held.append(word)
+                    continue
+                new[word] = new.get(word, 0) + 1
+                if held:
+                    held.append(word)
+                    phrase = join(held)
+                    new[phrase] = new.get(phrase, 0) + 1
+                held = [word]
+            if len(new) > self.max_vocab_size:
+                prune_vocab(new, min_reduce)
+                min_reduce += 1
+        self.corpus_word_count += words
+        if not self.vocab:
+            self.vocab = new
+            return
+        self.min_reduce = max(self.min_reduce, min_reduce)
+        for token, count in new.items():
+            self.vocab[token] = self.vocab.get(token, 0) + count
+        if len(self.vocab) > self.max_vocab_size:
+            prune_vocab(self.vocab, self.min_reduce)
+            self.min_reduce += 1
+
+    def score_candidate(
+        self, word_a: str, word_b: str, in_between: list[str]
+    ) -> tuple[str | None, float | None]:
+        """The phrase and its score, or two None where it is none."""
+        phrase = self.delimiter.join([word_a, *in_between, word_b])
+        counts = [self.vocab.get(token, 0) for token in (word_a, word_b, phrase)]
+        if not all(counts):
+            return None, None
+        score = self.scoring(
+            worda_count=counts[0], wordb_count=counts[1], bigram_count=counts[2],
+            len_vocab=len(self.vocab), min_count=self.min_count,
+            corpus_word_count=self.corpus_word_count,
+        )  # fmt: skip
+        return (phrase, score) if score > self.threshold else (None, None)
+
+    def export_phrases(self) -> dict[str, float]:
+        """All phrases, with their scores."""
+        found = {}
+        for token in self.vocab:
+            first, *rest = token.split(self.delimiter)
+            if rest:
+                phrase, score = self.score_candidate(first, rest[-1], rest[:-1])
+                if phrase is not None and score is not None:
+                    found[phrase] = score
+        return found
+
+    def freeze(self) -> FrozenPhrases:
+        """The phrases alone: smaller, and done with counting."""
+        return FrozenPhrases(self)
+
+    def _table(self) -> dict[str, Any]:
+        return self.vocab
+
+    def _more(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._COUNTERS}
+
+    def _restore(self, table: dict[str, float], meta: dict[str, Any]) -> None:
+        self.vocab = {token: int(count) for token, count in table.items()}
+        for name in self._COUNTERS:
+            setattr(self, name, meta[name])
+
+
+class FrozenPhrases(_Transformation):
+    """The phrases of a `Phrases` and their scores.
+
+    Attributes
+    ----------
+    phrasegrams : dict of str to float
+    """
+
+    def __init__(self, phrases_model: Phrases) -> None:
+        for name in ("threshold", "min_count", "delimiter", "scoring", "connector_words"):
+            setattr(self, name, getattr(phrases_model, name))
+        self.phrasegrams = phrases_model.export_phrases()
+
+    def __repr__(self) -> str:
+        return (
+            f"FrozenPhrases<{len(self.phrasegrams)} phrases, min_count={self.min_count}, "
+            f"threshold={self.threshold}>"
+        )
+
+    def score_candidate(
+        self, word_a: str, word_b: str, in_between: list[str]
+    ) -> tuple[str | None, float | None]:
+        """The phrase and its score, or two None where it is none."""
+        phrase = self.delimiter.join([word_a, *in_between, word_b])
+        score = self.phrasegrams.get(phrase, -math.inf)
+        return (phrase, score) if score > self.threshold else (None, None)
+
+    def _table(self) -> dict[str, Any]:
+        return self.phrasegrams
+
+    def _restore(self, table: dict[str, float], meta: dict[str, Any]) -> None:
+        self.phrasegrams = table
+
+
+Phraser = FrozenPhrases  # its name before gensim 4
