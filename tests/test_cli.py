@@ -197,14 +197,19 @@ def test_train_passes_options_on(
         "--alpha 0.05 --mode independent --workers 3 -o out.firth"
     )
     assert main(["train", "corpus.txt", *options.split()]) == 0
+    assert main(["train", "corpus.txt", "--model", "cbow", "--hs"]) == 0
+    assert main(["train", "corpus.txt", "--hs", "--negative", "3"]) == 0
     common = {"corpus_file": "corpus.txt", "sg": 1}
+    plain = {"workers": None, "checkpoint": "words.firth.checkpoint"}
     assert trainer.calls == [
-        {**common, "workers": None, "checkpoint": "words.firth.checkpoint"},
+        common | plain,
         {
             **common, "workers": 3, "checkpoint": "out.firth.checkpoint", "vector_size": 300,
             "window": 7, "min_count": 1, "negative": 9, "sample": 0.0, "epochs": 2, "seed": 0,
             "alpha": 0.05, "negatives": "independent",
         },
+        common | plain | {"sg": 0, "hs": 1, "negative": 0},
+        common | plain | {"hs": 1, "negative": 3},
     ]  # fmt: skip
 
 

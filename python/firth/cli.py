@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 _MEGABYTE = 1 << 20
 # The options that shape a model; a checkpoint holds them, so --resume takes none of them.
-_SHAPING = ("dim", "window", "min_count", "negative", "sample", "epochs", "seed", "alpha", "mode")
+_SHAPING = (
+    "model", "dim", "window", "min_count", "negative", "hs", "sample", "epochs", "seed", "alpha",
+    "mode",
+)  # fmt: skip
 
 
 class UserError(Exception):
@@ -90,17 +93,24 @@ def _parser() -> argparse.ArgumentParser:
     train = command(
         "train",
         _train,
-        "Train skip-gram word vectors on a text: one sentence a line, words separated by spaces.",
-        epilog="Defaults are gensim's, except that the model is skip-gram (sg=1), not CBOW. "
+        "Train word vectors on a text: one sentence a line, words separated by spaces.",
+        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW. "
         "Ctrl-C leaves a checkpoint beside the output and prints the command that goes on.",
     )
     train.add_argument("corpus", help="text file in UTF-8")
     train.add_argument("-o", "--output", default="words.firth", help="[words.firth]")
     number, rate = _at_least(1), _positive
+    train.add_argument("--model", choices=("skipgram", "cbow"), help="[skipgram]")
     train.add_argument("--dim", type=number, help="dimensions of a vector [100]")
     train.add_argument("--window", type=number, help="words on each side that count [5]")
     train.add_argument("--min-count", type=number, help="leave out rarer words [5]")
     train.add_argument("--negative", type=number, help="negative samples a word [5]")
+    train.add_argument(
+        "--hs",
+        action="store_const",
+        const=1,
+        help="hierarchical softmax; without --negative instead of negative samples",
+    )
     train.add_argument(
         "--sample",
         type=_not_negative,
@@ -204,14 +214,19 @@ def _train(arguments: argparse.Namespace) -> None:
     for name, gensim_name in (("dim", "vector_size"), ("mode", "negatives")):
         if name in given:
             given[gensim_name] = given.pop(name)
+    if "hs" in given:
+        given.setdefault("negative", 0)
+    skip_gram = given.pop("model", "skipgram") == "skipgram"
     common = {"corpus_file": arguments.corpus, "workers": arguments.workers}
     start = time.perf_counter()
     try:
         if arguments.resume:
             model = word2vec.resume(checkpoint, **common)
         else:
-            model = word2vec(**given, workers=arguments.workers, sg=1)
-            model.build_vocab(corpus_file=arguments.corpus)
+            model = word2vec(**given, workers=arguments.workers, sg=int(skip_gram))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
+                model.build_vocab(corpus_file=arguments.corpus)
             _check_space(output, 2 * model.wv.vectors.nbytes)
             model.train(corpus_file=arguments.corpus, checkpoint=checkpoint)
     except RuntimeError as error:
