@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     "words": "Word vectors",
     "quality": "Quality of the vectors (dev corpus, 5 epochs, dim 100, sample 1e-4)",
+    "static": "Static embeddings of texts",
     "softmax": "Softmax",
     "matmul": "Matrix product",
     "scaled_dot_product_attention": "Attention",
