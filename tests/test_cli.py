@@ -115,7 +115,7 @@ def test_what_cannot_be_asked(here: Path, capsys: pytest.CaptureFixture[str]) ->
     for content, message in {
         b"": "is empty",
         b"just some text\n": "is not a file of vectors",
-        b"\x80\x04\x95": "is a pickle",
+        b"\x80\x04\x95": "is a damaged pickle",
         b"PK\x03\x04...": "is a zip archive",
         b"\x93FIRTH\r\n": "ends within its first bytes",
         b"5 3\nking 1 2 3\n": "is too short",

@@ -72,7 +72,7 @@ def test_imports_point_one_way():
     """formats, kernels <- words, search, nn <- models <- rag <- serve, cli."""
     layers = [
         {"errors", "interrupt", "progress", "system", "kernels", "formats"},
-        {"words", "search", "nn"},
+        {"words", "search", "nn", "downloader"},
         {"models"},
         {"rag"},
         {"serve", "distributed", "demo", "cli"},

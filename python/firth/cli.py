@@ -1,4 +1,4 @@
-"""The command line: ``firth train | similar | analogy | info | demo``.
+"""The command line: ``firth train | similar | analogy | info | vectors | convert | demo``.
 
 Here are arguments, messages and exit codes, nothing that computes. To add a command, add a parser
 in `_parser` and the function that it names. Exit codes: 0, 2 for an error (one line on stderr), 130
@@ -17,7 +17,6 @@ import shlex
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from firth.words import KeyedVectors
 
 _MEGABYTE = 1 << 20
+_ANY_FILE = "file of vectors: of firth, gensim, word2vec (text or binary), GloVe"
+_WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove")  # of firth.words.files
 # The options that shape a model; a checkpoint holds them, so --resume takes none of them.
 _SHAPING = (
     "model", "dim", "window", "min_count", "negative", "hs", "sample", "epochs", "seed", "alpha",
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def count(to: argparse.ArgumentParser) -> None:
-        to.add_argument("vectors", help="file of firth, or word2vec text or binary")
+        to.add_argument("vectors", help=_ANY_FILE)
         to.add_argument("-n", "--number", type=number, default=10, help="how many words [10]")
 
     similar = command("similar", _similar, "The words most similar to a word.")
@@ -146,7 +147,23 @@ def _parser() -> argparse.ArgumentParser:
     analogy.epilog = "firth analogy words.firth king man woman: king - man + woman."
 
     info = command("info", _info, "About a file of vectors, or about this installation.")
-    info.add_argument("vectors", nargs="?", help="file of firth, or word2vec text or binary")
+    info.add_argument("vectors", nargs="?", help=_ANY_FILE)
+
+    about_files = command("vectors", _help, "About files of vectors.")
+    about_files.set_defaults(help=about_files)
+    about = about_files.add_subparsers(title="commands", metavar="command").add_parser(
+        "info",
+        help="Format, size and first words of a file, without reading all of it where possible.",
+    )
+    about.add_argument("vectors", help=_ANY_FILE)
+    about.set_defaults(run=_info)
+
+    convert = command("convert", _convert, "Write vectors in another format.")
+    convert.add_argument("vectors", help=_ANY_FILE)
+    convert.add_argument(
+        "output", help="its suffix says the format: .firth, .txt, .vec, .bin; also .gz, ..."
+    )
+    convert.add_argument("--format", choices=_WRITABLE, help="where the suffix does not say it")
 
     demo = command(
         "demo",
@@ -155,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("-o", "--output", default="firth-demo.png", help="[firth-demo.png]")
     return parser
+
+
+def _help(arguments: argparse.Namespace) -> None:
+    arguments.help.print_help()
 
 
 def _version() -> str:
@@ -289,32 +310,10 @@ def _check_space(path: str, size: int) -> None:
 # Asking
 
 
-def _load(path: str) -> tuple[KeyedVectors, str]:
-    """The vectors of a file and its format, which is told by the content."""
-    from firth.formats import firth, word2vec
-    from firth.words import KeyedVectors
+def _load(path: str) -> KeyedVectors:
+    from firth.words.files import load_vectors
 
-    with open(path, "rb") as file:
-        head = file.read(2)
-    if not head:
-        raise UserError(f"{path}: is empty")
-    if firth.is_firth(path):
-        return KeyedVectors.load(path), "firth"
-    if head.startswith(b"\x80"):
-        raise UserError(f"{path}: is a pickle; save it with gensim's save_word2vec_format")
-    found = word2vec.sniff(path)
-    if found is None:
-        raise UserError(f"{path}: is not a file of vectors (of firth, or word2vec text or binary)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # repeated words: a matter of who made the file
-        vectors = KeyedVectors.load_word2vec_format(
-            path,
-            binary=found == "binary",
-            no_header=found == "headerless",
-            unicode_errors="replace",
-        )
-    names = {"headerless": "text without a header, as GloVe's"}
-    return vectors, names.get(found, f"word2vec {found}")
+    return load_vectors(path)
 
 
 def _similar(arguments: argparse.Namespace) -> None:
@@ -326,7 +325,7 @@ def _analogy(arguments: argparse.Namespace) -> None:
 
 
 def _ask(arguments: argparse.Namespace, positive: list[str], negative: list[str]) -> None:
-    vectors, _ = _load(arguments.vectors)
+    vectors = _load(arguments.vectors)
     for word in positive + negative:
         if word not in vectors:
             raise UserError(
@@ -353,18 +352,33 @@ def _info(arguments: argparse.Namespace) -> None:
 
         print(info())
         return
-    vectors, kind = _load(arguments.vectors)
+    from firth.words.files import describe
+
+    found = describe(arguments.vectors)
     lines = {
         "file": f"{arguments.vectors}, {os.path.getsize(arguments.vectors) / 1e6:,.1f} MB",
-        "format": kind,
-        "words": f"{len(vectors):,}",
-        "dimensions": f"{vectors.vector_size} ({vectors.vectors.dtype})",
-        "first": ", ".join(map(str, vectors.index_to_key[:10])),
+        "format": found.format,
+        "words": "not counted" if found.words is None else f"{found.words:,}",
+        "dimensions": f"{found.dimensions} ({found.dtype})",
+        "first": ", ".join(found.first),
+        **found.more,
     }
-    if kind == "firth" and "count" in vectors.expandos:
-        lines["occurrences"] = f"{int(vectors.expandos['count'].sum()):,} of these words"
     for name, value in lines.items():
         print(f"{name:<11}  {value}")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from firth.words.files import format_of_name, save_vectors
+
+    output, wanted = arguments.output, arguments.format
+    if wanted is None and format_of_name(output) is None:
+        raise UserError(f"{output}: its name does not say the format; give --format")
+    _check_output(output)
+    if os.path.exists(output) and os.path.samefile(output, arguments.vectors):
+        raise UserError(f"{output} is the input; it would be overwritten")
+    vectors = _load(arguments.vectors)
+    save_vectors(vectors, output, wanted)
+    print(f"{output}: {len(vectors):,} words, {vectors.vector_size} dimensions")
 
 
 def _demo(arguments: argparse.Namespace) -> None:

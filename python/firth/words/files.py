@@ -1,0 +1,149 @@
+"""Files of vectors of any kind: told by their content, loaded, described, and converted.
+
+To add a format: a name in `_FORMATS`, a branch in `sniff`, `load_vectors` and, if it can be
+written, `save_vectors`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+
+from firth.errors import FormatError
+from firth.formats import firth, gensim, word2vec
+from firth.formats.files import Path, reading
+from firth.words.keyedvectors import KeyedVectors
+
+_FORMATS = {
+    "firth": "firth",
+    "word2vec": "word2vec text",
+    "word2vec-binary": "word2vec binary",
+    "glove": "text without a header, as GloVe's",
+    "gensim": "gensim's own (pickle)",
+}
+WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove")
+
+
+def sniff(path: Path) -> str:
+    """The format of a file of vectors, told by its first bytes: a name of those in this module.
+
+    FormatError for another file, an empty one among them.
+    """
+    with reading(path) as source:
+        head = bytes(source.peek(16)[:16])
+    if not head:
+        raise FormatError("is empty", path)
+    if head.startswith(firth.MAGIC):
+        return "firth"
+    if gensim.is_pickle(path):
+        return "gensim"
+    found = word2vec.sniff(path)
+    if found is None:
+        raise FormatError(f"is not a file of vectors ({', '.join(_FORMATS)})", path)
+    return {"text": "word2vec", "binary": "word2vec-binary", "headerless": "glove"}[found]
+
+
+def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
+    """Load vectors from a file of any format, told by its content.
+
+    Words that are cut within a character are read with the replacement character, and of repeated
+    words the first is kept, without a warning.
+
+    Parameters
+    ----------
+    path : path-like
+        A file of firth, gensim, word2vec (text or binary) or GloVe; text and binary may be
+        compressed.
+    limit : int, optional
+        Read the first so many vectors only, where the format allows it.
+
+    Raises
+    ------
+    FormatError
+        Another kind of file, or a damaged one.
+    """
+    found = sniff(path)
+    if found in ("firth", "gensim"):
+        return KeyedVectors.load(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # repeated words: a matter of who made the file
+        return KeyedVectors.load_word2vec_format(
+            path,
+            binary=found == "word2vec-binary",
+            no_header=found == "glove",
+            unicode_errors="replace",
+            limit=limit,
+        )
+
+
+def format_of_name(path: Path) -> str | None:
+    """The format that the suffix of a file to be written stands for, or None."""
+    name = os.fspath(path)
+    for suffix in (".gz", ".bz2", ".xz", ".zst"):
+        name = name.removesuffix(suffix)
+    suffixes = {
+        ".firth": "firth",
+        ".txt": "word2vec",
+        ".vec": "word2vec",
+        ".bin": "word2vec-binary",
+    }
+    return suffixes.get(os.path.splitext(name)[1])
+
+
+def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -> None:
+    """Save vectors in a format of `WRITABLE`, by default the one the suffix stands for.
+
+    ValueError where neither says one.
+    """
+    format = format or format_of_name(path)
+    if format not in WRITABLE:
+        raise ValueError(
+            f"save_vectors: format must be one of {', '.join(WRITABLE)}, got {format!r} "
+            f"for {os.fspath(path)}"
+        )
+    if format == "firth":
+        vectors.save(path)
+    else:
+        vectors.save_word2vec_format(
+            path, binary=format == "word2vec-binary", write_header=format != "glove"
+        )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `describe` finds."""
+
+    format: str  # in words
+    words: int | None  # None where counting them would mean to read the whole file
+    dimensions: int
+    dtype: str
+    first: list[str]
+    more: dict[str, str]  # other facts by name
+
+
+def describe(path: Path) -> Description:
+    """Format, size and first words of a file, without reading its vectors where that can be."""
+    found = sniff(path)
+    more: dict[str, str] = {}
+    words: int | None
+    if found in ("firth", "gensim"):
+        vectors = KeyedVectors.load(path, mmap="r") if found == "firth" else KeyedVectors.load(path)
+        words = len(vectors)
+        if "count" in vectors.expandos:
+            total = int(vectors.expandos["count"].sum())
+            more["occurrences"] = f"{total:,} of these words"
+    else:
+        vectors = load_vectors(path, limit=10)
+        words = None
+        if found != "glove":
+            with reading(path) as source:
+                words = int(bytes(source.peek(100)[:100]).split()[0])
+    return Description(
+        _FORMATS[found],
+        words,
+        vectors.vector_size,
+        str(vectors.vectors.dtype),
+        [str(key) for key in vectors.index_to_key[:10]],
+        more,
+    )

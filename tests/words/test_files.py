@@ -1,0 +1,86 @@
+"""Files of vectors of any kind: told, loaded, described, converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from firth import FormatError, KeyedVectors
+from firth.cli import _WRITABLE, main
+from firth.words import files
+from firth.words.files import describe, load_vectors, save_vectors, sniff
+
+WORDS = ["the", "naïve", "a\u00a0b", "7"]
+
+
+@pytest.fixture
+def vectors() -> KeyedVectors:
+    made = KeyedVectors(5)
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    made.add_vectors(WORDS, x, {"count": np.array([9, 7, 5, 1])})
+    return made
+
+
+def test_every_format_to_every_other(vectors: KeyedVectors, tmp_path: Path) -> None:
+    assert files.WRITABLE == _WRITABLE
+    for first in files.WRITABLE:
+        for second in files.WRITABLE:
+            a, b = tmp_path / f"a-{first}", tmp_path / f"b-{second}"
+            save_vectors(vectors, a, first)
+            assert sniff(a) == first
+            save_vectors(load_vectors(a), b, second)
+            assert sniff(b) == second
+            got = load_vectors(b)
+            assert got.index_to_key == WORDS
+            np.testing.assert_array_equal(got.vectors, vectors.vectors)
+
+
+def test_description(vectors: KeyedVectors, tmp_path: Path) -> None:
+    for format in files.WRITABLE:
+        path = tmp_path / format
+        save_vectors(vectors, path, format)
+        found = describe(path)
+        assert found.words == (None if format == "glove" else 4)
+        assert found.dimensions == 5
+        assert found.dtype == "float32"
+        assert found.first == WORDS
+        assert ("occurrences" in found.more) == (format == "firth")
+    # The header is believed: a file that is cut behind its first rows is still described.
+    path.write_bytes(b"1000 2\n" + b"word 1 2\n" * 300)
+    assert describe(path).words == 1000
+
+
+def test_suffixes_and_other_files(vectors: KeyedVectors, tmp_path: Path) -> None:
+    for name, format in {
+        "x.firth": "firth", "x.txt": "word2vec", "x.vec.gz": "word2vec", "x.bin": "word2vec-binary",
+        "x.bin.xz": "word2vec-binary",
+    }.items():  # fmt: skip
+        save_vectors(vectors, tmp_path / name)
+        assert sniff(tmp_path / name) == format
+    with pytest.raises(ValueError, match="format must be one of"):
+        save_vectors(vectors, tmp_path / "x")
+    for data in (b"", b"just some text\n", b"\x80\x04\x95", b"PK\x03\x04..."):
+        (tmp_path / "x").write_bytes(data)
+        with pytest.raises(FormatError):
+            load_vectors(tmp_path / "x")
+
+
+def test_command_line(
+    vectors: KeyedVectors, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "a.firth", tmp_path / "b.txt.gz"
+    vectors.save(path)
+    assert main(["convert", str(path), str(out)]) == 0
+    assert main(["vectors", "info", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "4 words, 5 dimensions" in printed
+    assert "word2vec text" in printed
+    assert "the, naïve, a\u00a0b, 7" in printed
+    assert main(["convert", str(path), str(tmp_path / "b")]) == 2
+    assert "give --format" in capsys.readouterr().err
+    assert main(["convert", str(path), str(path)]) == 2
+    assert "it would be overwritten" in capsys.readouterr().err
+    assert main(["convert", str(path), str(tmp_path / "b"), "--format", "glove"]) == 0
+    assert sniff(tmp_path / "b") == "glove"
