@@ -1,7 +1,8 @@
-// Bindings of the corpus scanner and the skip-gram trainer.
+// Bindings of the corpus scanner, the skip-gram trainer, and word mover's distance.
 #include "bindings.h"
 #include "engines/corpus.h"
 #include "engines/skipgram.h"
+#include "engines/transport.h"
 
 namespace firth {
 namespace {
@@ -197,6 +198,20 @@ void bind_words(py::module_& module, py::class_<Level>& level) {
             return cut_at_space(bytes.data, bytes.size);
         },
         py::arg("text"));
+
+    module.def(
+        "transport",
+        [](const array<double>& costs, const array<int64_t>& supply, const array<int64_t>& demand) {
+            if (costs.ndim() != 2 || costs.shape(0) != supply.size() ||
+                costs.shape(1) != demand.size() || costs.size() == 0)
+                throw py::value_error("transport: shapes of costs, supply and demand differ");
+            std::vector<int64_t> from(supply.data(), supply.data() + supply.size()),
+                to(demand.data(), demand.data() + demand.size());
+            const double* cost = costs.data();
+            py::gil_scoped_release unlocked;
+            return transport(cost, from.size(), to.size(), from.data(), to.data());
+        },
+        py::arg("costs").noconvert(), py::arg("supply").noconvert(), py::arg("demand").noconvert());
 }
 
 }  // namespace firth

@@ -1,16 +1,16 @@
 """Word vectors and the questions one asks them, with gensim's names and meaning.
 
-Longer than most files: one class with many small methods, whose names are given.
+Here stand files, evaluation and gensim's old names; storage in `vectors`, questions in
+`similarity`.
 
 V = number of keys, D = dimensions of a vector.
 """
 
 from __future__ import annotations
 
-import operator
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -18,13 +18,13 @@ from numpy.typing import DTypeLike, NDArray
 from firth.errors import FormatError
 from firth.formats import firth, gensim, word2vec
 from firth.formats.files import Path
-from firth.kernels import dot, row_norms
+from firth.words.similarity import Similarity
+from firth.words.vectors import KEY
 
-_KEY = (str, int, np.integer)
 _KIND = "keyedvectors"
 
 
-class KeyedVectors:
+class KeyedVectors(Similarity):
     """Vectors by key (usually a word), and the most similar ones.
 
     A drop-in for gensim 4's class of this name. Where it differs, it says so; the main points:
@@ -38,7 +38,8 @@ class KeyedVectors:
     count : int
         Rows to allocate beforehand; `add_vector` fills them one by one.
     dtype : dtype
-        Of the vectors.
+        Of the vectors: float32, float64, or to save memory float16 or int8. All answers are those
+        of the stored values, to the bit; no second copy of them is made.
 
     Attributes
     ----------
@@ -46,326 +47,106 @@ class KeyedVectors:
     key_to_index : dict of key to row
     vectors : ndarray (V, D)
         Assigning another array forgets ``norms``. After writing into it, call
-        ``fill_norms(force=True)``.
+        ``fill_norms(force=True)``; ``kv[key] = vector`` does so by itself.
+    scales : ndarray (V,) float32, or None
+        Of int8 vectors: row r stands for ``vectors[r] * scales[r]``.
     norms : ndarray (V,) or None
         Euclidean lengths of the rows, once `fill_norms` has been called.
     expandos : dict of str to ndarray (V,)
         Further attributes of the keys, as ``count``; see `set_vecattr`.
     """
 
-    def __init__(self, vector_size: int, count: int = 0, dtype: DTypeLike = np.float32) -> None:
-        self.vector_size = vector_size
-        self.index_to_key: list[Any] = [None] * count
-        self.key_to_index: dict[Any, int] = {}
-        self.next_index = 0  # the first allocated row that has no key yet
-        self.vectors = np.zeros((count, vector_size), dtype)
-        self.expandos: dict[str, NDArray[Any]] = {}
-        self.vectors_lockf = np.ones(1, np.float32)  # scales what training adds to (all or V) rows
+    # Other vectors from these
 
-    @property
-    def vectors(self) -> NDArray[Any]:
-        """The rows, (V, D)."""
-        return self._vectors
+    def astype(self, dtype: DTypeLike) -> KeyedVectors:
+        """A copy whose vectors are stored as float32, float64, float16 (half the memory) or int8.
 
-    @vectors.setter
-    def vectors(self, vectors: NDArray[Any]) -> None:
-        self._vectors = vectors
-        self.norms: NDArray[Any] | None = None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}<vector_size={self.vector_size}, {len(self)} keys>"
-
-    # Looking up
-
-    def __len__(self) -> int:
-        return len(self.index_to_key)
-
-    def __contains__(self, key: Any) -> bool:
-        return self.has_index_for(key)
-
-    def has_index_for(self, key: Any) -> bool:
-        """Whether ``key`` is a key, or an integer that is a row."""
-        return self.get_index(key, -1) >= 0
-
-    def get_index(self, key: Any, default: int | None = None) -> int:
-        """The row of a key; an integer that is no key counts as a row.
-
-        KeyError where there is none and no ``default``.
+        int8 (a quarter of the memory) has a scale for each row: a number is off by at most
+        max|row| / 254. TypeError for another dtype.
         """
-        index = self.key_to_index.get(key, -1)
-        if index >= 0:
-            return index
-        if isinstance(key, (int, np.integer)) and 0 <= key < len(self):
-            return int(key)
-        if default is not None:
-            return default
-        raise KeyError(f"Key {key!r} not present in vocabulary")
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float16, np.float32, np.float64, np.int8):
+            raise TypeError(f"astype: dtype must be float16, 32, 64 or int8, got {dtype}")
+        made = KeyedVectors(self.vector_size, len(self), dtype)
+        block = max(1, (1 << 22) // (self.vector_size + 1))  # never a float32 copy of the whole
+        for start in range(0, len(self), block):
+            rows = slice(start, start + block)
+            made._store(rows, self._values(rows))
+        made.index_to_key, made.key_to_index = list(self.index_to_key), dict(self.key_to_index)
+        made.next_index = self.next_index
+        made.expandos = {name: held.copy() for name, held in self.expandos.items()}
+        return made
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """The vector of a key (D,), or the vectors of several ones (len(key), D)."""
-        if isinstance(key, _KEY):
-            return self.get_vector(key)
-        rows: NDArray[Any] = self.vectors[[self.get_index(one) for one in key]]
-        return rows
+    def vectors_for_all(
+        self, keys: Iterable[Any], allow_inference: bool = True, copy_vecattrs: bool = False
+    ) -> KeyedVectors:
+        """The vectors of all the keys that have one, each once and in their order.
 
-    def get_vector(self, key: Any, norm: bool = False) -> NDArray[Any]:
-        """The vector of a key (D,), read-only: a view, or with ``norm`` scaled to length 1."""
-        index = self.get_index(key)
-        vector: NDArray[Any] = self.vectors[index]
-        if norm:
-            vector = _scaled(vector, self.fill_norms()[index])
-        vector.setflags(write=False)
-        return vector
-
-    def get_normed_vectors(self) -> NDArray[Any]:
-        """All vectors scaled to length 1, (V, D); a row of zeros stays one."""
-        return _scaled(self.vectors, self.fill_norms())
-
-    def fill_norms(self, force: bool = False) -> NDArray[Any]:
-        """Compute ``norms`` if they are not there, or anew; returns them (V,)."""
-        if self.norms is None or force:
-            vectors = _for_kernels(self.vectors)
-            if vectors.dtype == np.float32:  # squares may leave float32's range
-                self.norms = row_norms(vectors)
-            else:
-                self.norms = np.sqrt(dot(vectors, vectors))
-        return self.norms
-
-    # Adding
-
-    def add_vector(self, key: Any, vector: Any) -> int:
-        """Add one key to the next allocated row, or behind the last one; returns its row.
-
-        A key that is there keeps its vector. Growing copies everything, hence the warning.
+        Parameters
+        ----------
+        keys : iterable
+        allow_inference : bool
+            Take vectors that are made up for unknown words too, where the class can do that.
+        copy_vecattrs : bool
+            Copy the attributes of `set_vecattr`; else there is a ``count`` that falls from the
+            number of keys to 1.
         """
-        if key in self.key_to_index:
-            return self.key_to_index[key]
-        index = self.next_index
-        if index < len(self) and self.index_to_key[index] is None:
-            self.vectors[index] = vector
-            self.norms = None
-            self.index_to_key[index] = key
-            self.key_to_index[key] = index
-        else:
-            warnings.warn(
-                "adding vectors one by one copies all of them each time: use add_vectors, "
-                "or KeyedVectors(vector_size, count)",
-                stacklevel=2,
-            )
-            index = len(self)
-            self.add_vectors([key], [vector])
-        self.next_index = index + 1
-        return index
+        known = self if allow_inference else self.key_to_index
+        found = [key for key in dict.fromkeys(keys) if key in known]
+        made = KeyedVectors(self.vector_size, dtype=self.vectors.dtype)
+        if not found:
+            return made
+        made.add_vectors(found, self[found])
+        made.allocate_vecattrs(["count"], [np.int64])
+        made.expandos["count"][:] = range(len(found), 0, -1)
+        if copy_vecattrs:
+            rows = [self.get_index(key, -1) for key in found]
+            inside = [place for place, row in enumerate(rows) if row >= 0]
+            for name, held in self.expandos.items():
+                if name not in made.expandos or not np.can_cast(held.dtype, np.int64, "same_kind"):
+                    made.expandos[name] = np.zeros(len(found), held.dtype)
+                made.expandos[name][inside] = held[[rows[place] for place in inside]]
+        return made
 
-    def add_vectors(
+    def intersect_word2vec_format(
         self,
-        keys: Any,
-        weights: Any,
-        extras: Mapping[str, NDArray[Any]] | None = None,
-        replace: bool = False,
+        fname: Path,
+        lockf: float = 0.0,
+        binary: bool = False,
+        encoding: str = "utf8",
+        unicode_errors: str = "strict",
     ) -> None:
-        """Add keys behind the last row.
+        """Take over the vectors that a file of word2vec's format has for keys that are here.
 
-        Parameters
-        ----------
-        keys : N keys (str or int), or one
-        weights : array_like (N, D), converted to the dtype of ``vectors``
-        extras : mapping of attribute to ndarray (N,), optional
-            Attributes as of `set_vecattr`.
-        replace : bool
-            Give keys that are there the new vector; else they keep theirs. Of equal keys in one
-            call the first counts (with ``replace`` the last).
+        No keys are added. ``vectors_lockf`` of these rows becomes ``lockf``: 0 keeps a model from
+        training them further, 1 lets it. The other arguments are those of `load_word2vec_format`.
 
         Raises
         ------
         ValueError
-            Shapes that do not fit; nothing is added.
+            The file has vectors of another size; nothing is changed.
         """
-        keys = [keys] if isinstance(keys, _KEY) else list(keys)
-        dict.fromkeys(keys)  # TypeError for what cannot be a key, before anything changes
-        new = np.asarray(weights, self.vectors.dtype)
-        if new.size == len(keys) * self.vector_size:
-            new = new.reshape(len(keys), self.vector_size)
-        extras = {name: np.asarray(extra) for name, extra in (extras or {}).items()}
-        shapes = [new.shape[:1], *(extra.shape for extra in extras.values())]
-        if new.shape[1:] != (self.vector_size,) or any(shape != (len(keys),) for shape in shapes):
+        other = KeyedVectors.load_word2vec_format(
+            fname, binary=binary, encoding=encoding, unicode_errors=unicode_errors
+        )
+        if other.vector_size != self.vector_size:
             raise ValueError(
-                f"add_vectors: weights must have shape ({len(keys)}, {self.vector_size}) and "
-                f"extras ({len(keys)},), got {new.shape} and {shapes[1:]}"
+                f"intersect_word2vec_format: {fname} has vectors of size {other.vector_size}, "
+                f"wanted {self.vector_size}"
             )
-        for name, extra in extras.items():
-            self._allocate_vecattr(name, extra.dtype)
-
-        target: dict[Any, int] = {}  # row -> the position in `keys` that fills it
-        before = len(self)
-        for position, key in enumerate(keys):
-            row = self.key_to_index.setdefault(key, len(self))
-            if row == len(self):
-                self.index_to_key.append(key)
-            elif not replace:
-                continue
-            target[row] = position
-        grown = np.zeros((len(self), self.vector_size), self.vectors.dtype)
-        grown[:before] = self.vectors
-        rows, positions = list(target), list(target.values())
-        grown[rows] = new[positions]
-        self.vectors = grown
-        for name in self.expandos:
-            self._allocate_vecattr(name, self.expandos[name].dtype)
-        for name, extra in extras.items():
-            self.expandos[name][rows] = extra[positions]
-
-    def set_vecattr(self, key: Any, attr: str, val: Any) -> None:
-        """Set an attribute of a key, as ``count``.
-
-        The first value of an attribute decides its dtype (of Python's: int64, float64, object);
-        TypeError for a value of another kind. Keys without a value have 0.
-        """
-        index = self.get_index(key)
-        kind = np.asarray(val).dtype
-        self._allocate_vecattr(attr, kind if kind.kind in "biuf" else np.dtype(object))
-        self.expandos[attr][index] = val
-
-    def get_vecattr(self, key: Any, attr: str) -> Any:
-        """An attribute of a key; KeyError where the key or the attribute is missing."""
-        index = self.get_index(key)
-        if attr not in self.expandos:
-            raise KeyError(f"Attribute {attr!r} not present; there are {sorted(self.expandos)}")
-        return self.expandos[attr][index]
-
-    def _allocate_vecattr(self, name: str, dtype: np.dtype[Any]) -> None:
-        """See that the attribute has a value for each key."""
-        old = self.expandos.get(name, np.zeros(0, dtype))
-        if not np.can_cast(dtype, old.dtype, "same_kind"):
-            raise TypeError(f"attribute {name!r} holds {old.dtype}, got {dtype}")
-        if name not in self.expandos or len(old) != len(self):
-            self.expandos[name] = np.zeros(len(self), old.dtype)
-            self.expandos[name][: len(old)] = old[: len(self)]
-
-    # Similarity
-
-    def similarity(self, w1: Any, w2: Any) -> float:
-        """Cosine of the angle between the vectors of two keys: exactly 1 for one with itself.
-
-        0 where one of them is all zeros.
-        """
-        first, second = self.get_index(w1), self.get_index(w2)
-        cosine = _cosine(self.vectors[first], self.vectors[second])
-        return 1.0 if first == second and cosine > 0 else cosine
-
-    def distance(self, w1: Any, w2: Any) -> float:
-        """1 - `similarity`: exactly 0 for a key and itself."""
-        return 1.0 - self.similarity(w1, w2)
-
-    def n_similarity(self, ws1: Sequence[Any], ws2: Sequence[Any]) -> float:
-        """Cosine between the means of two sets of keys; keys that are missing do not count.
-
-        ZeroDivisionError where a set is empty.
-        """
-        if len(ws1) == 0 or len(ws2) == 0:
-            raise ZeroDivisionError("n_similarity: both sets of keys must have at least one")
-        means = []
-        for keys in (ws1, ws2):
-            present = [self.get_index(key) for key in keys if key in self]
-            means.append(self.vectors[present].sum(axis=0, dtype=np.float64))
-        return _cosine(*means)
-
-    def similar_by_word(
-        self, word: Any, topn: int | None = 10, restrict_vocab: int | None = None
-    ) -> Any:
-        """`most_similar` to one key."""
-        return self.most_similar(positive=[word], topn=topn, restrict_vocab=restrict_vocab)
-
-    def similar_by_vector(
-        self, vector: Any, topn: int | None = 10, restrict_vocab: int | None = None
-    ) -> Any:
-        """`most_similar` to a vector (D,)."""
-        vector = np.asarray(vector)
-        return self.most_similar(positive=[vector], topn=topn, restrict_vocab=restrict_vocab)
-
-    def most_similar(
-        self,
-        positive: Any = None,
-        negative: Any = None,
-        topn: int | None = 10,
-        clip_start: int = 0,
-        clip_end: int | None = None,
-        restrict_vocab: int | None = None,
-    ) -> Any:
-        """The keys whose vectors have the highest cosine with a sum of vectors.
-
-        The sum takes the vectors of ``positive`` and, with weight -1, those of ``negative``; those
-        of keys scaled to length 1, those given as arrays as they are. "king" - "man" + "woman" is
-        ``most_similar(positive=["king", "woman"], negative=["man"])``.
-
-        Parameters
-        ----------
-        positive, negative : key, array (D,), or a list (or array (N, D)) of these
-            A pair (key or array, weight) has its own weight.
-        topn : int or None
-            How many; None for the cosines of all rows.
-        clip_start, clip_end : int
-            Look at rows ``clip_start`` to ``clip_end - 1`` only.
-        restrict_vocab : int, optional
-            Look at the first so many rows only; overrides the two above.
-
-        Returns
-        -------
-        list of (key, float), best first, without the keys that were asked with; or, where ``topn``
-        is None, ndarray (rows looked at,) of all cosines.
-
-        Raises
-        ------
-        KeyError
-            A key is missing.
-        ValueError
-            Nothing was given, or an array of another shape.
-        """
-        if topn is not None and (topn := operator.index(topn)) < 1:
-            return []
-        items = [(item, 1.0) for item in _as_list(positive)]
-        items += [(item, -1.0) for item in _as_list(negative)]
-        if not items:
-            raise ValueError("most_similar: cannot compute the mean of nothing")
-        query, asked = self._query(items)
-        rows = slice(0, restrict_vocab) if restrict_vocab else slice(clip_start, clip_end or None)
-        start, stop, _ = rows.indices(len(self))
-        scores = self._cosines(query, start, stop)
-        if topn is None:
-            return scores
-        valid = ~np.isnan(scores)
-        valid[[index - start for index in asked if start <= index < stop]] = False
-        best = _best(scores, np.flatnonzero(valid), topn)
-        keys = self.index_to_key[start:stop]
-        return [(keys[row], float(scores[row])) for row in best if keys[row] is not None]
-
-    def _query(self, items: Iterable[tuple[Any, float]]) -> tuple[NDArray[Any], set[int]]:
-        """The weighted sum at length 1, (D,), and the rows of the keys in it."""
-        total = np.zeros(self.vector_size)
-        asked = set()
-        for item, sign in items:
-            key, weight = item if isinstance(item, (tuple, list)) else (item, sign)
-            if isinstance(key, np.ndarray):
-                if key.shape != total.shape:
-                    raise ValueError(
-                        f"most_similar: a vector must have shape {total.shape}, got {key.shape}"
-                    )
-                total += weight * key.astype(np.float64)
-            else:
-                index = self.get_index(key)
-                asked.add(index)
-                row = self.vectors[index].astype(np.float64)
-                total += weight * _scaled(row, self.fill_norms()[index])
-        return _scaled(total, np.linalg.norm(total)), asked
-
-    def _cosines(self, query: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
-        """Cosine of rows start to stop - 1 with a query of length 1; each independent of the rest.
-
-        A row's sum has a fixed order (see `dot`), so neither topn nor clipping changes its score.
-        """
-        vectors = _for_kernels(self.vectors[start:stop])
-        scores = dot(vectors, query.astype(vectors.dtype))
-        return _scaled(scores, self.fill_norms()[start:stop])
+        common = [key for key in other.index_to_key if key in self.key_to_index]
+        rows = [self.key_to_index[key] for key in common]
+        if not rows:
+            return
+        if not self.vectors.flags.writeable:
+            scales = self.scales
+            self.vectors = self.vectors.copy()
+            self.scales = scales
+        self._store(rows, other[common])
+        locks = np.ones(len(self), np.float32)
+        locks[:] = self.vectors_lockf
+        locks[rows] = lockf
+        self.vectors_lockf = locks
 
     # Files
 
@@ -376,14 +157,16 @@ class KeyedVectors:
         """
         keys = self.index_to_key
         whole = [row for row, key in enumerate(keys) if isinstance(key, (int, np.integer))]
-        if not all(isinstance(key, _KEY) for key in keys):
+        if not all(isinstance(key, KEY) for key in keys):
             raise TypeError("save: keys must be str or int, and each row must have one")
         for name, values in self.expandos.items():
             if values.dtype == object:
                 raise TypeError(f"save: attribute {name!r} must be numeric")
-        if self.vectors.dtype.kind != "f":
-            raise TypeError(f"save: vectors must be floats, got {self.vectors.dtype}")
+        if self.vectors.dtype.kind != "f" and self.scales is None:
+            raise TypeError(f"save: vectors must be floats or int8, got {self.vectors.dtype}")
         arrays = {"vectors": self.vectors, "integer_keys": np.array(whole, np.int64)}
+        if self.scales is not None:
+            arrays["scales"] = self.scales
         arrays |= {f"attribute:{name}": values for name, values in self.expandos.items()}
         firth.write(fname, _KIND, arrays, strings={"keys": [str(key) for key in keys]})
 
@@ -414,9 +197,12 @@ class KeyedVectors:
         if content.kind not in (_KIND, "word2vec"):  # a model holds vectors too
             raise FormatError(f"holds {content.kind!r}, wanted {_KIND!r}", fname)
         arrays, keys = content.arrays, content.strings.get("keys", [])
-        vectors = arrays.get("vectors", np.zeros(0))
-        if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.dtype.kind != "f":
+        vectors, scales = arrays.get("vectors", np.zeros(0)), arrays.get("scales")
+        stored = vectors.dtype == np.int8 if scales is not None else vectors.dtype.kind == "f"
+        if vectors.ndim != 2 or len(vectors) != len(keys) or not stored:
             raise FormatError(f"{vectors.shape} {vectors.dtype} vectors, {len(keys)} keys", fname)
+        if scales is not None and (scales.shape != (len(keys),) or scales.dtype != np.float32):
+            raise FormatError(f"{scales.shape} {scales.dtype} scales, {len(keys)} keys", fname)
         loaded = cls(vectors.shape[1])
         loaded.index_to_key = list(keys)
         try:
@@ -427,6 +213,7 @@ class KeyedVectors:
         loaded.key_to_index = {key: row for row, key in enumerate(loaded.index_to_key)}
         loaded.next_index = len(keys)
         loaded.vectors = vectors
+        loaded.scales = scales
         for name, values in arrays.items():
             if name.startswith("attribute:"):
                 if values.shape != (len(keys),):
@@ -487,7 +274,7 @@ class KeyedVectors:
         word2vec.write(
             fname,
             self.index_to_key,
-            self.vectors,
+            self._values(),
             order=order,
             binary=binary,
             header=(len(self) if total_vec is None else total_vec) if write_header else None,
@@ -558,46 +345,48 @@ class KeyedVectors:
         loaded.expandos["count"] = np.asarray(counts, np.int64)
         return loaded
 
+    # gensim's older names
 
-def _as_list(items: Any) -> list[Any]:
-    """A list of keys, vectors and pairs from what `most_similar` accepts."""
-    if items is None:
-        return []
-    if isinstance(items, _KEY) or (isinstance(items, np.ndarray) and items.ndim == 1):
-        return [items]
-    return list(items)
+    def word_vec(self, *args: Any, **kwargs: Any) -> NDArray[Any]:
+        """`get_vector`, as it was called before gensim 4."""
+        _deprecated("word_vec", "get_vector")
+        return self.get_vector(*args, **kwargs)
+
+    def words_closer_than(self, word1: Any, word2: Any) -> list[Any]:
+        """`closer_than`, as it was called before gensim 4."""
+        _deprecated("words_closer_than", "closer_than")
+        return self.closer_than(word1, word2)
+
+    def init_sims(self, replace: bool = False) -> None:
+        """`fill_norms`, or with ``replace`` `unit_normalize_all`: before gensim 4."""
+        _deprecated("init_sims", "fill_norms")
+        self.fill_norms()
+        if replace:
+            self.unit_normalize_all()
+
+    @property
+    def vectors_norm(self) -> NoReturn:
+        """Gone since gensim 4: AttributeError says what to use."""
+        raise AttributeError("vectors_norm is gone since gensim 4: use get_normed_vectors()")
+
+    @property
+    def index2word(self) -> NoReturn:
+        """Gone since gensim 4: AttributeError says what to use."""
+        raise AttributeError("index2word is gone since gensim 4: use index_to_key")
+
+    @property
+    def index2entity(self) -> NoReturn:
+        """Gone since gensim 4: AttributeError says what to use."""
+        raise AttributeError("index2entity is gone since gensim 4: use index_to_key")
+
+    @property
+    def vocab(self) -> NoReturn:
+        """Gone since gensim 4: AttributeError says what to use."""
+        raise AttributeError(
+            "vocab is gone since gensim 4: use key_to_index, index_to_key, "
+            "get_vecattr(key, attr) and set_vecattr(key, attr, value)"
+        )
 
 
-def _for_kernels(vectors: NDArray[Any]) -> NDArray[Any]:
-    """The array in a dtype that kernels take: itself, or for float16 a float32 copy."""
-    return vectors if vectors.dtype in (np.float32, np.float64) else vectors.astype(np.float32)
-
-
-def _scaled(values: NDArray[Any], norms: Any) -> NDArray[Any]:
-    """Values divided by norms, those with norm 0 unchanged; always a new array.
-
-    Rows (V, D) by norms (V,); or both of one shape; or by one number.
-    """
-    divisors = np.where(norms == 0, 1, norms).astype(values.dtype)
-    if values.ndim > divisors.ndim > 0:
-        divisors = divisors[:, None]
-    with np.errstate(invalid="ignore"):  # infinite values have infinite norms: NaN is the answer
-        scaled: NDArray[Any] = values / divisors
-    return scaled
-
-
-def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.clip(np.dot(a, b) / norms, -1.0, 1.0)) if norms != 0 else 0.0
-
-
-def _best(scores: NDArray[Any], candidates: NDArray[Any], count: int) -> list[int]:
-    """The ``count`` candidates (in ascending order) of highest score, equal ones by index."""
-    if count < len(candidates):
-        values = scores[candidates]
-        threshold = np.partition(values, len(values) - count)[len(values) - count]
-        above, equal = candidates[values > threshold], candidates[values == threshold]
-        candidates = np.sort(np.concatenate([above, equal[: count - len(above)]]))
-    order = np.argsort(-scores[candidates], kind="stable")
-    return [int(row) for row in candidates[order]]
+def _deprecated(old: str, new: str) -> None:
+    warnings.warn(f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3)
