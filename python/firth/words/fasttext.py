@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from firth.words.keyedvectors import _KEY, KeyedVectors, _scaled
+from firth.words.keyedvectors import KeyedVectors
 from firth.words.subwords import subword_ids, subword_means
+from firth.words.vectors import KEY, scaled
 
 _CHUNK = 1 << 16  # words whose n-grams are in memory at once
 
@@ -89,11 +90,11 @@ class FastTextKeyedVectors(KeyedVectors):
         if not isinstance(key, str) or key in self.key_to_index:
             return super().get_vector(key, norm)
         vector = self._inferred([key])[0]
-        return _scaled(vector, np.linalg.norm(vector)) if norm else vector
+        return scaled(vector, np.linalg.norm(vector)) if norm else vector
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """The vector of a key (D,), or the vectors of several ones (len(key), D)."""
-        if isinstance(key, _KEY):
+        if isinstance(key, KEY):
             return self.get_vector(key)
         keys = list(key)
         rows = np.array([self.get_index(one, -1) for one in keys], np.int64)
@@ -123,8 +124,8 @@ class FastTextKeyedVectors(KeyedVectors):
             raise ValueError("get_sentence_vector: cannot compute the mean of no words")
         vectors = self[[word for word in sentence if word in self]].astype(np.float64)
         norms = np.linalg.norm(vectors, axis=1)
-        scaled = vectors[norms > 0] / norms[norms > 0, None]
-        mean: NDArray[Any] = scaled.sum(axis=0) / max(1, len(scaled))
+        unit = vectors[norms > 0] / norms[norms > 0, None]
+        mean: NDArray[Any] = unit.sum(axis=0) / max(1, len(unit))
         return mean.astype(self.vectors.dtype)
 
     # N-grams
@@ -180,8 +181,7 @@ class FastTextKeyedVectors(KeyedVectors):
         self.vectors_ngrams = _prepared(
             (self.bucket, self.vector_size), self.vectors_ngrams, seed + 1
         )
-        for name in self.expandos:
-            self._allocate_vecattr(name, self.expandos[name].dtype)
+        self.allocate_vecattrs()
         self.adjust_vectors()
 
 
