@@ -22,6 +22,7 @@ PARTS = {
     "words": "Word vectors",
     "quality": "Quality of the vectors (dev corpus, 5 epochs, dim 100, sample 1e-4)",
     "static": "Static embeddings of texts",
+    "glove": "GloVe",
     "softmax": "Softmax",
     "matmul": "Matrix product",
     "scaled_dot_product_attention": "Attention",

@@ -494,6 +494,23 @@ FIRTH_INLINE f64xN sqrt(f64xN v) {
 #endif
 }
 
+// ---- 1 / sqrt(x) of normal positive numbers: an estimate of the processor (relative error 2^-14,
+// 2^-11.4 or, on NEON, 2^-8) and Newton's y + y/2 (1 - x y^2), which squares it: within 4e-7.
+
+FIRTH_INLINE f32xN rsqrt(f32xN x) {
+#if defined(__AVX512F__)
+    const f32xN y = (f32xN)_mm512_rsqrt14_ps((__m512)x);
+#elif defined(__AVX2__)
+    const f32xN y = (f32xN)_mm256_rsqrt_ps((__m256)x);
+#elif defined(__aarch64__)
+    const float32x4_t rough = vrsqrteq_f32((float32x4_t)x);
+    const f32xN y = (f32xN)vmulq_f32(rough, vrsqrtsq_f32(vmulq_f32((float32x4_t)x, rough), rough));
+#else
+    const f32xN y = (f32xN)_mm_rsqrt_ps((__m128)x);
+#endif
+    return fma(set1(0.5f) * y, fma(-(x * y), y, set1(1.0f)), y);
+}
+
 // ---- bits of a comparison: bit i is set where lane i is true (all ones)
 
 FIRTH_INLINE uint32_t mask_bits(i32xN truth) {

@@ -109,9 +109,19 @@
        float rate, float* scores, float* work)) \
     K(void, sgns_pair_f32, \
       (float* in, float* const* out, size_t n, size_t dim, float rate, float* scores, \
-       float* work))
+       float* work)) \
+    K(double, glove_adagrad_f32, \
+      (float* words, size_t word_stride, size_t word_plane, float* contexts, \
+       size_t context_stride, size_t context_plane, const GloveRecord* records, size_t n, \
+       size_t dim, float rate, float clip))
 
 namespace firth {
+
+// One co-occurrence as GloVe trains it: log x and f(x) are computed once.
+struct GloveRecord {
+    uint32_t row, column;
+    float log_count, weight;
+};
 
 struct Kernels {
     const char* level;  // compiled inside the level's own object: proof of which code runs

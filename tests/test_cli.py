@@ -18,6 +18,7 @@ import pytest
 import firth
 from firth import KeyedVectors
 from firth.cli import main
+from firth.formats import firth as formats
 
 WORDS = ["king", "queen", "man", "woman", "apple", "naïve"]
 VECTORS = [[0.8, 0.65, 0.1], [0.78, 0.66, 0.12], [0.9, 0.1, 0.1], [0.88, 0.12, 0.12],
@@ -153,6 +154,7 @@ class Trainer:
     calls: list[dict[str, Any]]
     outcome: BaseException | None
     checkpoint: bool
+    kind = "word2vec"
 
     def __init__(self, **options: Any) -> None:
         self.options = options
@@ -165,7 +167,7 @@ class Trainer:
         options = {**self.options, "corpus_file": corpus_file, "checkpoint": checkpoint}
         type(self).calls.append(options)
         if self.checkpoint:
-            Path(checkpoint).write_bytes(b"state")
+            formats.write(checkpoint, self.kind, {})
         if self.outcome is not None:
             raise self.outcome
 
@@ -304,6 +306,34 @@ def test_the_process(here: Path) -> None:
     assert done.stderr.startswith("firth: error: 'kin' is not among")
 
 
+def test_train_glove(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(firth, "GloVe", Trainer)
+    monkeypatch.setattr(Trainer, "kind", "glove")
+    Trainer.calls, Trainer.outcome, Trainer.checkpoint = [], KeyboardInterrupt(), True
+    options = "--dim 20 --window 3 --epochs 4 --alpha 0.1 --x-max 10 --memory 1.5"
+    start = ["train", "corpus.txt", "-o", "out.firth", "--model", "glove"]
+    assert main([*start, *options.split()]) == 130
+    command = "firth train corpus.txt -o out.firth --resume"
+    assert f"go on with: {command}\n" in capsys.readouterr().err
+    assert Trainer.calls == [
+        {
+            "corpus_file": "corpus.txt", "workers": None, "checkpoint": "out.firth.checkpoint",
+            "vector_size": 20, "window": 3, "epochs": 4, "eta": 0.1, "x_max": 10.0, "memory": 1.5,
+        }
+    ]  # fmt: skip
+    Trainer.outcome = None
+    assert main(command.split()[1:]) == 0
+    assert Trainer.calls[-1]["resumed"]
+    capsys.readouterr()
+    message = error(capsys, *start, "--negative", "3", "--mode", "shared")
+    assert message == "--negative, --mode: not an option of --model glove"
+    assert "--x-max: not an option of --model skipgram" in error(
+        capsys, "train", "corpus.txt", "--x-max", "3"
+    )
+
+
 @pytest.mark.skipif(firth.Word2Vec is None, reason="the trainer is not there yet")
 def test_train_and_ask_for_real(here: Path) -> None:
     # Two topics that never meet: a word's neighbours are words of its own topic.
@@ -318,6 +348,9 @@ def test_train_and_ask_for_real(here: Path) -> None:
     done = run("similar", "out.firth", "cat", "-n", "4")
     assert {line.split()[1] for line in done.stdout.splitlines()} == set(topics[0]) - {"cat"}
     assert sorted(os.listdir()) == ["corpus.txt", "out.firth", "words.firth"]
+    done = run("train", "corpus.txt", "--model", "glove", "--dim", "8", "-o", "glove.firth")
+    assert done.returncode == 0, done.stderr
+    os.unlink("glove.firth")
     done = run("train", "corpus.txt", "--min-count", "100000", "-o", "none.firth")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("firth: error: ")

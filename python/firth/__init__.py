@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from firth import kernels
     from firth.errors import FormatError
     from firth.system import info, set_num_threads
-    from firth.words import KeyedVectors, LineSentence, StaticModel, Word2Vec
+    from firth.words import GloVe, KeyedVectors, LineSentence, StaticModel, Word2Vec
 
 __version__ = "0.1.0"
 
 # Public name -> the module that holds it. Subpackages are listed under their own name.
 _HOME = {
     "FormatError": "firth.errors",
+    "GloVe": "firth.words",
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
     "StaticModel": "firth.words",
@@ -34,6 +35,7 @@ _HOME = {
 
 __all__ = [
     "FormatError",
+    "GloVe",
     "KeyedVectors",
     "LineSentence",
     "StaticModel",

@@ -63,6 +63,17 @@ class Level:
         normalize: bool,
         out: NDArray[Any],
     ) -> None: ...
+    def glove_adagrad(
+        self,
+        words: NDArray[Any],
+        contexts: NDArray[Any],
+        rows: NDArray[Any],
+        columns: NDArray[Any],
+        log_counts: NDArray[Any],
+        weights: NDArray[Any],
+        learning_rate: float,
+        grad_clip: float,
+    ) -> float: ...
     def softmax(self, x: NDArray[Any], out: NDArray[Any]) -> None: ...
     def log_softmax(self, x: NDArray[Any], out: NDArray[Any]) -> None: ...
 
@@ -118,6 +129,41 @@ class SkipGramTrainer:
         effective: int = 0,
     ) -> tuple[float, int, int]: ...
 
+class CooccurrenceCounter:
+    def __init__(
+        self,
+        ids: NDArray[Any],
+        *,
+        lead: int,
+        vocabulary: int,
+        window: int,
+        symmetric: bool,
+        weighted: bool,
+    ) -> None: ...
+    def bounds(self) -> NDArray[Any]: ...
+    def rows(
+        self, first: int, last: int, before: tuple[NDArray[Any], ...] | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+
+class GloveTrainer:
+    def __init__(
+        self,
+        level: Level,
+        words: NDArray[Any],
+        contexts: NDArray[Any],
+        parts: list[NDArray[Any]],
+        units: NDArray[Any],
+        *,
+        dim: int,
+        symmetric: bool,
+        rate: float,
+        clip: float,
+        seed: int,
+    ) -> None: ...
+    @property
+    def visits(self) -> int: ...
+    def train(self, epoch: int, first: int, last: int, workers: int) -> tuple[float, int]: ...
+
 class WordCounter:
     def __init__(self) -> None: ...
     def add(self, text: Any) -> None: ...
@@ -131,6 +177,15 @@ class WordEncoder:
     def __init__(self, words: list[bytes]) -> None: ...
     def encode(self, text: Any, last: bool) -> NDArray[Any]: ...
 
+def glove_blocks(
+    rows: tuple[NDArray[Any], ...],
+    first: int,
+    vocabulary: int,
+    block: int,
+    x_max: float,
+    alpha: float,
+    seed: int,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
 def count_lines(text: Any, last: bool) -> int: ...
 def read_text_rows(
     text: Any, out: NDArray[Any], last: bool

@@ -18,7 +18,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ _WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove")  # of firth.words.
 # The options that shape a model; a checkpoint holds them, so --resume takes none of them.
 _SHAPING = (
     "model", "dim", "window", "min_count", "negative", "hs", "sample", "epochs", "seed", "alpha",
-    "mode",
+    "mode", "x_max", "memory",
 )  # fmt: skip
+_GLOVE_ONLY, _NOT_GLOVE = ("x_max", "memory"), ("negative", "hs", "sample", "mode")
 
 
 class UserError(Exception):
@@ -96,15 +97,16 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         _train,
         "Train word vectors on a text: one sentence a line, words separated by spaces.",
-        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW. "
+        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; those of glove, "
+        "where they differ, are Stanford's and stand behind a semicolon. "
         "Ctrl-C leaves a checkpoint beside the output and prints the command that goes on.",
     )
     train.add_argument("corpus", help="text file in UTF-8")
     train.add_argument("-o", "--output", default="words.firth", help="[words.firth]")
     number, rate = _at_least(1), _positive
-    train.add_argument("--model", choices=("skipgram", "cbow"), help="[skipgram]")
+    train.add_argument("--model", choices=("skipgram", "cbow", "glove"), help="[skipgram]")
     train.add_argument("--dim", type=number, help="dimensions of a vector [100]")
-    train.add_argument("--window", type=number, help="words on each side that count [5]")
+    train.add_argument("--window", type=number, help="words on each side that count [5; 15]")
     train.add_argument("--min-count", type=number, help="leave out rarer words [5]")
     train.add_argument("--negative", type=number, help="negative samples a word [5]")
     train.add_argument(
@@ -118,14 +120,16 @@ def _parser() -> argparse.ArgumentParser:
         type=_not_negative,
         help="thin out more frequent words; 0: none [1e-3]",
     )
-    train.add_argument("--epochs", type=number, help="passes over the text [5]")
-    train.add_argument("--alpha", type=rate, help="learning rate at the start [0.025]")
+    train.add_argument("--epochs", type=number, help="passes over the text [5; 25]")
+    train.add_argument("--alpha", type=rate, help="learning rate at the start [0.025; 0.05]")
     train.add_argument("--seed", type=_at_least(0), help="of the random numbers [1]")
     train.add_argument(
         "--mode",
         choices=("shared", "independent"),
         help="negative samples for a whole window (faster), or for each pair as gensim [shared]",
     )
+    train.add_argument("--x-max", type=rate, help="glove: the count that has full weight [100]")
+    train.add_argument("--memory", type=rate, help="glove: GiB for counting pairs [4]")
     train.add_argument("--workers", type=number, help="threads [all cores]")
     train.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint of an interrupted run"
@@ -219,8 +223,7 @@ def _train(arguments: argparse.Namespace) -> None:
     shaping = {name: getattr(arguments, name) for name in _SHAPING}
     given = {name: value for name, value in shaping.items() if value is not None}
     if arguments.resume and given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UserError(f"--resume takes {names} from the checkpoint; leave it out")
+        raise UserError(f"--resume takes {_options(given)} from the checkpoint; leave it out")
     if arguments.resume and not os.path.exists(checkpoint):
         raise UserError(f"there is no {checkpoint} to resume from")
     if os.path.exists(checkpoint) and not arguments.resume:
@@ -230,26 +233,37 @@ def _train(arguments: argparse.Namespace) -> None:
         )
 
     import firth
+    from firth.formats import firth as formats
     from firth.interrupt import deferred_interrupt
 
-    word2vec: Any = firth.Word2Vec
-    for name, gensim_name in (("dim", "vector_size"), ("mode", "negatives")):
-        if name in given:
-            given[gensim_name] = given.pop(name)
-    if "hs" in given:
-        given.setdefault("negative", 0)
-    skip_gram = given.pop("model", "skipgram") == "skipgram"
+    if arguments.resume:
+        is_glove = formats.read(checkpoint, mmap="r").kind == "glove"
+    else:
+        is_glove = given.get("model") == "glove"
+        foreign = [name for name in (_NOT_GLOVE if is_glove else _GLOVE_ONLY) if name in given]
+        if foreign:
+            model_name = given.get("model", "skipgram")
+            raise UserError(f"{_options(foreign)}: not an option of --model {model_name}")
+    names = {"dim": "vector_size", "mode": "negatives"} | ({"alpha": "eta"} if is_glove else {})
+    settings = {names.get(name, name): value for name, value in given.items() if name != "model"}
+    kind: Any = firth.GloVe if is_glove else firth.Word2Vec
+    if not is_glove:
+        settings["sg"] = int(given.get("model", "skipgram") == "skipgram")
+        if "hs" in given:
+            settings.setdefault("negative", 0)
     common = {"corpus_file": arguments.corpus, "workers": arguments.workers}
     start = time.perf_counter()
     try:
         if arguments.resume:
-            model = word2vec.resume(checkpoint, **common)
+            model = kind.resume(checkpoint, **common)
         else:
-            model = word2vec(**given, workers=arguments.workers, sg=int(skip_gram))
+            model = kind(**settings, workers=arguments.workers)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
                 model.build_vocab(corpus_file=arguments.corpus)
-            _check_space(output, 2 * model.wv.vectors.nbytes)
+            # A checkpoint holds the other matrix too; GloVe's two, and as much of sums of squares.
+            parts = 5 if is_glove else 2
+            _check_space(output, parts * model.wv.vectors.nbytes)
             model.train(corpus_file=arguments.corpus, checkpoint=checkpoint)
     except RuntimeError as error:
         raise UserError(str(error)) from None
@@ -266,6 +280,10 @@ def _train(arguments: argparse.Namespace) -> None:
     print(f"{output}: {len(model.wv):,} words, {model.wv.vector_size} dimensions, {seconds:.1f} s")
     if interrupted.is_set():
         raise KeyboardInterrupt(f"; {output} is complete")
+
+
+def _options(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _check_corpus(path: str) -> None:

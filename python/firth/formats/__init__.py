@@ -2,6 +2,7 @@
 
 ``firth``     firth's own file: named arrays, lists of strings and JSON, checksummed, mappable.
 ``word2vec``  word2vec's text and binary files; GloVe's text.
+``glove``     what else GloVe's tools leave: all parameters, co-occurrences.
 ``fasttext``  fastText's model files, .bin and .ftz.
 ``files``     what every format shares: atomic writing, plain or compressed reading.
 """

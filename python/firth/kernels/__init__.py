@@ -4,6 +4,7 @@ from firth.kernels._dispatch import active, backends, use
 from firth.kernels.cosine_topk import TopK, cosine_scores, cosine_topk, row_norms
 from firth.kernels.dot import dot
 from firth.kernels.embedding_bag import embedding_bag
+from firth.kernels.glove_adagrad import glove_adagrad
 from firth.kernels.matmul import PackedMatrix, matmul, pack
 from firth.kernels.scaled_dot_product_attention import scaled_dot_product_attention
 from firth.kernels.skipgram_negative_sampling import skipgram_negative_sampling
@@ -18,6 +19,7 @@ __all__ = [
     "cosine_topk",
     "dot",
     "embedding_bag",
+    "glove_adagrad",
     "log_softmax",
     "matmul",
     "pack",

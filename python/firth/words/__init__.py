@@ -2,6 +2,7 @@
 
 from firth.words.callbacks import CallbackAny2Vec
 from firth.words.fasttext import FastTextKeyedVectors
+from firth.words.glove import GloVe
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
 from firth.words.static import StaticModel
@@ -15,6 +16,7 @@ __all__ = [
     "BrownCorpus",
     "CallbackAny2Vec",
     "FastTextKeyedVectors",
+    "GloVe",
     "KeyedVectors",
     "LineSentence",
     "PathLineSentences",

@@ -194,7 +194,7 @@ class KeyedVectors(Similarity):
 
             return keyed_vectors(gensim.read(fname, mmap=mmap), fname)
         content = firth.read(fname, mmap=mmap)
-        if content.kind not in (_KIND, "word2vec"):  # a model holds vectors too
+        if content.kind not in (_KIND, "word2vec", "glove"):  # a model holds vectors too
             raise FormatError(f"holds {content.kind!r}, wanted {_KIND!r}", fname)
         arrays, keys = content.arrays, content.strings.get("keys", [])
         vectors, scales = arrays.get("vectors", np.zeros(0)), arrays.get("scales")

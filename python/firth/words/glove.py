@@ -1,0 +1,624 @@
+"""GloVe: word vectors from the co-occurrence counts of a corpus.
+
+V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
+`firth.kernels.glove_adagrad`; how pairs are counted, in csrc/engines/glove.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.errors import FormatError
+from firth.formats import firth, glove, word2vec
+from firth.formats.files import Path
+from firth.interrupt import deferred_interrupt
+from firth.kernels._dispatch import active_level
+from firth.progress import progress_bar
+from firth.words import corpus
+from firth.words.corpus import Sentences
+from firth.words.keyedvectors import KeyedVectors
+from firth.words.training import rows as aligned_rows
+from firth.words.vocabulary import check_corpus
+
+_KIND = "glove"
+_PARAMETERS = (
+    "vector_size", "window", "x_max", "alpha", "epochs", "min_count", "max_vocab", "eta",
+    "symmetric", "distance_weighting", "grad_clip", "memory", "seed",
+)  # fmt: skip
+_CHECKPOINT_SECONDS = 600.0
+_SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
+_BLOCK_BYTES = 1 << 18  # rows of a block: with those of a block of columns half of 1 MiB of L2
+_PAIR_BYTES = 48  # memory a pair takes while its row is counted and blocked, at most
+
+Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
+
+
+class GloVe:
+    """Global vectors (Pennington, Socher, Manning 2014), as Stanford's tools train them.
+
+    ``GloVe(sentences)`` or ``GloVe(corpus_file=path)`` builds the vocabulary, counts and trains;
+    without a corpus, call `build_vocab` and `train`. Names and defaults are those of Stanford's
+    programs; what `vocab_count`, `cooccur`, `shuffle` and `glove` do is done here in one process.
+
+    Parameters
+    ----------
+    sentences : iterable of lists of str, optional
+        Read twice (counting, encoding), so not a generator. Windows do not cross sentences.
+    corpus_file : path-like, optional
+        UTF-8 text, one sentence (or document) a line, words separated by spaces.
+    vector_size : int
+        D.
+    window : int
+        Words on each side that count. As in Stanford's, words outside the vocabulary are taken out
+        before windows are laid.
+    x_max, alpha : float
+        A pair that occurs x times has the weight min(1, (x / x_max)^alpha).
+    epochs : int
+        Passes over the pairs.
+    min_count : int
+        Words that occur less often are left out.
+    max_vocab : int, optional
+        Keep at most so many words, the most frequent ones.
+    eta : float
+        Learning rate of AdaGrad.
+    symmetric : bool
+        Count the words on both sides, else those to the left only (the row is the word on the
+        left, the column the one on the right).
+    distance_weighting : bool
+        A pair at distance d counts 1/d, else 1.
+    grad_clip : float
+        Components of a vector's gradient are clipped to +-grad_clip.
+    memory : float
+        Soft limit, in GiB, for counting; what goes beyond is kept in temporary files, which the
+        system removes however the process ends. The model's own arrays come on top.
+    seed : int
+        Of the initial values and of all shuffling.
+    workers : int, optional
+        Threads of training; by default all that firth uses. Counting gives the same sums with any
+        number of threads. One worker gives the same bits in every run; more update different rows
+        at a time where they can, else the same ones without locks (Hogwild, Niu et al. 2011).
+    progress : bool, optional
+        Show bars: always, never, or (default) on a terminal.
+    checkpoint : path-like, optional
+        Where to leave the model on Ctrl-C, and every ten minutes; see `resume`.
+
+    Attributes
+    ----------
+    wv : KeyedVectors
+        Word vector plus context vector of each word (Stanford's ``-model 2``); attribute "count"
+        holds the number of occurrences.
+    word_vectors, context_vectors : ndarray (V, D), float32
+    word_biases, context_biases : ndarray (V,), float32
+        Views of the parameters; what is written there is trained on.
+    epoch_losses : list of float
+        Mean cost of a pair in each finished epoch, ``f(x) diff^2 / 2``, as `glove` prints it.
+    corpus_count, corpus_total_words : int
+        Sentences and words of the corpus, those outside the vocabulary too.
+
+    Raises
+    ------
+    TypeError
+        Both kinds of corpus are given, or a generator.
+    ValueError
+        A parameter is out of range. RuntimeError: no word occurs ``min_count`` times.
+    """
+
+    def __init__(
+        self,
+        sentences: Sentences | None = None,
+        corpus_file: Path | None = None,
+        *,
+        vector_size: int = 100,
+        window: int = 15,
+        x_max: float = 100.0,
+        alpha: float = 0.75,
+        epochs: int = 25,
+        min_count: int = 5,
+        max_vocab: int | None = None,
+        eta: float = 0.05,
+        symmetric: bool = True,
+        distance_weighting: bool = True,
+        grad_clip: float = 100.0,
+        memory: float = 4.0,
+        seed: int = 1,
+        workers: int | None = None,
+        progress: bool | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        whole: dict[str, Any] = {
+            "vector_size": vector_size, "window": window, "epochs": epochs, "min_count": min_count,
+            "max_vocab": 1 if max_vocab is None else max_vocab,
+            "workers": 1 if workers is None else workers,
+        }  # fmt: skip
+        for name, value in whole.items():
+            least = 0 if name == "min_count" else 1
+            if isinstance(value, str) or value != int(value) or not least <= value < 2**31:
+                raise ValueError(
+                    f"GloVe: {name} must be a whole number from {least} to {2**31 - 1}, "
+                    f"got {value!r}"
+                )
+        positive = {"x_max": x_max, "eta": eta, "grad_clip": grad_clip, "memory": memory}
+        for name, number in positive.items():
+            if not 0 < number < np.inf:
+                raise ValueError(f"GloVe: {name} must be a number above 0, got {number}")
+        if not 0 <= alpha < np.inf:
+            raise ValueError(f"GloVe: alpha must be a number of at least 0, got {alpha}")
+        if seed != int(seed) or not 0 <= seed < 2**63:
+            raise ValueError(f"GloVe: seed must be a whole number below 2**63, got {seed}")
+        self.vector_size, self.window, self.min_count = int(vector_size), int(window), min_count
+        self.x_max, self.alpha, self.eta, self.grad_clip = x_max, alpha, eta, grad_clip
+        self.epochs, self.max_vocab, self.memory = int(epochs), max_vocab, memory
+        self.symmetric, self.distance_weighting = symmetric, distance_weighting
+        self.seed, self.workers, self.progress = int(seed), workers, progress
+        self.wv = KeyedVectors(self.vector_size)
+        self.corpus_count = self.corpus_total_words = 0
+        self.epoch_losses: list[float] = []
+        # (V, 2, D + 1 padded): vector and bias, then their sums of squared gradients
+        self._words, self._contexts = (_states(0, self.vector_size) for _ in range(2))
+        if sentences is not None or corpus_file is not None:
+            check_corpus("GloVe", sentences, corpus_file, passes=2)
+            self.build_vocab(sentences, corpus_file)
+            self.train(sentences, corpus_file, checkpoint=checkpoint)
+
+    def __repr__(self) -> str:
+        return f"GloVe<vocab={len(self.wv)}, vector_size={self.vector_size}>"
+
+    @property
+    def word_vectors(self) -> NDArray[np.float32]:
+        """The vectors of words, (V, D)."""
+        return self._words[:, 0, : self.vector_size]
+
+    @property
+    def context_vectors(self) -> NDArray[np.float32]:
+        """The vectors of words as contexts, (V, D)."""
+        return self._contexts[:, 0, : self.vector_size]
+
+    @property
+    def word_biases(self) -> NDArray[np.float32]:
+        """The biases of words, (V,)."""
+        return self._words[:, 0, self.vector_size]
+
+    @property
+    def context_biases(self) -> NDArray[np.float32]:
+        """The biases of words as contexts, (V,)."""
+        return self._contexts[:, 0, self.vector_size]
+
+    def build_vocab(
+        self, sentences: Sentences | None = None, corpus_file: Path | None = None
+    ) -> None:
+        """Count the words of a corpus and give those that are frequent enough random parameters.
+
+        Words are ordered by falling count, equal ones alphabetically, as in Stanford's
+        ``vocab.txt``. Parameters are uniform in +-1/2 / vector_size, sums of squared gradients 1.
+        Raises as the class; nothing changes then.
+        """
+        check_corpus("GloVe.build_vocab", sentences, corpus_file)
+        if corpus_file is not None:
+            found = corpus.count_file(corpus_file, self.progress)
+            counts, words = found.counts, found.words
+            total_words, total_sentences = found.total_words, found.sentences
+        else:
+            assert sentences is not None
+            table: dict[str, int] = {}
+            total_sentences, total_words = corpus.count_sentences(sentences, table)
+            words, counts = list(table), np.fromiter(table.values(), np.int64, len(table))
+        kept = np.flatnonzero(counts >= self.min_count)
+        if not len(kept):
+            raise RuntimeError(
+                f"no word occurs min_count={self.min_count} times: the corpus has "
+                f"{total_words:,} words, {len(words):,} different ones"
+            )
+        order = sorted(kept.tolist(), key=lambda i: (-counts[i], words[i]))[: self.max_vocab]
+        states = [_states(len(order), self.vector_size) for _ in range(2)]
+        random = np.random.default_rng(self.seed)
+        for state in states:
+            for first in range(0, len(order), 4096):
+                rows = state[first : first + 4096, :, : self.vector_size + 1]
+                rows[:, 0] = (random.random(rows[:, 0].shape) - 0.5) / self.vector_size
+                rows[:, 1] = 1
+        self._words, self._contexts = states
+        wv = KeyedVectors(self.vector_size)
+        wv.index_to_key = [words[i] for i in order]
+        wv.key_to_index = {word: i for i, word in enumerate(wv.index_to_key)}
+        wv.next_index = len(order)
+        wv.expandos["count"] = counts[order]
+        self.wv = wv
+        self._update_wv()
+        self.corpus_count, self.corpus_total_words = total_sentences, total_words
+        self.epoch_losses = []
+
+    def _update_wv(self) -> None:
+        self.wv.vectors = self.word_vectors + self.context_vectors
+
+    def train(
+        self,
+        sentences: Sentences | None = None,
+        corpus_file: Path | None = None,
+        *,
+        epochs: int | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        """Count the pairs of a corpus and train on them, from the present parameters on.
+
+        AdaGrad has no schedule, so training in several calls is as good as in one.
+
+        Parameters
+        ----------
+        sentences, corpus_file
+            One of the two, as for the class.
+        epochs : int, optional
+            Instead of the model's ``epochs``.
+        checkpoint : path-like, optional
+            As for the class.
+
+        Raises
+        ------
+        RuntimeError
+            There is no vocabulary yet, or no two words of it stand together in the corpus.
+        FloatingPointError
+            Training diverged: a parameter is not finite any more (a lower ``eta`` helps).
+        KeyboardInterrupt
+            On Ctrl-C, after the checkpoint is written; the parameters are as far as training got.
+        """
+        check_corpus("GloVe.train", sentences, corpus_file)
+        if not len(self.wv):
+            raise RuntimeError("GloVe.train: call build_vocab first")
+        epochs = self.epochs if epochs is None else epochs
+        if epochs < 1 or epochs != int(epochs):
+            raise ValueError(f"GloVe.train: epochs must be a whole number >= 1, got {epochs}")
+        if corpus_file is not None:
+            ids = corpus.encode_file(corpus_file, self.wv.index_to_key, self.progress)
+        else:
+            assert sentences is not None
+            ids, _, _ = corpus.encode_sentences(sentences, self.wv.key_to_index)
+        with contextlib.ExitStack() as stack:
+            parts, units = self._count(ids, stack)
+            trainer = _native.GloveTrainer(
+                active_level(), self._words, self._contexts, parts, units,
+                dim=self.vector_size, symmetric=self.symmetric, rate=self.eta,
+                clip=self.grad_clip, seed=self.seed,
+            )  # fmt: skip
+            if not trainer.visits:
+                raise RuntimeError("GloVe.train: no two words of the vocabulary stand together")
+            try:
+                self._run(trainer, int(epochs), checkpoint)
+            finally:
+                self._update_wv()
+
+    @classmethod
+    def resume(
+        cls,
+        path: Path,
+        sentences: Sentences | None = None,
+        corpus_file: Path | None = None,
+        *,
+        workers: int | None = None,
+        progress: bool | None = None,
+        checkpoint: Path | None = None,
+    ) -> GloVe:
+        """Go on from a checkpoint with the epochs that are missing, on the same corpus.
+
+        The epoch in which training stopped is done anew. A new checkpoint goes to ``checkpoint``,
+        by default ``path``.
+        """
+        model = cls.load(path)
+        model.workers, model.progress = workers, progress
+        left = model.epochs - len(model.epoch_losses)
+        if left > 0:
+            checkpoint = path if checkpoint is None else checkpoint
+            model.train(sentences, corpus_file, epochs=left, checkpoint=checkpoint)
+        return model
+
+    def _count(
+        self, ids: NDArray[np.int32], stack: contextlib.ExitStack
+    ) -> tuple[list[NDArray[np.uint32]], NDArray[np.int64]]:
+        """Records (N, 3) in several arrays, and units (U, 7), as the trainer wants them."""
+        size = len(self.wv)
+        budget = int(self.memory * 2**30)
+        block = min(max(_BLOCK_BYTES // self._words.strides[0], 16), 2**16)
+        parts: list[NDArray[np.uint32]] = []
+        all_units = [np.zeros((0, 7), np.int64)]
+        spilled: BinaryIO | None = None
+        kept = on_disk = 0
+        waves = cooccurrences(
+            ids, size, window=self.window, symmetric=self.symmetric,
+            distance_weighting=self.distance_weighting, block=block, memory=budget,
+            progress=self.progress,
+        )  # fmt: skip
+        for first, rows in waves:
+            records, units = _native.glove_blocks(
+                rows, first, size, block, self.x_max, self.alpha, self.seed
+            )
+            if spilled is None and kept + records.nbytes <= budget // 4:
+                units[:, 0] = len(parts)
+                parts.append(records)
+                kept += records.nbytes
+            elif len(records):
+                if spilled is None:
+                    spilled = stack.enter_context(_temporary())
+                units[:, 0] = -1
+                units[:, 1] += on_disk
+                spilled.write(records.data)
+                on_disk += len(records)
+            all_units.append(units)
+        units = np.concatenate(all_units)
+        if spilled is not None:
+            spilled.flush()
+            units[units[:, 0] < 0, 0] = len(parts)
+            parts.append(np.memmap(spilled, np.uint32, "r", shape=(on_disk, 3)))
+        return parts, units
+
+    def _run(self, trainer: _native.GloveTrainer, epochs: int, checkpoint: Path | None) -> None:
+        workers = self.workers or _native.num_threads()
+        saved, step = time.monotonic(), max(1, workers)
+        total = trainer.visits * epochs
+        with (
+            deferred_interrupt() as interrupted,
+            progress_bar(total, " blocks", "training", self.progress) as bar,
+        ):
+            for epoch in range(epochs):
+                cost, records, visit = 0.0, 0, 0
+                while visit < trainer.visits:
+                    last = min(visit + step, trainer.visits)
+                    start = time.monotonic()
+                    more = trainer.train(len(self.epoch_losses), visit, last, workers)
+                    cost, records = cost + more[0], records + more[1]
+                    if not np.isfinite(cost):
+                        raise FloatingPointError(
+                            f"training diverged in epoch {epoch + 1}: take a lower eta"
+                        )
+                    if time.monotonic() - start < _SLICE_SECONDS / 2:
+                        step *= 2
+                    bar.set_postfix_str(
+                        f"epoch {epoch + 1}/{epochs}, cost {cost / max(1, records):.5f}",
+                        refresh=False,
+                    )
+                    bar.update(last - visit)
+                    visit = last
+                    if interrupted.is_set():
+                        if checkpoint is not None:
+                            self._update_wv()
+                            self.save(checkpoint)
+                        raise KeyboardInterrupt
+                    if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                        self._update_wv()
+                        try:
+                            self.save(checkpoint)
+                        except OSError as error:  # training itself need not stop for it
+                            warnings.warn(f"no checkpoint was written: {error}", stacklevel=4)
+                        saved = time.monotonic()
+                self.epoch_losses.append(cost / records)
+        if not np.isfinite(self._words.sum() + self._contexts.sum()):  # the last updates
+            raise FloatingPointError(f"training diverged in epoch {epochs}: take a lower eta")
+
+    # Files
+
+    def save(self, fname: Path) -> None:
+        """Save the whole model to one file (checksummed, atomic, no pickle); see `load`."""
+        meta = {name: getattr(self, name) for name in _PARAMETERS} | {
+            "corpus_count": self.corpus_count,
+            "corpus_total_words": self.corpus_total_words,
+            "epoch_losses": self.epoch_losses,
+        }
+        arrays = {
+            "vectors": self.wv.vectors,
+            "integer_keys": np.zeros(0, np.int64),
+            "attribute:count": self.wv.expandos["count"],
+            "words": self._words[:, :, : self.vector_size + 1],
+            "contexts": self._contexts[:, :, : self.vector_size + 1],
+        }
+        firth.write(fname, _KIND, arrays, meta, {"keys": self.wv.index_to_key})
+
+    @classmethod
+    def load(cls, fname: Path) -> GloVe:
+        """Load what `save` or a checkpoint left; FormatError for another kind of file."""
+        content = firth.read(fname, _KIND)
+        try:
+            model = cls(**{name: content.meta[name] for name in _PARAMETERS})
+            model.wv = KeyedVectors.load(fname)
+            for name in ("corpus_count", "corpus_total_words", "epoch_losses"):
+                setattr(model, name, content.meta[name])
+            shape = (len(model.wv), 2, model.vector_size + 1)
+            model._words, model._contexts = (
+                _states(len(model.wv), model.vector_size) for _ in range(2)
+            )
+            states = {"words": model._words, "contexts": model._contexts}
+            for name, state in states.items():
+                if content.arrays[name].shape != shape or "count" not in model.wv.expandos:
+                    raise ValueError("arrays do not fit together")
+                state[:, :, : model.vector_size + 1] = content.arrays[name]
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"is not a whole model: {error}", fname) from None
+        return model
+
+    @classmethod
+    def load_stanford(
+        cls,
+        fname: Path,
+        vocab: Path | None = None,
+        *,
+        binary: bool = False,
+        gradsq: Path | None = None,
+    ) -> GloVe:
+        """Load all parameters that Stanford's ``glove`` saved; the model can be trained on.
+
+        Vectors alone (``-model 1`` and ``2``) are text without a header, and are read by
+        ``KeyedVectors.load_word2vec_format(fname, no_header=True)``.
+
+        Parameters
+        ----------
+        fname : path-like
+            Text of ``-model 0``, or with ``binary`` the ``.bin`` of ``-binary 1``.
+        vocab : path-like, optional
+            ``vocab.txt``, with the counts; a binary file needs it for the words. Without it counts
+            are made up, falling from the number of words to 1.
+        gradsq : path-like, optional
+            The binary file of ``-save-gradsq``; without it AdaGrad starts anew.
+
+        Raises
+        ------
+        TypeError
+            ``binary`` without ``vocab``.
+        FormatError, TruncatedError (an EOFError too), UnicodeDecodeError
+            A file is not what it must be.
+        """
+        if binary and vocab is None:
+            raise TypeError("GloVe.load_stanford: a binary file has no words; give vocab=")
+        counts = {} if vocab is None else word2vec.read_counts(vocab)
+        words: list[str]
+        parameters: NDArray[Any]
+        if binary:
+            words, parameters = list(counts), glove.read_binary_parameters(fname, len(counts))
+        else:
+            words, parameters = glove.read_parameters(fname)
+            if vocab is None:
+                counts = {word: len(words) - row for row, word in enumerate(words)}
+        size, dim = len(words), parameters.shape[2] - 1
+        sums: NDArray[Any] = np.ones(())
+        if gradsq is not None:
+            sums = glove.read_binary_parameters(gradsq, size)
+            if sums.shape != parameters.shape or not (sums > 0).all():
+                raise FormatError("does not fit the parameters, or is not positive", gradsq)
+        model = cls(vector_size=dim)
+        model._words, model._contexts = (_states(size, dim) for _ in range(2))
+        for i, state in enumerate((model._words, model._contexts)):
+            state[:, 0, : dim + 1] = parameters[i]
+            state[:, 1, : dim + 1] = sums if gradsq is None else sums[i]
+        model.wv.index_to_key = words
+        model.wv.key_to_index = {word: row for row, word in enumerate(words)}
+        model.wv.next_index = size
+        model.wv.expandos["count"] = np.array([counts.get(word, 0) for word in words], np.int64)
+        model._update_wv()
+        return model
+
+
+def cooccurrences(
+    ids: NDArray[np.int32],
+    vocabulary: int,
+    *,
+    window: int,
+    symmetric: bool = True,
+    distance_weighting: bool = True,
+    block: int = 256,
+    memory: int = 4 << 30,
+    progress: bool | None = None,
+) -> Iterator[tuple[int, Rows]]:
+    """Count how often words stand together; yields the rows of the matrix, some at a time.
+
+    A text that does not fit is counted in pieces. Each piece adds to the rows of those before,
+    which wait in temporary files. Sums are taken in float64 in the order of the corpus: they do
+    not depend on threads (on ``memory`` by rounding only).
+
+    Parameters
+    ----------
+    ids : ndarray (N,), int32
+        Rows of the words in corpus order, the last of a sentence as ``~id``.
+    vocabulary : int
+        V.
+    window, symmetric, distance_weighting
+        As for `GloVe`.
+    block : int
+        Rows come in multiples of it (but the last).
+    memory : int
+        Bytes to keep to.
+
+    Yields
+    ------
+    first : int
+        The first of the rows.
+    rows : tuple
+        Lengths (R,) int64 of R rows; columns (M,) int32 and values (M,) float64 of their entries.
+        Where ``symmetric``, the lower half with the diagonal: columns up to the row itself.
+    """
+    piece = min(max(memory // 16, 4 * window), 2**32 - 1 - window)
+    with contextlib.ExitStack() as stack:
+        before: _RowFile | None = None
+        for start in range(0, len(ids), piece):
+            lead = min(window, start)
+            counter = _native.CooccurrenceCounter(
+                np.ascontiguousarray(ids[start - lead : start + piece]), lead=lead,
+                vocabulary=vocabulary, window=window, symmetric=symmetric,
+                weighted=distance_weighting,
+            )  # fmt: skip
+            bounds = counter.bounds()
+            if before is not None:
+                bounds = bounds + before.lengths.astype(bounds.dtype)
+            after = None
+            if start + piece < len(ids):
+                after = _RowFile(stack)
+            with progress_bar(vocabulary, " words", "counting pairs", progress) as bar:
+                for first, last in _waves(bounds, block, memory // 4 // _PAIR_BYTES):
+                    rows = counter.rows(first, last, before.read(first, last) if before else None)
+                    bar.update(last - first)
+                    if after is None:
+                        yield first, rows
+                    else:
+                        after.append(rows)
+            if before is not None:
+                before.close()
+            before = after
+
+
+def _waves(bounds: NDArray[Any], block: int, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows, multiples of ``block`` long, with at most ``most`` entries where possible."""
+    first, entries = 0, 0
+    bands = np.add.reduceat(bounds, np.arange(0, len(bounds), block)).tolist()
+    for band, count in enumerate(bands):
+        if entries and entries + count > most:
+            yield first, band * block
+            first, entries = band * block, 0
+        entries += count
+    yield first, len(bounds)
+
+
+class _RowFile:
+    """Rows of a co-occurrence matrix in temporary files that have no name."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._files = [stack.enter_context(_temporary()) for _ in range(2)]
+        self._lengths: list[NDArray[np.int64]] = []
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.concatenate(self._lengths)
+
+    def append(self, rows: Rows) -> None:
+        self._lengths.append(rows[0])
+        entries: list[NDArray[Any]] = [rows[1], rows[2]]
+        for file, array in zip(self._files, entries, strict=True):
+            file.write(array.data)
+
+    def read(self, first: int, last: int) -> Rows:
+        lengths = self.lengths
+        offset, count = int(lengths[:first].sum()), int(lengths[first:last].sum())
+        columns, values = np.empty(count, np.int32), np.empty(count, np.float64)
+        entries: list[NDArray[Any]] = [columns, values]
+        for file, array in zip(self._files, entries, strict=True):
+            file.seek(offset * array.itemsize)
+            if count and file.readinto(array.data) != array.nbytes:
+                raise OSError("GloVe: a temporary file is shorter than was written")
+        return np.ascontiguousarray(lengths[first:last]), columns, values
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+
+def _temporary() -> Any:
+    """A file that the system removes however the process ends."""
+    return tempfile.TemporaryFile()
+
+
+def _states(count: int, dim: int) -> NDArray[np.float32]:
+    """Zeros (count, 2, dim + 1 rounded up to 64 bytes), aligned to 64 bytes."""
+    rows = aligned_rows(2 * count, dim + 1)
+    return rows.reshape(count, 2, rows.shape[1])
