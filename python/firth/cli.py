@@ -97,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         _train,
         "Train word vectors on a text: one sentence a line, words separated by spaces.",
-        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; those of glove, "
-        "where they differ, are Stanford's and stand behind a semicolon. "
+        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; "
+        "glove has Stanford's, behind a semicolon where they differ. "
         "Ctrl-C leaves a checkpoint beside the output and prints the command that goes on.",
     )
     train.add_argument("corpus", help="text file in UTF-8")
