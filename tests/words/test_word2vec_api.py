@@ -124,6 +124,8 @@ def test_the_tree_is_saved(tmp_path):
     point[0], point[1] = point[1], point[0]  # a tree that does not follow from the counts
     model.save(tmp_path / "model")
     same(model, Word2Vec.load(tmp_path / "model"))
+    model.wv.save(tmp_path / "vectors")  # the tree stays with the model
+    assert set(KeyedVectors.load(tmp_path / "vectors").expandos) == {"count", "sample_int"}
 
 
 @pytest.mark.parametrize(

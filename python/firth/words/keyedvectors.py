@@ -153,13 +153,15 @@ class KeyedVectors(Similarity):
     def save(self, fname: Path) -> None:
         """Save to one file: checksummed, atomic, without pickle (see `firth.formats.firth`).
 
+        Words' paths through a model's tree ("code", "point") are left out: the model has them.
         TypeError for keys other than str and int, and for attributes that are no numbers.
         """
+        attributes = {n: v for n, v in self.expandos.items() if n not in ("code", "point")}
         keys = self.index_to_key
         whole = [row for row, key in enumerate(keys) if isinstance(key, (int, np.integer))]
         if not all(isinstance(key, KEY) for key in keys):
             raise TypeError("save: keys must be str or int, and each row must have one")
-        for name, values in self.expandos.items():
+        for name, values in attributes.items():
             if values.dtype == object:
                 raise TypeError(f"save: attribute {name!r} must be numeric")
         if self.vectors.dtype.kind != "f" and self.scales is None:
@@ -167,7 +169,7 @@ class KeyedVectors(Similarity):
         arrays = {"vectors": self.vectors, "integer_keys": np.array(whole, np.int64)}
         if self.scales is not None:
             arrays["scales"] = self.scales
-        arrays |= {f"attribute:{name}": values for name, values in self.expandos.items()}
+        arrays |= {f"attribute:{name}": values for name, values in attributes.items()}
         firth.write(fname, _KIND, arrays, strings={"keys": [str(key) for key in keys]})
 
     @classmethod
