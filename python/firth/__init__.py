@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from firth import kernels
     from firth.errors import FormatError
     from firth.system import info, set_num_threads
-    from firth.words import GloVe, KeyedVectors, LineSentence, StaticModel, Word2Vec
+    from firth.words import (
+        FastText,
+        GloVe,
+        KeyedVectors,
+        LineSentence,
+        StaticModel,
+        Word2Vec,
+    )
 
 __version__ = "0.1.0"
 
 # Public name -> the module that holds it. Subpackages are listed under their own name.
 _HOME = {
+    "FastText": "firth.words",
     "FormatError": "firth.errors",
     "GloVe": "firth.words",
     "KeyedVectors": "firth.words",
@@ -34,6 +42,7 @@ _HOME = {
 }
 
 __all__ = [
+    "FastText",
     "FormatError",
     "GloVe",
     "KeyedVectors",

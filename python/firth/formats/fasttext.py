@@ -25,8 +25,10 @@ A dense matrix is int64 rows, int64 columns, float32 values. A quantised one::
     quantiser int32 dim, parts, columns of a part, columns of the last part; float32 (dim * 256)
     norms     only if quantised: uint8 (rows), and a quantiser of dim 1
 
-The `Args` keep fastText's names. Version 11 lacks nothing of the layout, but its supervised models
-never used character n-grams: ``maxn`` is read as 0, as fastText does, and written with version 12.
+Files of before 2017 have neither magic and version, nor the number of pruned n-grams, nor the two
+bools; they are read too. The `Args` keep fastText's names. Version 11 lacks nothing of the layout,
+but its supervised models never used character n-grams: ``maxn`` is read as 0, as fastText does, and
+written with version 12.
 """
 
 from __future__ import annotations
@@ -51,7 +53,10 @@ CENTROIDS = 256  # of each part
 
 _HEAD = struct.Struct("<2i")
 _ARGS = struct.Struct("<12id")
+_OLD_ARGS = struct.Struct("<10id")
 _SIZES = struct.Struct("<3i2q")
+_OLD_SIZES = struct.Struct("<3iq")
+_MOST = 100_000  # dim and window of an old file are at most this
 _SHAPE = struct.Struct("<2q")
 _QUANTISED_SHAPE = struct.Struct("<2qi")
 _QUANTISER = struct.Struct("<4i")
@@ -171,8 +176,8 @@ def read(path: Path, *, mmap: bool = False, progress: bool = False) -> Content:
     ----------
     path : path-like
     mmap : bool
-        Map the dense matrices of a plain file, read-only, instead of copying them. They are not
-        aligned to their items then, which NumPy allows.
+        Map the dense matrices of a plain file instead of copying them; what is written to them
+        stays in memory. They are not aligned to their items then, which NumPy allows.
     progress : bool
         Show a bar on a terminal while reading a large file.
 
@@ -227,6 +232,7 @@ class _Reader:
     def __init__(self, source: Source, mmap: bool) -> None:
         self.source = source
         self.mmap = mmap and source.size is not None
+        self.old = False  # a file without magic number
 
     def error(self, problem: str) -> FormatError:
         return FormatError(problem, self.source.path, self.source.offset)
@@ -240,11 +246,13 @@ class _Reader:
         with self.source.peek(layout.size) as view:
             if len(view) < layout.size:
                 raise TruncatedError(f"ends within {what}", self.source.path, self.source.offset)
-            values = layout.unpack(view)
+            values = layout.unpack_from(view)
         self.source.skip(layout.size)
         return values
 
     def boolean(self, what: str) -> bool:
+        if self.old:
+            return False
         (value,) = self.unpack(struct.Struct("<B"), what)
         if value > 1:
             raise self.error(f"has {value} where a yes or no stands ({what})")
@@ -259,32 +267,36 @@ class _Reader:
         done = 0
         while done < size:
             with self.source.peek(min(size - done, _PIECE)) as view:
-                got = len(view)
+                got = min(len(view), size - done)
                 if not got:
                     at = self.source.offset
                     raise TruncatedError(f"ends within {what}", self.source.path, at)
                 if data.size < done + got:
                     data.resize(min(size, (done + got) * 9 // 8), refcheck=False)
-                data[done : done + got] = np.frombuffer(view, np.uint8)
+                data[done : done + got] = np.frombuffer(view, np.uint8, got)
             self.source.skip(got)
             done += got
         return data.view(dtype)
 
     def args(self) -> Args:
         magic, version = self.unpack(_HEAD, "the header")
-        if magic != MAGIC:
+        self.old = 0 < magic <= _MOST and 0 < version <= _MOST  # then they are dim and ws
+        if magic != MAGIC and not self.old:
             raise FormatError("is no fastText model (wrong magic number)", self.source.path, 0)
-        if version not in (11, 12):
+        if not self.old and version not in (11, 12):
             raise FormatError(f"has version {version}, want 11 or 12", self.source.path, 4)
         at = self.source.offset
-        args = Args(*self.unpack(_ARGS, "the arguments"))
+        if self.old:
+            args = Args(magic, version, *self.unpack(_OLD_ARGS, "the arguments"))
+        else:
+            args = Args(*self.unpack(_ARGS, "the arguments"))
         if args.loss not in LOSSES or args.model not in MODELS:
             problem = f"has loss {args.loss} and model {args.model}, want 1..4 and 1..3"
             raise FormatError(problem, self.source.path, at)
         if args.dim < 1 or args.bucket < 0:
             problem = f"has dim {args.dim} and bucket {args.bucket}, want at least 1 and 0"
             raise FormatError(problem, self.source.path, at)
-        if version == 11 and MODELS[args.model] == "supervised":
+        if version == 11 and not self.old and MODELS[args.model] == "supervised":
             args.maxn = 0
         return args
 
@@ -299,8 +311,11 @@ class _Reader:
         NDArray[np.int32] | None,
     ]:
         at = self.source.offset
-        size, words, labels, tokens, pruned_size = self.unpack(_SIZES, "the dictionary's sizes")
+        sizes = self.unpack(_OLD_SIZES if self.old else _SIZES, "the dictionary's sizes")
+        size, words, labels, tokens, pruned_size = (*sizes, -1) if self.old else sizes
         if min(words, labels) < 0 or size != words + labels or pruned_size < -1:
+            if self.old:
+                raise FormatError("is no fastText model (wrong magic number)", self.source.path, 0)
             raise FormatError(
                 f"has {size} entries, {words} words, {labels} labels and {pruned_size} pruned "
                 "n-grams, which cannot be",
@@ -331,7 +346,7 @@ class _Reader:
                 used, *found = _native.fasttext_entries(view, left)
                 seen = len(view)
             if not used:
-                if seen == _PIECE:
+                if seen >= _PIECE:
                     raise self.error(f"has a word longer than {_PIECE} bytes")
                 raise TruncatedError(
                     "ends within the dictionary", self.source.path, self.source.offset
@@ -357,7 +372,7 @@ class _Reader:
         if self.mmap and rows:
             self.check_left(4 * rows * columns, "a matrix")
             mapped = np.memmap(
-                self.source.path, "<f4", "r", self.source.offset, shape=(rows, columns)
+                self.source.path, "<f4", "c", self.source.offset, shape=(rows, columns)
             )
             self.source.skip(4 * rows * columns)
             return mapped

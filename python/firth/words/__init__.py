@@ -1,7 +1,13 @@
 """Word vectors."""
 
 from firth.words.callbacks import CallbackAny2Vec
-from firth.words.fasttext import FastTextKeyedVectors
+from firth.words.fasttext import (
+    FastText,
+    FastTextKeyedVectors,
+    load_facebook_model,
+    load_facebook_vectors,
+    save_facebook_model,
+)
 from firth.words.glove import GloVe
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
@@ -15,6 +21,7 @@ __all__ = [
     "RULE_KEEP",
     "BrownCorpus",
     "CallbackAny2Vec",
+    "FastText",
     "FastTextKeyedVectors",
     "GloVe",
     "KeyedVectors",
@@ -24,4 +31,7 @@ __all__ = [
     "Text8Corpus",
     "Word2Vec",
     "keep_vocab_item",
+    "load_facebook_model",
+    "load_facebook_vectors",
+    "save_facebook_model",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,7 +21,8 @@ from firth.formats.files import Path
 from firth.words.similarity import Similarity
 from firth.words.vectors import KEY
 
-_KIND = "keyedvectors"
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class KeyedVectors(Similarity):
@@ -156,21 +157,28 @@ class KeyedVectors(Similarity):
         Words' paths through a model's tree ("code", "point") are left out: the model has them.
         TypeError for keys other than str and int, and for attributes that are no numbers.
         """
-        attributes = {n: v for n, v in self.expandos.items() if n not in ("code", "point")}
+        firth.write(fname, self._kinds[0], *self._sections())
+
+    _kinds: tuple[str, ...] = ("keyedvectors", "word2vec", "glove")  # a model holds vectors too
+
+    def _sections(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
+        """Arrays, metadata and lists of strings that a file keeps."""
         keys = self.index_to_key
         whole = [row for row, key in enumerate(keys) if isinstance(key, (int, np.integer))]
         if not all(isinstance(key, KEY) for key in keys):
             raise TypeError("save: keys must be str or int, and each row must have one")
-        for name, values in attributes.items():
-            if values.dtype == object:
-                raise TypeError(f"save: attribute {name!r} must be numeric")
         if self.vectors.dtype.kind != "f" and self.scales is None:
             raise TypeError(f"save: vectors must be floats or int8, got {self.vectors.dtype}")
         arrays = {"vectors": self.vectors, "integer_keys": np.array(whole, np.int64)}
         if self.scales is not None:
             arrays["scales"] = self.scales
-        arrays |= {f"attribute:{name}": values for name, values in attributes.items()}
-        firth.write(fname, _KIND, arrays, strings={"keys": [str(key) for key in keys]})
+        for name, values in self.expandos.items():
+            if name in ("code", "point"):  # of hierarchical softmax: the model keeps them
+                continue
+            if values.dtype == object:
+                raise TypeError(f"save: attribute {name!r} must be numeric")
+            arrays[f"attribute:{name}"] = values
+        return arrays, {}, {"keys": [str(key) for key in keys]}
 
     @classmethod
     def load(cls, fname: Path, mmap: Literal["r", "c"] | None = None) -> KeyedVectors:
@@ -196,8 +204,22 @@ class KeyedVectors(Similarity):
 
             return keyed_vectors(gensim.read(fname, mmap=mmap), fname)
         content = firth.read(fname, mmap=mmap)
-        if content.kind not in (_KIND, "word2vec", "glove"):  # a model holds vectors too
-            raise FormatError(f"holds {content.kind!r}, wanted {_KIND!r}", fname)
+        if cls is KeyedVectors and content.kind in ("fasttextkeyedvectors", "fasttext"):
+            from firth.words.fasttext import FastTextKeyedVectors
+
+            return FastTextKeyedVectors._loaded(content, fname)
+        if content.kind not in cls._kinds:
+            raise FormatError(f"holds {content.kind!r}, wanted {cls._kinds[0]!r}", fname)
+        return cls._loaded(content, fname)
+
+    @classmethod
+    def _blank(cls, vector_size: int, meta: dict[str, Any]) -> Self:
+        """Empty vectors, with the metadata of `_sections`."""
+        return cls(vector_size)
+
+    @classmethod
+    def _loaded(cls, content: firth.Content, fname: Path) -> Self:
+        """The vectors of a file's content; FormatError where it does not fit together."""
         arrays, keys = content.arrays, content.strings.get("keys", [])
         vectors, scales = arrays.get("vectors", np.zeros(0)), arrays.get("scales")
         stored = vectors.dtype == np.int8 if scales is not None else vectors.dtype.kind == "f"
@@ -205,7 +227,7 @@ class KeyedVectors(Similarity):
             raise FormatError(f"{vectors.shape} {vectors.dtype} vectors, {len(keys)} keys", fname)
         if scales is not None and (scales.shape != (len(keys),) or scales.dtype != np.float32):
             raise FormatError(f"{scales.shape} {scales.dtype} scales, {len(keys)} keys", fname)
-        loaded = cls(vectors.shape[1])
+        loaded = cls._blank(vectors.shape[1], content.meta)
         loaded.index_to_key = list(keys)
         try:
             for row in arrays.get("integer_keys", np.zeros(0)).tolist():

@@ -28,12 +28,6 @@ from firth.words.vocabulary import File, TrimRule, Vocabulary, check_corpus
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_KIND = "word2vec"
-_PARAMETERS = (
-    "vector_size", "alpha", "window", "min_count", "max_vocab_size", "sample", "seed", "min_alpha",
-    "sg", "hs", "negative", "ns_exponent", "cbow_mean", "epochs", "null_word", "sorted_vocab",
-    "batch_words", "compute_loss", "comment", "max_final_vocab", "shrink_windows", "negatives",
-)  # fmt: skip
 _STATE = (
     "corpus_count", "corpus_total_words", "effective_min_count", "train_count", "total_train_time",
     "running_training_loss", "min_alpha_yet_reached", "epoch_losses",
@@ -236,6 +230,29 @@ class Word2Vec(Vocabulary):
                 stacklevel=2,
             )
 
+    # What a file keeps of a model, and the class of its vectors.
+    _kind = "word2vec"
+    _vectors: type[KeyedVectors] = KeyedVectors
+    _parameters: tuple[str, ...] = (
+        "vector_size", "alpha", "window", "min_count", "max_vocab_size", "sample", "seed",
+        "min_alpha", "sg", "hs", "negative", "ns_exponent", "cbow_mean", "epochs", "null_word",
+        "sorted_vocab", "batch_words", "compute_loss", "comment", "max_final_vocab",
+        "shrink_windows", "negatives",
+    )  # fmt: skip
+
+    @property
+    def _input(self) -> NDArray[Any]:
+        """The rows of the words that are trained, (V, D)."""
+        return self.wv.vectors
+
+    @_input.setter
+    def _input(self, vectors: NDArray[Any]) -> None:
+        self.wv.vectors = vectors
+
+    def _vectors_changed(self) -> None:
+        """What depends on the rows that were trained in place follows them."""
+        self.wv.norms = None
+
     def _new_vectors(self) -> KeyedVectors:
         return KeyedVectors(self.vector_size)
 
@@ -251,9 +268,9 @@ class Word2Vec(Vocabulary):
         """Give all words new vectors, uniform in +-1 / vector_size; zeros as output layers."""
         size, dim = len(self.wv), self.vector_size
         w_in = training.rows(size, dim)
-        _fill(w_in[:, :dim], self.seed)
+        fill(w_in[:, :dim], self.seed)
         self._buffers = [w_in, training.rows(size if self.negative else 0, dim)]
-        self.wv.vectors, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
+        self._input, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
         self.syn1 = np.zeros((size if self.hs else 0, dim), np.float32)
         self.train_count, self.epoch_losses = 0, []
 
@@ -262,15 +279,15 @@ class Word2Vec(Vocabulary):
 
         The draws are those that the words would have had from the start, as in gensim.
         """
-        old, size, dim = len(self.wv.vectors), len(self.wv), self.vector_size
+        old, size, dim = len(self._input), len(self.wv), self.vector_size
         w_in = training.rows(size, dim)
-        _fill(w_in[:, :dim], self.seed)
-        w_in[:old, :dim] = self.wv.vectors
+        fill(w_in[:, :dim], self.seed)
+        w_in[:old, :dim] = self._input
         w_out = training.rows(size if self.negative else 0, dim)
         if self.negative:
             w_out[: len(self.syn1neg), :dim] = self.syn1neg
         self._buffers = [w_in, w_out]
-        self.wv.vectors, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
+        self._input, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
         if self.hs:
             self.syn1 = np.vstack([self.syn1, np.zeros((size - len(self.syn1), dim), np.float32)])
 
@@ -374,7 +391,7 @@ class Word2Vec(Vocabulary):
                 why = f"no word occurs min_count={self.effective_min_count} times"
             raise RuntimeError(f"Word2Vec.train: the vocabulary is empty: {why}")
         shape = (len(self.wv), self.vector_size)
-        matrices = [("wv.vectors", self.wv.vectors)]
+        matrices = [("wv.vectors", self._input)]
         matrices += [("syn1neg", self.syn1neg)] if self.negative else []
         matrices += [("syn1", self.syn1)] if self.hs else []
         for name, matrix in matrices:
@@ -440,22 +457,27 @@ class Word2Vec(Vocabulary):
                 getattr(callback, event)(self)
 
         def epoch_done() -> None:
-            self.wv.norms = None  # the vectors have changed in place
+            if callbacks:  # they may ask
+                self._vectors_changed()
             if self.compute_loss:
                 self.running_training_loss += self.epoch_losses[-1]
             tell("on_epoch_end")
 
         def save() -> None:
             assert checkpoint is not None
+            self._vectors_changed()
             self._write(checkpoint, {**run, "crc32": training.fingerprint(ids)})
 
         tell("on_train_begin")
-        done = training.train(
-            network, ids, run, raw_words=self.corpus_total_words or 0, workers=self.workers,
-            progress=self.progress, save=None if checkpoint is None else save,
-            epoch_losses=self.epoch_losses, on_epoch_begin=lambda: tell("on_epoch_begin"),
-            on_epoch_end=epoch_done,
-        )  # fmt: skip
+        try:
+            done = training.train(
+                network, ids, run, raw_words=self.corpus_total_words or 0, workers=self.workers,
+                progress=self.progress, save=None if checkpoint is None else save,
+                epoch_losses=self.epoch_losses, on_epoch_begin=lambda: tell("on_epoch_begin"),
+                on_epoch_end=epoch_done,
+            )  # fmt: skip
+        finally:  # after an error or Ctrl-C they are as far as training got
+            self._vectors_changed()
         self.train_count += 1
         self.total_train_time += time.monotonic() - began
         self.min_alpha_yet_reached = min(self.min_alpha_yet_reached, run["end_alpha"])
@@ -468,9 +490,9 @@ class Word2Vec(Vocabulary):
             raise NotImplementedError("Word2Vec: CBOW and hierarchical softmax come next")
         w_in, w_out = self._buffers = [
             training.padded(matrix, buffer)
-            for matrix, buffer in zip((self.wv.vectors, self.syn1neg), self._buffers, strict=True)
+            for matrix, buffer in zip((self._input, self.syn1neg), self._buffers, strict=True)
         ]
-        self.wv.vectors, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
+        self._input, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
         attributes = self.wv.expandos
         if "sample_int" not in attributes:  # wv was assigned, or saved by gensim before 4
             attributes["sample_int"] = training.keep_thresholds(attributes["count"], self.sample)
@@ -516,7 +538,8 @@ class Word2Vec(Vocabulary):
             raise RuntimeError("predict_output_word: needs a model with negative sampling")
         if len(self.syn1neg) != len(self.wv) or not len(self.wv):
             raise RuntimeError("predict_output_word: the model has no output layer syn1neg")
-        rows = [self.wv.get_index(word) for word in context_words_list if word in self.wv]
+        found = [self.wv.get_index(word, -1) for word in context_words_list]
+        rows = [row for row in found if row >= 0]
         if not rows:
             warnings.warn("predict_output_word: the model knows none of the words", stacklevel=2)
             return None
@@ -616,31 +639,23 @@ class Word2Vec(Vocabulary):
         return cls._read(fname, mmap)[0]
 
     def _write(self, path: File, run: dict[str, Any] | None) -> None:
-        meta = {name: getattr(self, name) for name in _PARAMETERS + _STATE} | {"run": run}
-        arrays = {
-            "vectors": self.wv.vectors,
-            "integer_keys": np.zeros(0, np.int64),
-            "vectors_lockf": self.wv.vectors_lockf,
-            "syn1neg": self.syn1neg,
-            "syn1": self.syn1,
-        }
-        for name, values in self.wv.expandos.items():
-            if name not in ("code", "point"):
-                arrays[f"attribute:{name}"] = values
+        arrays, meta, strings = self.wv._sections()
+        meta |= {name: getattr(self, name) for name in self._parameters + _STATE} | {"run": run}
+        arrays |= {"vectors_lockf": self.wv.vectors_lockf}
+        arrays |= {"syn1neg": self.syn1neg, "syn1": self.syn1}
         if self.hs and len(self.wv):
             arrays |= {f"tree:{name}": values for name, values in vars(self._tree()).items()}
-        strings = {"keys": self.wv.index_to_key}
         if self.raw_vocab:
             strings["raw_vocab"] = list(self.raw_vocab)
             arrays["raw_counts"] = np.array(list(self.raw_vocab.values()), np.int64)
-        firth.write(path, _KIND, arrays, meta, strings)
+        firth.write(path, self._kind, arrays, meta, strings)
 
     @classmethod
     def _read(
         cls, path: File, mmap: Literal["r", "c"] | None = None
     ) -> tuple[Self, dict[str, Any] | None]:
         content = firth.read(path, mmap=mmap)
-        if content.kind != _KIND:
+        if content.kind != cls._kind:
             raise AttributeError(
                 f"{os.fspath(path)} holds {content.kind!r}, not a {cls.__name__}; for vectors "
                 "alone there is KeyedVectors.load"
@@ -652,11 +667,16 @@ class Word2Vec(Vocabulary):
             counts = arrays.get("raw_counts", np.zeros(0)).tolist()
             state["raw_vocab"] = dict(zip(strings["raw_vocab"], counts, strict=False))
         try:
-            wv = KeyedVectors.load(path, mmap)
+            wv = cls._vectors._loaded(content, path)
             model = cls._restored(wv, content.meta | state, tree)
             return model, content.meta["run"]
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"is not a whole model: {error}", path) from None
+
+    @classmethod
+    def _sizes(cls, wv: Any) -> dict[str, Any]:
+        """Parameters that the vectors decide."""
+        return {"vector_size": wv.vector_size}
 
     @classmethod
     def _restored(
@@ -666,8 +686,8 @@ class Word2Vec(Vocabulary):
 
         KeyError, TypeError or ValueError where they do not fit together.
         """
-        model = cls(**{"vector_size": wv.vector_size} | {
-            name: found[name] for name in _PARAMETERS if name in found
+        model = cls(**cls._sizes(wv) | {
+            name: found[name] for name in cls._parameters if name in found
         })  # fmt: skip
         model.wv = wv
         wv.vectors_lockf = np.asarray(found.get("vectors_lockf", wv.vectors_lockf), np.float32)
@@ -690,8 +710,8 @@ def _refuse_on_instance(*_: Any, **__: Any) -> Any:
     raise AttributeError("load makes a new model: call it on the class, as Word2Vec.load(path)")
 
 
-def _fill(rows: NDArray[np.float32], seed: int) -> None:
-    """Random start values, gensim's: uniform in +-1 / D."""
+def fill(rows: NDArray[np.float32], seed: int) -> None:
+    """Random start values, gensim's: uniform in +-1 / D, for rows (N, D)."""
     random = np.random.default_rng(seed)
     for first in range(0, len(rows), 4096):
         part = rows[first : first + 4096]
