@@ -341,7 +341,7 @@ class FastText(Word2Vec):
             progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
 
-    _kind = "fasttext"
+    _kind, _gensim = "fasttext", "FastText"
     _vectors = FastTextKeyedVectors
     _parameters = tuple(
         name for name in Word2Vec._parameters if name not in ("compute_loss", "comment")

@@ -65,14 +65,14 @@ _RENAMED = {"size": "vector_size", "iter": "epochs", "syn0_lockf": "vectors_lock
 
 
 def trained(
-    saved: Saved, path: Path
+    saved: Saved, path: Path, kind: str
 ) -> tuple[KeyedVectors, dict[str, Any], dict[str, NDArray[Any]]]:
-    """A saved Word2Vec: its vectors, its parameters and state, and its Huffman tree if it has one.
+    """A saved Word2Vec or FastText (``kind``): its vectors, its parameters and state, and its Huffman tree if it has one.
 
     AttributeError for another object, as gensim's. The parameters have gensim 4's names.
     """
-    if saved.kind != "Word2Vec":
-        raise AttributeError(f"{path} holds gensim's {saved.kind}, not a Word2Vec")
+    if saved.kind != kind:
+        raise AttributeError(f"{path} holds gensim's {saved.kind}, not a {kind}")
     wv = keyed_vectors(saved, path)
     found: dict[str, Any] = {"corpus_count": None, "corpus_total_words": None}
     for part in (saved, saved.attributes.get("vocabulary"), saved.attributes.get("trainables")):

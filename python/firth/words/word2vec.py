@@ -231,7 +231,7 @@ class Word2Vec(Vocabulary):
             )
 
     # What a file keeps of a model, and the class of its vectors.
-    _kind = "word2vec"
+    _kind, _gensim = "word2vec", "Word2Vec"
     _vectors: type[KeyedVectors] = KeyedVectors
     _parameters: tuple[str, ...] = (
         "vector_size", "alpha", "window", "min_count", "max_vocab_size", "sample", "seed",
@@ -631,7 +631,7 @@ class Word2Vec(Vocabulary):
         if gensim.is_pickle(fname):
             from firth.words.from_gensim import trained
 
-            wv, found, tree = trained(gensim.read(fname, mmap=mmap), fname)
+            wv, found, tree = trained(gensim.read(fname, mmap=mmap), fname, cls._gensim)
             try:
                 return cls._restored(wv, found, tree)
             except (KeyError, TypeError, ValueError) as error:
