@@ -67,9 +67,9 @@ _RENAMED = {"size": "vector_size", "iter": "epochs", "syn0_lockf": "vectors_lock
 def trained(
     saved: Saved, path: Path, kind: str
 ) -> tuple[KeyedVectors, dict[str, Any], dict[str, NDArray[Any]]]:
-    """A saved Word2Vec or FastText (``kind``): its vectors, its parameters and state, and its Huffman tree if it has one.
+    """Vectors, parameters and state, and the Huffman tree if any, of a saved Word2Vec or FastText.
 
-    AttributeError for another object, as gensim's. The parameters have gensim 4's names.
+    AttributeError for another object than ``kind``, as gensim's. Parameters have gensim 4's names.
     """
     if saved.kind != kind:
         raise AttributeError(f"{path} holds gensim's {saved.kind}, not a {kind}")
