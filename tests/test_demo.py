@@ -12,6 +12,7 @@ import pytest
 import firth
 from firth import KeyedVectors, demo
 from firth.cli import main
+from firth.words.plot import label, principal_axes
 
 SOURCE = '''
 """The King's file_name is read. It holds a list of words!
@@ -88,7 +89,7 @@ def test_answers() -> None:
 def test_principal_axes() -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((100, 5)) * [1, 9, 0.1, 3, 0.1] + 7
-    axes = demo.principal_axes(rows)
+    axes = principal_axes(rows)
     assert abs(np.corrcoef(axes[:, 0], rows[:, 1])[0, 1]) > 0.99
     assert abs(np.corrcoef(axes[:, 1], rows[:, 3])[0, 1]) > 0.98
     np.testing.assert_allclose(axes.mean(axis=0), 0, atol=1e-12)
@@ -113,7 +114,7 @@ def test_labels_avoid_each_other() -> None:
     points = np.random.default_rng(0).random((20, 2))
     axes.scatter(*points.T)
     canvas.draw()
-    demo._label(axes, canvas, points, [f"word{row}" for row in range(20)], ["k"] * 20)
+    label(axes, canvas, points, [f"word{row}" for row in range(20)], ["k"] * 20)
     boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts]
     overlaps = sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert len(boxes) == 20

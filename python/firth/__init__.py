@@ -16,14 +16,7 @@ if TYPE_CHECKING:
     from firth import kernels
     from firth.errors import FormatError
     from firth.system import info, set_num_threads
-    from firth.words import (
-        FastText,
-        GloVe,
-        KeyedVectors,
-        LineSentence,
-        StaticModel,
-        Word2Vec,
-    )
+    from firth.words import FastText, GloVe, KeyedVectors, LineSentence, StaticModel, Text, Word2Vec
 
 __version__ = "0.1.0"
 
@@ -35,6 +28,7 @@ _HOME = {
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
     "StaticModel": "firth.words",
+    "Text": "firth.words",
     "Word2Vec": "firth.words",
     "info": "firth.system",
     "kernels": "firth.kernels",
@@ -48,6 +42,7 @@ __all__ = [
     "KeyedVectors",
     "LineSentence",
     "StaticModel",
+    "Text",
     "Word2Vec",
     "info",
     "kernels",

@@ -1,4 +1,4 @@
-"""The command line: ``firth train | similar | analogy | info | vectors | convert | demo``.
+"""The command line, ``firth``: train, similar, analogy, info, vectors, convert, eval, plot, demo.
 
 Here are arguments, messages and exit codes, nothing that computes. To add a command, add a parser
 in `_parser` and the function that it names. Exit codes: 0, 2 for an error (one line on stderr), 130
@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import difflib
 import errno
+import importlib.util
 import mmap
 import os
 import shlex
@@ -169,6 +170,29 @@ def _parser() -> argparse.ArgumentParser:
         "output", help="its suffix says the format: .firth, .txt, .vec, .bin; also .gz, ..."
     )
     convert.add_argument("--format", choices=_WRITABLE, help="where the suffix does not say it")
+
+    evaluate = command("eval", _evaluate, "How well vectors agree with people's judgements.")
+    evaluate.add_argument("vectors", help=_ANY_FILE)
+    evaluate.add_argument(
+        "--analogies", metavar="FILE", help="lines 'a b c d' in sections ': name', as Google's"
+    )
+    evaluate.add_argument(
+        "--pairs", metavar="FILE", nargs="+", default=[], help="lines 'word<tab>word<tab>number'"
+    )
+    evaluate.add_argument(
+        "--restrict", type=number, default=300000, metavar="N", help="first words used [300000]"
+    )
+    evaluate.epilog = (
+        "Without files, those that come with an installed gensim are used: Google's analogies, "
+        "WordSim-353, SimLex-999."
+    )
+
+    plot = command("plot", _plot, "Draw words and their neighbours as a labelled picture.")
+    plot.add_argument("vectors", help=_ANY_FILE)
+    plot.add_argument("words", nargs="*", help="words to show with their neighbours [a sample]")
+    plot.add_argument("-o", "--output", default="words.png", help=".png or .svg [words.png]")
+    plot.add_argument("--method", choices=("pca", "umap"), default="pca", help="[pca]")
+    plot.add_argument("--analogy", nargs=3, metavar=("A", "B", "C"), help="draw A - B + C = ?")
 
     demo = command(
         "demo",
@@ -346,13 +370,17 @@ def _analogy(arguments: argparse.Namespace) -> None:
 def _ask(arguments: argparse.Namespace, positive: list[str], negative: list[str]) -> None:
     vectors = _load(arguments.vectors)
     for word in positive + negative:
-        if word not in vectors:
-            raise UserError(
-                f"{word!r} is not among the {len(vectors):,} words of {arguments.vectors}"
-                + _close_words(vectors, word)
-            )
+        _check_word(vectors, word, arguments.vectors)
     for word, score in vectors.most_similar(positive, negative, topn=arguments.number):
         print(f"{score:.4f}  {word}")
+
+
+def _check_word(vectors: KeyedVectors, word: str, path: str) -> None:
+    if word not in vectors:
+        raise UserError(
+            f"{word!r} is not among the {len(vectors):,} words of {path}"
+            + _close_words(vectors, word)
+        )
 
 
 def _close_words(vectors: KeyedVectors, word: str) -> str:
@@ -407,3 +435,47 @@ def _demo(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.output}: the picture is a PNG, so its name must end in .png")
     _check_output(arguments.output)
     demo.run(arguments.output)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    analogies, pairs = arguments.analogies, arguments.pairs
+    if analogies is None and not pairs:
+        found = importlib.util.find_spec("gensim")
+        if found is None or found.origin is None:
+            raise UserError("give --analogies FILE or --pairs FILE (or install gensim for its own)")
+        data = os.path.join(os.path.dirname(found.origin), "test", "test_data")
+        analogies = os.path.join(data, "questions-words.txt")
+        pairs = [os.path.join(data, name) for name in ("wordsim353.tsv", "simlex999.txt")]
+    vectors, limit = _load(arguments.vectors), arguments.restrict
+    for path in pairs:
+        pearson, spearman, unknown = vectors.evaluate_word_pairs(path, restrict_vocab=limit)
+        print(
+            f"{os.path.basename(path):<32} Spearman {spearman.statistic:6.3f}   "
+            f"Pearson {pearson.statistic:6.3f}   unknown {unknown:.1f} %"
+        )
+    if analogies is None:
+        return
+    _, sections = vectors.evaluate_word_analogies(analogies, restrict_vocab=limit)
+    for section in sections:
+        right, wrong = len(section["correct"]), len(section["incorrect"])
+        share = f"{100 * right / (right + wrong):5.1f} %" if right + wrong else "   no words"
+        print(f"{section['section']:<32} {share}   {right:,} of {right + wrong:,}")
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    output = arguments.output
+    if not output.endswith((".png", ".svg")):
+        raise UserError(f"{output}: the name must end in .png or .svg")
+    _check_output(output)
+    vectors = _load(arguments.vectors)
+    for word in [*arguments.words, *(arguments.analogy or [])]:
+        _check_word(vectors, word, arguments.vectors)
+    try:
+        figure = vectors.plot(arguments.words or None, arguments.method, analogy=arguments.analogy)
+    except ImportError as error:
+        raise UserError(str(error)) from None
+    from firth.formats.files import atomic
+
+    with atomic(output) as file:
+        figure.savefig(file, format=output[-3:])
+    print(output)

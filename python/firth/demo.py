@@ -14,13 +14,13 @@ import sysconfig
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from firth.formats.files import atomic
+from firth.words.plot import label, principal_axes
 
 if TYPE_CHECKING:
     from firth.words import KeyedVectors
@@ -183,47 +183,7 @@ def draw(vectors: KeyedVectors, path: str) -> None:
     axes.margins(0.08)
     axes.legend(loc="best", frameon=False)
     canvas.draw()  # settles the layout, which the sizes of the labels depend on
-    _label(axes, canvas, points, words, colours)
+    label(axes, canvas, points, words, colours)
     figure.set_layout_engine("none")
     with atomic(path) as file:
         figure.savefig(file, format="png")
-
-
-def principal_axes(rows: NDArray[Any]) -> NDArray[Any]:
-    """Coordinates (N, 2) of rows (N, D) along the two directions in which they vary most."""
-    centred = rows - rows.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    # The sign of a direction is arbitrary; this choice makes the picture the same each time.
-    largest = np.abs(directions[:2]).argmax(axis=1)
-    directions[:2] *= np.sign(directions[[0, 1], largest])[:, None]
-    coordinates: NDArray[Any] = centred @ directions[:2].T
-    return coordinates
-
-
-def _label(
-    axes: Any, canvas: Any, points: NDArray[Any], words: Sequence[str], colours: Sequence[str]
-) -> None:
-    """Write each word beside its point, at the place that covers the fewest points and words."""
-    places = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-    gap = 6 * canvas.figure.dpi / 72
-    dots = axes.transData.transform(points)
-    taken: list[NDArray[Any]] = [np.column_stack([dots - gap / 2, dots + gap / 2])]  # x0 y0 x1 y1
-    for (x, y), word, colour in zip(dots, words, colours, strict=True):
-        text = axes.text(0, 0, word, transform=None, color=colour, fontsize=10, va="bottom")
-        extent = text.get_window_extent(canvas.get_renderer())
-        boxes = []
-        for dx, dy in places:
-            left = x + dx * gap + (dx - 1) * extent.width / 2
-            bottom = y + dy * gap + (dy - 1) * extent.height / 2
-            boxes.append([left, bottom, left + extent.width, bottom + extent.height])
-        rest = np.concatenate(taken)
-        best = min(boxes, key=lambda box: _overlaps(np.array(box), rest))
-        text.set_transform(axes.transData)
-        text.set_position(axes.transData.inverted().transform(best[:2]))
-        taken.append(np.array([best]))
-
-
-def _overlaps(box: NDArray[Any], others: NDArray[Any]) -> int:
-    """How many of the others (N, 4) share area with the box; all are x0, y0, x1, y1."""
-    apart = (box[:2] >= others[:, 2:]) | (box[2:] <= others[:, :2])
-    return int((~apart.any(axis=1)).sum())

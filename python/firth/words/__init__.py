@@ -12,6 +12,7 @@ from firth.words.glove import GloVe
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
 from firth.words.static import StaticModel
+from firth.words.text import Text
 from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP, keep_vocab_item
 from firth.words.word2vec import Word2Vec
 
@@ -28,6 +29,7 @@ __all__ = [
     "LineSentence",
     "PathLineSentences",
     "StaticModel",
+    "Text",
     "Text8Corpus",
     "Word2Vec",
     "keep_vocab_item",

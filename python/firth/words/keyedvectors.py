@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from firth.errors import FormatError
 from firth.formats import firth, gensim, word2vec
 from firth.formats.files import Path
+from firth.words import evaluation, plot
 from firth.words.similarity import Similarity
 from firth.words.vectors import KEY
 
@@ -368,6 +369,17 @@ class KeyedVectors(Similarity):
                 warnings.warn(f"{fvocab} lacks {missing} words; they count 0", stacklevel=2)
         loaded.expandos["count"] = np.asarray(counts, np.int64)
         return loaded
+
+    # Evaluation
+
+    evaluate_word_pairs = evaluation.evaluate_word_pairs
+    evaluate_word_analogies = evaluation.evaluate_word_analogies
+    log_accuracy = staticmethod(evaluation.log_accuracy)
+    log_evaluate_word_pairs = staticmethod(evaluation.log_evaluate_word_pairs)
+
+    # Pictures
+
+    plot = plot.plot
 
     # gensim's older names
 

@@ -462,26 +462,37 @@ class Similarity(Vectors):
         threads: int | None,
     ) -> list[list[tuple[Any, float]]]:
         """The best candidates of each query (Q, D) of length 1, without those asked with."""
-        vectors, norms, scales, _ = candidates
-        k = topn + max(map(len, asked))
         answers = []
+        found = self._ranked(queries, topn + max(map(len, asked)), candidates, threads)
+        for (scores, rows), own in zip(found, asked, strict=True):
+            ranked = zip(candidates.number(rows), scores.tolist(), strict=True)
+            kept = [(row, score) for row, score in ranked if row not in own]
+            answers.append([(self.index_to_key[row], score) for row, score in kept[:topn]])
+        return answers
+
+    def _ranked(
+        self,
+        queries: NDArray[np.float64],
+        k: int,
+        candidates: _Candidates,
+        threads: int | None,
+    ) -> list[tuple[NDArray[Any], NDArray[np.int64]]]:
+        """Scores and places of the (at most) k best candidates of each query (Q, D)."""
+        vectors, norms, scales, _ = candidates
+        found = []
         if vectors.dtype == np.float64:
-            found = []
             for query in queries:
                 cosines = self._cosines(query, candidates, None)
                 best = _best(cosines, np.flatnonzero(~np.isnan(cosines)), k)
                 found.append((cosines[best], best))
-        else:
-            top = cosine_topk(
-                queries.astype(np.float32), vectors, k, norms=norms, scales=scales, threads=threads
-            )
-            found = list(zip(top.scores, top.indices, strict=True))
-        for (scores, rows), own in zip(found, asked, strict=True):
+            return found
+        top = cosine_topk(
+            queries.astype(np.float32), vectors, k, norms=norms, scales=scales, threads=threads
+        )
+        for scores, rows in zip(top.scores, top.indices, strict=True):
             count = np.count_nonzero(rows >= 0)  # the last ones may be missing
-            ranked = zip(candidates.number(rows[:count]), scores[:count].tolist(), strict=True)
-            kept = [(row, score) for row, score in ranked if row not in own]
-            answers.append([(self.index_to_key[row], score) for row, score in kept[:topn]])
-        return answers
+            found.append((scores[:count], rows[:count]))
+        return found
 
 
 def as_list(items: Any) -> list[Any]:

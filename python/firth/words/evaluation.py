@@ -1,0 +1,330 @@
+"""How well vectors agree with people: word pairs (correlation) and analogies (accuracy).
+
+Both functions are methods of `KeyedVectors`. All questions of a file are answered together, and
+nothing of the vectors is touched, so that other threads may ask them meanwhile.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from firth.formats.files import Path
+from firth.words.vectors import scaled
+
+if TYPE_CHECKING:
+    from firth.words.keyedvectors import KeyedVectors
+
+_logger = logging.getLogger(__name__)
+_BEST = 5  # candidates among which an answer is sought that is none of the question's words
+_BLOCK = 1 << 25  # cosines that 3CosMul holds at once
+
+
+class Correlation(NamedTuple):
+    """A coefficient and the probability of one as large by chance (two-sided)."""
+
+    statistic: float
+    pvalue: float
+
+    @property
+    def correlation(self) -> float:
+        """The statistic, as SciPy also calls it."""
+        return self.statistic
+
+
+# Word pairs
+
+
+def evaluate_word_pairs(
+    self: KeyedVectors,
+    pairs: Path,
+    delimiter: str = "\t",
+    encoding: str = "utf8",
+    restrict_vocab: int | None = 300000,
+    case_insensitive: bool = True,
+    dummy4unknown: bool = False,
+) -> tuple[Correlation, Correlation, float]:
+    """Correlation of similarities with those that people gave, as WordSim-353 and SimLex-999.
+
+    Parameters
+    ----------
+    pairs : path-like
+        Lines ``word1 word2 number``; others, and those that begin with ``#``, are skipped.
+    delimiter, encoding : str
+        Of the file.
+    restrict_vocab : int or None
+        Use the first so many keys only.
+    case_insensitive : bool
+        Compare in upper case; of keys that then are equal the first counts.
+    dummy4unknown : bool
+        Pairs with a missing word get similarity 0; else they are skipped.
+
+    Returns
+    -------
+    (pearson, spearman, oov)
+        Two `Correlation`, (statistic, pvalue), and the percentage of pairs with a missing word.
+
+    Raises
+    ------
+    ValueError
+        The file has no pair that can be used.
+    """
+    rows = _index(self, restrict_vocab, case_insensitive)
+    gold, model, unknown = [], [], 0
+    with open(pairs, encoding=encoding) as file:
+        for number, line in enumerate(file):
+            if line.startswith("#"):
+                continue
+            try:
+                one, two, value = line.upper().split(delimiter) if case_insensitive else (
+                    line.split(delimiter)
+                )  # fmt: skip
+                similarity = float(value)
+            except ValueError:
+                _logger.info("Skipping invalid line #%d in %s", number, pairs)
+                continue
+            known = one in rows and two in rows
+            unknown += not known
+            if known or dummy4unknown:
+                gold.append(similarity)
+                model.append(self.similarity(rows[one], rows[two]) if known else 0.0)
+    if not gold:
+        raise ValueError(
+            f"evaluate_word_pairs: {os.fspath(pairs)} has no pair that can be used: another "
+            f"format, or all words are missing in {self}"
+        )
+    pearson, spearman = pearsonr(gold, model), spearmanr(gold, model)
+    oov = unknown / (len(gold) if dummy4unknown else len(gold) + unknown) * 100
+    log_evaluate_word_pairs(pearson, spearman, oov, pairs)
+    return pearson, spearman, oov
+
+
+def log_evaluate_word_pairs(
+    pearson: Correlation, spearman: Correlation, oov: float, pairs: Path
+) -> None:
+    """Log the result of `evaluate_word_pairs`."""
+    _logger.info("Pearson correlation coefficient against %s: %.4f", pairs, pearson[0])
+    _logger.info("Spearman rank-order correlation against %s: %.4f", pairs, spearman[0])
+    _logger.info("Pairs with unknown words ratio: %.1f%%", oov)
+
+
+def _index(self: KeyedVectors, limit: int | None, upper: bool) -> dict[Any, int]:
+    """The first row of each of the first ``limit`` keys, in upper case where that is wanted."""
+    keys = self.index_to_key[:limit]
+    rows: dict[Any, int] = {}
+    for key in keys:
+        rows.setdefault(key.upper() if upper else key, self.key_to_index[key])
+    return rows
+
+
+# Analogies
+
+
+def evaluate_word_analogies(
+    self: KeyedVectors,
+    analogies: Path,
+    restrict_vocab: int | None = 300000,
+    case_insensitive: bool = True,
+    dummy4unknown: bool = False,
+    similarity_function: str = "most_similar",
+) -> tuple[float, list[dict[str, Any]]]:
+    """The share of analogies a - b = c - d that are solved, as Google's ``questions-words.txt``.
+
+    Parameters
+    ----------
+    analogies : path-like
+        Lines ``: section`` and ``a b c d``; others are skipped.
+    restrict_vocab : int or None
+        Ask with, and look among, the first so many keys only.
+    case_insensitive : bool
+        Compare in upper case; of keys that then are equal the first counts.
+    dummy4unknown : bool
+        Questions with a missing word count as wrong; else they are skipped.
+    similarity_function : {"most_similar", "most_similar_cosmul"}
+        3CosAdd or 3CosMul. gensim takes this argument and always uses the first.
+
+    Returns
+    -------
+    (score, sections)
+        Correct answers over all, and for each section, and ``"Total accuracy"`` at the end, a dict
+        of ``section`` (its name), ``correct`` and ``incorrect`` (lists of (a, b, c, d)).
+
+    Raises
+    ------
+    ValueError
+        A question stands before the first section, or another ``similarity_function``.
+    """
+    if similarity_function not in ("most_similar", "most_similar_cosmul"):
+        raise ValueError(
+            "evaluate_word_analogies: similarity_function must be 'most_similar' or "
+            f"'most_similar_cosmul', got {similarity_function!r}"
+        )
+    rows = _index(self, restrict_vocab, case_insensitive)
+    sections: list[dict[str, Any]] = []
+    asked = []  # (section, question, its rows or None where a word is missing)
+    for name, question in _questions(analogies, case_insensitive):
+        if name is not None:
+            sections.append({"section": name, "correct": [], "incorrect": []})
+        else:
+            known = all(word in rows for word in question)
+            place = [rows[word] for word in question] if known else None
+            asked.append((sections[-1], question, place))
+    places = np.array([place for _, _, place in asked if place is not None], np.int64)
+    method = _cosmul if similarity_function == "most_similar_cosmul" else _cosadd
+    found = method(self, places.reshape(-1, 4)[:, :3], restrict_vocab)
+    for section, question, place in asked:
+        if place is None:
+            if dummy4unknown:
+                section["incorrect"].append(question)
+            continue
+        predicted = None
+        for row in next(found):
+            key = self.index_to_key[row]
+            predicted = key.upper() if case_insensitive else key
+            if predicted in rows and predicted not in question[:3]:
+                break
+        section["correct" if predicted == question[3] else "incorrect"].append(question)
+    for one in sections:
+        log_accuracy(one)
+    total: dict[str, Any] = {"section": "Total accuracy"}
+    for kind in ("correct", "incorrect"):
+        total[kind] = list(itertools.chain.from_iterable(one[kind] for one in sections))
+    log_accuracy(total)
+    correct, count = len(total["correct"]), len(total["correct"]) + len(total["incorrect"])
+    return correct / count if count else 0.0, [*sections, total]
+
+
+def log_accuracy(section: dict[str, Any]) -> None:
+    """Log the accuracy of one section of `evaluate_word_analogies`."""
+    correct, wrong = len(section["correct"]), len(section["incorrect"])
+    if correct + wrong:
+        share = 100 * correct / (correct + wrong)
+        _logger.info("%s: %.1f%% (%i/%i)", section["section"], share, correct, correct + wrong)
+
+
+def _questions(path: Path, upper: bool) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+    """(section, ()) and (None, question) in the order of the file."""
+    begun = False
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file):
+            line = raw.decode("utf-8")
+            if line.startswith(": "):
+                begun = True
+                yield line.lstrip(": ").strip(), ()
+                continue
+            if not begun:
+                raise ValueError(
+                    f"evaluate_word_analogies: missing section before line #{number} of "
+                    f"{os.fspath(path)}"
+                )
+            words = tuple((line.upper() if upper else line).split())
+            if len(words) == 4:
+                yield None, words
+            else:
+                _logger.info("Skipping invalid line #%i in %s", number, path)
+
+
+def _cosadd(
+    self: KeyedVectors, places: NDArray[np.int64], limit: int | None
+) -> Iterator[list[int]]:
+    """For each question, rows (a, b, c), the best rows by b - a + c, without its own."""
+    candidates = self._candidates(0, len(self.index_to_key[:limit]))
+    words, inverse = np.unique(places, return_inverse=True)
+    values = self._values(words).astype(np.float64)
+    a, b, c = np.moveaxis(scaled(values, np.linalg.norm(values, axis=1))[inverse].reshape(
+        *places.shape, -1), 1, 0)  # fmt: skip
+    queries = b + c - a
+    queries = scaled(queries, np.linalg.norm(queries, axis=1))
+    ranked = self._ranked(queries, _BEST + 3, candidates, None)
+    for place, (_, best) in zip(places.tolist(), ranked, strict=True):
+        yield [row for row in candidates.number(best) if row not in place][:_BEST]
+
+
+def _cosmul(
+    self: KeyedVectors, places: NDArray[np.int64], limit: int | None
+) -> Iterator[list[int]]:
+    """As `_cosadd`, by the product of `most_similar_cosmul`."""
+    stop = len(self.index_to_key[:limit])
+    candidates = self._candidates(0, stop)
+    step = max(1, _BLOCK // (3 * stop + 1))
+    for start in range(0, len(places), step):
+        part = places[start : start + step]
+        words, inverse = np.unique(part, return_inverse=True)
+        values = self._values(words).astype(np.float64)
+        unit = scaled(values, np.linalg.norm(values, axis=1))
+        shifted = np.stack([self._cosines(query, candidates, None) for query in unit])
+        shifted = (1 + shifted) / 2
+        for place, (a, b, c) in zip(part.tolist(), inverse.reshape(part.shape), strict=True):
+            scores = shifted[b] * shifted[c] / (shifted[a] + 1e-6)
+            scores[np.isnan(scores)] = -1
+            scores[[row for row in place if row < stop]] = -1
+            count = min(_BEST, stop)
+            best = np.argpartition(-scores, count - 1)[:count]
+            yield [int(row) for row in best[np.lexsort((best, -scores[best]))]]
+
+
+# Statistics
+
+
+def pearsonr(x: ArrayLike, y: ArrayLike) -> Correlation:
+    """Pearson's correlation of two samples (N,), as `scipy.stats.pearsonr`.
+
+    The p-value is that of Student's t with N - 2 degrees of freedom. NaN where a sample is
+    constant. ValueError where N < 2.
+    """
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(a) < 2 or a.shape != b.shape:
+        raise ValueError("pearsonr: x and y must have the same length of at least 2")
+    a, b = a - a.mean(), b - b.mean()
+    norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if min(norms) == 0:
+        return Correlation(math.nan, math.nan)
+    r = float(np.clip(np.dot(a / norms[0], b / norms[1]), -1, 1))
+    if len(a) == 2:
+        return Correlation(math.copysign(1.0, r), 1.0)
+    # t^2 = r^2 df / (1 - r^2), and the two tails of t are I_{df / (df + t^2)}(df / 2, 1 / 2).
+    return Correlation(r, incomplete_beta((len(a) - 2) / 2, 0.5, (1 - r) * (1 + r)))
+
+
+def spearmanr(x: ArrayLike, y: ArrayLike) -> Correlation:
+    """Spearman's rank correlation of two samples (N,), as `scipy.stats.spearmanr`."""
+    return pearsonr(_ranks(np.asarray(x)), _ranks(np.asarray(y)))
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks from 1, equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), to about 1e-13.
+
+    By its continued fraction (DLMF 8.17.22), evaluated by Lentz's method.
+    """
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly
+        return 1 - incomplete_beta(b, a, 1 - x)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front += a * math.log(x) + b * math.log1p(-x)
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, 10000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d, c = 1 / (1 + term * d), 1 + term / c
+            value *= c * d
+        if abs(c * d - 1) < 1e-16:
+            break
+    return math.exp(front) * value / a

@@ -1,0 +1,74 @@
+"""Texts as the mean of their words' vectors, as spaCy's ``Doc`` has them. D = dimensions."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from firth.words.keyedvectors import KeyedVectors
+
+_TOKEN = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+
+
+class Text:
+    """A text, its vector and its similarity to others: spaCy's ``Doc`` on the same vectors.
+
+    Parameters
+    ----------
+    vectors : KeyedVectors
+    text : str or iterable of str
+        Tokens, or a text that is cut into words and punctuation marks. Tokens are looked up as they
+        stand, as in spaCy: for vectors of lower-case words pass ``text.lower()``.
+
+    Attributes
+    ----------
+    tokens : list of str
+    """
+
+    def __init__(self, vectors: KeyedVectors, text: str | Iterable[str]) -> None:
+        self.vectors = vectors
+        self.tokens = _TOKEN.findall(text) if isinstance(text, str) else list(text)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Text({' '.join(self.tokens)!r})"
+
+    @cached_property
+    def vector(self) -> NDArray[np.float32]:
+        """Mean of the tokens' vectors (D,); a token without one counts as zeros."""
+        known = [token for token in self.tokens if token in self.vectors]
+        total = self.vectors[known].astype(np.float64).sum(axis=0)
+        mean: NDArray[np.float32] = (total / max(1, len(self.tokens))).astype(np.float32)
+        return mean
+
+    @cached_property
+    def vector_norm(self) -> float:
+        """Euclidean length of ``vector``."""
+        return float(np.linalg.norm(self.vector.astype(np.float64)))
+
+    @property
+    def has_vector(self) -> bool:
+        """Whether at least one token has a vector."""
+        return any(token in self.vectors for token in self.tokens)
+
+    def similarity(self, other: Text) -> float:
+        """Cosine of the two vectors; 1 for the same tokens.
+
+        0, with a warning, where one of the two has no vector.
+        """
+        if self.tokens == other.tokens:
+            return 1.0
+        norms = self.vector_norm * other.vector_norm
+        if norms == 0:
+            warnings.warn("similarity: a text without vectors is similar to nothing", stacklevel=2)
+            return 0.0
+        return float(np.dot(self.vector.astype(np.float64), other.vector) / norms)

@@ -1,0 +1,67 @@
+"""Pictures of words: labels that do not overlap, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firth.cli import main
+from keyed import make
+
+
+@pytest.mark.parametrize("words", [None, ["w1", "w2", "w3"]])
+def test_labels_do_not_overlap(words: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figure = make(300, 20).plot(words)
+    boxes = [
+        text.get_window_extent(figure.canvas.get_renderer()).extents
+        for text in figure.axes[0].texts
+    ]
+    assert len(boxes) > 20
+    for place, one in enumerate(boxes):
+        for other in boxes[:place]:
+            assert (one[:2] >= other[2:] - 1).any() or (one[2:] <= other[:2] + 1).any()
+    if words:
+        bold = [text for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
+        assert [text.get_text() for text in bold] == words
+
+
+def test_analogy_and_what_is_refused() -> None:
+    pytest.importorskip("matplotlib")
+    kv = make(100, 20)
+    kv["queen"] = kv["w1"] / np.linalg.norm(kv["w1"]) * 1.0
+    figure = kv.plot(analogy=("w1", "w2", "w3"))
+    shown = {text.get_text() for text in figure.axes[0].texts}
+    assert {"w1", "w2", "w3"} < shown
+    with pytest.raises(KeyError, match="'x' not present"):
+        kv.plot(["w1", "x"])
+    with pytest.raises(ValueError, match="method must be"):
+        kv.plot(method="tsne")
+    with pytest.raises(ValueError, match="at least three"):
+        kv.plot(["w1", "w2"], topn=0)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_command(tmp_path: Path, name: str, capsys: Any) -> None:
+    pytest.importorskip("matplotlib")
+    make(100, 20).save(tmp_path / "v.firth")
+    out = str(tmp_path / name)
+    assert main(["plot", str(tmp_path / "v.firth"), "w1", "w2", "-o", out]) == 0
+    assert Path(out).read_bytes()[:4] in (b"\x89PNG", b"<?xm")
+    assert main(["plot", str(tmp_path / "v.firth"), "-o", "a.gif"]) == 2
+    assert "must end in .png or .svg" in capsys.readouterr().err
+    assert main(["plot", str(tmp_path / "v.firth"), "missing", "-o", out]) == 2
+
+
+def test_eval_command(tmp_path: Path, capsys: Any) -> None:
+    make(100, 20).save(tmp_path / "v.firth")
+    (tmp_path / "a").write_text(": some\nw1 w2 w3 w4\n")
+    (tmp_path / "p").write_text("w1\tw2\t1\nw3\tw4\t2\nw5\tw6\t0\n")
+    assert main(["eval", str(tmp_path / "v.firth"), "--analogies", str(tmp_path / "a"),
+                 "--pairs", str(tmp_path / "p")]) == 0  # fmt: skip
+    out = capsys.readouterr().out
+    assert "Spearman" in out
+    assert "Total accuracy" in out
