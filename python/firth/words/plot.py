@@ -100,6 +100,7 @@ def plot(
     canvas: Any = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     bold = [word in asked for word in shown]
+    lines = np.zeros((0, 2))  # points on lines, which labels keep off
     x, y = points.T
     sizes = [60 if one else 22 for one in bold]
     axes.scatter(x, y, s=sizes, color=list(colour.values()), zorder=3)
@@ -108,13 +109,16 @@ def plot(
         for start, end in ((man, king), (woman, queen)):
             axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#d62728",
                           "lw": 2, "shrinkA": 7, "shrinkB": 7})  # fmt: skip
-        for start, end in ((man, woman), (king, queen)):
+        share = np.linspace(0, 1, 200)[:, None]
+        ends = ((man, king), (woman, queen), (man, woman), (king, queen))
+        lines = np.concatenate([start + share * (end - start) for start, end in ends])
+        for start, end in ends[2:]:
             axes.plot(*zip(start, end, strict=True), ls="--", lw=1.2, color=across, zorder=1)
     axes.set_title(title, fontsize=14)
     axes.set_axis_off()
     axes.margins(0.12)
     canvas.draw()  # settles the layout, which the sizes of the labels depend on
-    label(axes, canvas, points, [str(word) for word in shown], list(colour.values()), bold)
+    label(axes, canvas, points, [str(word) for word in shown], list(colour.values()), bold, lines)
     figure.set_layout_engine("none")
     return figure
 
@@ -169,13 +173,20 @@ def label(
     words: Sequence[str],
     colours: Sequence[str],
     bold: Sequence[bool] | None = None,
+    lines: NDArray[Any] | None = None,
 ) -> None:
-    """Write each word beside its point, at the place that covers the fewest points and words."""
+    """Write each word beside its point, at the place that covers the fewest points and words.
+
+    ``lines`` (N, 2) are further points to keep off.
+    """
     ring = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
     places = [(far * dx, far * dy) for far in (1, 2.5, 4, 6, 9, 13) for dx, dy in ring]
     gap = 6 * canvas.figure.dpi / 72
     dots = axes.transData.transform(points)
-    taken: list[NDArray[Any]] = [np.column_stack([dots - gap / 2, dots + gap / 2])]  # x0 y0 x1 y1
+    taken = [np.column_stack([dots - gap / 2, dots + gap / 2])]  # x0 y0 x1 y1
+    if lines is not None and len(lines):
+        on_lines = axes.transData.transform(lines)
+        taken.append(np.column_stack([on_lines - 1, on_lines + 1]))
     for (x, y), word, colour, strong in zip(
         dots, words, colours, bold or [False] * len(words), strict=True
     ):
