@@ -1,5 +1,7 @@
-// Bindings of the readers and writers of vector files, and of the scanner of pickles.
+// Bindings of the readers and writers of vector files, of the scanner of pickles, and of
+// the hashes of spaCy's tables.
 #include "bindings.h"
+#include "engines/murmur.h"
 #include "engines/pickle_scan.h"
 #include "engines/vector_files.h"
 
@@ -118,6 +120,31 @@ void bind_vectors(py::module_& module) {
     module.def("read_binary_rows", &read_binary, py::arg("data"), py::arg("out").noconvert());
     module.def("index_words", &index_words, py::arg("text"), py::arg("spans").noconvert(),
                py::arg("encoding"), py::arg("errors"), py::arg("index"));
+    module.def(
+        "murmur_64a",
+        [](const py::list& words, uint64_t seed) {
+            py::array_t<uint64_t> hashes(static_cast<py::ssize_t>(words.size()));
+            uint64_t* out = hashes.mutable_data();
+            for (const py::handle word : words) {
+                const auto text = py::cast<std::string_view>(word);
+                *out++ = murmur_64a(text.data(), text.size(), seed);
+            }
+            return hashes;
+        },
+        py::arg("words"), py::arg("seed"));
+    module.def(
+        "murmur3_128",
+        [](const py::list& words, uint32_t seed) {
+            py::array_t<uint64_t> hashes({static_cast<py::ssize_t>(words.size()), py::ssize_t{2}});
+            uint64_t* out = hashes.mutable_data();
+            for (const py::handle word : words) {
+                const auto text = py::cast<std::string_view>(word);
+                murmur3_128(text.data(), text.size(), seed, out);
+                out += 2;
+            }
+            return hashes;
+        },
+        py::arg("words"), py::arg("seed"));
     module.def(
         "scan_pickle",
         [](const py::buffer& buffer) {

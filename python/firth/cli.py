@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from firth.words import KeyedVectors
 
 _MEGABYTE = 1 << 20
-_ANY_FILE = "file of vectors: of firth, gensim, word2vec (text or binary), GloVe"
-_WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove")  # of firth.words.files
+_ANY_FILE = (
+    "vectors: of firth, gensim, word2vec (text or binary), GloVe, fastText, spaCy, model2vec"
+)
+_WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy")  # of firth.words.files
 # The options that shape a model; a checkpoint holds them, so --resume takes none of them.
 _SHAPING = (
     "model", "dim", "window", "min_count", "negative", "hs", "sample", "epochs", "seed", "alpha",
@@ -403,7 +405,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
     found = describe(arguments.vectors)
     lines = {
-        "file": f"{arguments.vectors}, {os.path.getsize(arguments.vectors) / 1e6:,.1f} MB",
+        "file": f"{arguments.vectors}, {_size(arguments.vectors) / 1e6:,.1f} MB",
         "format": found.format,
         "words": "not counted" if found.words is None else f"{found.words:,}",
         "dimensions": f"{found.dimensions} ({found.dtype})",
@@ -414,13 +416,21 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"{name:<11}  {value}")
 
 
+def _size(path: str) -> int:
+    """Bytes of a file, or of those in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    return sum(os.path.getsize(entry) for entry in os.scandir(path) if entry.is_file())
+
+
 def _convert(arguments: argparse.Namespace) -> None:
     from firth.words.files import format_of_name, save_vectors
 
     output, wanted = arguments.output, arguments.format
     if wanted is None and format_of_name(output) is None:
         raise UserError(f"{output}: its name does not say the format; give --format")
-    _check_output(output)
+    if wanted != "spacy":
+        _check_output(output)
     if os.path.exists(output) and os.path.samefile(output, arguments.vectors):
         raise UserError(f"{output} is the input; it would be overwritten")
     vectors = _load(arguments.vectors)

@@ -1,4 +1,4 @@
-r"""word2vec's text and binary files, and text without a header, which is what GloVe writes.
+r"""word2vec's text and binary files, GloVe's text (without a header) and floret's.
 
 Text: ``"V d\n"``, then V lines ``word f1 ... fd``. Binary: the same first line, then V times the
 word, a space and d little-endian float32; the C tool puts a newline behind each vector, gensim
@@ -80,42 +80,82 @@ def read_text(
     with reading(path, progress=True) as source:
         if header:
             count, d = _header(source, limit)
-            # Rows take at least 2 d + 1 bytes, the last one 2 d.
-            if source.size is not None and count * (2 * d + 1) - 1 > source.size - source.offset:
-                raise TruncatedError(
-                    f"is too short for {count} rows of {d} numbers", path, source.offset
-                )
         else:
             count, d = limit or sys.maxsize, _common_dimensions(source)
-        table = _Table(path, d, dtype, encoding, errors)
-        table.reserve(count if header else _estimated_rows(source, count))
-        done, needed = 0, 1
-        while done < count:
-            piece = source.peek(needed)
-            last = len(piece) < needed
-            lines = min(count - done, _native.count_lines(piece, last))
-            if lines:
-                out = table.room(lines, (np.float32, np.float64))
-                rows, used, bad, spans = _native.read_text_rows(piece, out, last)
-                if bad >= 0:
-                    row = done + bytes(piece[:bad]).count(b"\n")
-                    raise _bad_row(bytes(piece[bad:]), source, bad, row, count, d)
-                if header and (spans[:, 0] < 0).any():
-                    row = done + int((spans[:, 0] < 0).argmax())
-                    raise FormatError(f"row {row} is an empty line", path, source.offset)
-                table.add(piece, spans, out, source.offset)
-                done += rows
-                source.skip(used)
-                needed = 1
-            elif last:
-                if header:
-                    raise TruncatedError(f"ends within row {done} of {count}", path, source.offset)
-                break
-            elif needed > _LONGEST_WORD + 64 * d:
-                raise FormatError(f"row {done} is too long for {d} numbers", path, source.offset)
-            else:
-                needed = len(piece) + 1
-        return table.words()
+        return _read_rows(source, header, count, d, dtype, encoding, errors)
+
+
+def read_floret(path: Path) -> tuple[Words, list[str]]:
+    """Read floret's text: the rows, whose keys are their numbers, and six fields of the first line.
+
+    These are minn, maxn, hash_count, hash_seed (whole numbers), bow and eow. FormatError for
+    another file and where rows are missing, twice or not in order.
+    """
+    with reading(path, progress=True) as source:
+        fields = _floret_header(source)
+        if fields is None:
+            raise FormatError("must start with floret's line of eight fields", path, 0)
+        words = _read_rows(source, True, *fields[0], np.float32, "utf-8", "strict")
+    if words.keys != [str(row) for row in range(fields[0][0])]:
+        raise FormatError("has rows that are not numbered from 0 on", path)
+    return words, fields[1]
+
+
+def _floret_header(source: Source) -> tuple[tuple[int, int], list[str]] | None:
+    """Rows and dimensions, and the other fields; the source then stands behind the line."""
+    data = bytes(source.peek(1000)[:1000])
+    end = data.find(b"\n") + 1
+    fields = data[:end].split()
+    if len(fields) != 8:
+        return None
+    try:
+        rows, d = [int(field) for field in fields[:6]][:2]
+        others = [field.decode() for field in fields[2:]]
+    except ValueError:
+        return None
+    if rows < 1 or not 0 < d <= _MOST_DIMENSIONS:
+        raise FormatError(f"promises {rows} rows of {d} numbers", source.path, 0)
+    source.skip(end)
+    return (rows, d), others
+
+
+def _read_rows(
+    source: Source, header: bool, count: int, d: int, dtype: DTypeLike, encoding: str, errors: str
+) -> Words:
+    """The text from here on: ``count`` rows, which a header has promised, or at most that many."""
+    path = source.path
+    # Rows take at least 2 d + 1 bytes, the last one 2 d.
+    if header and source.size is not None and count * (2 * d + 1) - 1 > source.size - source.offset:
+        raise TruncatedError(f"is too short for {count} rows of {d} numbers", path, source.offset)
+    table = _Table(path, d, dtype, encoding, errors)
+    table.reserve(count if header else _estimated_rows(source, count))
+    done, needed = 0, 1
+    while done < count:
+        piece = source.peek(needed)
+        last = len(piece) < needed
+        lines = min(count - done, _native.count_lines(piece, last))
+        if lines:
+            out = table.room(lines, (np.float32, np.float64))
+            rows, used, bad, spans = _native.read_text_rows(piece, out, last)
+            if bad >= 0:
+                row = done + bytes(piece[:bad]).count(b"\n")
+                raise _bad_row(bytes(piece[bad:]), source, bad, row, count, d)
+            if header and (spans[:, 0] < 0).any():
+                row = done + int((spans[:, 0] < 0).argmax())
+                raise FormatError(f"row {row} is an empty line", path, source.offset)
+            table.add(piece, spans, out, source.offset)
+            done += rows
+            source.skip(used)
+            needed = 1
+        elif last:
+            if header:
+                raise TruncatedError(f"ends within row {done} of {count}", path, source.offset)
+            break
+        elif needed > _LONGEST_WORD + 64 * d:
+            raise FormatError(f"row {done} is too long for {d} numbers", path, source.offset)
+        else:
+            needed = len(piece) + 1
+    return table.words()
 
 
 def read_binary(
@@ -188,6 +228,7 @@ def write(
     order: Iterable[int] | None = None,
     binary: bool = False,
     header: int | None = None,
+    first_line: str = "",
     prefix: str = "",
     append: bool = False,
 ) -> None:
@@ -204,6 +245,8 @@ def write(
         The rows to write; all of them by default.
     header : int, optional
         The V of a first line ``V d``; no first line where it is None.
+    first_line : str
+        Another first line, as floret's.
     prefix : str
         Put before every word.
     append : bool
@@ -224,6 +267,8 @@ def write(
     with writing(path, append=append) as file:
         if header is not None:
             file.write(b"%d %d\n" % (header, vectors.shape[1]))
+        if first_line:
+            file.write(first_line.encode() + b"\n")
         for start in range(0, len(words), size):
             some = words[start : start + size]
             part = vectors[[row for row, _ in some]]
@@ -249,7 +294,7 @@ def write_counts(path: Path, counts: Iterable[tuple[str, int]], *, append: bool 
 
 
 def sniff(path: Path) -> str | None:
-    """What a file seems to hold: "text", "binary", "headerless" (text), or None for none of them.
+    """What a file seems to hold: "text", "binary", "headerless" (text), "floret", or None.
 
     A header is a first line of exactly two whole numbers; after it, text is a line whose last d
     fields are numbers. Without one, the first line must be a word and at least two numbers.
@@ -263,6 +308,8 @@ def sniff(path: Path) -> str | None:
             fields = line.rstrip(b" \r\n\t").rsplit(b" ", d)
             text = not line or (len(fields) == d + 1 and _trailing_numbers(fields) == d)
             return "text" if text else "binary"
+        if _floret_header(source) is not None:
+            return "floret"
         if b"\0" not in first and _common_dimensions(source) >= 2:
             return "headerless"
     return None
@@ -321,7 +368,7 @@ class _Table:
         if self.repeated:
             warnings.warn(
                 f"{self.path}: {self.repeated} rows repeat a word; the first of each was kept",
-                stacklevel=4,
+                stacklevel=5,
             )
         declared = len(self.index) + self.repeated
         return Words(list(self.index), self.index, self.vectors, declared)

@@ -8,6 +8,8 @@ from firth.words.fasttext import (
     load_facebook_vectors,
     save_facebook_model,
 )
+from firth.words.files import load_vectors, save_vectors
+from firth.words.floret import Floret
 from firth.words.glove import GloVe
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
@@ -24,6 +26,7 @@ __all__ = [
     "CallbackAny2Vec",
     "FastText",
     "FastTextKeyedVectors",
+    "Floret",
     "GloVe",
     "KeyedVectors",
     "LineSentence",
@@ -35,5 +38,7 @@ __all__ = [
     "keep_vocab_item",
     "load_facebook_model",
     "load_facebook_vectors",
+    "load_vectors",
     "save_facebook_model",
+    "save_vectors",
 ]

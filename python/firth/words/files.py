@@ -10,9 +10,13 @@ import os
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
+
 from firth.errors import FormatError
-from firth.formats import firth, gensim, word2vec
+from firth.formats import fasttext, firth, gensim, model2vec, spacy, word2vec
 from firth.formats.files import Path, reading
+from firth.words.fasttext import load_facebook_vectors
+from firth.words.floret import Floret
 from firth.words.keyedvectors import KeyedVectors
 
 _FORMATS = {
@@ -21,8 +25,12 @@ _FORMATS = {
     "word2vec-binary": "word2vec binary",
     "glove": "text without a header, as GloVe's",
     "gensim": "gensim's own (pickle)",
+    "fasttext": "fastText's model (.bin, .ftz)",
+    "floret": "floret's text",
+    "spacy": "spaCy's folder",
+    "model2vec": "model2vec's folder",
 }
-WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove")
+WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy")
 
 
 def sniff(path: Path) -> str:
@@ -30,10 +38,18 @@ def sniff(path: Path) -> str:
 
     FormatError for another file, an empty one among them.
     """
+    if os.path.isdir(path):
+        if spacy.is_folder(path):
+            return "spacy"
+        if os.path.exists(os.path.join(path, "tokenizer.json")):
+            return "model2vec"
+        raise FormatError("is not a folder of spaCy's vectors or of model2vec", path)
     with reading(path) as source:
         head = bytes(source.peek(16)[:16])
     if not head:
         raise FormatError("is empty", path)
+    if head.startswith(fasttext.MAGIC.to_bytes(4, "little")):
+        return "fasttext"
     if head.startswith(firth.MAGIC):
         return "firth"
     if gensim.is_pickle(path):
@@ -41,7 +57,8 @@ def sniff(path: Path) -> str:
     found = word2vec.sniff(path)
     if found is None:
         raise FormatError(f"is not a file of vectors ({', '.join(_FORMATS)})", path)
-    return {"text": "word2vec", "binary": "word2vec-binary", "headerless": "glove"}[found]
+    names = {"text": "word2vec", "binary": "word2vec-binary", "headerless": "glove"}
+    return names.get(found, found)
 
 
 def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
@@ -53,19 +70,30 @@ def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
     Parameters
     ----------
     path : path-like
-        A file of firth, gensim, word2vec (text or binary) or GloVe; text and binary may be
-        compressed.
+        A file of firth, gensim, word2vec (text or binary), GloVe or fastText, a folder of spaCy's
+        vectors or of model2vec (whose words are its tokens). Text and binary may be compressed.
     limit : int, optional
         Read the first so many vectors only, where the format allows it.
 
     Raises
     ------
     FormatError
-        Another kind of file, or a damaged one.
+        Another kind of file, or a damaged one; floret's, which has no words (see `Floret`).
     """
     found = sniff(path)
     if found in ("firth", "gensim"):
         return KeyedVectors.load(path)
+    if found == "fasttext":
+        try:
+            return load_facebook_vectors(path)
+        except NotImplementedError as error:
+            raise FormatError(str(error), path) from None
+    if found == "spacy":
+        return KeyedVectors.from_spacy(path)
+    if found == "model2vec":
+        return _tokens(path)
+    if found == "floret":
+        raise FormatError("is floret's, which has no words: see firth.words.Floret", path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # repeated words: a matter of who made the file
         return KeyedVectors.load_word2vec_format(
@@ -75,6 +103,20 @@ def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
             unicode_errors="replace",
             limit=limit,
         )
+
+
+def _tokens(path: Path) -> KeyedVectors:
+    """The vectors of model2vec's tokens, with their weights."""
+    content = model2vec.read(path)
+    vectors, tokens = content.embeddings, list(content.tokenizer.tokens)
+    vectors = vectors.astype(np.float32)
+    if content.mapping is not None:
+        vectors = vectors[content.mapping]
+    if content.weights is not None:
+        vectors = vectors * content.weights.astype(np.float32)[:, None]
+    made = KeyedVectors(vectors.shape[1])
+    made.add_vectors(tokens, vectors)
+    return made
 
 
 def format_of_name(path: Path) -> str | None:
@@ -104,6 +146,8 @@ def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -
         )
     if format == "firth":
         vectors.save(path)
+    elif format == "spacy":
+        vectors.to_spacy(path)
     else:
         vectors.save_word2vec_format(
             path, binary=format == "word2vec-binary", write_header=format != "glove"
@@ -126,19 +170,36 @@ def describe(path: Path) -> Description:
     """Format, size and first words of a file, without reading its vectors where that can be."""
     found = sniff(path)
     more: dict[str, str] = {}
-    words: int | None
-    if found in ("firth", "gensim"):
-        vectors = KeyedVectors.load(path, mmap="r") if found == "firth" else KeyedVectors.load(path)
-        words = len(vectors)
-        if "count" in vectors.expandos:
-            total = int(vectors.expandos["count"].sum())
-            more["occurrences"] = f"{total:,} of these words"
-    else:
+    words: int | None = None
+    if found == "floret":
+        table = Floret.load(path)
+        more = {name: str(getattr(table, name)) for name in spacy.FLORET}
+        more["rows"] = f"{len(table.vectors):,}"
+        dtype = str(table.vectors.dtype)
+        return Description(_FORMATS[found], None, table.vector_size, dtype, [], more)
+    if found == "fasttext":
+        content = fasttext.read(path, mmap=True)
+        first = [word.decode("utf-8", "replace") for word in content.entries()[:10]]
+        arguments = vars(content.args)
+        more = {name: str(value) for name, value in arguments.items() if name != "dim"}
+        more["loss"] = fasttext.LOSSES[content.args.loss]
+        more["model"] = fasttext.MODELS[content.args.model]
+        more["labels"] = f"{content.labels:,}"
+        quantised = isinstance(content.input, fasttext.Quantised)
+        dtype = "product-quantised" if quantised else "float32"
+        size = content.args.dim
+        return Description(_FORMATS[found], content.nwords, size, dtype, first, more)
+    if found in ("word2vec", "word2vec-binary", "glove"):
         vectors = load_vectors(path, limit=10)
-        words = None
         if found != "glove":
             with reading(path) as source:
                 words = int(bytes(source.peek(100)[:100]).split()[0])
+    else:
+        vectors = KeyedVectors.load(path, mmap="r") if found == "firth" else load_vectors(path)
+        words = len(vectors)
+        if found in ("firth", "gensim") and "count" in vectors.expandos:
+            total = int(vectors.expandos["count"].sum())
+            more["occurrences"] = f"{total:,} of these words"
     return Description(
         _FORMATS[found],
         words,

@@ -248,6 +248,22 @@ class KeyedVectors(Similarity):
                 loaded.expandos[name.removeprefix("attribute:")] = values
         return loaded
 
+    @classmethod
+    def from_spacy(cls, path_or_nlp: Any) -> KeyedVectors:
+        """The vectors of spaCy: of a folder (no spaCy is needed), or of ``nlp`` or its vocab.
+
+        FormatError for a damaged folder, and for floret's vectors (see `firth.words.Floret`).
+        """
+        from firth.words.from_spacy import keyed_vectors
+
+        return keyed_vectors(path_or_nlp)
+
+    def to_spacy(self, nlp: Any) -> None:
+        """Make these the vectors of a pipeline (``nlp``) or vocab, or write a folder for spaCy."""
+        from firth.words.from_spacy import put
+
+        put(self, nlp)
+
     def save_word2vec_format(
         self,
         fname: Path,

@@ -1,0 +1,127 @@
+"""Vectors from spaCy and into it, and floret, against spaCy's own."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firth import FormatError, KeyedVectors
+from firth.words import Floret
+
+WORDS = ["the", "naïve", "Straße", "DATE", "NOUN", "a\u00a0b", "x" * 30]
+
+
+@pytest.fixture
+def vectors() -> KeyedVectors:
+    made = KeyedVectors(6)
+    made.add_vectors(WORDS, np.random.default_rng(0).standard_normal((len(WORDS), 6)))
+    return made
+
+
+def table() -> Floret:
+    rows = np.random.default_rng(3).standard_normal((50, 6)).astype(np.float32)
+    return Floret(rows, 2, 4, hash_count=3, hash_seed=2166136261, bow="<", eow=">")
+
+
+def test_folder(vectors: KeyedVectors, tmp_path: Path) -> None:
+    vectors.to_spacy(tmp_path / "vectors")
+    got = KeyedVectors.from_spacy(tmp_path / "vectors")
+    assert got.index_to_key == WORDS
+    np.testing.assert_array_equal(got.vectors, vectors.vectors)
+
+
+def test_floret_files(tmp_path: Path) -> None:
+    ours = table()
+    ours.save(tmp_path / "x.floret")
+    assert (tmp_path / "x.floret").read_text().startswith("50 6 2 4 3 2166136261 < >\n0 ")
+    ours.to_spacy(tmp_path / "folder")
+    for name in ("x.floret", "folder"):
+        got = Floret.load(tmp_path / name)
+        np.testing.assert_array_equal(got.vectors, ours.vectors)
+        np.testing.assert_array_equal(got["unheard"], ours["unheard"])
+    with pytest.raises(FormatError, match="without words"):
+        KeyedVectors.from_spacy(tmp_path / "folder")
+    some = ours.vectors_for_all(["king", "queen", "king"])
+    assert some.index_to_key == ["king", "queen"]
+    assert not ours[""].any()
+    whole = (tmp_path / "x.floret").read_bytes()
+    path = tmp_path / "y"
+    for data in (
+        whole.replace(b" 2 4 3", b" 5 4 3", 1), whole.replace(b" 3 2166", b" 9 2166", 1),
+        whole.replace(b"50 6", b"51 6", 1), whole.replace(b"\n7 ", b"\n8 ", 1),
+        whole.replace(b"50 6 2", b"50 x 2", 1), b"", b"1 2\na 1 2\n",
+    ):  # fmt: skip
+        path.write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # rows that are there twice
+            with pytest.raises(FormatError):
+                Floret.load(path)
+    for length in range(0, len(whole), 101):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FormatError):
+            Floret.load(path)
+
+
+@pytest.fixture
+def nlp() -> Any:
+    return pytest.importorskip("spacy").blank("en")
+
+
+@pytest.mark.peer
+def test_into_and_out_of_a_pipeline(vectors: KeyedVectors, nlp: Any, tmp_path: Path) -> None:
+    vectors.to_spacy(nlp)
+    for word in WORDS:
+        np.testing.assert_array_equal(nlp.vocab[word].vector, vectors[word])
+    nlp.to_disk(tmp_path / "pipeline")
+    nlp.vocab.vectors.to_disk(tmp_path / "only")
+    for source in (
+        nlp,
+        nlp.vocab,
+        tmp_path / "pipeline",
+        tmp_path / "pipeline" / "vocab",
+        tmp_path / "only",
+    ):
+        got = KeyedVectors.from_spacy(source)
+        assert got.index_to_key == WORDS
+        np.testing.assert_array_equal(got.vectors, vectors.vectors)
+
+
+@pytest.mark.peer
+def test_spacy_reads_our_folder(vectors: KeyedVectors, nlp: Any, tmp_path: Path) -> None:
+    from spacy.vectors import Vectors
+
+    vectors.to_spacy(tmp_path)
+    theirs = Vectors(strings=nlp.vocab.strings).from_disk(tmp_path)
+    for word in WORDS:
+        np.testing.assert_array_equal(theirs[word], vectors[word])
+        assert word in nlp.vocab.strings
+
+
+@pytest.mark.peer
+def test_words_that_share_a_row(vectors: KeyedVectors, nlp: Any) -> None:
+    vectors.to_spacy(nlp)
+    nlp.vocab.vectors.add("again", row=nlp.vocab.vectors.find(key="the"))
+    nlp.vocab.strings.add("again")
+    got = KeyedVectors.from_spacy(nlp)
+    np.testing.assert_array_equal(got["again"], got["the"])
+
+
+@pytest.mark.peer
+def test_floret_is_spacys(nlp: Any, tmp_path: Path) -> None:
+    from spacy.vectors import Vectors
+
+    ours = table()
+    words = ["king", "naïve", "a", "\u4e2d\u6587", "x" * 40]
+    ours.to_spacy(nlp)
+    ours.to_spacy(tmp_path)
+    for theirs in (nlp.vocab.vectors, Vectors(strings=nlp.vocab.strings).from_disk(tmp_path)):
+        for word in words:
+            nlp.vocab.strings.add(word)
+            # Means of up to 3 * 130 float32 rows, added in another order.
+            np.testing.assert_allclose(ours[word], theirs[word], atol=400 * 6e-8 * 4)
+    nlp.vocab.vectors.to_disk(tmp_path / "theirs")
+    np.testing.assert_array_equal(Floret.load(tmp_path / "theirs").vectors, ours.vectors)
