@@ -23,6 +23,7 @@ PARTS = {
     "quality": "Quality of the vectors (dev corpus, 5 epochs, dim 100, sample 1e-4)",
     "static": "Static embeddings of texts",
     "glove": "GloVe",
+    "files": "Files of vectors",
     "softmax": "Softmax",
     "matmul": "Matrix product",
     "scaled_dot_product_attention": "Attention",

@@ -112,7 +112,9 @@ def test_what_cannot_be_asked(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert error(capsys, "similar", "words.firth", "King").endswith("did you mean king?")
     assert "xyzzy" in error(capsys, "analogy", "words.firth", "king", "xyzzy", "woman")
     assert error(capsys, "similar", "none", "x") == "none: no such file or directory"
-    assert error(capsys, "similar", ".", "x") == ".: is a directory"
+    assert error(capsys, "similar", ".", "x") == (
+        ".: is not a folder of spaCy's vectors or of model2vec"
+    )
     for content, message in {
         b"": "is empty",
         b"just some text\n": "is not a file of vectors",

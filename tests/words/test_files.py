@@ -48,6 +48,7 @@ def test_description(vectors: KeyedVectors, tmp_path: Path) -> None:
         assert found.first == WORDS
         assert ("occurrences" in found.more) == (format == "firth")
     # The header is believed: a file that is cut behind its first rows is still described.
+    path = tmp_path / "cut"
     path.write_bytes(b"1000 2\n" + b"word 1 2\n" * 300)
     assert describe(path).words == 1000
 

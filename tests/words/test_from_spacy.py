@@ -60,7 +60,8 @@ def test_floret_files(tmp_path: Path) -> None:
             warnings.simplefilter("ignore")  # rows that are there twice
             with pytest.raises(FormatError):
                 Floret.load(path)
-    for length in range(0, len(whole), 101):
+    # A cut within the last number only loses digits.
+    for length in range(0, whole.rindex(b"\n49 "), 101):
         path.write_bytes(whole[:length])
         with pytest.raises(FormatError):
             Floret.load(path)

@@ -1,0 +1,84 @@
+"""Reading a file of 1,000,000 x 300 vectors, binary and text, against gensim; and peak memory.
+
+Each reading runs in a process of its own, which also tells its peak memory above that of the
+imports, as a multiple of the matrix. FIRTH_BENCH_ROWS makes the files smaller for a quick look.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from firth.formats import word2vec
+from harness import THREADS, Row, Timing
+
+ROWS, D = int(os.environ.get("FIRTH_BENCH_ROWS", "1000000")), 300
+GOALS = {"binary": 10.0, "text": 5.0}
+READ = """
+import resource, sys, time
+library, path, binary = sys.argv[1], sys.argv[2], sys.argv[3] == "binary"
+if library == "firth":
+    import tqdm
+    from firth import KeyedVectors
+else:
+    from gensim.models import KeyedVectors
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, start = peak(), time.perf_counter()
+vectors = KeyedVectors.load_word2vec_format(path, binary=binary)
+taken = time.perf_counter() - start
+x = vectors.vectors
+print(taken, (peak() - before) / x.nbytes, len(vectors), x[::997].astype("f8").sum())
+"""
+
+
+def files() -> dict[str, Path]:
+    """The two files, kept in the temporary folder."""
+    folder = Path(tempfile.gettempdir())
+    made = {kind: folder / f"firth-vectors-{ROWS}.{kind}" for kind in GOALS}
+    if not all(path.exists() for path in made.values()):
+        x = np.random.default_rng(0).standard_normal((ROWS, D), dtype=np.float32) / 10
+        words = [f"w{row}" for row in range(ROWS)]
+        for kind, path in made.items():
+            word2vec.write(path, words, x, binary=kind == "binary", header=ROWS)
+    return made
+
+
+def read(library: str, path: Path, kind: str) -> list[float]:
+    """Seconds, peak memory by the matrix, rows, and a sum over some of them."""
+    environment = os.environ | {"FIRTH_NUM_THREADS": str(THREADS)}
+    found = subprocess.run(
+        [sys.executable, "-c", READ, library, path, kind],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    return [float(number) for number in found.stdout.split()]
+
+
+def run(repeats: int = 3) -> list[Row]:
+    """Both kinds; the text is read by gensim once, since it takes minutes."""
+    rows = []
+    for kind, path in files().items():
+        read("firth", path, kind)  # the file is in the cache of the system now
+        ours: list[list[float]] = []
+        theirs: list[list[float]] = []
+        for repeat in range(repeats):
+            if kind == "binary" or repeat == 0:
+                theirs.append(read("gensim", path, kind))
+            ours.append(read("firth", path, kind))
+        assert ours[0][2:] == theirs[0][2:], "the same rows and the same numbers"
+        seconds = [one[0] for one in ours]
+        rows.append(
+            Row(f"reading {ROWS:,} x {D}, {kind}", "gensim",
+                statistics.median(one[0] for one in theirs), statistics.median(seconds), "s",
+                GOALS[kind], spread=Timing(seconds).spread)
+        )  # fmt: skip
+        rows.append(
+            Row(f"peak memory of it, by the size of the matrix (goal: below 1.1), {kind}", "gensim",
+                max(one[1] for one in theirs), max(one[1] for one in ours), "x")
+        )  # fmt: skip
+    return rows
