@@ -9,7 +9,7 @@ import pytest
 
 from firth import FormatError, KeyedVectors
 from firth.cli import _WRITABLE, main
-from firth.words import files
+from firth.words import FastText, Floret, files, save_facebook_model
 from firth.words.files import describe, load_vectors, save_vectors, sniff
 
 WORDS = ["the", "naïve", "a\u00a0b", "7"]
@@ -51,6 +51,33 @@ def test_description(vectors: KeyedVectors, tmp_path: Path) -> None:
     path = tmp_path / "cut"
     path.write_bytes(b"1000 2\n" + b"word 1 2\n" * 300)
     assert describe(path).words == 1000
+
+
+def test_facebooks_models(tmp_path: Path) -> None:
+    sentences = [["naïve", "king", "queen"], ["king", "man"]] * 20
+    model = FastText(vector_size=8, min_count=1, bucket=50, sg=1)
+    model.build_vocab(sentences)
+    path = tmp_path / "model.bin"
+    save_facebook_model(model, path)
+    assert sniff(path) == "fasttext"
+    found = describe(path)
+    assert found.words == 4
+    assert found.dimensions == 8
+    assert set(found.first) == {"naïve", "king", "queen", "man"}
+    assert found.more["model"] == "skipgram"
+    got = load_vectors(path)
+    np.testing.assert_array_equal(got["unheard"], model.wv["unheard"])
+    save_vectors(got, tmp_path / "model.vec")
+    assert load_vectors(tmp_path / "model.vec").index_to_key == got.index_to_key
+
+
+def test_floret_is_described_but_has_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "x.floret"
+    Floret(np.ones((5, 3), np.float32), 2, 3).save(path)
+    assert sniff(path) == "floret"
+    assert describe(path).more["rows"] == "5"
+    with pytest.raises(FormatError, match="no words"):
+        load_vectors(path)
 
 
 def test_suffixes_and_other_files(vectors: KeyedVectors, tmp_path: Path) -> None:

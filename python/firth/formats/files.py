@@ -125,14 +125,17 @@ class Source:
     path : path-like
     size : int or None
         Bytes of a plain file; None where it is compressed (or a pipe), so that nobody knows.
+    packed : int
+        Bytes of the file as it is, compressed or not; 0 for a pipe.
     offset : int
         Bytes passed by so far; after decompression.
     """
 
     # Two buffers: while one is looked at, the thread fills the other behind a margin, into which
     # the unread rest of the first is copied.
-    def __init__(self, path: Path, size: int | None, stream: Any, raw: Any, progress: Any) -> None:
-        self.path, self.size, self.offset = path, size, 0
+    def __init__(self, path: Path, packed: int, stream: Any, raw: Any, progress: Any) -> None:
+        self.path, self.packed, self.offset = path, packed, 0
+        self.size = packed if stream is raw and packed else None
         self._stream, self._raw, self._progress = stream, raw, progress
         self._margin = 1 << 16
         self._buffer, self._other = bytearray(), bytearray()
@@ -247,9 +250,9 @@ def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
     """
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context(open(path, "rb"))
-        size = os.fstat(raw.fileno()).st_size if os.path.isfile(path) else None
+        size = os.fstat(raw.fileno()).st_size if os.path.isfile(path) else 0
         bar = None
-        if progress and size is not None and size > _LARGE:
+        if progress and size > _LARGE:
             bar = stack.enter_context(progress_bar(size, "B", f"reading {os.path.basename(path)}"))
         head = raw.peek(8)[:8]
         stream: Any = raw
@@ -258,7 +261,7 @@ def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
                 stream = stack.enter_context(opener(raw, "rb"))
         if head.startswith(b"PK\x03\x04"):
             stream = stack.enter_context(_only_member(raw, path))
-        source = Source(path, size if stream is raw else None, stream, raw, bar)
+        source = Source(path, size, stream, raw, bar)
         stack.callback(source.close)
         yield source
 

@@ -32,7 +32,7 @@ _MEGABYTE = 1 << 20
 _PIECE = 16 * _MEGABYTE  # about the bytes that one native call writes
 _LONGEST_WORD = _MEGABYTE
 _MOST_DIMENSIONS = 1 << 24
-_RESERVED = 8 << 30  # bytes of a table made before a row is read; untouched memory costs nothing
+_UNPACKED = 20  # how many times a compressed file is believed to grow before it is read
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _read_rows(
     if header and source.size is not None and count * (2 * d + 1) - 1 > source.size - source.offset:
         raise TruncatedError(f"is too short for {count} rows of {d} numbers", path, source.offset)
     table = _Table(path, d, dtype, encoding, errors)
-    table.reserve(count if header else _estimated_rows(source, count))
+    table.reserve(count if header else _estimated_rows(source, count), source)
     done, needed = 0, 1
     while done < count:
         piece = source.peek(needed)
@@ -175,7 +175,7 @@ def read_binary(
                 f"is too short for {count} rows of {d} floats", path, source.offset
             )
         table = _Table(path, d, dtype, encoding, errors)
-        table.reserve(count)
+        table.reserve(count, source)
         done, needed = 0, row_bytes
         while done < count:
             piece = source.peek(needed)
@@ -324,10 +324,11 @@ class _Table:
         self.index: dict[str, int] = {}
         self.repeated = 0
 
-    def reserve(self, rows: int) -> None:
+    def reserve(self, rows: int, source: Source) -> None:
         """Make room for so many rows, as far as they are plausible; `room` makes more."""
         d, dtype = self.vectors.shape[1], self.vectors.dtype
-        self.vectors = np.empty((min(rows, _RESERVED // (d * dtype.itemsize) + 1), d), dtype)
+        plausible = (_UNPACKED * source.packed + 64 * _MEGABYTE) // (d * dtype.itemsize) + 1
+        self.vectors = np.empty((min(rows, plausible), d), dtype)
 
     def room(self, rows: int, dtypes: Sequence[type[np.floating[Any]]]) -> NDArray[Any]:
         """Where the next rows go: the table itself, or an array of the last of the dtypes."""
