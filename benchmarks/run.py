@@ -24,6 +24,7 @@ PARTS = {
     "static": "Static embeddings of texts",
     "glove": "GloVe",
     "files": "Files of vectors",
+    "keyedvectors": "Questions to vectors",
     "softmax": "Softmax",
     "matmul": "Matrix product",
     "scaled_dot_product_attention": "Attention",
