@@ -72,7 +72,7 @@ def test_imports_point_one_way():
     """formats, kernels <- words, search, nn <- models <- rag <- serve, cli."""
     layers = [
         {"errors", "interrupt", "progress", "system", "kernels", "formats"},
-        {"words", "search", "nn", "downloader"},
+        {"words", "search", "nn", "downloader", "fasttext"},
         {"models"},
         {"rag"},
         {"serve", "distributed", "demo", "cli"},

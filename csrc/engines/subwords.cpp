@@ -22,9 +22,6 @@ struct Text {
         size = static_cast<size_t>(words.ends[i] - begin);
     }
     bool is_end_of_line() const { return size == 4 && std::memcmp(data, "</s>", 4) == 0; }
-
-    // Byte i of "<word>".
-    char at(size_t i) const { return i == 0 ? '<' : i <= size ? data[i - 1] : '>'; }
 };
 
 // How many n-grams "<word>" has: c code points have c - n + 1 of length n, less its two edges.
@@ -35,21 +32,6 @@ int64_t count_subwords(const Text& word, const Subwords& rule) {
     if (high < low) return 0;
     const int64_t most = code_points - low + 1, least = code_points - high + 1;
     return (most + least) * (high - low + 1) / 2 - (low == 1 ? 2 : 0);
-}
-
-void hash_subwords(const Text& word, const Subwords& rule, int32_t* ids) {
-    const size_t size = word.size + 2;
-    for (size_t i = 0; i < size; i++) {
-        if (!starts_code_point(word.at(i))) continue;
-        uint32_t hash = kSubwordHashStart;
-        size_t j = i;
-        for (int n = 1; j < size && n <= rule.max_n; n++) {
-            do hash = subword_hash_step(hash, word.at(j++));
-            while (j < size && !starts_code_point(word.at(j)));
-            if (n >= rule.min_n && !(n == 1 && (i == 0 || j == size)))
-                *ids++ = static_cast<int32_t>(hash % rule.bucket);
-        }
-    }
 }
 
 }  // namespace
@@ -70,7 +52,12 @@ void subword_ids(const WordList& words, const Subwords& rule, const int64_t* off
                  int32_t* ids) {
     parallel_for(words.count, kWordsATask, [&](size_t begin, size_t end) {
         for (size_t i = begin; i < end; i++)
-            if (offsets[i + 1] > offsets[i]) hash_subwords(Text(words, i), rule, ids + offsets[i]);
+            if (offsets[i + 1] > offsets[i]) {
+                const Text word(words, i);
+                int32_t* out = ids + offsets[i];
+                for_each_subword(word.data, word.size, rule,
+                                 [&](uint32_t bucket) { *out++ = static_cast<int32_t>(bucket); });
+            }
     });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 namespace firth {
 
@@ -25,6 +26,28 @@ struct Subwords {
     int min_n, max_n;
     uint32_t bucket;
 };
+
+// push(bucket) for each n-gram of a word, by its first code point, then by length.
+template <class Push>
+void for_each_subword(const char* word, size_t size, const Subwords& rule, const Push& push) {
+    const bool is_end_of_line = size == 4 && memcmp(word, "</s>", 4) == 0;
+    if (rule.bucket == 0 || rule.max_n <= 0 || is_end_of_line) return;
+    const auto at = [&](size_t i) {  // byte i of "<word>"
+        return i == 0 ? '<' : i <= size ? word[i - 1] : '>';
+    };
+    const auto starts_code_point = [](char byte) { return (byte & 0xC0) != 0x80; };
+    const size_t last = size + 2;
+    for (size_t i = 0; i < last; i++) {
+        if (!starts_code_point(at(i))) continue;
+        uint32_t hash = kSubwordHashStart;
+        size_t j = i;
+        for (int n = 1; j < last && n <= rule.max_n; n++) {
+            do hash = subword_hash_step(hash, at(j++));
+            while (j < last && !starts_code_point(at(j)));
+            if (n >= rule.min_n && !(n == 1 && (i == 0 || j == last))) push(hash % rule.bucket);
+        }
+    }
+}
 
 // offsets[0..count]: where the ids of each word begin and end in one list of them all.
 void subword_offsets(const WordList& words, const Subwords& rule, int64_t* offsets);

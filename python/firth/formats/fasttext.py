@@ -33,8 +33,12 @@ written with version 12.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import mmap
+import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -187,8 +191,8 @@ def read(path: Path, *, mmap: bool = False, progress: bool = False) -> Content:
         The file is no fastText model, contradicts itself or ends too early. No more is allocated
         than the file has bytes (or has unpacked to so far, where it is compressed).
     """
-    with reading(path, progress=progress) as source:
-        reader = _Reader(source, mmap)
+    with _opened(path, mmap, progress) as source:
+        reader = _Reader(source)
         args = reader.args()
         text, ends, counts, labels, tokens, pruned = reader.dictionary(args)
         words = len(ends) - labels
@@ -226,12 +230,37 @@ def read(path: Path, *, mmap: bool = False, progress: bool = False) -> Content:
     return Content(args, text, ends, counts, labels, tokens, pruned, matrix, output)
 
 
+class _Mapped:
+    """A plain file as a `Source` that can pass by what nobody has looked at."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path, self.offset = path, 0
+        self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.size = len(self._data)
+
+    def peek(self, minimum: int) -> memoryview:
+        return memoryview(self._data)[self.offset : self.offset + minimum]
+
+    def skip(self, count: int) -> None:
+        self.offset += count
+
+
+@contextlib.contextmanager
+def _opened(path: Path, mapped: bool, progress: bool) -> Iterator[Source | _Mapped]:
+    if mapped and os.path.isfile(path):
+        with open(path, "rb") as file:
+            if file.read(4) == struct.pack("<i", MAGIC):  # neither empty nor compressed
+                yield _Mapped(path, file)
+                return
+    with reading(path, progress=progress) as source:
+        yield source
+
+
 class _Reader:
     """Reads the parts of a file in turn; every error says where."""
 
-    def __init__(self, source: Source, mmap: bool) -> None:
+    def __init__(self, source: Source | _Mapped) -> None:
         self.source = source
-        self.mmap = mmap and source.size is not None
         self.old = False  # a file without magic number
 
     def error(self, problem: str) -> FormatError:
@@ -369,7 +398,7 @@ class _Reader:
         rows, columns = self.unpack(_SHAPE, "the shape of a matrix")
         if rows < 0 or columns < 1:
             raise self.error(f"has a matrix of {rows} x {columns}")
-        if self.mmap and rows:
+        if isinstance(self.source, _Mapped) and rows:
             self.check_left(4 * rows * columns, "a matrix")
             mapped = np.memmap(
                 self.source.path, "<f4", "c", self.source.offset, shape=(rows, columns)

@@ -1,0 +1,402 @@
+"""The model of `firth.fasttext`: classification, vectors, dictionary, files."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from firth import _native
+from firth.fasttext.fit import fit, mapped, native_model
+from firth.fasttext.meter import Meter
+from firth.fasttext.quantise import dense_copy, pruned, quantised
+from firth.formats import fasttext as files
+from firth.formats.fasttext import Content, Quantised
+from firth.formats.files import Path
+
+
+class Model:
+    """What `load_model` and `train_supervised` return.
+
+    D = dimensions of a vector. The arguments of training that the model knows (``dim``, ``epoch``,
+    ``wordNgrams``, ...) are attributes, as in fastText.
+    """
+
+    def __init__(self, content: Content, label: str = "__label__", **training: Any) -> None:
+        self.label = label
+        for name, value in training.items():
+            setattr(self, name, value)
+        self._set(content)
+
+    def _set(self, content: Content) -> None:
+        self._content = content
+        for name, value in dataclasses.asdict(content.args).items():
+            shown = {"loss": files.LOSSES, "model": files.MODELS}.get(name, {}).get(value, value)
+            setattr(self, name, shown)
+        self._native = native_model(content, self.label)
+        self._names: dict[tuple[bool, str], list[str]] = {}
+        self._unit_vectors: NDArray[np.float32] | None = None
+
+    def _entries(self, labels: bool, on_unicode_error: str) -> list[str]:
+        """All words, or all labels."""
+        names = self._names.get((labels, on_unicode_error))
+        if names is None:
+            words = self._content.nwords
+            entries = self._content.entries()
+            entries = entries[words:] if labels else entries[:words]
+            names = [entry.decode("utf-8", on_unicode_error) for entry in entries]
+            self._names[labels, on_unicode_error] = names
+        return names
+
+    @property
+    def _supervised(self) -> bool:
+        return files.MODELS[self._content.args.model] == "supervised"
+
+    # ---- classification --------------------------------------------------------------------------
+
+    @overload
+    def predict(
+        self, text: str, k: int = 1, threshold: float = 0.0, on_unicode_error: str = "strict"
+    ) -> tuple[tuple[str, ...], NDArray[np.float64]]: ...
+    @overload
+    def predict(
+        self, text: list[str], k: int = 1, threshold: float = 0.0, on_unicode_error: str = "strict"
+    ) -> tuple[list[list[str]], list[NDArray[np.float32]]]: ...
+    def predict(
+        self,
+        text: str | list[str],
+        k: int = 1,
+        threshold: float = 0.0,
+        on_unicode_error: str = "strict",
+    ) -> tuple[Any, Any]:
+        """The likeliest labels of a line of text, or of each of a list.
+
+        Parameters
+        ----------
+        text : str or list of str
+            Without newlines. Words are what stands between white space: space, tab, vertical tab,
+            carriage return, form feed, null.
+        k : int
+            At most so many labels; -1 for all.
+        threshold : float
+            Only labels of at least this probability.
+        on_unicode_error : str
+            What to do where a label is not valid UTF-8: an error mode of `bytes.decode`.
+
+        Returns
+        -------
+        labels : tuple of str, or list of lists
+            The likeliest first; none for a text without known words and n-grams.
+        probabilities : ndarray of float64, or list of ndarray of float32
+            As fastText's, up to 1.00001: their logarithm is taken of the probability + 1e-5.
+
+        Raises
+        ------
+        ValueError
+            The model is not supervised, k is neither -1 nor positive, or a text has a newline.
+        """
+        if not self._supervised:
+            raise ValueError("Model needs to be supervised for prediction!")
+        single = isinstance(text, str)
+        if not single and not isinstance(text, list):
+            raise TypeError(
+                f"predict: text must be str or a list of str, got {type(text).__name__}"
+            )
+        names = self._entries(True, on_unicode_error)
+        texts: Any = [text] if single else text
+        labels, probabilities = self._native.predict(texts, self._k(k), threshold, names)
+        if single:
+            return tuple(labels[0]), probabilities[0].astype(np.float64)
+        return labels, probabilities
+
+    def _k(self, k: int) -> int:
+        if k == -1:
+            return self._content.labels
+        if k <= 0:
+            raise ValueError("k needs to be 1 or higher!")
+        return min(k, self._content.labels)
+
+    def test(self, path: Path, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
+        """How many lines of a labelled file count, and precision and recall of k labels a line."""
+        meter = self._meter(path, k, threshold)
+        return len(meter.true_counts), *meter.precision_recall(None)[:2]
+
+    def test_label(
+        self, path: Path, k: int = 1, threshold: float = 0.0
+    ) -> dict[str, dict[str, float]]:
+        """Precision, recall and F1 of each label on a labelled file; NaN where undefined."""
+        meter = self._meter(path, k, threshold)
+        names = ("precision", "recall", "f1score")
+        return {
+            label: dict(zip(names, meter.precision_recall(i), strict=True))
+            for i, label in enumerate(self.labels)
+        }
+
+    def get_meter(self, path: Path, k: int = -1) -> Meter:
+        """Curves of precision and recall on a labelled file, from k labels a line (-1: all)."""
+        return self._meter(path, k, 0.0)
+
+    def _meter(self, path: Path, k: int, threshold: float) -> Meter:
+        if not self._supervised:
+            raise ValueError("Model needs to be supervised for prediction!")
+        return Meter(self, *self._native.evaluate(mapped(path), self._k(k), threshold))
+
+    # ---- vectors ---------------------------------------------------------------------------------
+
+    def get_dimension(self) -> int:
+        """D."""
+        return self._content.args.dim
+
+    def get_word_vector(self, word: str) -> NDArray[np.float32]:
+        """The mean of the word's row, if it is known, and its n-grams' rows; zeros of none."""
+        return self._native.mean(self._native.word_rows(word.encode()))
+
+    def get_sentence_vector(self, text: str) -> NDArray[np.float32]:
+        """Of a supervised model what it classifies, else the mean of the words' unit vectors."""
+        if "\n" in text:
+            raise ValueError("predict processes one line at a time (remove '\\n')")
+        data = text.encode() + b"\n"
+        if self._supervised:
+            return self._native.mean(self._native.line_rows(data))
+        total = np.zeros(self.get_dimension(), np.float32)
+        count = 0
+        for word in data.split():  # fastText's: white space without the null character
+            vector = self._native.mean(self._native.word_rows(word))
+            norm = np.sqrt(np.dot(vector, vector))
+            if norm > 0:
+                total += vector / norm
+                count += 1
+        total /= max(count, 1)
+        return total
+
+    def get_nearest_neighbors(
+        self, word: str, k: int = 10, on_unicode_error: str = "strict"
+    ) -> list[tuple[float, str]]:
+        """The k words of the highest cosine with a word, the word itself left out."""
+        return self._neighbors(self.get_word_vector(word), k, {word}, on_unicode_error)
+
+    def get_analogies(
+        self, wordA: str, wordB: str, wordC: str, k: int = 10, on_unicode_error: str = "strict"
+    ) -> list[tuple[float, str]]:
+        """The k words nearest to A - B + C (of unit vectors), without these three."""
+        query = np.zeros(self.get_dimension(), np.float32)
+        for word, sign in [(wordA, 1), (wordB, -1), (wordC, 1)]:
+            vector = self.get_word_vector(word)
+            query += vector * np.float32(sign / (np.sqrt(np.dot(vector, vector)) + 1e-8))
+        return self._neighbors(query, k, {wordA, wordB, wordC}, on_unicode_error)
+
+    def _neighbors(
+        self, query: NDArray[np.float32], k: int, banned: set[str], on_unicode_error: str
+    ) -> list[tuple[float, str]]:
+        if self._unit_vectors is None:
+            self._unit_vectors = self._native.unit_vectors()
+        norm = float(np.sqrt(np.dot(query, query)))
+        scores = self._unit_vectors @ (query / np.float32(norm if norm >= 1e-8 else 1.0))
+        for word in banned:
+            place = self.get_word_id(word)
+            if 0 <= place < len(scores):
+                scores[place] = -np.inf
+        best = np.argsort(-scores, kind="stable")[: max(k, 0)]
+        words = self._entries(False, on_unicode_error)
+        return [(float(scores[i]), words[i]) for i in best if scores[i] > -np.inf]
+
+    def get_input_vector(self, ind: int) -> NDArray[np.float32]:
+        """Row ``ind`` of the input matrix: a word's, or from ``len(words)`` on an n-gram's."""
+        matrix = self._content.input
+        if not 0 <= ind < matrix.shape[0]:
+            raise IndexError(f"get_input_vector: ind must be in [0, {matrix.shape[0]}), got {ind}")
+        if isinstance(matrix, Quantised):
+            return np.array(matrix.rows([ind])[0], np.float32)
+        return np.array(matrix[ind], np.float32)
+
+    def get_input_matrix(self) -> NDArray[np.float32]:
+        """A copy of the input matrix; ValueError where it is quantised."""
+        return dense_copy(self._content.input)
+
+    def get_output_matrix(self) -> NDArray[np.float32]:
+        """A copy of the output matrix; ValueError where the model is quantised."""
+        if self.is_quantized():
+            raise ValueError("Can't get quantized Matrix")
+        return dense_copy(self._content.output)
+
+    def set_matrices(self, input_matrix: ArrayLike, output_matrix: ArrayLike) -> None:
+        """Replace both matrices; their columns are the new D. Rows must stay as they are."""
+        if self.is_quantized():
+            raise ValueError("set_matrices: the model is quantised")
+        new = [np.array(matrix, np.float32, order="C") for matrix in (input_matrix, output_matrix)]
+        old = [self._content.input, self._content.output]
+        for name, a, b in zip(("input", "output"), new, old, strict=True):
+            if a.ndim != 2 or a.shape[0] != b.shape[0] or a.shape[1] != new[0].shape[1]:
+                raise ValueError(
+                    f"set_matrices: the {name} matrix must have {b.shape[0]} rows and as many "
+                    f"columns as the other, got shape {a.shape}"
+                )
+        args = dataclasses.replace(self._content.args, dim=new[0].shape[1])
+        self._set(dataclasses.replace(self._content, args=args, input=new[0], output=new[1]))
+
+    # ---- dictionary ------------------------------------------------------------------------------
+
+    @property
+    def words(self) -> list[str]:
+        """All words."""
+        return self._entries(False, "strict")
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels; of an unsupervised model its words."""
+        return self._entries(self._supervised, "strict")
+
+    def get_words(self, include_freq: bool = False, on_unicode_error: str = "strict") -> Any:
+        """All words; with ``include_freq`` also how often each stood in the training text."""
+        words = self._entries(False, on_unicode_error)
+        if include_freq:
+            return words, self._content.counts[: self._content.nwords].copy()
+        return words
+
+    def get_labels(self, include_freq: bool = False, on_unicode_error: str = "strict") -> Any:
+        """All labels, with ``include_freq`` also their counts; unsupervised: as `get_words`."""
+        if not self._supervised:
+            return self.get_words(include_freq, on_unicode_error)
+        labels = self._entries(True, on_unicode_error)
+        if include_freq:
+            return labels, self._content.counts[self._content.nwords :].copy()
+        return labels
+
+    def get_word_id(self, word: str) -> int:
+        """Where the word stands in the dictionary; -1 where it does not."""
+        return self._native.find(word.encode())
+
+    def get_label_id(self, label: str) -> int:
+        """Where the label stands among the labels; -1 where it does not."""
+        place = self._native.find(label.encode())
+        return place if place < 0 else place - self._content.nwords
+
+    def get_subword_id(self, subword: str) -> int:
+        """The row of the input matrix that an n-gram hashes to."""
+        from firth.words.subwords import ngram_hash
+
+        if not self._content.args.bucket:
+            raise ValueError("get_subword_id: the model has no n-grams (bucket is 0)")
+        return self._content.nwords + ngram_hash(subword.encode()) % self._content.args.bucket
+
+    def get_subwords(
+        self, word: str, on_unicode_error: str = "strict"
+    ) -> tuple[list[str], NDArray[np.int64]]:
+        """The word, if it is known, and its n-grams; and their rows in the input matrix."""
+        from firth.words.subwords import ngram_hash, ngrams
+
+        args, encoded = self._content.args, word.encode()
+        rows = self._native.word_rows(encoded).astype(np.int64)
+        grams = ngrams(encoded, args.minn, args.maxn) if args.bucket else []
+        if self._content.pruned is not None:
+            left = set(self._content.pruned[:, 0].tolist())
+            grams = [gram for gram in grams if ngram_hash(gram) % args.bucket in left]
+        known = [encoded] if len(rows) > len(grams) else []
+        return [part.decode("utf-8", on_unicode_error) for part in known + grams], rows
+
+    def get_line(self, text: str | list[str], on_unicode_error: str = "strict") -> tuple[Any, Any]:
+        """The words (``</s>`` at the end) and known labels of a line, or of each of a list."""
+        if isinstance(text, list):
+            lines = [self.get_line(one, on_unicode_error) for one in text]
+            return [words for words, _ in lines], [labels for _, labels in lines]
+        if "\n" in text:
+            raise ValueError("get_line processes one line at a time (remove '\\n')")
+        words, labels = [], []
+        for token in _native.fasttext_tokens(text.encode() + b"\n"):
+            place = self._native.find(token)
+            if place >= self._content.nwords:
+                labels.append(token.decode("utf-8", on_unicode_error))
+            elif place >= 0 or not token.startswith(self.label.encode()):
+                words.append(token.decode("utf-8", on_unicode_error))
+            if token == b"</s>":
+                break
+        return words, labels
+
+    def __getitem__(self, word: str) -> NDArray[np.float32]:
+        return self.get_word_vector(word)
+
+    def __contains__(self, word: str) -> bool:
+        return 0 <= self.get_word_id(word) < self._content.nwords
+
+    # ---- files and size --------------------------------------------------------------------------
+
+    def save_model(self, path: Path) -> None:
+        """Write a ``.bin`` or ``.ftz`` file that fastText reads, atomically."""
+        files.write(path, self._content)
+
+    def is_quantized(self) -> bool:
+        """Whether the matrices are product-quantised, as in ``.ftz`` files."""
+        return isinstance(self._content.input, Quantised)
+
+    def quantize(
+        self,
+        input: Path | None = None,
+        qout: bool = False,
+        cutoff: int = 0,
+        retrain: bool = False,
+        epoch: int | None = None,
+        lr: float | None = None,
+        thread: int | None = None,
+        verbose: int | None = None,
+        dsub: int = 2,
+        qnorm: bool = False,
+    ) -> None:
+        """Make the model smaller: rows become codes of ``dsub`` columns each.
+
+        Parameters
+        ----------
+        input : path-like, optional
+            The training file; needed to retrain.
+        qout : bool
+            Quantise the output matrix too.
+        cutoff : int
+            Keep so many rows, those of the largest norms, and forget the other words and n-grams;
+            0 keeps all.
+        retrain : bool
+            Train again what the cutoff left, ``epoch`` times from the rate ``lr``.
+        qnorm : bool
+            Quantise the norms of the rows apart.
+
+        Raises
+        ------
+        ValueError
+            The model is not supervised or already quantised, or has fewer than 256 rows.
+        """
+        if not self._supervised:
+            raise ValueError("For now we only support quantization of supervised models")
+        if self.is_quantized():
+            raise ValueError("quantize: the model is quantised already")
+        if retrain and not input:
+            raise ValueError("Need input file path if retraining")
+        if dsub < 1:
+            raise ValueError(f"quantize: dsub must be at least 1, got {dsub}")
+        content = self._content
+        if 0 < cutoff < content.input.shape[0]:
+            content = pruned(content, cutoff)
+        for matrix in (content.input, content.output)[: 1 + qout]:
+            if matrix.shape[0] < files.CENTROIDS:
+                raise ValueError(
+                    "Matrix too small for quantization, must have at least 256 rows, "
+                    f"got {matrix.shape[0]}"
+                )
+        if retrain and input and content is not self._content:
+            content.args.epoch = epoch or content.args.epoch
+            content.output = dense_copy(content.output)
+            rate = lr or float(getattr(self, "lr", 0.05))
+            fit(content, self.label, input, rate, thread, verbose, getattr(self, "seed", 0))
+        content = dataclasses.replace(content, input=quantised(content.input, dsub, qnorm))
+        if qout:
+            content.output = quantised(content.output, 2, qnorm)
+        self._set(content)
+
+
+def load_model(path: Path) -> Model:
+    """Read a ``.bin`` or ``.ftz`` file; its matrix is mapped from the file, not copied."""
+    return Model(files.read(path, mmap=True))
+
+
+def tokenize(text: str) -> list[str]:
+    """The words between white space; each newline is a ``</s>``."""
+    return [token.decode() for token in _native.fasttext_tokens(text.encode())]

@@ -1,0 +1,199 @@
+"""Training of classifiers, with fastText's arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.fasttext.fit import fit, mapped
+from firth.fasttext.model import Model
+from firth.fasttext.quantise import packed
+from firth.formats import fasttext as files
+from firth.formats.fasttext import Args, Content
+from firth.formats.files import Path
+
+_LOSSES = {name: number for number, name in files.LOSSES.items()}
+_MODELS = {name: number for number, name in files.MODELS.items()}
+
+
+def train_supervised(
+    input: Path,
+    lr: float = 0.1,
+    dim: int = 100,
+    ws: int = 5,
+    epoch: int = 5,
+    minCount: int = 1,
+    minCountLabel: int = 0,
+    minn: int = 0,
+    maxn: int = 0,
+    neg: int = 5,
+    wordNgrams: int = 1,
+    loss: str = "softmax",
+    bucket: int = 2_000_000,
+    thread: int | None = None,
+    lrUpdateRate: int = 100,
+    t: float = 1e-4,
+    label: str = "__label__",
+    verbose: int = 2,
+    pretrainedVectors: Path = "",
+    seed: int = 0,
+    **others: Any,
+) -> Model:
+    """Train a classifier on a file of lines, each with labels and words.
+
+    Parameters
+    ----------
+    input : path-like
+        UTF-8; a word that begins with ``label`` is a label.
+    lr : float
+        Learning rate at the start; it falls to 0 over all epochs.
+    dim : int
+        D.
+    epoch : int
+        How often the file is gone through.
+    minCount, minCountLabel : int
+        How often a word, a label must stand in the file to be known.
+    minn, maxn : int
+        Shortest and longest character n-gram; 0 for none.
+    neg : int
+        Negatives of the loss "ns".
+    wordNgrams : int
+        Longest n-gram of words.
+    loss : {"softmax", "ns", "hs", "ova"}
+        "ova" is for lines with several labels: one against all.
+    bucket : int
+        Rows of n-grams.
+    thread : int, optional
+        Threads; as `firth.set_num_threads` by default. One gives the same bits in every run.
+    verbose : int
+        0 for no progress bar.
+    pretrainedVectors : path-like
+        A word2vec text file (``.vec``) to start from.
+    seed : int
+        Of the start and of all draws.
+    ws, lrUpdateRate, t : int, int, float
+        Kept in the file; a classifier has no use for them.
+
+    ``min_count``, ``word_ngrams``, ``lr_update_rate``, ``label_prefix`` and ``pretrained_vectors``
+    are second names, as in fastText.
+
+    Raises
+    ------
+    ValueError
+        An argument out of range, no words, no labels, or vectors of another dimension.
+    RuntimeError
+        The model has become NaN: the learning rate is too high.
+    """
+    given = locals()
+    given.update(given.pop("others"))
+    given = _renamed("train_supervised", given)
+    if given["loss"] not in _LOSSES:
+        raise ValueError("Unrecognized loss name")
+    args = _args(given, "supervised")
+    text, ends, counts, labels, tokens = _native.fasttext_vocabulary(
+        mapped(given["input"]), given["label"], given["minCount"], given["minCountLabel"]
+    )
+    if not len(ends):
+        raise ValueError("Empty vocabulary. Try a smaller -minCount value.")
+    if not labels:
+        raise ValueError(f"train_supervised: no word of the file begins with {given['label']!r}")
+    nothing = np.empty((0, args.dim), np.float32)
+    content = Content(args, text, ends, counts, labels, tokens, None, nothing, nothing)
+    pretrained: Sequence[tuple[int, NDArray[np.float32]]] = ()
+    if given["pretrainedVectors"]:
+        content, pretrained = _with_pretrained(content, given["pretrainedVectors"])
+    rng = np.random.default_rng(given["seed"])
+    matrix = rng.random((content.nwords + args.bucket, args.dim), np.float32)
+    matrix *= 2 / args.dim
+    matrix -= 1 / args.dim
+    for row, vector in pretrained:
+        matrix[row] = vector
+    content.input = matrix
+    content.output = np.zeros((labels, args.dim), np.float32)
+    fit(
+        content, given["label"], given["input"], given["lr"], given["thread"], given["verbose"],
+        given["seed"],
+    )  # fmt: skip
+    kept = ("lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
+    return Model(content, given["label"], **{name: given[name] for name in kept})
+
+
+_SECOND_NAMES = {
+    "min_count": "minCount",
+    "word_ngrams": "wordNgrams",
+    "lr_update_rate": "lrUpdateRate",
+    "label_prefix": "label",
+    "pretrained_vectors": "pretrainedVectors",
+}
+
+
+def _renamed(function: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments under their first names, checked."""
+    names = {}
+    for name, value in given.items():
+        if name.startswith("autotune"):
+            raise NotImplementedError(f"{function}: automatic tuning ({name}) is not offered")
+        if name in _SECOND_NAMES:
+            names[_SECOND_NAMES[name]] = value
+        elif name in _MEANT:
+            names.setdefault(name, value)
+        else:
+            raise TypeError(f"unexpected keyword argument '{name}'")
+    for name, least in _MEANT.items():
+        if least is not None and not least <= (value := names.get(name, least)):
+            raise ValueError(f"{function}: {name} must be at least {least}, got {value}")
+    if names.get("thread") is not None and names["thread"] < 1:
+        raise ValueError(f"{function}: thread must be at least 1, got {names['thread']}")
+    return names
+
+
+# The arguments of training and the least value of each.
+_MEANT: dict[str, float | None] = {
+    "input": None, "model": None, "lr": 0, "dim": 1, "ws": 1, "epoch": 1, "minCount": 0,
+    "minCountLabel": 0, "minn": 0, "maxn": 0, "neg": 0, "wordNgrams": 1, "loss": None, "bucket": 0,
+    "thread": None, "lrUpdateRate": 1, "t": 0, "label": None, "verbose": 0,
+    "pretrainedVectors": None, "seed": 0,
+}  # fmt: skip
+
+
+def _args(given: dict[str, Any], model: str) -> Args:
+    has_ngrams = given["wordNgrams"] > 1 or given["maxn"] > 0
+    return Args(
+        given["dim"], given["ws"], given["epoch"], given["minCount"], given["neg"],
+        given["wordNgrams"], _LOSSES[given["loss"]], _MODELS[model],
+        given["bucket"] if has_ngrams else 0, given["minn"], given["maxn"], given["lrUpdateRate"],
+        given["t"],
+    )  # fmt: skip
+
+
+def _with_pretrained(
+    content: Content, path: Path
+) -> tuple[Content, list[tuple[int, NDArray[np.float32]]]]:
+    """The dictionary with a file's words counted once more, and their rows in it."""
+    from firth.formats import word2vec
+
+    read = word2vec.read_text(path)
+    if read.vectors.shape[1] != content.args.dim:
+        raise ValueError(
+            f"Dimension of pretrained vectors ({read.vectors.shape[1]}) does not match dimension "
+            f"({content.args.dim})!"
+        )
+    entries = content.entries()
+    words = dict(zip(entries[: content.nwords], content.counts.tolist(), strict=False))
+    keys = [key.encode("utf-8", "surrogateescape") for key in read.keys]
+    for key in keys:
+        words[key] = words.get(key, 0) + 1
+    ordered = sorted(words, key=lambda word: -words[word])
+    rows = {word: row for row, word in enumerate(ordered)}
+    labels = entries[content.nwords :]
+    counts = [words[word] for word in ordered] + content.counts[content.nwords :].tolist()
+    made = dataclasses.replace(
+        content, **packed(ordered + labels, counts), tokens=content.tokens + len(keys)
+    )
+    vectors = np.asarray(read.vectors, np.float32)
+    return made, [(rows[key], vectors[i]) for i, key in enumerate(keys)]

