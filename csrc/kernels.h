@@ -104,12 +104,20 @@
     K(void, log_softmax_columns_f64, \
       (const double* x, ptrdiff_t x_stride, double* out, ptrdiff_t out_stride, size_t n, \
        size_t columns)) \
-    K(void, sgns_window_f32, \
-      (float* const* in, size_t m, float* const* out, size_t n, size_t dim, const float* times, \
-       float rate, float* scores, float* work)) \
-    K(void, sgns_pair_f32, \
-      (float* in, float* const* out, size_t n, size_t dim, float rate, float* scores, \
-       float* work)) \
+    K(void, word_window_f32, \
+      (float* const* in, size_t m, float* const* out, size_t n, size_t dim, const float* labels, \
+       const float* times, float rate, float* scores, float* change, float* work)) \
+    K(void, word_pair_f32, \
+      (float* in, float* const* out, size_t n, size_t dim, const float* labels, float rate, \
+       bool steps, float* scores, float* change, float* work)) \
+    K(void, cbow_window_f32, \
+      (float* const* in, size_t m, float* const* positive, float* const* negative, size_t n, \
+       size_t dim, const float* times, float rate, float* scores, float* change, float* work)) \
+    K(void, sum_rows_f32, \
+      (const float* const* rows, size_t m, size_t dim, float scale, float* out)) \
+    K(void, add_to_rows_f32, \
+      (float* const* rows, size_t m, size_t dim, const float* scales, float scale, \
+       const float* change)) \
     K(double, glove_adagrad_f32, \
       (float* words, size_t word_stride, size_t word_plane, float* contexts, \
        size_t context_stride, size_t context_plane, const GloveRecord* records, size_t n, \

@@ -1,8 +1,12 @@
-// Skip-gram with negative sampling, one window at a time: scores, gradients, both updates.
+// The arithmetic of word windows (skip-gram, CBOW; negative sampling, hierarchical softmax):
+// scores, gradients, both updates. A little above the usual length: three update rules share its
+// tiles.
 //
-// m inputs (context rows of w_in) meet n outputs (the centre and the negatives, rows of w_out):
+// m inputs (context rows of w_in, or sums of them) meet n outputs (the centre and the negatives,
+// rows of w_out; or the inner nodes on the centre's path):
 //   score_ij = in_i . out_j,   g_ij = rate * (label_j - sigmoid(score_ij)),   label = (1, 0, 0,
-//   ...) in_i += sum_j g_ij out_j,  out_j += sum_i g_ij in_i      (all from the values before the
+//   ...)
+//   in_i += sum_j g_ij out_j,  out_j += sum_i g_ij in_i      (all from the values before the
 //   window)
 // Three products of m x n x dim. A tile of outputs stays in registers while the inputs stream
 // through it, one vector of dimensions at a time, so each row is loaded twice and stored once.
@@ -154,53 +158,146 @@ FIRTH_INLINE f32xN sigmoid(f32xN x) {
 
 }  // namespace
 
-// One window of shared negatives. in: m distinct rows, out: n distinct rows of which the first is
-// the centre word, `dim` values each. times: m x n, how often each pair occurs (a word twice in the
-// window, a negative drawn twice), or null where all is once. scores: out, m x n values in room for
-// m * n + 16. work: sgns_work_floats(m, n, dim) floats, 64-byte aligned.
-void sgns_window_f32(float* const* in, size_t m, float* const* out, size_t n, size_t dim,
-                     const float* times, float rate, float* scores, float* work) {
+// One window whose inputs share their outputs. in: m distinct rows, out: n distinct rows, `dim`
+// values each. labels: n, 1 for an output that follows and 0 for one that does not; null for
+// (1, 0, 0, ...). times: m x n, how often each pair occurs (a word twice in the window, a negative
+// drawn twice), or null where all is once. scores: out, m x n values in room for m * n + 16.
+// change: m x dim, what the inputs gain, which are not touched then; or null: they are updated.
+// work: word_work_floats(m, n, dim) floats, 64-byte aligned.
+void word_window_f32(float* const* in, size_t m, float* const* out, size_t n, size_t dim,
+                     const float* labels, const float* times, float rate, float* scores,
+                     float* change, float* work) {
     f32xN* sums = (f32xN*)work;
     float* gradients = work + (m * n + 16) * kLanesF32;
-    float* pending = gradients + m * n + 16;
+    float* pending = change ? change : gradients + m * n + 16;
     score(in, m, out, n, dim, sums, scores);
     for (size_t p = 0; p < m * n; p += kLanesF32)
         store(gradients + p, set1(-rate) * sigmoid(load(scores + p)));
-    for (size_t i = 0; i < m; i++) gradients[i * n] += rate;
+    for (size_t i = 0; i < m; i++)
+        if (labels)
+            for (size_t j = 0; j < n; j++) gradients[i * n + j] += rate * labels[j];
+        else
+            gradients[i * n] += rate;
     if (times)
         for (size_t p = 0; p < m * n; p++) gradients[p] *= times[p];
     for (size_t j = 0; j < n; j += kTile) {
         const size_t count = n - j < kTile ? n - j : kTile;
-        update(in, m, out + j, count, dim, gradients + j, n, pending, j == 0, j + kTile >= n);
+        update(in, m, out + j, count, dim, gradients + j, n, pending, j == 0,
+               !change && j + kTile >= n);
     }
 }
 
-// One pair with its own negatives, in gensim's order: each output is scored and updated before the
-// next, the input at the end. out: n rows, the first is the centre word; a row may occur twice.
-// Where |score| >= 6 nothing is updated, as in gensim. Scores of distinct outputs do not depend on
-// each other, so a run of distinct rows is one tile. scores: out, n values in room for n + 16.
-void sgns_pair_f32(float* in, float* const* out, size_t n, size_t dim, float rate, float* scores,
-                   float* work) {
+// One input with its own outputs, in gensim's order: each output is scored and updated before the
+// next, the input at the end. out: n rows; a row may occur twice. Where |score| >= 6 nothing is
+// updated, as in gensim. Scores of distinct outputs do not depend on each other, so a run of
+// distinct rows is one tile. scores: out, n values in room for n + 16. labels, change, work as in
+// word_window_f32.
+void word_pair_f32(float* in, float* const* out, size_t n, size_t dim, const float* labels,
+                   float rate, bool steps, float* scores, float* change, float* work) {
     f32xN* sums = (f32xN*)work;
     float* gradients = work + 16 * kLanesF32;
-    float* pending = gradients + 16;
+    float* pending = change ? change : gradients + 16;
     for (size_t j = 0, count; j < n; j += count) {
         for (count = 1; count < kTile && j + count < n; count++) {
             bool seen = false;
             for (size_t k = j; k < j + count; k++) seen |= out[k] == out[j + count];
             if (seen) break;
         }
-        float tile[2 * kLanesF32];
+        float tile[2 * kLanesF32], g[2 * kLanesF32];
         score(&in, 1, out + j, count, dim, sums, tile);
         for (size_t p = 0; p < count; p += kLanesF32) {
-            const f32xN s = load(tile + p), zero = set1(0.0f);
-            const f32xN g = set1(-rate) * sigmoid(s);
-            // NaN fails both comparisons and so goes on into the update, as in the reference.
-            store(gradients + p, ((s >= set1(6.0f)) | (s <= set1(-6.0f))) ? zero : g);
+            f32xN s = load(tile + p);
+            if (steps) {
+                const f32xN place = (s + set1(6.0f)) * set1(83.0f);
+                const f32xN whole =
+                    __builtin_convertvector(__builtin_convertvector(place, i32xN), f32xN);
+                s = (whole * set1(0.002f) - set1(1.0f)) * set1(6.0f);
+            }
+            store(g + p, set1(-rate) * sigmoid(s));
         }
-        if (j == 0 && !(tile[0] >= 6.0f || tile[0] <= -6.0f)) gradients[0] += rate;
-        for (size_t p = 0; p < count; p++) scores[j + p] = tile[p];
-        update(&in, 1, out + j, count, dim, gradients, count, pending, j == 0, j + count >= n);
+        for (size_t p = 0; p < count; p++) {
+            const float label = labels ? labels[j + p] : (j + p == 0 ? 1.0f : 0.0f);
+            // NaN fails both comparisons and so goes on into the update, as in the reference.
+            gradients[p] = tile[p] >= 6.0f || tile[p] <= -6.0f ? 0.0f : g[p] + rate * label;
+            scores[j + p] = tile[p];
+        }
+        update(&in, 1, out + j, count, dim, gradients, count, pending, j == 0,
+               !change && j + count >= n);
+    }
+}
+
+// m inputs (means or sums of contexts), each with its own positive output; n distinct negative
+// outputs are common to all. All scores are taken first; then each input meets its positive, then
+// all meet the negatives. times: m x n, how often each pair with a negative occurs (0: the negative
+// is that input's positive), or null. scores: out, m x n of the negatives, then m of the positives,
+// in room for m * n + m + 16. change: out, m x dim, what the inputs gain; they are not touched.
+// work: word_work_floats(m, n + 1, dim) floats, 64-byte aligned.
+void cbow_window_f32(float* const* in, size_t m, float* const* positive, float* const* negative,
+                     size_t n, size_t dim, const float* times, float rate, float* scores,
+                     float* change, float* work) {
+    const size_t all = m * n + m;
+    f32xN* sums = (f32xN*)work;
+    float* gradients = work + (all + 16) * kLanesF32;
+    score(in, m, negative, n, dim, sums, scores);
+    for (size_t i = 0; i < m; i++) score_tile<1, 1>(in + i, positive + i, dim, sums + i, 1);
+    for (size_t p = 0; p < m; p += kLanesF32)
+        store(scores + m * n + p,
+              reduce_each(sums + p, 0.0f, [](f32xN a, f32xN b) { return a + b; }));
+    for (size_t p = 0; p < all; p += kLanesF32)
+        store(gradients + p, set1(-rate) * sigmoid(load(scores + p)));
+    if (times)
+        for (size_t p = 0; p < m * n; p++) gradients[p] *= times[p];
+    for (size_t i = 0; i < m; i++) {
+        const f32xN g = set1(gradients[m * n + i] + rate);
+        const float* x = in[i];
+        float *y = positive[i], *gain = change + i * dim;
+        size_t d = 0;
+        for (; d + kLanesF32 <= dim; d += kLanesF32) {
+            const f32xN old = load(y + d);
+            store(gain + d, g * old);
+            store(y + d, fma(g, load(x + d), old));
+        }
+        if (d < dim) {
+            const f32xN old = load_partial(y + d, dim - d);
+            store_partial(gain + d, g * old, dim - d);
+            store_partial(y + d, fma(g, load_partial(x + d, dim - d), old), dim - d);
+        }
+    }
+    for (size_t j = 0; j < n; j += kTile) {
+        const size_t count = n - j < kTile ? n - j : kTile;
+        update(in, m, negative + j, count, dim, gradients + j, n, change, false, false);
+    }
+}
+
+// out (dim) = scale * the sum of m rows, added in their order.
+void sum_rows_f32(const float* const* rows, size_t m, size_t dim, float scale, float* out) {
+    const f32xN factor = set1(scale);
+    size_t d = 0;
+    for (; d + kLanesF32 <= dim; d += kLanesF32) {
+        f32xN sum = set1(0.0f);
+        for (size_t i = 0; i < m; i++) sum += load(rows[i] + d);
+        store(out + d, factor * sum);
+    }
+    if (d < dim) {
+        f32xN sum = set1(0.0f);
+        for (size_t i = 0; i < m; i++) sum += load_partial(rows[i] + d, dim - d);
+        store_partial(out + d, factor * sum, dim - d);
+    }
+}
+
+// rows[i] += scales[i] * scale * change; scales null: 1. A row may occur twice.
+void add_to_rows_f32(float* const* rows, size_t m, size_t dim, const float* scales, float scale,
+                     const float* change) {
+    for (size_t i = 0; i < m; i++) {
+        const f32xN factor = set1(scales ? scales[i] * scale : scale);
+        size_t d = 0;
+        for (; d + kLanesF32 <= dim; d += kLanesF32)
+            store(rows[i] + d, fma(factor, load(change + d), load(rows[i] + d)));
+        if (d < dim)
+            store_partial(
+                rows[i] + d,
+                fma(factor, load_partial(change + d, dim - d), load_partial(rows[i] + d, dim - d)),
+                dim - d);
     }
 }
 

@@ -96,20 +96,36 @@ class WordPiece:
         self, texts: tuple[str, ...], most_characters: int, most_ids: int
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 
-class SkipGramTrainer:
+class WordTrainer:
     def __init__(
         self,
         level: Level,
         w_in: NDArray[Any],
-        w_out: NDArray[Any],
+        w_out: NDArray[Any] | None,
+        w_tree: NDArray[Any] | None,
         ids: NDArray[Any],
         keep: NDArray[Any],
-        noise: NDArray[Any],
+        noise: NDArray[Any] | None,
         *,
+        tree_start: NDArray[Any] | None,
+        tree_points: NDArray[Any] | None,
+        tree_codes: NDArray[Any] | None,
+        sub_rows: NDArray[Any] | None,
+        sub_start: NDArray[Any] | None,
+        sub_ids: NDArray[Any] | None,
+        lock: NDArray[Any] | None,
+        sub_lock: NDArray[Any] | None,
+        jobs: NDArray[Any] | None,
+        progress: NDArray[Any] | None,
+        cumulative: NDArray[Any] | None,
+        skip_gram: bool,
+        mean: bool,
         window: int,
         negative: int,
         shrink_windows: bool,
+        subsample: bool,
         shared: bool,
+        whole_loss: bool,
         alpha: float,
         min_alpha: float,
         epochs: int,
@@ -127,7 +143,8 @@ class SkipGramTrainer:
         loss: float = 0.0,
         pairs: int = 0,
         effective: int = 0,
-    ) -> tuple[float, int, int]: ...
+        draws: int = 0,
+    ) -> tuple[float, int, int, int]: ...
 
 class CooccurrenceCounter:
     def __init__(

@@ -385,8 +385,8 @@ class FastText(Word2Vec):
             got = None if wv.vectors_ngrams is None else wv.vectors_ngrams.shape
             raise ValueError(f"FastText.train: wv.vectors_ngrams has shape {got}, wanted {shape}")
 
-    def _network(self) -> training.Network:
-        network, wv = super()._network(), self.wv
+    def _network(self, shared: bool, jobs: training.Jobs | None) -> training.Network:
+        network, wv = super()._network(shared, jobs), self.wv
         network.lockf = wv.vectors_vocab_lockf
         if wv.bucket:
             self._ngram_buffer = training.padded(wv.vectors_ngrams, self._ngram_buffer)
@@ -498,7 +498,8 @@ def load_facebook_model(path: Path, encoding: str = "utf-8") -> FastText:
     trained = buffers[2][:, :dim]
     untrained = training.rows(size if model.negative and model.hs else 0, dim)
     model._ngram_buffer = buffers[1]
-    model._buffers = [buffers[0], untrained if model.hs else buffers[2]]
+    outputs = [untrained, buffers[2]] if model.hs else [buffers[2], training.rows(0, dim)]
+    model._buffers = [buffers[0], *outputs]
     model.syn1neg = untrained[:, :dim] if model.hs else trained
     if model.hs:
         model.syn1 = trained

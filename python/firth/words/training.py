@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +56,27 @@ class Subwords:
 
 
 @dataclass
+class Jobs:
+    """How gensim cuts a corpus: job j is ids ``[start[j], start[j + 1])``.
+
+    start (J + 1,) int64, progress (J,) float64: the share of the epoch before each job.
+    """
+
+    start: NDArray[np.int64]
+    progress: NDArray[np.float64]
+
+
+@dataclass
 class Network:
     """What is trained and how; the parameters are those of `firth.Word2Vec`.
 
     w_in, and w_out (negative sampling) and w_tree (hierarchical softmax) where they are used:
     (V, S) float32 from `rows`, trained in place. counts: (V,) occurrences. keep: (V,) uint32 from
     `keep_thresholds`. lockf: (V,) or (1,) float32, how much of an update a row of w_in takes.
+    jobs: random numbers are gensim's and jobs follow one another on one thread; see `streams`. Its
+    negatives come from cum_table, (V,) uint32: a draw below the last entry belongs to the first
+    entry that is not below it. sample: whether it is 0 matters to the order of draws.
+    whole_loss: the loss of every window, not of every 64th.
     """
 
     w_in: NDArray[np.float32]
@@ -80,16 +95,21 @@ class Network:
     tree: Tree | None = None
     subwords: Subwords | None = None
     lockf: NDArray[np.float32] | None = None
+    jobs: Jobs | None = None
+    whole_loss: bool = False
+    sample: float = 1.0
+    cum_table: NDArray[np.uint32] | None = None
 
 
-def new_run(epochs: int, start_alpha: float, end_alpha: float) -> dict[str, Any]:
+def new_run(epochs: int, start_alpha: float, end_alpha: float, draws: int = 0) -> dict[str, Any]:
     """The state of a training that has not begun; `train` keeps it up to date, checkpoints hold it.
 
-    Plain numbers only, so that it can be written as JSON.
+    Plain numbers only, so that it can be written as JSON. draws: numbers that earlier trainings
+    took from gensim's generator (``run["draws"]`` at their end).
     """
     return {
         "epochs": epochs, "start_alpha": start_alpha, "end_alpha": end_alpha, "epoch": 0,
-        "block": 0, "effective": 0, "loss": 0.0, "pairs": 0,
+        "block": 0, "effective": 0, "loss": 0.0, "pairs": 0, "draws": draws,
     }  # fmt: skip
 
 
@@ -138,14 +158,30 @@ def train(
         On Ctrl-C, after ``save``.
     """
     workers = workers or _native.num_threads()
-    assert network.w_out is not None
-    trainer = _native.SkipGramTrainer(
-        active_level(), network.w_in, network.w_out, np.ascontiguousarray(ids), network.keep,
-        network.counts.astype(np.float64) ** network.ns_exponent,
-        window=network.window, negative=network.negative, shrink_windows=network.shrink_windows,
-        shared=network.shared, alpha=run["start_alpha"], min_alpha=run["end_alpha"],
-        epochs=run["epochs"], seed=network.seed,
+    tree, subwords, jobs = network.tree, network.subwords, network.jobs
+    noise = network.counts.astype(np.float64) ** network.ns_exponent
+    trainer = _native.WordTrainer(
+        active_level(), network.w_in, network.w_out, network.w_tree, np.ascontiguousarray(ids),
+        network.keep, noise if network.negative else None,
+        tree_start=tree.start if tree else None, tree_points=tree.points if tree else None,
+        tree_codes=tree.codes if tree else None,
+        sub_rows=subwords.vectors if subwords else None,
+        sub_start=subwords.start if subwords else None, sub_ids=subwords.ids if subwords else None,
+        lock=_locks(network.lockf), sub_lock=_locks(subwords.lockf) if subwords else None,
+        jobs=jobs.start if jobs else None, progress=jobs.progress if jobs else None,
+        cumulative=network.cum_table if jobs else None,
+        skip_gram=bool(network.sg), mean=bool(network.cbow_mean), window=network.window,
+        negative=network.negative, shrink_windows=bool(network.shrink_windows),
+        subsample=bool(network.sample), shared=network.shared, whole_loss=network.whole_loss,
+        alpha=run["start_alpha"], min_alpha=run["end_alpha"], epochs=run["epochs"],
+        seed=network.seed,
     )  # fmt: skip
+    if run["block"] and run.get("blocks") != trainer.blocks:
+        raise ValueError(
+            "the checkpoint was made with gensim's random numbers or without them: take the "
+            "negatives and workers of then"
+        )
+    run["blocks"] = trainer.blocks
     raw = max(1.0, raw_words / max(1, int(network.counts.sum())))
     saved, count = time.monotonic(), max(1, workers)
     total = len(ids) * run["epochs"]
@@ -162,9 +198,9 @@ def train(
                 first = run["block"]
                 last = min(first + count, trainer.blocks)
                 start = time.monotonic()
-                run["loss"], run["pairs"], run["effective"] = trainer.train(
+                run["loss"], run["pairs"], run["effective"], run["draws"] = trainer.train(
                     run["epoch"], first, last, workers,
-                    run["loss"], run["pairs"], run["effective"],
+                    run["loss"], run["pairs"], run["effective"], run["draws"],
                 )  # fmt: skip
                 if not np.isfinite(run["loss"]):
                     raise _diverged(run["epoch"])
@@ -207,6 +243,61 @@ def keep_thresholds(counts: NDArray[np.int64], sample: float) -> NDArray[np.uint
     share = (np.sqrt(counts / threshold) + 1) * (threshold / counts)
     keep: NDArray[np.uint32] = (np.minimum(share, 1.0) * (2**32 - 1)).astype(np.uint32)
     return keep
+
+
+def streams(
+    negatives: str | None,
+    workers: int | None,
+    ids: NDArray[np.int32],
+    sentences: Callable[[], Iterable[Iterable[str]]],
+    key_to_index: dict[str, int],
+    batch_words: int = 10000,
+) -> tuple[bool, Jobs | None]:
+    """Whether negatives are shared, and gensim's jobs where its random numbers are followed.
+
+    They are where ``negatives`` is not "shared" and the order of jobs is certain: with one worker
+    or a corpus of a single job. None is gensim's way for a single job and else "shared".
+    """
+    if negatives == "shared":
+        return True, None
+    alone = negatives == "independent" and (workers or _native.num_threads()) == 1
+    if alone or len(ids) <= batch_words:
+        jobs = gensim_jobs(sentences(), key_to_index, batch_words)
+        if alone or len(jobs.progress) == 1:
+            return False, jobs
+    return negatives is None, None
+
+
+def gensim_jobs(
+    sentences: Iterable[Iterable[str]], key_to_index: dict[str, int], batch_words: int = 10000
+) -> Jobs:
+    """Jobs of whole sentences of at most ``batch_words`` words (one that is longer stands alone).
+
+    As gensim's Word2Vec._job_producer, where the learning rate falls by sentences; but no sentence
+    is cut.
+    """
+    start, before = [0], [0]
+    examples = tokens = words = 0
+    for sentence in sentences:
+        length = known = 0
+        for word in sentence:
+            length += 1
+            known += word in key_to_index
+        if words + length > batch_words:
+            start.append(tokens)
+            before.append(examples)
+            words = 0
+        words += length
+        tokens += known
+        examples += 1
+    return Jobs(np.array([*start, tokens], np.int64), np.array(before) / max(1, examples))
+
+
+def _locks(lockf: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """Factors as the trainer takes them; None where all are 1."""
+    if lockf is None or (lockf == 1).all():
+        return None
+    return np.ascontiguousarray(lockf, np.float32)
 
 
 def rows(count: int, dim: int) -> NDArray[np.float32]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _STATE = (
+    "_draws",
     "corpus_count", "corpus_total_words", "effective_min_count", "train_count", "total_train_time",
     "running_training_loss", "min_alpha_yet_reached", "epoch_losses",
 )  # fmt: skip
@@ -103,10 +104,13 @@ class Word2Vec(Vocabulary):
         Raise ``min_count`` so far that at most so many words stay.
     shrink_windows : bool
         Draw each window's size uniformly from 1..window.
-    negatives : {"shared", "independent"}
-        ``"shared"``: one set of negatives for a whole window and one update of all its pairs, as
-        pWord2Vec; several times faster at the same quality. ``"independent"``: gensim's update,
-        pair by pair, each with its own negatives.
+    negatives : {None, "shared", "independent"}
+        ``"shared"``: one set of negatives for a whole window (CBOW: for eight neighbouring ones)
+        and one update of all its pairs, as pWord2Vec; several times faster at the same quality.
+        ``"independent"``: gensim's update, pair by pair, each with its own negatives; with one
+        worker the random numbers are gensim's too (those of its ``sentences=``), so that the
+        vectors are the same up to rounding. None: gensim's very numbers for a corpus of at most
+        10,000 words, whatever the workers, and ``"shared"`` for larger ones.
     progress : bool, optional
         Show bars with words/s, ETA and mean loss: always, never, or (default) on a terminal.
     checkpoint : path-like, optional
@@ -167,7 +171,7 @@ class Word2Vec(Vocabulary):
         max_final_vocab: int | None = None,
         shrink_windows: bool = True,
         *,
-        negatives: str = "shared",
+        negatives: str | None = None,
         progress: bool | None = None,
         checkpoint: File | None = None,
     ) -> None:
@@ -190,9 +194,9 @@ class Word2Vec(Vocabulary):
             raise ValueError(f"Word2Vec: seed must be a whole number below 2**63, got {seed}")
         if not np.isfinite(ns_exponent):
             raise ValueError(f"Word2Vec: ns_exponent must be finite, got {ns_exponent}")
-        if negatives not in ("shared", "independent"):
+        if negatives not in (None, "shared", "independent"):
             raise ValueError(
-                f'Word2Vec: negatives must be "shared" or "independent", got {negatives!r}'
+                f'Word2Vec: negatives must be "shared", "independent" or None, got {negatives!r}'
             )
         self.vector_size, self.window, self.min_count = int(vector_size), int(window), min_count
         self.layer1_size = self.vector_size
@@ -205,11 +209,11 @@ class Word2Vec(Vocabulary):
         self.negatives, self.workers, self.progress = negatives, workers, progress
         super().__init__()
         self.wv = self._new_vectors()
-        self._buffers = [
-            training.rows(0, self.vector_size)
-        ] * 2  # wv.vectors and syn1neg are views of them
+        # wv.vectors, syn1neg and syn1 are views of them
+        self._buffers = [training.rows(0, self.vector_size)] * 3
         self.syn1neg = self.syn1 = np.zeros((0, self.vector_size), np.float32)
         self.train_count, self.total_train_time = 0, 0.0
+        self._draws = 0  # taken from gensim's generator so far
         self.running_training_loss, self.min_alpha_yet_reached = 0.0, float(alpha)
         self.epoch_losses: list[float] = []
         # model.load(path) would leave the model as it was: say so rather than surprise.
@@ -269,9 +273,9 @@ class Word2Vec(Vocabulary):
         size, dim = len(self.wv), self.vector_size
         w_in = training.rows(size, dim)
         fill(w_in[:, :dim], self.seed)
-        self._buffers = [w_in, training.rows(size if self.negative else 0, dim)]
-        self._input, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
-        self.syn1 = np.zeros((size if self.hs else 0, dim), np.float32)
+        used = (self.negative, self.hs)
+        self._buffers = [w_in, *(training.rows(size if yes else 0, dim) for yes in used)]
+        self._input, self.syn1neg, self.syn1 = (b[:, :dim] for b in self._buffers)
         self.train_count, self.epoch_losses = 0, []
 
     def update_weights(self) -> None:
@@ -283,13 +287,14 @@ class Word2Vec(Vocabulary):
         w_in = training.rows(size, dim)
         fill(w_in[:, :dim], self.seed)
         w_in[:old, :dim] = self._input
-        w_out = training.rows(size if self.negative else 0, dim)
+        used = (self.negative, self.hs)
+        w_out, w_tree = (training.rows(size if yes else 0, dim) for yes in used)
         if self.negative:
             w_out[: len(self.syn1neg), :dim] = self.syn1neg
-        self._buffers = [w_in, w_out]
-        self._input, self.syn1neg = (buffer[:, :dim] for buffer in self._buffers)
         if self.hs:
-            self.syn1 = np.vstack([self.syn1, np.zeros((size - len(self.syn1), dim), np.float32)])
+            w_tree[: len(self.syn1), :dim] = self.syn1
+        self._buffers = [w_in, w_out, w_tree]
+        self._input, self.syn1neg, self.syn1 = (b[:, :dim] for b in self._buffers)
 
     def reset_from(self, other_model: Word2Vec) -> None:
         """Take the vocabulary of another model (shared, not copied), with new vectors."""
@@ -375,11 +380,12 @@ class Word2Vec(Vocabulary):
             )
         if rates[0] > self.min_alpha_yet_reached:
             warnings.warn("Effective 'alpha' higher than previous training cycles", stacklevel=2)
-        run = training.new_run(int(epochs), *rates)
+        run = training.new_run(int(epochs), *rates, self._draws)
         ids = self._encode(corpus_iterable, corpus_file)
         self.epoch_losses, self.running_training_loss = [], 0.0
         self.compute_loss = bool(compute_loss)
-        return self._run(ids, run, checkpoint, tuple(callbacks))
+        way = self._streams(ids, corpus_iterable, corpus_file)
+        return self._run(ids, run, way, checkpoint, tuple(callbacks))
 
     def _check_ready(self) -> None:
         """Refuse to train without vocabulary, objective or arrays of the right shape."""
@@ -428,7 +434,8 @@ class Word2Vec(Vocabulary):
         ids = model._encode(corpus_iterable, corpus_file)
         if run.pop("crc32") != training.fingerprint(ids):
             raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
-        model._run(ids, run, path if checkpoint is None else checkpoint)
+        way = model._streams(ids, corpus_iterable, corpus_file)
+        model._run(ids, run, way, path if checkpoint is None else checkpoint)
         return model
 
     def _encode(self, sentences: Sentences | None, corpus_file: File | None) -> NDArray[np.int32]:
@@ -441,16 +448,30 @@ class Word2Vec(Vocabulary):
             raise RuntimeError("Word2Vec.train: the corpus has no word of the vocabulary")
         return ids
 
+    def _streams(
+        self, ids: NDArray[np.int32], sentences: Sentences | None, corpus_file: File | None
+    ) -> tuple[bool, training.Jobs | None]:
+        def again() -> Sentences:
+            if corpus_file is not None:
+                return corpus.file_sentences(corpus_file)
+            assert sentences is not None
+            return sentences
+
+        return training.streams(
+            self.negatives, self.workers, ids, again, self.wv.key_to_index, self.batch_words
+        )
+
     def _run(
         self,
         ids: NDArray[np.int32],
         run: dict[str, Any],
+        way: tuple[bool, training.Jobs | None],
         checkpoint: File | None,
         callbacks: Sequence[Any] = (),
     ) -> tuple[int, int]:
         """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
         began = time.monotonic()
-        network = self._network()
+        network = self._network(*way)
 
         def tell(event: str) -> None:
             for callback in callbacks:
@@ -479,29 +500,33 @@ class Word2Vec(Vocabulary):
         finally:  # after an error or Ctrl-C they are as far as training got
             self._vectors_changed()
         self.train_count += 1
+        self._draws = run["draws"]
         self.total_train_time += time.monotonic() - began
         self.min_alpha_yet_reached = min(self.min_alpha_yet_reached, run["end_alpha"])
         tell("on_train_end")
         return done
 
-    def _network(self) -> training.Network:
+    def _network(self, shared: bool, jobs: training.Jobs | None) -> training.Network:
         """What is trained, in place: Ctrl-C or an error leaves what was learnt so far."""
-        if not self.sg or self.hs:
-            raise NotImplementedError("Word2Vec: CBOW and hierarchical softmax come next")
-        w_in, w_out = self._buffers = [
+        matrices = (self._input, self.syn1neg, self.syn1)
+        w_in, w_out, w_tree = self._buffers = [
             training.padded(matrix, buffer)
-            for matrix, buffer in zip((self._input, self.syn1neg), self._buffers, strict=True)
+            for matrix, buffer in zip(matrices, self._buffers, strict=True)
         ]
-        self._input, self.syn1neg = (b[:, : self.vector_size] for b in self._buffers)
+        self._input, self.syn1neg, self.syn1 = (
+            buffer[:, : self.vector_size] for buffer in self._buffers
+        )
         attributes = self.wv.expandos
         if "sample_int" not in attributes:  # wv was assigned, or saved by gensim before 4
             attributes["sample_int"] = training.keep_thresholds(attributes["count"], self.sample)
         return training.Network(
-            w_in, w_out, attributes["count"], attributes["sample_int"], self.window,
-            self.negative, seed=self.seed + (self.train_count << 40 & 2**63 - 1),
-            sg=bool(self.sg), cbow_mean=bool(self.cbow_mean), shared=self.negatives == "shared",
+            w_in, w_out if self.negative else None, attributes["count"], attributes["sample_int"],
+            self.window, self.negative, seed=self.seed + (self.train_count << 40 & 2**63 - 1),
+            sg=bool(self.sg), cbow_mean=bool(self.cbow_mean), shared=shared, jobs=jobs,
             shrink_windows=self.shrink_windows, ns_exponent=self.ns_exponent,
-            lockf=self.wv.vectors_lockf,
+            w_tree=w_tree if self.hs else None, tree=self._tree() if self.hs else None,
+            lockf=self.wv.vectors_lockf, sample=self.sample,
+            cum_table=self.cum_table if self.negative else None, whole_loss=self.compute_loss,
         )  # fmt: skip
 
     # Asking a trained model

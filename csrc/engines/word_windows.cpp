@@ -1,0 +1,734 @@
+// Per block: drop frequent words, draw window sizes, then walk the centres with windows prepared
+// kAhead steps before they are used. Preparing names the rows and prefetches them: rows of a large
+// vocabulary come from DRAM, and without it the kernel waits for them most of the time.
+//
+// A word with further rows (n-grams) has its vector computed once, when its position comes into
+// reach of the window; updates go to that copy, and what it gained is added to all of its rows
+// once, when the window has left it.
+//
+// Longer than most files: one loop for all models, and what gensim's random streams need.
+#include "engines/word_windows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "parallel.h"
+
+namespace firth {
+namespace {
+
+constexpr size_t kAhead = 2;        // groups prepared before use
+constexpr size_t kLossPeriod = 64;  // the loss is told from every 64th window: log1p is slow
+constexpr size_t kCbowGroup = 8;    // neighbouring windows of CBOW that share negatives
+// Contexts of a window that are updated together have a summed rate of at most this; a longer
+// window is updated part by part. Otherwise its steps on common outputs add up to one that
+// diverges.
+constexpr float kPartRate = 0.4f;
+constexpr size_t kPartLimit = 64;
+// Windows of CBOW are grouped as far as their contexts' summed rate is at most this: where all are
+// the same few words, a word takes the changes of all windows of a group at once.
+constexpr float kGroupRate = 2.05f;
+
+// SplitMix64 (Steele, Lea, Flood 2014): any seed is good, so a block's stream starts from its
+// place.
+struct Random {
+    uint64_t state;
+    uint64_t next() {
+        uint64_t z = state += 0x9e3779b97f4a7c15ull;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+        z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+        return z ^ z >> 31;
+    }
+    uint32_t below(uint32_t n) { return static_cast<uint32_t>((next() >> 32) * n >> 32); }
+};
+
+void prefetch_row(const float* row, size_t stride) {
+    for (size_t d = 0; d < stride; d += 16) __builtin_prefetch(row + d, 1, 3);
+}
+
+// -log sigmoid(x), stable for any x.
+double softplus(double x) { return std::max(-x, 0.0) + std::log1p(std::exp(-std::fabs(x))); }
+
+// A list of distinct rows; how often each was put in stands beside it.
+struct Distinct {
+    std::vector<float*> rows;
+    std::vector<float> times;
+    size_t size = 0;
+    bool repeated = false;
+
+    void reserve(size_t n) {
+        rows.resize(n);
+        times.resize(n);
+    }
+    void clear() {
+        size = 0;
+        repeated = false;
+    }
+    void add(float* row) {
+        for (size_t i = 0; i < size; i++)
+            if (rows[i] == row) {
+                times[i]++;
+                repeated = true;
+                return;
+            }
+        rows[size] = row;
+        times[size++] = 1;
+    }
+};
+
+// Scratch memory of one worker, kept between blocks.
+struct Worker {
+    // Neighbouring centres that share negatives (one centre but for CBOW).
+    struct Group {
+        Distinct out;                 // shared mode: the negatives, in skip-gram the centre first
+        std::vector<float*> outputs;  // independent mode: 1 + negative rows a pair, centre first
+        std::vector<size_t> counts;   // independent mode: how many of those each pair has
+    };
+    std::vector<int32_t> kept;
+    // Each kept token's window is kept[low .. high] without itself.
+    std::vector<uint32_t> low, high;
+    Group groups[kAhead + 1];
+    Distinct in;
+    std::vector<float*> rows, path, positives;
+    std::vector<float> scores, times, labels, scales;
+    bool steps = false;  // the logistic function in gensim's steps
+    float* work = nullptr;
+    size_t work_floats = 0;
+
+    ~Worker() { std::free(work); }
+
+    // Room for m inputs together with n outputs, for windows of `pairs` pairs with n outputs each,
+    // and for `extra` floats behind the kernels' memory.
+    void reserve(size_t m, size_t n, size_t pairs, size_t longest, size_t dim, size_t extra) {
+        in.reserve(m);
+        for (Group& group : groups) {
+            group.out.reserve(n);
+            group.outputs.resize(pairs * n);
+            group.counts.resize(pairs);
+        }
+        n = std::max(n, longest);
+        path.resize(longest);
+        labels.resize(longest);
+        positives.resize(m);
+        scores.resize(m * (n + 1) + 16);
+        times.resize(m * n);
+        const size_t floats = extra + word_work_floats(m, n + 1, dim);
+        if (floats > work_floats) {
+            std::free(work);
+            work_floats = 0;
+            work = static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64));
+            if (!work) throw std::bad_alloc();
+            work_floats = floats;
+        }
+    }
+};
+
+// Not inlined, or the address of the thread's own memory would be asked for at every use.
+__attribute__((noinline)) Worker& this_worker() {
+    thread_local Worker worker;
+    return worker;
+}
+
+// The loss of m x n scores; labels as in word_window_f32; times: null where all is once.
+double loss_of(const float* scores, size_t m, size_t n, const float* labels, const float* times) {
+    double loss = 0;
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            const bool follows = labels ? labels[j] != 0 : j == 0;
+            const double score = scores[i * n + j];
+            loss += softplus(follows ? score : -score) * (times ? times[i * n + j] : 1.0f);
+        }
+    return loss;
+}
+
+// Runs inputs that share their outputs through the kernel; the loss of the pairs where it is
+// wanted.
+double run_shared(const Distinct& in, float* const* out, size_t n, const float* out_times,
+                  const float* labels, size_t dim, float rate, Worker& worker, float* change,
+                  const Kernels& kernels, bool want_loss) {
+    const size_t m = in.size;
+    const float* times = nullptr;
+    if (in.repeated || out_times) {
+        for (size_t i = 0; i < m; i++)
+            for (size_t j = 0; j < n; j++)
+                worker.times[i * n + j] = in.times[i] * (out_times ? out_times[j] : 1.0f);
+        times = worker.times.data();
+    }
+    float* scores = worker.scores.data();
+    kernels.word_window_f32(in.rows.data(), m, out, n, dim, labels, times, rate, scores, change,
+                            worker.work);
+    return want_loss ? loss_of(scores, m, n, labels, times) : 0.0;
+}
+
+double run_pair(float* in, float* const* out, size_t n, const float* labels, size_t dim, float rate,
+                Worker& worker, float* change, const Kernels& kernels, bool want_loss) {
+    float* scores = worker.scores.data();
+    kernels.word_pair_f32(in, out, n, dim, labels, rate, worker.steps, scores, change, worker.work);
+    return want_loss ? loss_of(scores, 1, n, labels, nullptr) : 0.0;
+}
+
+class BlockTrainer {
+  public:
+    BlockTrainer(const WordWindows& job, const Kernels& kernels, int epoch, size_t block,
+                 Worker& worker, GensimRandom* gensim)
+        : job_(job), kernels_(kernels), worker_(worker), gensim_(gensim), dim_(job.stride) {
+        begin_ = block_start(job, block);
+        end_ = block_start(job, block + 1);
+        double done = epoch;
+        if (gensim) {
+            if (job.w_out || job.subsample) {
+                gensim->state = static_cast<uint64_t>(gensim->below(1 << 24)) << 24;
+                gensim->state += gensim->below(1 << 24);
+            }
+            done = (done + job.progress[block]) / job.epochs;
+        } else {
+            random_.state = job.seed;
+            random_.state = random_.next() + static_cast<uint64_t>(epoch);
+            random_.state = random_.next() + block;
+            random_.state = random_.next();
+            done = (done * static_cast<double>(job.tokens) + static_cast<double>(begin_)) /
+                   (job.epochs * static_cast<double>(job.tokens));
+        }
+        rate_ = static_cast<float>(
+            std::max(job.min_alpha, job.alpha - (job.alpha - job.min_alpha) * done));
+    }
+
+    WordProgress run() {
+        worker_.steps = gensim_ != nullptr;
+        choose_tokens();
+        const size_t n = worker_.kept.size();
+        WordProgress progress;
+        progress.effective = n;
+        reserve();
+        const size_t groups = (n + group_ - 1) / group_;
+        for (size_t p = 0; p < std::min(n, window_ + group_); p++) fetch(p);
+        for (size_t g = 0; g < std::min(groups, kAhead); g++) prepare(g);
+        for (size_t g = 0; g < groups; g++) {
+            if (g + kAhead < groups) prepare(g + kAhead);
+            const size_t first = g * group_, last = std::min(n, first + group_);
+            move_to(first, last);
+            const bool want_loss = job_.whole_loss || g % kLossPeriod == 0;
+            if (job_.skip_gram)
+                skip_gram(first, want_loss, progress);
+            else
+                cbow(g, first, last, want_loss, progress);
+        }
+        if (job_.sub_rows)
+            while (left_ < entered_) leave(left_++);
+        return progress;
+    }
+
+  private:
+    float* input(size_t p) const { return job_.w_in + static_cast<size_t>(worker_.kept[p]) * dim_; }
+    float* output(int32_t id) const { return job_.w_out + static_cast<size_t>(id) * dim_; }
+    // The vector of position p; CBOW: the sum of its rows.
+    float* hidden(size_t p) const {
+        return job_.sub_rows ? ring_ + p % slots_ * 2 * dim_ : input(p);
+    }
+    size_t row_count(size_t p) const {
+        if (!job_.sub_rows) return 1;
+        const int64_t* start = job_.sub_start + worker_.kept[p];
+        return 1 + static_cast<size_t>(start[1] - start[0]);
+    }
+
+    void reserve() {
+        const size_t n = worker_.kept.size();
+        window_ = std::min(static_cast<size_t>(job_.window), std::max<size_t>(n, 1));
+        const bool grouped = !job_.skip_gram && job_.shared && job_.w_out;
+        group_ = 1;
+        if (grouped) {
+            const float reach = 2 * rate_ * static_cast<float>(window_);
+            group_ = reach * kCbowGroup > kGroupRate ? static_cast<size_t>(kGroupRate / reach)
+                                                     : kCbowGroup;
+            group_ = std::max<size_t>(1, group_);
+        }
+        part_ = kPartLimit;
+        if (rate_ * static_cast<float>(kPartLimit) > kPartRate)
+            part_ = std::max<size_t>(1, static_cast<size_t>(kPartRate / rate_));
+        size_t longest = 0;
+        if (job_.w_tree)
+            for (size_t p = 0; p < n; p++) longest = std::max(longest, path_length(p));
+        const size_t m = std::max(group_, std::min(2 * window_, part_));
+        const size_t pairs = job_.shared ? 0 : job_.skip_gram ? 2 * window_ : 1;
+        slots_ = job_.sub_rows ? 2 * window_ + 2 * group_ + 1 : 0;
+        // hidden, change: m rows each; then the positions' vectors, now and as they entered
+        worker_.reserve(m, 1 + static_cast<size_t>(job_.negative), pairs, longest, dim_,
+                        (2 * m + 2 * slots_) * dim_ + 16);
+        hidden_ = worker_.work +
+                  word_work_floats(m, std::max<size_t>(1 + job_.negative, longest) + 1, dim_);
+        hidden_ = worker_.work + (hidden_ - worker_.work + 15) / 16 * 16;
+        change_ = hidden_ + m * dim_;
+        ring_ = change_ + m * dim_;
+    }
+
+    uint32_t bits() {
+        return gensim_ ? gensim_->step() : static_cast<uint32_t>(random_.next() >> 32);
+    }
+
+    int32_t draw_negative() {
+        if (gensim_) {
+            const uint32_t place = gensim_->step() % job_.cumulative[job_.vocabulary - 1];
+            return static_cast<int32_t>(
+                std::lower_bound(job_.cumulative, job_.cumulative + job_.vocabulary, place) -
+                job_.cumulative);
+        }
+        const uint64_t bits = random_.next();
+        const size_t i = (bits >> 32) * job_.vocabulary >> 32;
+        const AliasEntry& entry = job_.unigram[i];
+        return static_cast<uint32_t>(bits) < entry.threshold ? static_cast<int32_t>(i)
+                                                             : entry.alias;
+    }
+
+    // Sub-sampling first, windows afterwards, as word2vec.c and gensim do: a dropped word brings
+    // its neighbours nearer to each other.
+    void choose_tokens() {
+        std::vector<int32_t>& kept = worker_.kept;
+        kept.clear();
+        worker_.low.clear();
+        worker_.high.clear();
+        size_t sentence = 0;
+        for (size_t t = begin_; t < end_; t++) {
+            const bool last = job_.ids[t] < 0 || t + 1 == end_;
+            const int32_t id = job_.ids[t] < 0 ? ~job_.ids[t] : job_.ids[t];
+            if (!job_.subsample || bits() <= job_.keep[id]) kept.push_back(id);
+            if (!last) continue;
+            // for now: where the sentence begins and ends
+            const size_t stop = kept.size();
+            worker_.low.resize(stop, static_cast<uint32_t>(sentence));
+            worker_.high.resize(stop, static_cast<uint32_t>(stop - 1));
+            sentence = stop;
+        }
+        const uint32_t window = static_cast<uint32_t>(job_.window);
+        for (uint32_t i = 0; i < kept.size(); i++) {
+            uint32_t reach = window;
+            if (job_.shrink_windows)
+                reach = gensim_ ? window - gensim_->below(window) : 1 + random_.below(window);
+            if (i - worker_.low[i] > reach) worker_.low[i] = i - reach;
+            if (worker_.high[i] - i > reach) worker_.high[i] = i + reach;
+        }
+    }
+
+    void fetch(size_t p) const {
+        prefetch_row(input(p), dim_);
+        if (!job_.sub_rows) return;
+        const int64_t* start = job_.sub_start + worker_.kept[p];
+        for (int64_t k = start[0]; k < start[1]; k++)
+            prefetch_row(job_.sub_rows + static_cast<size_t>(job_.sub_ids[k]) * dim_, dim_);
+    }
+
+    // The rows of position p in worker_.rows, and their locks in worker_.scales where there are
+    // any.
+    const float* gather(size_t p) {
+        const size_t id = static_cast<size_t>(worker_.kept[p]);
+        worker_.rows.clear();
+        worker_.rows.push_back(job_.w_in + id * dim_);
+        for (int64_t k = job_.sub_start[id]; k < job_.sub_start[id + 1]; k++)
+            worker_.rows.push_back(job_.sub_rows + static_cast<size_t>(job_.sub_ids[k]) * dim_);
+        if (!job_.lock.values && !job_.sub_lock.values) return nullptr;
+        worker_.scales.assign(1, job_.lock.values ? job_.lock.at(id) : 1.0f);
+        for (int64_t k = job_.sub_start[id]; k < job_.sub_start[id + 1]; k++)
+            worker_.scales.push_back(job_.sub_lock.values
+                                         ? job_.sub_lock.at(static_cast<size_t>(job_.sub_ids[k]))
+                                         : 1.0f);
+        return worker_.scales.data();
+    }
+
+    void enter(size_t p) {
+        gather(p);
+        float* now = hidden(p);
+        const float scale = job_.skip_gram ? 1.0f / static_cast<float>(worker_.rows.size()) : 1.0f;
+        kernels_.sum_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scale, now);
+        std::memcpy(now + dim_, now, dim_ * sizeof(float));
+    }
+
+    // Adds what the position gained to all of its rows: each takes the whole of it.
+    void leave(size_t p) {
+        const float* scales = gather(p);
+        float *now = hidden(p), *start = now + dim_;
+        for (size_t d = 0; d < dim_; d++) start[d] = now[d] - start[d];
+        const float scale = job_.skip_gram ? 1.0f : 1.0f / static_cast<float>(worker_.rows.size());
+        kernels_.add_to_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scales, scale,
+                                 start);
+    }
+
+    // Brings the positions that windows of centres [first, last) can reach into being.
+    void move_to(size_t first, size_t last) {
+        const size_t n = worker_.kept.size();
+        const size_t reach = std::min(n, last + window_);
+        for (size_t p = reach; p < std::min(n, reach + group_ * kAhead); p++)
+            if (p >= fetched_) fetch(p);
+        fetched_ = std::max(fetched_, std::min(n, reach + group_ * kAhead));
+        if (!job_.sub_rows) return;
+        while (left_ + window_ < first) leave(left_++);
+        while (entered_ < reach) enter(entered_++);
+    }
+
+    size_t path_length(size_t p) const {
+        const int64_t* start = job_.tree_start + worker_.kept[p];
+        return static_cast<size_t>(start[1] - start[0]);
+    }
+
+    // The inner nodes of position p's word and what follows at each: 1 for a turn of 0.
+    size_t follow_path(size_t p) {
+        const int64_t begin = job_.tree_start[worker_.kept[p]];
+        const size_t n = path_length(p);
+        for (size_t j = 0; j < n; j++) {
+            const size_t k = static_cast<size_t>(begin) + j;
+            worker_.path[j] = job_.w_tree + static_cast<size_t>(job_.tree_points[k]) * dim_;
+            worker_.labels[j] = job_.tree_codes[k] ? 0.0f : 1.0f;
+        }
+        return n;
+    }
+
+    // Draws the negatives of a group of centres and names their rows.
+    void prepare(size_t g) {
+        Worker::Group& group = worker_.groups[g % (kAhead + 1)];
+        const size_t first = g * group_, last = std::min(worker_.kept.size(), first + group_);
+        if (job_.w_tree)
+            for (size_t i = first; i < last; i++) {
+                const size_t n = follow_path(i);
+                for (size_t j = 0; j < n; j++) prefetch_row(worker_.path[j], dim_);
+            }
+        if (!job_.w_out) return;
+        for (size_t i = first; i < last; i++) prefetch_row(output(worker_.kept[i]), dim_);
+        const int32_t center = worker_.kept[first];
+        const size_t pairs = worker_.high[first] - worker_.low[first];
+        if (job_.shared) {
+            group.out.clear();
+            if (job_.skip_gram) {
+                if (!pairs) return;  // no context: nothing is drawn
+                group.out.add(output(center));
+            }
+            for (int k = 0; k < job_.negative; k++) {
+                const int32_t id = draw_negative();
+                if (job_.skip_gram && id == center) continue;
+                prefetch_row(output(id), dim_);
+                group.out.add(output(id));
+            }
+            return;
+        }
+        float** next = group.outputs.data();
+        for (size_t pair = 0; pair < (job_.skip_gram ? pairs : 1); pair++) {
+            float** const start = next;
+            *next++ = output(center);
+            for (int k = 0; k < job_.negative; k++) {
+                const int32_t id = draw_negative();
+                if (id == center) continue;
+                prefetch_row(output(id), dim_);
+                *next++ = output(id);
+            }
+            group.counts[pair] = static_cast<size_t>(next - start);
+        }
+    }
+
+    // Adds change_ to the inputs' rows as far as their locks allow.
+    void add_locked(float* const* rows, size_t m) {
+        for (size_t i = 0; i < m; i++) {
+            const size_t row = static_cast<size_t>(rows[i] - job_.w_in) / dim_;
+            const float scale = job_.lock.at(row);
+            kernels_.add_to_rows_f32(rows + i, 1, dim_, nullptr, scale, change_ + i * dim_);
+        }
+    }
+
+    void skip_gram(size_t i, bool want_loss, WordProgress& progress) {
+        const Worker::Group& group = worker_.groups[i % (kAhead + 1)];
+        const size_t low = worker_.low[i], high = worker_.high[i];
+        if (low == high) return;
+        if (want_loss) progress.pairs += high - low;
+        float* const change = job_.lock.values && !job_.sub_rows ? change_ : nullptr;
+        const size_t path = job_.w_tree ? follow_path(i) : 0;
+        if (job_.shared) {
+            for (size_t next = low; next <= high;) {
+                worker_.in.clear();
+                for (size_t taken = 0; next <= high && taken < part_; next++) {
+                    if (next == i) continue;
+                    worker_.in.add(hidden(next));
+                    taken++;
+                }
+                if (!worker_.in.size) break;
+                if (path) {
+                    progress.loss += run_shared(worker_.in, worker_.path.data(), path, nullptr,
+                                                worker_.labels.data(), dim_, rate_, worker_, change,
+                                                kernels_, want_loss);
+                    if (change) add_locked(worker_.in.rows.data(), worker_.in.size);
+                }
+                if (job_.w_out) {
+                    const Distinct& out = group.out;
+                    progress.loss += run_shared(worker_.in, out.rows.data(), out.size,
+                                                out.repeated ? out.times.data() : nullptr, nullptr,
+                                                dim_, rate_, worker_, change, kernels_, want_loss);
+                    if (change) add_locked(worker_.in.rows.data(), worker_.in.size);
+                }
+            }
+            return;
+        }
+        float* const* next = group.outputs.data();
+        for (size_t j = low, pair = 0; j <= high; j++) {
+            if (j == i) continue;
+            float* in = hidden(j);
+            if (path) {
+                progress.loss += run_pair(in, worker_.path.data(), path, worker_.labels.data(),
+                                          dim_, rate_, worker_, change, kernels_, want_loss);
+                if (change) add_locked(&in, 1);
+            }
+            if (job_.w_out) {
+                const size_t n = group.counts[pair++];
+                progress.loss += run_pair(in, next, n, nullptr, dim_, rate_, worker_, change,
+                                          kernels_, want_loss);
+                if (change) add_locked(&in, 1);
+                next += n;
+            }
+        }
+    }
+
+    // The mean (or sum) of centre i's contexts; false where there are none.
+    bool combine(size_t i, float* out) {
+        size_t count = 0;
+        worker_.rows.clear();
+        for (size_t j = worker_.low[i]; j <= worker_.high[i]; j++) {
+            if (j == i) continue;
+            worker_.rows.push_back(hidden(j));
+            count += row_count(j);
+        }
+        if (!count) return false;
+        const float scale = job_.mean ? 1.0f / static_cast<float>(count) : 1.0f;
+        kernels_.sum_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scale, out);
+        return true;
+    }
+
+    // Every row of centre i's contexts takes the whole change (of a sum, gensim takes the mean).
+    void distribute(size_t i, const float* change) {
+        size_t count = 0;
+        worker_.rows.clear();
+        worker_.scales.clear();
+        for (size_t j = worker_.low[i]; j <= worker_.high[i]; j++) {
+            if (j == i) continue;
+            worker_.rows.push_back(hidden(j));
+            count += row_count(j);
+            if (job_.sub_rows)
+                worker_.scales.push_back(static_cast<float>(row_count(j)));
+            else if (job_.lock.values)
+                worker_.scales.push_back(job_.lock.at(static_cast<size_t>(worker_.kept[j])));
+        }
+        const float scale = job_.mean ? 1.0f : 1.0f / static_cast<float>(count);
+        kernels_.add_to_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_,
+                                 worker_.scales.empty() ? nullptr : worker_.scales.data(), scale,
+                                 change);
+    }
+
+    void cbow(size_t g, size_t first, size_t last, bool want_loss, WordProgress& progress) {
+        const Worker::Group& group = worker_.groups[g % (kAhead + 1)];
+        for (size_t i = first; i < last; i++) {
+            if (worker_.low[i] == worker_.high[i]) continue;
+            if (want_loss) progress.pairs++;
+            if (job_.w_tree) {
+                combine(i, hidden_);
+                const size_t n = follow_path(i);
+                if (!n) continue;
+                if (job_.shared) {
+                    worker_.in.clear();
+                    worker_.in.add(hidden_);
+                    progress.loss += run_shared(worker_.in, worker_.path.data(), n, nullptr,
+                                                worker_.labels.data(), dim_, rate_, worker_,
+                                                change_, kernels_, want_loss);
+                } else {
+                    progress.loss +=
+                        run_pair(hidden_, worker_.path.data(), n, worker_.labels.data(), dim_,
+                                 rate_, worker_, change_, kernels_, want_loss);
+                }
+                distribute(i, change_);
+            }
+            if (job_.w_out && !job_.shared) {
+                combine(i, hidden_);
+                progress.loss += run_pair(hidden_, group.outputs.data(), group.counts[0], nullptr,
+                                          dim_, rate_, worker_, change_, kernels_, want_loss);
+                distribute(i, change_);
+            }
+        }
+        if (!job_.w_out || !job_.shared) return;
+        const Distinct& out = group.out;
+        worker_.in.clear();
+        bool special = out.repeated;
+        size_t centers[kCbowGroup], m = 0;
+        for (size_t i = first; i < last; i++) {
+            if (!combine(i, hidden_ + m * dim_)) continue;
+            worker_.in.rows[m] = hidden_ + m * dim_;
+            worker_.positives[m] = output(worker_.kept[i]);
+            for (size_t k = 0; k < out.size; k++) special |= out.rows[k] == worker_.positives[m];
+            centers[m++] = i;
+        }
+        if (!m) return;
+        const float* times = nullptr;
+        if (special) {
+            for (size_t i = 0; i < m; i++)
+                for (size_t k = 0; k < out.size; k++)
+                    worker_.times[i * out.size + k] =
+                        out.rows[k] == worker_.positives[i] ? 0.0f : out.times[k];
+            times = worker_.times.data();
+        }
+        float* scores = worker_.scores.data();
+        kernels_.cbow_window_f32(worker_.in.rows.data(), m, worker_.positives.data(),
+                                 out.rows.data(), out.size, dim_, times, rate_, scores, change_,
+                                 worker_.work);
+        if (want_loss) {
+            for (size_t i = 0; i < m; i++) progress.loss += softplus(scores[m * out.size + i]);
+            for (size_t p = 0; p < m * out.size; p++)
+                progress.loss +=
+                    softplus(-scores[p]) * (times ? times[p] : out.times[p % out.size]);
+        }
+        for (size_t i = 0; i < m; i++) distribute(centers[i], change_ + i * dim_);
+    }
+
+    const WordWindows& job_;
+    const Kernels& kernels_;
+    Worker& worker_;
+    GensimRandom* gensim_;
+    Random random_{};
+    size_t dim_, begin_, end_;
+    size_t window_ = 0, group_ = 1, part_ = 1, slots_ = 0;
+    size_t entered_ = 0, left_ = 0, fetched_ = 0;  // positions
+    float rate_;
+    float *hidden_ = nullptr, *change_ = nullptr, *ring_ = nullptr;
+};
+
+}  // namespace
+
+uint32_t GensimRandom::step() {
+    const uint64_t before = state >> 16;
+    state = (state * 25214903917ull + 11) & 281474976710655ull;
+    return static_cast<uint32_t>(before);
+}
+
+uint32_t GensimRandom::below(uint32_t n) {
+    uint32_t mask = n - 1;
+    for (int shift = 1; shift < 32; shift *= 2) mask |= mask >> shift;
+    if (!mask) return 0;
+    for (;;) {
+        draws++;
+        const uint32_t value = static_cast<uint32_t>(twister()) & mask;
+        if (value < n) return value;
+    }
+}
+
+void GensimRandom::move_to(uint32_t seed, uint64_t position) {
+    twister.seed(seed);
+    twister.discard(position);
+    draws = position;
+}
+
+size_t block_count(const WordWindows& job) {
+    return job.jobs ? job.job_count : (job.tokens + kBlockTokens - 1) / kBlockTokens;
+}
+
+size_t block_start(const WordWindows& job, size_t block) {
+    if (job.jobs) return static_cast<size_t>(job.jobs[block]);
+    const size_t nominal = block * kBlockTokens;
+    if (block == 0) return 0;
+    if (nominal >= job.tokens) return job.tokens;
+    const size_t limit = std::min(job.tokens, nominal + kBlockTokens);
+    for (size_t t = nominal; t < limit; t++)
+        if (job.ids[t - 1] < 0) return t;
+    return limit == job.tokens ? job.tokens : nominal;
+}
+
+size_t word_work_floats(size_t m, size_t n, size_t dim) { return (m * n + 16) * 17 + m * dim; }
+
+WordProgress train_blocks(const WordWindows& job, const Kernels& kernels, int epoch, size_t first,
+                          size_t last, int workers, const WordProgress& before,
+                          GensimRandom* gensim) {
+    std::vector<WordProgress> results(last - first);
+    if (gensim) workers = 1;
+    struct Context {
+        const WordWindows& job;
+        const Kernels& kernels;
+        int epoch;
+        size_t first;
+        WordProgress* results;
+        GensimRandom* gensim;
+    } context{job, kernels, epoch, first, results.data(), gensim};
+    parallel_tasks(
+        last - first, workers,
+        [](void* pointer, size_t i) {
+            const Context& c = *static_cast<const Context*>(pointer);
+            BlockTrainer trainer(c.job, c.kernels, c.epoch, c.first + i, this_worker(), c.gensim);
+            c.results[i] = trainer.run();
+        },
+        &context);
+    WordProgress total = before;
+    for (const WordProgress& result : results) {
+        total.loss += result.loss;
+        total.pairs += result.pairs;
+        total.effective += result.effective;
+    }
+    return total;
+}
+
+double sgns_batch(float* w_in, size_t in_stride, float* w_out, size_t out_stride, size_t dim,
+                  const int64_t* centers, const int64_t* contexts, const int64_t* negatives,
+                  size_t rows, size_t width, size_t negative, bool shared, float rate,
+                  const Kernels& kernels) {
+    Worker worker;
+    worker.reserve(width, 1 + negative, 1, 0, dim, 0);
+    Worker::Group& group = worker.groups[0];
+    double loss = 0;
+    for (size_t r = 0; r < rows; r++) {
+        float* const positive = w_out + static_cast<size_t>(centers[r]) * out_stride;
+        group.out.clear();
+        worker.in.clear();
+        group.outputs[0] = positive;
+        group.out.add(positive);
+        size_t n = 1;
+        for (size_t k = 0; k < negative; k++) {
+            const int64_t id = negatives[r * negative + k];
+            if (id == centers[r]) continue;
+            float* const row = w_out + static_cast<size_t>(id) * out_stride;
+            if (shared)
+                group.out.add(row);
+            else
+                group.outputs[n++] = row;
+        }
+        for (size_t c = 0; c < width; c++) {
+            const int64_t id = contexts[r * width + c];
+            if (id < 0) continue;
+            float* const row = w_in + static_cast<size_t>(id) * in_stride;
+            if (shared)
+                worker.in.add(row);
+            else
+                loss += run_pair(row, group.outputs.data(), n, nullptr, dim, rate, worker, nullptr,
+                                 kernels, true);
+        }
+        if (worker.in.size)
+            loss += run_shared(worker.in, group.out.rows.data(), group.out.size,
+                               group.out.repeated ? group.out.times.data() : nullptr, nullptr, dim,
+                               rate, worker, nullptr, kernels, true);
+    }
+    return loss;
+}
+
+void build_alias(const double* weights, size_t n, AliasEntry* table) {
+    double total = 0;
+    for (size_t i = 0; i < n; i++) total += weights[i];
+    std::vector<double> scaled(n);
+    std::vector<int32_t> small, large;
+    for (size_t i = 0; i < n; i++) {
+        scaled[i] = weights[i] / total * static_cast<double>(n);
+        (scaled[i] < 1 ? small : large).push_back(static_cast<int32_t>(i));
+    }
+    for (size_t i = 0; i < n; i++) table[i] = {0xffffffffu, static_cast<int32_t>(i)};
+    while (!small.empty() && !large.empty()) {
+        const int32_t s = small.back(), l = large.back();
+        small.pop_back();
+        table[s] = {static_cast<uint32_t>(scaled[s] * 4294967295.0), l};
+        scaled[l] -= 1 - scaled[s];
+        if (scaled[l] < 1) {
+            large.pop_back();
+            small.push_back(l);
+        }
+    }
+}
+
+}  // namespace firth
