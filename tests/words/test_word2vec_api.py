@@ -275,3 +275,11 @@ def test_the_signatures_are_gensims(gensim):
         if name == "__init__":
             want = [(key, None if key == "workers" else value) for key, value in want]
         assert got == want, name
+
+
+def test_training_on_a_generator():
+    whole = Word2Vec(TEXT, **SMALL)
+    model = Word2Vec(**SMALL)
+    model.build_vocab(s for s in TEXT)
+    model.train(s for s in TEXT)
+    assert_array_equal(model.wv.vectors, whole.wv.vectors)

@@ -329,7 +329,7 @@ class Word2Vec(Vocabulary):
         Parameters
         ----------
         corpus_iterable, corpus_file
-            One of the two, as for the class; read once, so it may be a generator.
+            One of the two, as for the class; a generator will do.
         total_examples, total_words : int, optional
             Have no effect: the corpus is encoded first, so its size is known. (gensim demands one
             of them, and ``epochs``.)
@@ -380,6 +380,8 @@ class Word2Vec(Vocabulary):
             )
         if rates[0] > self.min_alpha_yet_reached:
             warnings.warn("Effective 'alpha' higher than previous training cycles", stacklevel=2)
+        if corpus_iterable is not None and iter(corpus_iterable) is corpus_iterable:
+            corpus_iterable = list(corpus_iterable)  # a generator can be read once only
         run = training.new_run(int(epochs), *rates, self._draws)
         ids = self._encode(corpus_iterable, corpus_file)
         self.epoch_losses, self.running_training_loss = [], 0.0
