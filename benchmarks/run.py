@@ -25,6 +25,7 @@ PARTS = {
     "glove": "GloVe",
     "files": "Files of vectors",
     "keyedvectors": "Questions to vectors",
+    "fasttext": "fastText's Python module",
     "softmax": "Softmax",
     "matmul": "Matrix product",
     "scaled_dot_product_attention": "Attention",

@@ -241,6 +241,31 @@ def test_wrong_arguments(corpora: tuple[Path, Path], tmp_path: Path) -> None:
     assert train(corpora[0], epoch=1, word_ngrams=2, bucket=10)._content.args.wordNgrams == 2
 
 
+@pytest.mark.parametrize("arguments", [{}, {"model": "cbow"}, {"loss": "hs", "maxn": 0}])
+def test_unsupervised(
+    corpora: tuple[Path, Path], tmp_path: Path, arguments: dict[str, object]
+) -> None:
+    model = fasttext.train_unsupervised(
+        corpora[0], dim=16, epoch=3, lr=0.1, t=1e-2, bucket=2000, verbose=0, thread=1, **arguments
+    )
+    assert "goal" in model
+    assert model.labels == model.words
+    score, word = model.get_nearest_neighbors("goal", k=1)[0]
+    assert score > 0.5
+    assert word in [*TOPICS["sport"].split(), "__label__sport"]
+    with pytest.raises(ValueError, match="needs to be supervised"):
+        model.predict("goal")
+    model.save_model(tmp_path / "model.bin")
+    again = fasttext.load_model(tmp_path / "model.bin")
+    np.testing.assert_array_equal(again["goal"], model["goal"])
+    np.testing.assert_array_equal(
+        again.get_sentence_vector("goal ball"), model.get_sentence_vector("goal ball")
+    )
+    for wrong, error in [({"loss": "ova"}, ValueError), ({"model": "glove"}, ValueError)]:
+        with pytest.raises(error):
+            fasttext.train_unsupervised(corpora[0], verbose=0, **wrong)
+
+
 # ---- the rest of the model -----------------------------------------------------------------------
 
 

@@ -21,9 +21,19 @@ from __future__ import annotations
 
 from firth.fasttext.meter import Meter
 from firth.fasttext.model import Model, load_model, tokenize
-from firth.fasttext.training import train_supervised
+from firth.fasttext.training import train_supervised, train_unsupervised
 
-__all__ = ["BOW", "EOS", "EOW", "Meter", "Model", "load_model", "tokenize", "train_supervised"]
+__all__ = [
+    "BOW",
+    "EOS",
+    "EOW",
+    "Meter",
+    "Model",
+    "load_model",
+    "tokenize",
+    "train_supervised",
+    "train_unsupervised",
+]
 
 EOS = "</s>"
 BOW = "<"

@@ -123,6 +123,76 @@ def train_supervised(
     return Model(content, given["label"], **{name: given[name] for name in kept})
 
 
+def train_unsupervised(
+    input: Path,
+    model: str = "skipgram",
+    lr: float = 0.05,
+    dim: int = 100,
+    ws: int = 5,
+    epoch: int = 5,
+    minCount: int = 5,
+    minCountLabel: int = 0,
+    minn: int = 3,
+    maxn: int = 6,
+    neg: int = 5,
+    wordNgrams: int = 1,
+    loss: str = "ns",
+    bucket: int = 2_000_000,
+    thread: int | None = None,
+    lrUpdateRate: int = 100,
+    t: float = 1e-4,
+    label: str = "__label__",
+    verbose: int = 2,
+    pretrainedVectors: Path = "",
+    seed: int = 0,
+    **others: Any,
+) -> Model:
+    """Train word vectors from words and their character n-grams on a file, a sentence a line.
+
+    `firth.words.FastText` does the work, with negatives by count**0.5 as in fastText. The end of a
+    line is no word. The losses are "ns" and "hs"; ``pretrainedVectors`` is not offered.
+
+    Parameters
+    ----------
+    input : path-like
+        UTF-8, words between spaces.
+    model : {"skipgram", "cbow"}
+    lr, dim, ws, epoch, minCount, minn, maxn, neg, bucket, thread, t, verbose, seed
+        Learning rate at the start, D, window, passes over the file, how often a word must stand in
+        it, shortest and longest n-gram, negatives, rows of n-grams, threads, how strongly frequent
+        words are left out, 0 for no progress bar, start of the random numbers.
+
+    Raises
+    ------
+    ValueError
+        An argument out of range, or no words.
+    """
+    given = locals()
+    given.update(given.pop("others"))
+    given = _renamed("train_unsupervised", given)
+    if given["model"] not in ("skipgram", "cbow"):
+        raise ValueError("Unrecognized model name")
+    if given["loss"] not in ("ns", "hs"):
+        raise ValueError(f"train_unsupervised: loss must be 'ns' or 'hs', got {given['loss']!r}")
+    if given["pretrainedVectors"]:
+        raise NotImplementedError("train_unsupervised: pretrainedVectors is not offered")
+    from firth.words.fasttext import FastText, facebook_content
+
+    args = _args(given, given["model"])
+    trained = FastText(
+        corpus_file=given["input"], sg=int(given["model"] == "skipgram"), vector_size=args.dim,
+        window=args.ws, min_count=args.minCount, alpha=given["lr"], min_alpha=0.0, sample=args.t,
+        hs=int(given["loss"] == "hs"), negative=args.neg if given["loss"] == "ns" else 0,
+        ns_exponent=0.5, epochs=args.epoch, min_n=args.minn, max_n=args.maxn, bucket=args.bucket,
+        seed=given["seed"], workers=given["thread"],
+        progress=False if given["verbose"] == 0 else None,
+    )  # fmt: skip
+    content = facebook_content(trained, lr_update_rate=args.lrUpdateRate)
+    content.args = args
+    kept = ("lr", "thread", "verbose", "seed")
+    return Model(content, given["label"], **{name: given[name] for name in kept})
+
+
 _SECOND_NAMES = {
     "min_count": "minCount",
     "word_ngrams": "wordNgrams",

@@ -566,6 +566,13 @@ def save_facebook_model(
     ValueError
         The model has no vocabulary or no objective, or a word holds a zero byte.
     """
+    fasttext.write(path, facebook_content(model, encoding, lr_update_rate, word_ngrams))
+
+
+def facebook_content(
+    model: FastText, encoding: str = "utf-8", lr_update_rate: int = 100, word_ngrams: int = 1
+) -> fasttext.Content:
+    """What `save_facebook_model` writes."""
     wv = model.wv
     if not len(wv):
         raise ValueError("save_facebook_model: the model has no vocabulary")
@@ -581,7 +588,7 @@ def save_facebook_model(
         model=models["skipgram" if model.sg else "cbow"], bucket=wv.bucket, minn=wv.min_n,
         maxn=wv.max_n, lrUpdateRate=lr_update_rate, t=model.sample,
     )  # fmt: skip
-    content = fasttext.Content(
+    return fasttext.Content(
         args=args,
         text=np.frombuffer(b"".join(words), np.uint8),
         ends=np.fromiter(map(len, words), np.int64, len(words)).cumsum(),
@@ -592,7 +599,6 @@ def save_facebook_model(
         input=np.vstack([wv.vectors_vocab, wv.vectors_ngrams]),
         output=model.syn1 if model.hs else model.syn1neg,
     )
-    fasttext.write(path, content)
 
 
 def _facebook_content(path: Path) -> fasttext.Content:
