@@ -42,7 +42,39 @@ class Suite:
 _PICKLE = "a pickle of gensim's phrases"
 _SCRIPT = "runs a program of gensim's"
 
+_GENSIM_ITSELF = {
+    "FTHashFunctionsTest": ["test_cython"],
+    "NgramsTest": ["test_bytes_cy", "test_fb", "test_text_cy", "test_text_cy_wide_unicode"],
+    "UnicodeVocabTest": ["test_ascii", "test_bad_unicode"],
+    "TestFromfile": ["test_compressed", "test_decompressed"],
+    "UnpackTest": ["test_identity", "test_sanity", "test_tricky"],
+}
+
 SUITES = {
+    "test_fasttext": Suite(
+        replace={
+            "FT_gensim": words.FastText,
+            "FastTextKeyedVectors": words.FastTextKeyedVectors,
+            "KeyedVectors": words.KeyedVectors,
+            "LineSentence": words.LineSentence,
+            "gensim.models.fasttext.FastText": words.FastText,
+            "gensim.models.fasttext.load_facebook_model": words.load_facebook_model,
+            "gensim.models.fasttext.load_facebook_vectors": words.load_facebook_vectors,
+            "gensim.models.fasttext.save_facebook_model": words.save_facebook_model,
+        },
+        refused={
+            "HashCompatibilityTest.test_compatibility_true": "a model of gensim 3 whose n-grams "
+            "are packed; gensim loads it, but cannot look up all its n-grams",
+        },
+        left={
+            "TestFastTextModel.test_negative_ns_exp": "saves 800 MB",
+            **{
+                f"{case}.{test}": "asks gensim's own functions"
+                for case, tests in _GENSIM_ITSELF.items()
+                for test in tests
+            },
+        },
+    ),
     "test_word2vec": Suite(
         replace={
             "word2vec.Word2Vec": words.Word2Vec,

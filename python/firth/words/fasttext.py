@@ -317,7 +317,7 @@ class FastText(Word2Vec):
         max_final_vocab: int | None = None,
         shrink_windows: bool = True,
         *,
-        negatives: str = "shared",
+        negatives: str | None = None,
         progress: bool | None = None,
         checkpoint: File | None = None,
     ) -> None:
@@ -506,7 +506,7 @@ def load_facebook_model(path: Path, encoding: str = "utf-8") -> FastText:
         model.create_binary_tree()
     if model.negative:
         model.make_cum_table()
-    model.corpus_total_words = content.tokens
+    model.corpus_total_words, model.raw_vocab = content.tokens, {}
     wv.expandos["sample_int"] = training.keep_thresholds(wv.expandos["count"], model.sample)
     wv.adjust_vectors()
     return model

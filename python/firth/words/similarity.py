@@ -399,7 +399,8 @@ class Similarity(Vectors):
             if isinstance(key, np.ndarray):
                 total += weight * self._checked(key).astype(np.float64)
             else:
-                total += weight * _unit(self.get_vector(key))
+                # as `get_vector` gives it: asking with that vector gives the same bits
+                total += weight * self.get_vector(key, norm=True).astype(np.float64)
                 index = self.get_index(key, -1)
                 if index >= 0:
                     asked.add(index)
