@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     "words": "Word vectors",
     "quality": "Quality of the vectors (dev corpus, 5 epochs, dim 100, sample 1e-4)",
+    "fasttext_words": "FastText's word vectors",
     "static": "Static embeddings of texts",
     "glove": "GloVe",
     "files": "Files of vectors",
