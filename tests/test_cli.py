@@ -392,7 +392,7 @@ def test_diverged_training_replaces_nothing(tmp_path, monkeypatch, capsys):
     lines = (" ".join(f"w{i}" for i in rng.integers(0, 10, 200)) for _ in range(200))
     Path("corpus.txt").write_text("\n".join(lines))
     Path("w.firth").write_bytes(b"old")
-    arguments = ["--window", "100", "--sample", "0", "--workers", "1"]
+    arguments = ["--alpha", "1e30", "--sample", "0", "--workers", "1"]
     assert main(["train", "corpus.txt", "-o", "w.firth", *arguments]) == 2
     assert "diverged" in capsys.readouterr().err
     assert Path("w.firth").read_bytes() == b"old"

@@ -72,7 +72,7 @@ struct WordProgress {
     uint64_t effective = 0;  // tokens that sub-sampling left
 };
 
-// Where gensim's numbers come from: numpy's RandomState (MT19937) for seeds and windows, and a
+// Where gensim's numbers come from: the RandomState (MT19937) for seeds and windows, and a
 // linear congruential generator for sub-sampling and negatives.
 struct GensimRandom {
     std::mt19937 twister;

@@ -228,8 +228,8 @@ void word_pair_f32(float* in, float* const* out, size_t n, size_t dim, const flo
 
 // m inputs (means or sums of contexts), each with its own positive output; n distinct negative
 // outputs are common to all. All scores are taken first; then each input meets its positive, then
-// all meet the negatives. times: m x n, how often each pair with a negative occurs (0: the negative
-// is that input's positive), or null. scores: out, m x n of the negatives, then m of the positives,
+// all meet the negatives. times: m x n, how much each pair with a negative counts (0: the negative
+// is that input's positive). scores: out, m x n of the negatives, then m of the positives,
 // in room for m * n + m + 16. change: out, m x dim, what the inputs gain; they are not touched.
 // work: word_work_floats(m, n + 1, dim) floats, 64-byte aligned.
 void cbow_window_f32(float* const* in, size_t m, float* const* positive, float* const* negative,
@@ -245,8 +245,7 @@ void cbow_window_f32(float* const* in, size_t m, float* const* positive, float* 
               reduce_each(sums + p, 0.0f, [](f32xN a, f32xN b) { return a + b; }));
     for (size_t p = 0; p < all; p += kLanesF32)
         store(gradients + p, set1(-rate) * sigmoid(load(scores + p)));
-    if (times)
-        for (size_t p = 0; p < m * n; p++) gradients[p] *= times[p];
+    for (size_t p = 0; p < m * n; p++) gradients[p] *= times[p];
     for (size_t i = 0; i < m; i++) {
         const f32xN g = set1(gradients[m * n + i] + rate);
         const float* x = in[i];
