@@ -20,6 +20,7 @@ from harness import Row, machine
 HERE = Path(__file__).resolve().parent
 PARTS = {
     "words": "Word vectors",
+    "words_models": "CBOW and hierarchical softmax",
     "quality": "Quality of the vectors (dev corpus, 5 epochs, dim 100, sample 1e-4)",
     "fasttext_words": "FastText's word vectors",
     "static": "Static embeddings of texts",
