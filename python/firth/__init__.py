@@ -13,10 +13,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firth import kernels
+    from firth import downloader, fasttext, kernels
     from firth.errors import FormatError
     from firth.system import info, set_num_threads
-    from firth.words import FastText, GloVe, KeyedVectors, LineSentence, StaticModel, Text, Word2Vec
+    from firth.words import (
+        FastText,
+        GloVe,
+        KeyedVectors,
+        LineSentence,
+        PathLineSentences,
+        StaticModel,
+        Text,
+        Text8Corpus,
+        Word2Vec,
+    )
 
 __version__ = "0.1.0"
 
@@ -27,9 +37,13 @@ _HOME = {
     "GloVe": "firth.words",
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
+    "PathLineSentences": "firth.words",
     "StaticModel": "firth.words",
     "Text": "firth.words",
+    "Text8Corpus": "firth.words",
     "Word2Vec": "firth.words",
+    "downloader": "firth.downloader",
+    "fasttext": "firth.fasttext",
     "info": "firth.system",
     "kernels": "firth.kernels",
     "set_num_threads": "firth.system",
@@ -41,9 +55,13 @@ __all__ = [
     "GloVe",
     "KeyedVectors",
     "LineSentence",
+    "PathLineSentences",
     "StaticModel",
     "Text",
+    "Text8Corpus",
     "Word2Vec",
+    "downloader",
+    "fasttext",
     "info",
     "kernels",
     "set_num_threads",

@@ -376,8 +376,11 @@ def test_bad_corpora(tmp_path):
         Word2Vec(corpus_file=latin, sg=1)
     model.build_vocab([["a", "b"]])
     before = model.wv.vectors.copy()
-    with pytest.raises(RuntimeError, match="no word of the vocabulary"):
-        model.train([["c"]])
+    with pytest.warns(UserWarning, match="no word of the vocabulary"):
+        assert model.train([["c", "d"]], epochs=3) == (0, 6)
+    latin.write_bytes(b"not known\n")
+    with pytest.warns(UserWarning, match="no word of the vocabulary"):
+        assert model.train(corpus_file=latin, epochs=1) == (0, 2)
     assert_array_equal(model.wv.vectors, before)
 
 

@@ -350,7 +350,7 @@ class Word2Vec(Vocabulary):
         Raises
         ------
         RuntimeError
-            There is no vocabulary yet, or the corpus has no word of it.
+            There is no vocabulary yet.
         ValueError
             An argument, or the shape of ``wv.vectors`` or ``syn1neg``, is not as it must be; or
             both ``hs`` and ``negative`` are 0.
@@ -384,6 +384,13 @@ class Word2Vec(Vocabulary):
             corpus_iterable = list(corpus_iterable)  # a generator can be read once only
         run = training.new_run(int(epochs), *rates, self._draws)
         ids = self._encode(corpus_iterable, corpus_file)
+        if not len(ids):  # a batch of a stream may be so
+            warnings.warn("the corpus has no word of the vocabulary: nothing learnt", stacklevel=2)
+            if corpus_file is not None:
+                words = corpus.count_file(corpus_file).total_words
+            else:
+                _, words = corpus.count_sentences(corpus_iterable or (), {})
+            return 0, words * int(epochs)
         self.epoch_losses, self.running_training_loss = [], 0.0
         self.compute_loss = bool(compute_loss)
         way = self._streams(ids, corpus_iterable, corpus_file)
@@ -446,8 +453,6 @@ class Word2Vec(Vocabulary):
         else:
             assert sentences is not None
             ids, _, _ = corpus.encode_sentences(sentences, self.wv.key_to_index)
-        if not len(ids):
-            raise RuntimeError("Word2Vec.train: the corpus has no word of the vocabulary")
         return ids
 
     def _streams(
