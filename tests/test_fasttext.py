@@ -1,4 +1,7 @@
-"""firth.fasttext against its definition in Python, its own training, and the package fasttext."""
+"""firth.fasttext against its definition in Python, its own training, and the package fasttext.
+
+Longer than most files: each function of the module has its peer's answer to be compared with.
+"""
 
 from __future__ import annotations
 

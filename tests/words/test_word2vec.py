@@ -1,4 +1,7 @@
-"""Word2Vec: vocabulary, exact passes, reproducibility, checkpoints, errors; gensim as oracle."""
+"""Word2Vec: vocabulary, exact passes, reproducibility, checkpoints, errors; gensim as oracle.
+
+Longer than most files: checkpoints and errors are tested for each way of training.
+"""
 
 from __future__ import annotations
 
