@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,14 @@ def test_vector_and_similarity() -> None:
         assert text.similarity(unknown) == 0
     assert Text(kv, "").vector.shape == (20,)
     assert Text(KeyedVectors(3), "a").vector.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "got"), [(None, "NoneType"), (3, "int"), (["w1", 3], "int"), (b"w1", "int")]
+)
+def test_what_is_no_text(text: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=f"Text: .* must be str.*, got {got}"):
+        Text(make(), text)
 
 
 @pytest.mark.peer

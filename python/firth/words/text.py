@@ -30,11 +30,23 @@ class Text:
     Attributes
     ----------
     tokens : list of str
+
+    Raises
+    ------
+    TypeError
+        ``text`` is neither.
     """
 
     def __init__(self, vectors: KeyedVectors, text: str | Iterable[str]) -> None:
         self.vectors = vectors
+        if not isinstance(text, Iterable):
+            raise TypeError(
+                f"Text: text must be str or an iterable of str, got {type(text).__name__}"
+            )
         self.tokens = _TOKEN.findall(text) if isinstance(text, str) else list(text)
+        for token in self.tokens:
+            if not isinstance(token, str):
+                raise TypeError(f"Text: tokens must be str, got {type(token).__name__} in text")
 
     def __len__(self) -> int:
         return len(self.tokens)
