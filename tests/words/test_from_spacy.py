@@ -34,6 +34,19 @@ def test_folder(vectors: KeyedVectors, tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.vectors, vectors.vectors)
 
 
+def test_what_is_not_spacys(vectors: KeyedVectors, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"directory: '.*/none'$"):
+        KeyedVectors.from_spacy(tmp_path / "none")
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "empty" / "vocab").mkdir(parents=True)
+    for name in ("file", "empty", "empty/vocab"):
+        with pytest.raises(FormatError, match=f"{name}: is not a folder of spaCy's vectors"):
+            KeyedVectors.from_spacy(tmp_path / name)
+    for source in (None, 3, vectors):
+        with pytest.raises(TypeError, match=f"from_spacy: .* got {type(source).__name__}$"):
+            KeyedVectors.from_spacy(source)
+
+
 def test_floret_files(tmp_path: Path) -> None:
     ours = table()
     ours.save(tmp_path / "x.floret")

@@ -15,6 +15,7 @@ tell them.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -74,9 +75,13 @@ def _symbols() -> Mapping[str, int]:
 def read(path: Path) -> Content:
     """Read the folder of vectors, of a vocab, or of a pipeline.
 
-    FormatError for damaged files, FileNotFoundError for missing ones.
+    FormatError for damaged files and for another folder, FileNotFoundError for missing ones.
     """
     folder = _folder(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+    if not os.path.exists(os.path.join(folder, "vectors")):
+        raise FormatError("is not a folder of spaCy's vectors, of a vocab or a pipeline", path)
     vectors = npy.read(os.path.join(folder, "vectors"))
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise FormatError(f"holds {vectors.dtype} of shape {vectors.shape}", folder)

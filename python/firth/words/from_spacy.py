@@ -22,7 +22,10 @@ def keyed_vectors(source: Any) -> KeyedVectors:
     Raises
     ------
     FormatError
-        A damaged folder, or one in floret mode, which has no words: `Floret.load` reads it.
+        Another folder, a damaged one, or one in floret mode, which has no words: `Floret.load`
+        reads it.
+    TypeError
+        The source is none of these.
     """
     if isinstance(source, (str, os.PathLike)):
         content = spacy.read(source)
@@ -35,7 +38,12 @@ def keyed_vectors(source: Any) -> KeyedVectors:
             )
         return _made(list(content.rows), list(content.rows.values()), content.vectors)
     vocab = getattr(source, "vocab", source)
-    table = vocab.vectors
+    table = getattr(vocab, "vectors", None)
+    if not hasattr(table, "key2row"):
+        raise TypeError(
+            "from_spacy: path_or_nlp must be the path of a folder, a pipeline or a vocab, "
+            f"got {type(source).__name__}"
+        )
     if table.mode != "default":
         raise ValueError("from_spacy: the vectors are floret's, without words: see Floret")
     pairs = sorted(table.key2row.items(), key=lambda pair: pair[1])
