@@ -220,5 +220,7 @@ def test_info() -> None:
     for entry in everything["models"].values():
         assert len(bytes.fromhex(entry["checksum"])) == 16
     for function in (downloader.info, downloader.load):
-        with pytest.raises(ValueError, match="no model 'nonsense'; there are"):
+        with pytest.raises(ValueError, match=f"no model 'nonsense'; the models are .*{NAME}"):
             function("nonsense")
+        with pytest.raises(ValueError, match=f"'text8' is a corpus, .* not offered; .*{NAME}"):
+            function("text8")

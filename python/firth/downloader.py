@@ -80,6 +80,12 @@ _MODELS: list[tuple[str, int, int, int, str, str, str, str]] = [
      "e52e8392d1860b95d5308a525817d8f9", _TWITTER, _PDDL, _GLOVE),
 ]  # fmt: skip
 
+_CORPORA = (
+    "20-newsgroups", "fake-news", "patent-2017", "quora-duplicate-questions",
+    "semeval-2016-2017-task3-subtaskA-unannotated", "semeval-2016-2017-task3-subtaskBC", "text8",
+    "wiki-english-20171001",
+)  # fmt: skip
+
 _CATALOGUE: dict[str, dict[str, Any]] = {
     name: {
         "num_records": words,
@@ -147,7 +153,7 @@ def load(name: str, return_path: bool = False) -> KeyedVectors | str:
     Raises
     ------
     ValueError
-        There is no model of this name.
+        There is no model of this name; the message lists them.
     OSError
         The download failed; what has arrived is kept, and the next call goes on from there.
     """
@@ -170,7 +176,10 @@ def load(name: str, return_path: bool = False) -> KeyedVectors | str:
 
 def _entry(function: str, name: str) -> dict[str, Any]:
     if name not in _CATALOGUE:
-        raise ValueError(f"{function}: no model {name!r}; there are {', '.join(_CATALOGUE)}")
+        problem = f"no model {name!r}"
+        if name in _CORPORA:
+            problem = f"{name!r} is a corpus, and corpora are not offered"
+        raise ValueError(f"{function}: {problem}; the models are {', '.join(_CATALOGUE)}")
     return _CATALOGUE[name]
 
 
