@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from firth import KeyedVectors
 from firth.cli import main
 from keyed import make
 
@@ -42,6 +45,37 @@ def test_analogy_and_what_is_refused() -> None:
         kv.plot(method="tsne")
     with pytest.raises(ValueError, match="at least three"):
         kv.plot(["w1", "w2"], topn=0)
+
+
+def test_umap() -> None:
+    """Three groups that touch nowhere stay apart in the plane."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("umap", reason="umap-learn is not installed: it brings Numba and SciPy")
+    rng = np.random.default_rng(0)
+    kv = KeyedVectors(20)
+    centres = 10 * np.eye(20)[:3]
+    words = [f"{group}{row}" for group in "abc" for row in range(12)]
+    kv.add_vectors(words, np.repeat(centres, 12, axis=0) + rng.standard_normal((36, 20)) / 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # umap-learn's own
+        figures = [kv.plot(["a0", "b0", "c0"], "umap", topn=11, seed=seed) for seed in (0, 0, 1)]
+    points = [np.asarray(figure.axes[0].collections[0].get_offsets()) for figure in figures]
+    np.testing.assert_array_equal(points[0], points[1])
+    assert (points[0] != points[2]).any()
+    names = [text.get_text() for text in figures[0].axes[0].texts]
+    assert sorted(names) == sorted(words)
+    for one in points:
+        for row in range(36):
+            far = np.linalg.norm(one - one[row], axis=1)
+            near = {names[other][0] for other in np.argsort(far)[:12]}
+            assert near == {names[row][0]}
+
+
+def test_umap_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ImportError, match="pip install umap-learn"):
+        make(20, 5).plot(method="umap")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])
