@@ -147,6 +147,107 @@ def test_wrong_arguments(here: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert "--help)" in got
 
 
+# Every command with every kind of wrong file
+
+
+@pytest.fixture
+def wrong(here: Path) -> dict[str, str]:
+    """Files that hold no vectors, and what is said of each."""
+    Path("folder").mkdir()
+    Path("empty").write_bytes(b"")
+    Path("prose").write_text("It was a dark night.\nNobody slept.\n")
+    Path("bytes").write_bytes(bytes(range(256)) * 10)
+    Path("labelled").write_text("__label__a king queen\n__label__b man woman\n" * 20)
+    model = firth.fasttext.train_supervised("labelled", dim=4, epoch=1, verbose=0)
+    model.save_model("supervised.bin")
+    Path("tabs.txt").write_text("2 2\nking\t1\t2\nqueen\t3\t4\n")
+    Path("tabs").write_text("king\t1\t2\nqueen\t3\t4\n")
+    return {
+        "none": "no such file or directory",
+        "folder": "is not a folder of spaCy's vectors or of model2vec",
+        "empty": "is empty",
+        "prose": "is not a file of vectors",
+        "bytes": "is not a file of vectors",
+        "supervised.bin": "is a supervised model of fastText: firth.fasttext.load_model reads it",
+        "tabs.txt": "row 0 must be a word and 2 numbers, got b'king\\t1\\t2' (tabs do not separate",
+        "tabs": "row 0 must be a word and 2 numbers, got b'king\\t1\\t2' (tabs do not separate",
+    }
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["similar {} king", "analogy {} king man woman", "info {}", "vectors info {}",
+     "convert {} out.vec", "eval {} --pairs pairs", "plot {} -o out.svg"],
+)  # fmt: skip
+def test_wrong_vectors(
+    wrong: dict[str, str], capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    Path("pairs").write_text("king\tqueen\t1\nman\tqueen\t0\nman\twoman\t1\n")
+    for name in ("out.vec", "out.svg"):
+        Path(name).write_bytes(b"old")
+    for name, message in wrong.items():
+        if name == "supervised.bin" and "info" in command:
+            continue
+        got = error(capsys, *command.format(name).split())
+        assert got.startswith(f"{name}: {message}")
+        assert got.count(name) == 1
+    for name in ("out.vec", "out.svg"):
+        assert Path(name).read_bytes() == b"old"
+    assert not [name for name in os.listdir() if name.endswith(".tmp")]
+
+
+def test_wrong_outputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_bytes(b"old")
+    Path("out").mkdir()
+    vectors().save_word2vec_format("a.t")
+    for command in ("convert a.t {}.vec", "plot a.t -o {}.svg", "train corpus.txt -o {}.firth",
+                    "demo -o {}.png"):  # fmt: skip
+        for place in ("none/x", "file/x"):
+            message = error(capsys, *command.format(place).split())
+            assert "does not exist" in message
+    for place in ("none/x", "file/x"):
+        assert place in error(capsys, "convert", "a.t", place, "--format", "word2vec")
+        assert "not a directory" in error(capsys, "convert", "a.t", "file/x", "--format", "spacy")
+    assert "out: is a folder" in error(capsys, "convert", "a.t", "out", "--format", "firth")
+    assert error(capsys, "convert", "a.t", "a.t") == "a.t is the input; it would be overwritten"
+    assert "a.t is the input" in error(capsys, "convert", "./a.t", "a.t", "--format", "firth")
+    assert error(capsys, "convert", "a.t", "b.t").startswith(
+        "b.t: its suffix is none of .firth, .txt, .vec, .bin"
+    )
+    assert error(capsys, "convert", "b.t", "b.t") == "b.t: no such file or directory"
+    if os.path.exists("/dev/full"):
+        for kind in ("word2vec", "word2vec-binary", "firth"):
+            assert "disk is full" in error(capsys, "convert", "a.t", "/dev/full", "--format", kind)
+    assert Path("file").read_bytes() == b"old"
+    assert sorted(os.listdir()) == ["a.t", "corpus.txt", "file", "out", "words.firth"]
+
+
+def test_wrong_judgements(wrong: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one").write_text("king\tqueen\t1\n")
+    for name, pairs, analogies in [
+        ("none", "no such file or directory", "no such file or directory"),
+        ("folder", "is a directory", "is a directory"),
+        ("empty", "has no pair that can be used", "has no sections"),
+        ("prose", "has no pair that can be used", "missing section"),
+        ("bytes", "codec can't decode", "missing section"),
+        ("one", "at least 2", "missing section"),
+    ]:
+        for option, message in (("--pairs", pairs), ("--analogies", analogies)):
+            got = error(capsys, "eval", "words.firth", option, name)
+            assert message in got
+            assert name in got
+
+
+def test_a_package_that_is_missing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    Path("v.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20))
+    assert "pip install 'firth[words]'" in error(capsys, "similar", "v.zst", "king")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "pip install 'firth[plot]'" in error(capsys, "plot", "words.firth", "-o", "x.svg")
+
+
 # Training: the checks before it, and what is passed on
 
 

@@ -19,8 +19,10 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from firth import __version__
 
 if TYPE_CHECKING:
     from firth.words import KeyedVectors
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\nfirth: interrupted{''.join(map(str, interrupt.args))}", file=sys.stderr)
         return 130
-    except (UserError, OSError, ValueError, MemoryError, FloatingPointError) as error:
+    except (UserError, OSError, ValueError, MemoryError, FloatingPointError, ImportError) as error:
         print(f"firth: error: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0
@@ -87,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="firth", description="Word vectors: train them on a text, ask them for similar words."
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"firth {__version__}")
     parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="command")
 
@@ -157,8 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "About a file of vectors, or about this installation.")
     info.add_argument("vectors", nargs="?", help=_ANY_FILE)
 
-    about_files = command("vectors", _help, "About files of vectors.")
-    about_files.set_defaults(help=about_files)
+    about_files = command("vectors", lambda _: about_files.print_help(), "About files of vectors.")
     about = about_files.add_subparsers(title="commands", metavar="command").add_parser(
         "info",
         help="Format, size and first words of a file, without reading all of it where possible.",
@@ -203,16 +204,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("-o", "--output", default="firth-demo.png", help="[firth-demo.png]")
     return parser
-
-
-def _help(arguments: argparse.Namespace) -> None:
-    arguments.help.print_help()
-
-
-def _version() -> str:
-    import firth
-
-    return f"firth {firth.__version__}"
 
 
 def _at_least(minimum: int) -> Any:
@@ -427,12 +418,16 @@ def _convert(arguments: argparse.Namespace) -> None:
     from firth.words.files import format_of_name, save_vectors
 
     output, wanted = arguments.output, arguments.format
-    if wanted is None and format_of_name(output) is None:
-        raise UserError(f"{output}: its name does not say the format; give --format")
-    if wanted != "spacy":
-        _check_output(output)
+    os.stat(arguments.vectors)
     if os.path.exists(output) and os.path.samefile(output, arguments.vectors):
         raise UserError(f"{output} is the input; it would be overwritten")
+    if wanted is None and format_of_name(output) is None:
+        raise UserError(
+            f"{output}: its suffix is none of .firth, .txt, .vec, .bin, so it does not say the "
+            f"format; give --format ({', '.join(_WRITABLE)})"
+        )
+    if wanted != "spacy":
+        _check_output(output)
     vectors = _load(arguments.vectors)
     save_vectors(vectors, output, wanted)
     print(f"{output}: {len(vectors):,} words, {vectors.vector_size} dimensions")
@@ -456,20 +451,35 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         data = os.path.join(os.path.dirname(found.origin), "test", "test_data")
         analogies = os.path.join(data, "questions-words.txt")
         pairs = [os.path.join(data, name) for name in ("wordsim353.tsv", "simlex999.txt")]
+    for path in [*pairs, *([] if analogies is None else [analogies])]:
+        os.stat(path)  # a missing one is told before vectors are read
     vectors, limit = _load(arguments.vectors), arguments.restrict
     for path in pairs:
-        pearson, spearman, unknown = vectors.evaluate_word_pairs(path, restrict_vocab=limit)
+        with _named(path):
+            pearson, spearman, unknown = vectors.evaluate_word_pairs(path, restrict_vocab=limit)
         print(
             f"{os.path.basename(path):<32} Spearman {spearman.statistic:6.3f}   "
             f"Pearson {pearson.statistic:6.3f}   unknown {unknown:.1f} %"
         )
     if analogies is None:
         return
-    _, sections = vectors.evaluate_word_analogies(analogies, restrict_vocab=limit)
+    with _named(analogies):
+        _, sections = vectors.evaluate_word_analogies(analogies, restrict_vocab=limit)
+        if len(sections) == 1:  # the total
+            raise ValueError("has no sections of analogies")
     for section in sections:
         right, wrong = len(section["correct"]), len(section["incorrect"])
         share = f"{100 * right / (right + wrong):5.1f} %" if right + wrong else "   no words"
         print(f"{section['section']:<32} {share}   {right:,} of {right + wrong:,}")
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """What is wrong with a file is said with its name."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error) if path in str(error) else f"{path}: {error}") from None
 
 
 def _plot(arguments: argparse.Namespace) -> None:
@@ -480,10 +490,7 @@ def _plot(arguments: argparse.Namespace) -> None:
     vectors = _load(arguments.vectors)
     for word in [*arguments.words, *(arguments.analogy or [])]:
         _check_word(vectors, word, arguments.vectors)
-    try:
-        figure = vectors.plot(arguments.words or None, arguments.method, analogy=arguments.analogy)
-    except ImportError as error:
-        raise UserError(str(error)) from None
+    figure = vectors.plot(arguments.words or None, arguments.method, analogy=arguments.analogy)
     from firth.formats.files import atomic
 
     with atomic(output) as file:

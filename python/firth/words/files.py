@@ -6,6 +6,7 @@ written, `save_vectors`.
 
 from __future__ import annotations
 
+import codecs
 import os
 import warnings
 from dataclasses import dataclass
@@ -86,8 +87,10 @@ def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
     if found == "fasttext":
         try:
             return load_facebook_vectors(path)
-        except NotImplementedError as error:
-            raise FormatError(str(error), path) from None
+        except NotImplementedError:
+            raise FormatError(
+                "is a supervised model of fastText: firth.fasttext.load_model reads it", path
+            ) from None
     if found == "spacy":
         return KeyedVectors.from_spacy(path)
     if found == "model2vec":
@@ -179,7 +182,9 @@ def describe(path: Path) -> Description:
         return Description(_FORMATS[found], None, table.vector_size, dtype, [], more)
     if found == "fasttext":
         content = fasttext.read(path, mmap=True)
-        first = [word.decode("utf-8", "replace") for word in content.entries()[:10]]
+        first = [
+            word.decode("utf-8", "replace") for word in content.entries()[: content.nwords][:10]
+        ]
         arguments = vars(content.args)
         more = {name: str(value) for name, value in arguments.items() if name != "dim"}
         more["loss"] = fasttext.LOSSES[content.args.loss]
@@ -193,7 +198,7 @@ def describe(path: Path) -> Description:
         vectors = load_vectors(path, limit=10)
         if found != "glove":
             with reading(path) as source:
-                words = int(bytes(source.peek(100)[:100]).split()[0])
+                words = int(bytes(source.peek(100)[:100]).removeprefix(codecs.BOM_UTF8).split()[0])
     else:
         vectors = KeyedVectors.load(path, mmap="r") if found == "firth" else load_vectors(path)
         words = len(vectors)
