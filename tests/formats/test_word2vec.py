@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firth import FormatError, _native
+from firth import FormatError, KeyedVectors, _native
 from firth.errors import TruncatedError
 from firth.formats import files, word2vec
+from firth.words.files import describe
 
 WORDS = ["the", "naïve", "a\u00a0b", "\u3000", "\u2009x", "nan", "1", "two words", " . . . ", ""]
 
@@ -160,6 +161,74 @@ def test_counts_beyond_the_file(path: Path, data: bytes) -> None:
             read(path)
         assert isinstance(caught.value, TruncatedError)
     assert word2vec.sniff(path) in (None, "text", "binary")
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_the_wrong_kind_is_named(tmp_path: Path, suffix: str) -> None:
+    """gensim reads text as binary without a word: the numbers then are nonsense."""
+    x = vectors(200, 20)
+    words = [f"word{row}" for row in range(len(x))]
+    kinds = {
+        "binary": ({"binary": True, "header": 200}, {"binary": True}, "binary=True"),
+        "text": ({"header": 200}, {}, "binary=False, no_header=False"),
+        "headerless": ({}, {"no_header": True}, "no_header=True"),
+    }
+    for kind, (made, right, hint) in kinds.items():
+        path = tmp_path / f"{kind}{suffix}"
+        word2vec.write(path, words, x, **made)
+        assert word2vec.sniff(path) == kind
+        for other, (_, arguments, _) in kinds.items():
+            if other == kind:
+                assert len(KeyedVectors.load_word2vec_format(path, **right)) == 200
+                continue
+            with pytest.raises(FormatError, match=f"it seems to be .*: {hint}$") as caught:
+                KeyedVectors.load_word2vec_format(path, **arguments)
+            assert str(caught.value).startswith(str(path))
+
+
+def test_a_damaged_file_of_the_right_kind_gets_no_hint(path: Path) -> None:
+    word2vec.write(path, [f"word{row}" for row in range(50)], vectors(50), header=50)
+    text = path.read_bytes()
+    word2vec.write(path, [f"word{row}" for row in range(50)], vectors(50), header=50, binary=True)
+    binary = path.read_bytes()
+    for data, read, kind in [
+        (text.replace(b"word0 ", b"word0 x", 1), word2vec.read_text, "text"),
+        (text[: len(text) // 2], word2vec.read_text, "text"),
+        (text[:11], word2vec.read_text, "text"),
+        (binary[: len(binary) // 2], word2vec.read_binary, "binary"),
+        (b"1 2\nking 1\n", word2vec.read_text, "text"),
+    ]:
+        path.write_bytes(data)
+        assert word2vec.sniff(path) == kind
+        with pytest.raises(FormatError) as caught:
+            read(path)
+        assert "seems to be" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_passed_by(path: Path) -> None:
+    # gensim refuses the header, and without one makes the mark a part of the first word.
+    mark = "\ufeff".encode()
+    for header in (True, False):
+        path.write_bytes(mark + b"2 2\n" * header + b"king 1 2\nqueen 3 4\n")
+        got = word2vec.read_text(path, header=header)
+        assert got.keys == ["king", "queen"]
+        assert got.vectors.tolist() == [[1, 2], [3, 4]]
+        assert word2vec.sniff(path) == ("text" if header else "headerless")
+        assert describe(path).first == ["king", "queen"]
+    path.write_bytes(mark)
+    with pytest.raises(FormatError):
+        word2vec.read_text(path)
+
+
+def test_tabs_are_named(path: Path) -> None:
+    # As in gensim only spaces separate, since a word may hold a tab.
+    for header in (True, False):
+        path.write_bytes(b"2\t2\n" * header + b"king\t1\t2\nqueen\t3\t4\n")
+        with pytest.raises(FormatError, match=r"row 0 .* got b'king.*tabs do not separate"):
+            word2vec.read_text(path, header=header)
+        assert word2vec.sniff(path) == ("text" if header else "headerless")
+    path.write_bytes(b"1 2\na\tb 1 2\n")
+    assert word2vec.read_text(path).keys == ["a\tb"]
 
 
 def test_headerless_with_rows_of_other_lengths(path: Path) -> None:

@@ -7,16 +7,21 @@ does not.
 Words may hold anything but a newline in text (also spaces, U+00A0, U+3000: the last d fields are
 the numbers, and only the byte 0x20 separates), anything but a space and a newline in binary. Files
 that end in .gz, .bz2 or .xz are written compressed; reading recognises them by their first bytes.
+A byte order mark before text is passed by. Of a file of another kind than was asked for the error
+says which it seems to be. (Longer than most files: the layouts share header, rows and table.)
 
 V = words, d = dimensions of a vector.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import os
+import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +37,13 @@ _MEGABYTE = 1 << 20
 _PIECE = 16 * _MEGABYTE  # about the bytes that one native call writes
 _LONGEST_WORD = _MEGABYTE
 _MOST_DIMENSIONS = 1 << 24
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+# How load_word2vec_format reads the kinds of `sniff`.
+_READ_WITH = {
+    "text": "text with a line of two sizes: binary=False, no_header=False",
+    "binary": "binary: binary=True",
+    "headerless": "text without a line of two sizes: no_header=True",
+}
 _UNPACKED = 20  # how many times a compressed file is believed to grow before it is read
 
 
@@ -77,7 +89,8 @@ def read_text(
     UnicodeDecodeError
         A word is not in the encoding and ``errors`` is "strict".
     """
-    with reading(path, progress=True) as source:
+    with _reading(path, "text" if header else "headerless") as source:
+        _skip_mark(source)
         if header:
             count, d = _header(source, limit)
         else:
@@ -167,13 +180,16 @@ def read_binary(
     errors: str = "strict",
 ) -> Words:
     """Read a binary file of vectors; parameters and errors as for `read_text`."""
-    with reading(path, progress=True) as source:
+    with _reading(path, "binary") as source:
         count, d = _header(source, limit)
         row_bytes = 4 * d + 1
         if source.size is not None and count * row_bytes > source.size - source.offset:
             raise TruncatedError(
                 f"is too short for {count} rows of {d} floats", path, source.offset
             )
+        room = min(1000 + 32 * d, _MEGABYTE)
+        if count and _is_row(bytes(source.peek(room)[:room]), d):
+            raise FormatError("row 0 is text", path, source.offset)
         table = _Table(path, d, dtype, encoding, errors)
         table.reserve(count, source)
         done, needed = 0, row_bytes
@@ -297,22 +313,59 @@ def sniff(path: Path) -> str | None:
     """What a file seems to hold: "text", "binary", "headerless" (text), "floret", or None.
 
     A header is a first line of exactly two whole numbers; after it, text is a line whose last d
-    fields are numbers. Without one, the first line must be a word and at least two numbers.
+    fields are numbers, or what cannot be floats. Without one, the first line must be a word and at
+    least two numbers.
     """
     with reading(path) as source, contextlib.suppress(FormatError):
+        _skip_mark(source)
         data = bytes(source.peek(_MEGABYTE))
         first, _, rest = data.partition(b"\n")
         if len(first.split()) == 2 and len(first) < len(data):
-            _, d = _header(source, None)
-            line = rest[: rest.find(b"\n") + 1 or len(rest)]
-            fields = line.rstrip(b" \r\n\t").rsplit(b" ", d)
-            text = not line or (len(fields) == d + 1 and _trailing_numbers(fields) == d)
-            return "text" if text else "binary"
+            count, d = _header(source, None)
+            short = source.size is not None and count * (4 * d + 1) > source.size - source.offset
+            words = (short or len(rest) > 100) and _is_text(rest)
+            return "text" if not rest or words or _is_row(rest, d) else "binary"
         if _floret_header(source) is not None:
             return "floret"
         if b"\0" not in first and _common_dimensions(source) >= 2:
             return "headerless"
     return None
+
+
+@contextlib.contextmanager
+def _reading(path: Path, wanted: str) -> Iterator[Source]:
+    """`reading`; a FormatError says what else of `_READ_WITH` the file seems to be."""
+    try:
+        with reading(path, progress=True) as source:
+            yield source
+    except FormatError as error:
+        with contextlib.suppress(FormatError, OSError):
+            found = sniff(path) if os.path.isfile(path) else None
+            if found in _READ_WITH and found != wanted:
+                error.args = (f"{error}; it seems to be {_READ_WITH[found]}",)
+        raise
+
+
+def _skip_mark(source: Source) -> None:
+    if source.peek(3)[:3] == codecs.BOM_UTF8:
+        source.skip(3)
+
+
+def _is_row(data: bytes, d: int) -> bool:
+    """Whether the first line is a word and d numbers, between spaces or (an error) tabs."""
+    line = data.partition(b"\n")[0].replace(b"\t", b" ").rstrip(b" \r")
+    fields = line.rsplit(b" ", d)
+    return len(fields) == d + 1 and _trailing_numbers(fields) == d
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether this is UTF-8 without control characters, as a hundred bytes of floats never are."""
+    data = data[:4096]
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return _CONTROL.search(data) is None
 
 
 class _Table:
@@ -386,8 +439,9 @@ def _bad_row(text: bytes, source: Source, at: int, row: int, count: int, d: int)
     if not newline:
         of = "" if count == sys.maxsize else f" of {count}"
         return TruncatedError(f"ends within row {row}{of}", source.path, source.offset + at)
+    tabs = " (tabs do not separate, spaces do)" if _is_row(line, d) else ""
     return FormatError(
-        f"row {row} must be a word and {d} numbers, got {line[:40]!r}",
+        f"row {row} must be a word and {d} numbers, got {line[:40]!r}{tabs}",
         source.path,
         source.offset + at,
     )
@@ -447,7 +501,12 @@ def _common_dimensions(source: Source) -> int:
     if not at_end or len(lines) > _FIRST_LINES:
         lines.pop()  # not whole
     lines = [line.rstrip(b" \r\t") for line in lines]
-    found = [_trailing_numbers(line.split(b" ")) for line in lines if line.strip()]
+    lines = [line for line in lines if line.strip()]
+    found = [_trailing_numbers(line.split(b" ")) for line in lines]
+    if not found or min(found) < 1:  # tabs, which an error of the first row then speaks of
+        found = [_trailing_numbers(line.split(b"\t")) for line in lines]
     if not found or min(found) < 1:
         raise FormatError("must have a word and numbers on each line", source.path, 0)
+    if found[0] == 1 < len(found) and min(found[1:]) > 1:
+        raise FormatError(f"starts with {lines[0][:40]!r}, which is no row", source.path, 0)
     return min(found)
