@@ -19,14 +19,16 @@ FastText.zip; fastText's src/.
 
 from __future__ import annotations
 
+from firth.fasttext import FastText
 from firth.fasttext.meter import Meter
-from firth.fasttext.model import Model, load_model, tokenize
+from firth.fasttext.model import BOW, EOS, EOW, Model, load_model, tokenize
 from firth.fasttext.training import train_supervised, train_unsupervised
 
 __all__ = [
     "BOW",
     "EOS",
     "EOW",
+    "FastText",
     "Meter",
     "Model",
     "load_model",
@@ -34,7 +36,3 @@ __all__ = [
     "train_supervised",
     "train_unsupervised",
 ]
-
-EOS = "</s>"
-BOW = "<"
-EOW = ">"

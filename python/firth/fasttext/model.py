@@ -16,6 +16,8 @@ from firth.formats import fasttext as files
 from firth.formats.fasttext import Content, Quantised
 from firth.formats.files import Path
 
+EOS, BOW, EOW = "</s>", "<", ">"  # end of a line; what stands around a word in its n-grams
+
 
 class Model:
     """What `load_model` and `train_supervised` return.
@@ -310,7 +312,7 @@ class Model:
                 labels.append(token.decode("utf-8", on_unicode_error))
             elif place >= 0 or not token.startswith(self.label.encode()):
                 words.append(token.decode("utf-8", on_unicode_error))
-            if token == b"</s>":
+            if token == EOS.encode():
                 break
         return words, labels
 

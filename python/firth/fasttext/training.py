@@ -1,4 +1,4 @@
-"""Training of classifiers, with fastText's arguments."""
+"""Training of classifiers and of word vectors, with fastText's arguments."""
 
 from __future__ import annotations
 
@@ -89,11 +89,7 @@ def train_supervised(
     RuntimeError
         The model has become NaN: the learning rate is too high.
     """
-    given = locals()
-    given.update(given.pop("others"))
-    given = _renamed("train_supervised", given)
-    if given["loss"] not in _LOSSES:
-        raise ValueError("Unrecognized loss name")
+    given = _checked("train_supervised", locals())
     args = _args(given, "supervised")
     text, ends, counts, labels, tokens = _native.fasttext_vocabulary(
         mapped(given["input"]), given["label"], given["minCount"], given["minCountLabel"]
@@ -119,8 +115,7 @@ def train_supervised(
         content, given["label"], given["input"], given["lr"], given["thread"], given["verbose"],
         given["seed"],
     )  # fmt: skip
-    kept = ("lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
-    return Model(content, given["label"], **{name: given[name] for name in kept})
+    return _model(content, given)
 
 
 def train_unsupervised(
@@ -167,18 +162,16 @@ def train_unsupervised(
     ValueError
         An argument out of range, or no words.
     """
-    given = locals()
-    given.update(given.pop("others"))
-    given = _renamed("train_unsupervised", given)
+    given = _checked("train_unsupervised", locals())
     if given["model"] not in ("skipgram", "cbow"):
         raise ValueError("Unrecognized model name")
+    args = _args(given, given["model"])
     if given["loss"] not in ("ns", "hs"):
         raise ValueError(f"train_unsupervised: loss must be 'ns' or 'hs', got {given['loss']!r}")
     if given["pretrainedVectors"]:
         raise NotImplementedError("train_unsupervised: pretrainedVectors is not offered")
     from firth.words.fasttext import FastText, facebook_content
 
-    args = _args(given, given["model"])
     trained = FastText(
         corpus_file=given["input"], sg=int(given["model"] == "skipgram"), vector_size=args.dim,
         window=args.ws, min_count=args.minCount, alpha=given["lr"], min_alpha=0.0, sample=args.t,
@@ -189,8 +182,7 @@ def train_unsupervised(
     )  # fmt: skip
     content = facebook_content(trained, lr_update_rate=args.lrUpdateRate)
     content.args = args
-    kept = ("lr", "thread", "verbose", "seed")
-    return Model(content, given["label"], **{name: given[name] for name in kept})
+    return _model(content, given)
 
 
 _SECOND_NAMES = {
@@ -202,36 +194,38 @@ _SECOND_NAMES = {
 }
 
 
-def _renamed(function: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments under their first names, checked."""
-    names = {}
-    for name, value in given.items():
-        if name.startswith("autotune"):
-            raise NotImplementedError(f"{function}: automatic tuning ({name}) is not offered")
-        if name in _SECOND_NAMES:
-            names[_SECOND_NAMES[name]] = value
-        elif name in _MEANT:
-            names.setdefault(name, value)
-        else:
-            raise TypeError(f"unexpected keyword argument '{name}'")
-    for name, least in _MEANT.items():
-        if least is not None and not least <= (value := names.get(name, least)):
-            raise ValueError(f"{function}: {name} must be at least {least}, got {value}")
-    if names.get("thread") is not None and names["thread"] < 1:
-        raise ValueError(f"{function}: thread must be at least 1, got {names['thread']}")
-    return names
-
-
-# The arguments of training and the least value of each.
-_MEANT: dict[str, float | None] = {
-    "input": None, "model": None, "lr": 0, "dim": 1, "ws": 1, "epoch": 1, "minCount": 0,
-    "minCountLabel": 0, "minn": 0, "maxn": 0, "neg": 0, "wordNgrams": 1, "loss": None, "bucket": 0,
-    "thread": None, "lrUpdateRate": 1, "t": 0, "label": None, "verbose": 0,
-    "pretrainedVectors": None, "seed": 0,
+# The least value of each number.
+_LEAST = {
+    "lr": 0, "dim": 1, "ws": 1, "epoch": 1, "minCount": 0, "minCountLabel": 0, "minn": 0, "maxn": 0,
+    "neg": 0, "wordNgrams": 1, "bucket": 0, "thread": 1, "lrUpdateRate": 1, "t": 0, "verbose": 0,
+    "seed": 0,
 }  # fmt: skip
 
 
+def _checked(function: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, the ``others`` among them under their first names."""
+    for name, value in given.pop("others").items():
+        if name.startswith("autotune"):
+            raise NotImplementedError(f"{function}: automatic tuning ({name}) is not offered")
+        if name not in _SECOND_NAMES:
+            raise TypeError(f"unexpected keyword argument '{name}'")
+        given[_SECOND_NAMES[name]] = value
+    for name, least in _LEAST.items():
+        value = given[name]
+        if not (name == "thread" and value is None) and not least <= value:
+            raise ValueError(f"{function}: {name} must be at least {least}, got {value}")
+    return given
+
+
+def _model(content: Content, given: dict[str, Any]) -> Model:
+    """The model, which also keeps the arguments that are not in its file."""
+    kept = ("lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
+    return Model(content, given["label"], **{name: given[name] for name in kept})
+
+
 def _args(given: dict[str, Any], model: str) -> Args:
+    if given["loss"] not in _LOSSES:
+        raise ValueError("Unrecognized loss name")
     has_ngrams = given["wordNgrams"] > 1 or given["maxn"] > 0
     return Args(
         given["dim"], given["ws"], given["epoch"], given["minCount"], given["neg"],

@@ -1,0 +1,20 @@
+"""The package's module of this name: where programs find ``_FastText``, the class of its models."""
+
+from __future__ import annotations
+
+from firth.fasttext.meter import Meter as _Meter
+from firth.fasttext.model import BOW, EOS, EOW, load_model, tokenize
+from firth.fasttext.model import Model as _FastText
+from firth.fasttext.training import train_supervised, train_unsupervised
+
+__all__ = [
+    "BOW",
+    "EOS",
+    "EOW",
+    "_FastText",
+    "_Meter",
+    "load_model",
+    "tokenize",
+    "train_supervised",
+    "train_unsupervised",
+]
