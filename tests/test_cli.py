@@ -190,7 +190,7 @@ def test_wrong_vectors(
             continue
         got = error(capsys, *command.format(name).split())
         assert got.startswith(f"{name}: {message}")
-        assert got.count(name) == 1
+        assert got.count(f"{name}:") == 1
     for name in ("out.vec", "out.svg"):
         assert Path(name).read_bytes() == b"old"
     assert not [name for name in os.listdir() if name.endswith(".tmp")]
