@@ -458,7 +458,7 @@ LEFT_OUT = {
 @PEER
 def test_every_public_name_of_the_package(corpora: tuple[Path, Path]) -> None:
     peer = pytest.importorskip("fasttext")
-    arguments = {"dim": 4, "epoch": 1, "verbose": 0, "thread": 2}
+    arguments = {"dim": 4, "epoch": 1, "verbose": 0, "thread": 2, "bucket": 1000}
     pairs: dict[str, list[tuple[object, object]]] = {
         "module": [(fasttext, peer)],
         "FastText": [(fasttext.FastText, peer.FastText)],
