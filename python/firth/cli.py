@@ -159,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "About a file of vectors, or about this installation.")
     info.add_argument("vectors", nargs="?", help=_ANY_FILE)
 
-    about_files = command("vectors", lambda _: about_files.print_help(), "About files of vectors.")
+    about_files: Any = command(
+        "vectors", lambda _: about_files.print_help(), "About files of vectors."
+    )
     about = about_files.add_subparsers(title="commands", metavar="command").add_parser(
         "info",
         help="Format, size and first words of a file, without reading all of it where possible.",

@@ -347,7 +347,7 @@ def _reading(path: Path, wanted: str) -> Iterator[Source]:
 
 
 def _skip_mark(source: Source) -> None:
-    if source.peek(3)[:3] == codecs.BOM_UTF8:
+    if bytes(source.peek(3)[:3]) == codecs.BOM_UTF8:
         source.skip(3)
 
 

@@ -38,7 +38,7 @@ def keyed_vectors(source: Any) -> KeyedVectors:
             )
         return _made(list(content.rows), list(content.rows.values()), content.vectors)
     vocab = getattr(source, "vocab", source)
-    table = getattr(vocab, "vectors", None)
+    table: Any = getattr(vocab, "vectors", None)
     if not hasattr(table, "key2row"):
         raise TypeError(
             "from_spacy: path_or_nlp must be the path of a folder, a pipeline or a vocab, "
