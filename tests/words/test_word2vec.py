@@ -514,3 +514,12 @@ def test_failing_checkpoint_does_not_stop_training(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="no checkpoint"):
         model.train(sentences(50), checkpoint=tmp_path / "missing" / "x")
     assert len(model.epoch_losses) == 1
+
+
+def test_loss_of_an_epoch_without_pairs_is_nan(tmp_path):
+    model = Word2Vec([["a"], ["b"]], vector_size=4, min_count=1, epochs=2, compute_loss=True)
+    assert np.isnan(model.epoch_losses).all()
+    assert len(model.epoch_losses) == 2
+    assert model.get_latest_training_loss() == 0
+    model.save(tmp_path / "m")
+    assert np.isnan(Word2Vec.load(tmp_path / "m").epoch_losses).all()

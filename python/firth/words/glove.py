@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -27,6 +26,7 @@ from firth.progress import progress_bar
 from firth.words import corpus
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
+from firth.words.training import Slices
 from firth.words.training import rows as aligned_rows
 from firth.words.vocabulary import check_corpus
 
@@ -35,8 +35,6 @@ _PARAMETERS = (
     "vector_size", "window", "x_max", "alpha", "epochs", "min_count", "max_vocab", "eta",
     "symmetric", "distance_weighting", "grad_clip", "memory", "seed",
 )  # fmt: skip
-_CHECKPOINT_SECONDS = 600.0
-_SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
 _BLOCK_BYTES = 1 << 18  # rows of a block: with those of a block of columns half of 1 MiB of L2
 _PAIR_BYTES = 48  # memory a pair takes while its row is counted and blocked, at most
 
@@ -360,43 +358,31 @@ class GloVe:
 
     def _run(self, trainer: _native.GloveTrainer, epochs: int, checkpoint: Path | None) -> None:
         workers = self.workers or _native.num_threads()
-        saved, step = time.monotonic(), max(1, workers)
-        total = trainer.visits * epochs
+
+        def save() -> None:
+            assert checkpoint is not None
+            self._update_wv()
+            self.save(checkpoint)
+
         with (
             deferred_interrupt() as interrupted,
-            progress_bar(total, " blocks", "training", self.progress) as bar,
+            progress_bar(trainer.visits * epochs, " blocks", "training", self.progress) as bar,
         ):
+            slices = Slices(workers, interrupted, None if checkpoint is None else save)
             for epoch in range(epochs):
-                cost, records, visit = 0.0, 0, 0
-                while visit < trainer.visits:
-                    last = min(visit + step, trainer.visits)
-                    start = time.monotonic()
-                    more = trainer.train(len(self.epoch_losses), visit, last, workers)
+                cost, records = 0.0, 0
+                for first, last in slices(0, trainer.visits):
+                    more = trainer.train(len(self.epoch_losses), first, last, workers)
                     cost, records = cost + more[0], records + more[1]
                     if not np.isfinite(cost):
                         raise FloatingPointError(
                             f"training diverged in epoch {epoch + 1}: take a lower eta"
                         )
-                    if time.monotonic() - start < _SLICE_SECONDS / 2:
-                        step *= 2
                     bar.set_postfix_str(
                         f"epoch {epoch + 1}/{epochs}, cost {cost / max(1, records):.5f}",
                         refresh=False,
                     )
-                    bar.update(last - visit)
-                    visit = last
-                    if interrupted.is_set():
-                        if checkpoint is not None:
-                            self._update_wv()
-                            self.save(checkpoint)
-                        raise KeyboardInterrupt
-                    if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                        self._update_wv()
-                        try:
-                            self.save(checkpoint)
-                        except OSError as error:  # training itself need not stop for it
-                            warnings.warn(f"no checkpoint was written: {error}", stacklevel=4)
-                        saved = time.monotonic()
+                    bar.update(last - first)
                 self.epoch_losses.append(cost / records)
         if not np.isfinite(self._words.sum() + self._contexts.sum()):  # the last updates
             raise FloatingPointError(f"training diverged in epoch {epochs}: take a lower eta")

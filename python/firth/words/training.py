@@ -8,10 +8,12 @@ V = words of the vocabulary, D = dimensions of a vector, S = D rounded up to 64 
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +143,7 @@ def train(
     save : callable, optional
         Writes a checkpoint; called every ten minutes and on Ctrl-C.
     epoch_losses : list, optional
-        Each epoch appends its mean loss.
+        Each epoch appends its mean loss; NaN where no window had two words.
     on_epoch_begin, on_epoch_end : callable
         Called around each epoch (on_epoch_begin only where an epoch starts at its first block).
 
@@ -183,29 +185,24 @@ def train(
         )
     run["blocks"] = trainer.blocks
     raw = max(1.0, raw_words / max(1, int(network.counts.sum())))
-    saved, count = time.monotonic(), max(1, workers)
     total = len(ids) * run["epochs"]
     before = run["epoch"] * len(ids) + trainer.start(run["block"])
     with (
         deferred_interrupt() as interrupted,
         progress_bar(round(total * raw), " words", "training", progress) as bar,
     ):
+        slices = Slices(workers, interrupted, save)
         bar.update(round(before * raw))
         while run["epoch"] < run["epochs"]:
             if not run["block"]:
                 on_epoch_begin()
-            while run["block"] < trainer.blocks:
-                first = run["block"]
-                last = min(first + count, trainer.blocks)
-                start = time.monotonic()
+            for first, last in slices(run["block"], trainer.blocks):
                 run["loss"], run["pairs"], run["effective"], run["draws"] = trainer.train(
                     run["epoch"], first, last, workers,
                     run["loss"], run["pairs"], run["effective"], run["draws"],
                 )  # fmt: skip
                 if not np.isfinite(run["loss"]):
                     raise _diverged(run["epoch"])
-                if time.monotonic() - start < _SLICE_SECONDS / 2:
-                    count *= 2
                 run["block"] = last
                 bar.set_postfix_str(
                     f"epoch {run['epoch'] + 1}/{run['epochs']}, "
@@ -213,18 +210,8 @@ def train(
                     refresh=False,
                 )
                 bar.update(round((trainer.start(last) - trainer.start(first)) * raw))
-                if interrupted.is_set():
-                    if save is not None:
-                        save()
-                    raise KeyboardInterrupt
-                if save is not None and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    try:
-                        save()
-                    except OSError as error:  # training itself need not stop for it
-                        warnings.warn(f"no checkpoint was written: {error}", stacklevel=5)
-                    saved = time.monotonic()
             if epoch_losses is not None:
-                epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else 0.0)
+                epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else math.nan)
             run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
             on_epoch_end()
     matrices = [network.w_in, network.w_out, network.w_tree]
@@ -233,6 +220,41 @@ def train(
     if not all(np.isfinite(m.sum()) for m in matrices if m is not None):  # the loss is a sample
         raise _diverged(run["epochs"] - 1)
     return run["effective"], round(len(ids) * raw) * run["epochs"]
+
+
+class Slices:
+    """Cuts the blocks of an epoch into native calls, each long enough but not too long.
+
+    After each call Ctrl-C is looked at (``save``, then KeyboardInterrupt), and the clock: ``save``
+    every ten minutes. Where ``save`` is None, nothing is saved.
+    """
+
+    def __init__(
+        self, workers: int, interrupted: threading.Event, save: Callable[[], None] | None
+    ) -> None:
+        self._count, self._interrupted, self._save = max(1, workers), interrupted, save
+        self._saved = time.monotonic()
+
+    def __call__(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield ``(first, last)`` of each call; what is done in the loop's body is timed."""
+        while first < end:
+            last = min(first + self._count, end)
+            start = time.monotonic()
+            yield first, last
+            now = time.monotonic()
+            if now - start < _SLICE_SECONDS / 2:
+                self._count *= 2
+            first = last
+            if self._interrupted.is_set():
+                if self._save is not None:
+                    self._save()
+                raise KeyboardInterrupt
+            if self._save is not None and now - self._saved > _CHECKPOINT_SECONDS:
+                try:
+                    self._save()
+                except OSError as error:  # training itself need not stop for it
+                    warnings.warn(f"no checkpoint was written: {error}", stacklevel=6)
+                self._saved = time.monotonic()
 
 
 def keep_thresholds(counts: NDArray[np.int64], sample: float) -> NDArray[np.uint32]:

@@ -127,7 +127,7 @@ class Word2Vec(Vocabulary):
         See `Vocabulary`.
     epoch_losses : list of float
         Mean loss of a pair (with its negatives) in each finished epoch, measured on every 64th
-        window before its update.
+        window before its update; NaN where no window had two words.
     train_count, total_train_time : int, float
         Calls of `train` so far, and their seconds.
     min_alpha_yet_reached : float
@@ -488,7 +488,7 @@ class Word2Vec(Vocabulary):
             if callbacks:  # they may ask
                 self._vectors_changed()
             if self.compute_loss:
-                self.running_training_loss += self.epoch_losses[-1]
+                self.running_training_loss += float(np.nan_to_num(self.epoch_losses[-1]))
             tell("on_epoch_end")
 
         def save() -> None:
@@ -539,7 +539,9 @@ class Word2Vec(Vocabulary):
     # Asking a trained model
 
     def get_latest_training_loss(self) -> float:
-        """The sum of ``epoch_losses`` of the last `train`, with ``compute_loss``; else 0.
+        """The sum of ``epoch_losses`` (NaN is left out) of the last `train`, with ``compute_loss``.
+
+        Without, 0.
 
         gensim sums over all pairs instead, in float32 and from several threads at once.
         """
