@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench_words import corpus_file
+from bench_words import QUALITY_HEAD, corpus_file, scored
 from firth import GloVe, set_num_threads
 from firth.formats import glove
 from firth.words.corpus import encode_file
@@ -140,47 +140,25 @@ def run(repeats: int = 3, size: int = HEAD_BYTES) -> list[Row]:
         ]  # fmt: skip
 
 
-def score(words: list[str], vectors: np.ndarray) -> tuple[float, float, float]:
-    """Analogies in percent, WordSim-353 and SimLex-999, all by gensim."""
-    from gensim.models import KeyedVectors
-    from gensim.test.utils import datapath
-
-    kv = KeyedVectors(vectors.shape[1])
-    kv.add_vectors(words, vectors)
-    return (
-        100 * kv.evaluate_word_analogies(datapath("questions-words.txt"))[0],
-        kv.evaluate_word_pairs(datapath("wordsim353.tsv"))[1][0],
-        kv.evaluate_word_pairs(datapath("simlex999.txt"))[1][0],
-    )
-
-
 def quality(seeds: tuple[int, ...] = (1, 2, 3), epochs: int = 15, size: int = HEAD_BYTES) -> str:
     """A table of the scores of each model and seed, and their means."""
     set_num_threads(THREADS)
-    lines = [
-        "| model | seed | analogies % | WordSim-353 | SimLex-999 |",
-        "|---|---|---|---|---|",
-    ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = head(folder, size)
         stanford = Stanford(folder, path)
-        for model in ("firth", "GloVe (C)"):
-            scores = []
-            for seed in seeds:
-                if model == "firth":
-                    mine = GloVe(corpus_file=path, epochs=epochs, seed=seed, workers=THREADS)
-                    scores.append(score(mine.wv.index_to_key, mine.wv.vectors))
-                else:
-                    stanford.count(seed)
-                    stanford.train(epochs, seed=seed)
-                    wv = GloVe.load_stanford(
-                        folder / "vectors.bin", folder / "vocab.txt", binary=True
-                    ).wv
-                    scores.append(score(wv.index_to_key, wv.vectors))
-                a, w, s = scores[-1]
-                lines.append(f"| {model} | {seed} | {a:.2f} | {w:.3f} | {s:.3f} |")
-                print(lines[-1], file=sys.stderr, flush=True)
-            a, w, s = (statistics.mean(column) for column in zip(*scores, strict=True))
-            lines.append(f"| **{model}** | mean | {a:.2f} | {w:.3f} | {s:.3f} |")
-    return "\n".join(lines)
+
+        def firth(seed: int) -> tuple[list[str], np.ndarray]:
+            wv = GloVe(corpus_file=path, epochs=epochs, seed=seed, workers=THREADS).wv
+            return wv.index_to_key, wv.vectors
+
+        def theirs(seed: int) -> tuple[list[str], np.ndarray]:
+            stanford.count(seed)
+            stanford.train(epochs, seed=seed)
+            wv = GloVe.load_stanford(
+                folder / "vectors.bin", folder / "vocab.txt", binary=True
+            ).wv  # fmt: skip
+            return wv.index_to_key, wv.vectors
+
+        lines = [*QUALITY_HEAD, *scored("firth", seeds, firth)]
+        return "\n".join(lines + scored("GloVe (C)", seeds, theirs))
