@@ -36,6 +36,13 @@ constexpr size_t kPartLimit = 64;
 // the same few words, a word takes the changes of all windows of a group at once.
 constexpr float kGroupRate = 2.05f;
 
+// The tree's top nodes are on most paths: their rows would go from core to core at every window. A
+// worker has copies of its own and brings each together with the common row after kHotUses divided
+// by the number of workers uses, so that the uses which the others have not seen yet stay few. (The
+// same for the output rows of frequent negatives gains nothing.)
+constexpr size_t kHotRows = 256;
+constexpr int kHotUses = 32;
+
 // SplitMix64 (Steele, Lea, Flood 2014): any seed is good, so a block's stream starts from its
 // place.
 struct Random {
@@ -83,6 +90,68 @@ struct Distinct {
     }
 };
 
+// A worker's copies of some rows. Off where there is nothing to gain: then `row` is the row itself.
+class HotRows {
+  public:
+    ~HotRows() { std::free(copies_); }
+
+    void begin(size_t stride, int workers) {
+        uses_ = workers > 1 ? kHotUses / workers : 0;
+        if (uses_ < 2) uses_ = 0;
+        if (!uses_) return;
+        if (stride != stride_) {
+            std::free(copies_);
+            stride_ = 0;
+            copies_ = static_cast<float*>(std::aligned_alloc(64, kHotRows * 8 * stride));
+            if (!copies_) throw std::bad_alloc();
+            stride_ = stride;
+        }
+        std::memset(common_, 0, sizeof common_);
+    }
+    // The copy of the row at place `hot`, or the row itself where that is not below kHotRows.
+    float* row(float* common, size_t hot) {
+        if (!uses_ || hot >= kHotRows) return common;
+        float* const copy = copies_ + hot * 2 * stride_;
+        if (!common_[hot]) {
+            common_[hot] = common;
+            left_[hot] = uses_;
+            std::memcpy(copy, common, stride_ * 4);
+            std::memcpy(copy + stride_, common, stride_ * 4);
+        }
+        return copy;
+    }
+    // Says that these rows (copies or not) were used.
+    void used(float* const* rows, size_t n) {
+        if (!uses_) return;
+        for (size_t i = 0; i < n; i++) {
+            const size_t place = static_cast<size_t>(rows[i] - copies_);
+            if (place >= kHotRows * 2 * stride_) continue;
+            const size_t hot = place / (2 * stride_);
+            left_[hot]--;
+            if (left_[hot] == 1) prefetch_row(common_[hot], stride_);
+            if (left_[hot] <= 0) join(hot);
+        }
+    }
+    void end() {
+        if (!uses_) return;
+        for (size_t hot = 0; hot < kHotRows; hot++)
+            if (common_[hot] && left_[hot] < uses_) join(hot);
+    }
+
+  private:
+    // The copy and the common row take each other's changes.
+    void join(size_t hot) {
+        float *copy = copies_ + hot * 2 * stride_, *before = copy + stride_, *common = common_[hot];
+        for (size_t d = 0; d < stride_; d++) copy[d] = before[d] = common[d] += copy[d] - before[d];
+        left_[hot] = uses_;
+    }
+    float* copies_ = nullptr;  // kHotRows x (now, when last joined) x stride
+    size_t stride_ = 0;
+    int uses_ = 0;
+    float* common_[kHotRows];  // null: not copied yet
+    int left_[kHotRows];       // uses until it is joined
+};
+
 // Scratch memory of one worker, kept between blocks.
 struct Worker {
     // Neighbouring centres that share negatives (one centre but for CBOW).
@@ -95,6 +164,7 @@ struct Worker {
     // Each kept token's window is kept[low .. high] without itself.
     std::vector<uint32_t> low, high;
     Group groups[kAhead + 1];
+    HotRows hot;
     Distinct in;
     std::vector<float*> rows, path, positives;
     std::vector<float> scores, times, labels, scales;
@@ -177,8 +247,9 @@ double run_pair(float* in, float* const* out, size_t n, const float* labels, siz
 class BlockTrainer {
   public:
     BlockTrainer(const WordWindows& job, const Kernels& kernels, int epoch, size_t block,
-                 Worker& worker, GensimRandom* gensim)
+                 Worker& worker, GensimRandom* gensim, int workers)
         : job_(job), kernels_(kernels), worker_(worker), gensim_(gensim), dim_(job.stride) {
+        worker.hot.begin(dim_, job.w_tree ? workers : 1);
         begin_ = block_start(job, block);
         end_ = block_start(job, block + 1);
         double done = epoch;
@@ -222,12 +293,18 @@ class BlockTrainer {
         }
         if (job_.sub_rows)
             while (left_ < entered_) leave(left_++);
+        worker_.hot.end();
         return progress;
     }
 
   private:
     float* input(size_t p) const { return job_.w_in + static_cast<size_t>(worker_.kept[p]) * dim_; }
     float* output(int32_t id) const { return job_.w_out + static_cast<size_t>(id) * dim_; }
+    // The tree's nodes are numbered from below; the root is the last.
+    float* node(int32_t point) {
+        const size_t row = static_cast<size_t>(point);
+        return worker_.hot.row(job_.w_tree + row * dim_, job_.vocabulary - 2 - row);
+    }
     // The vector of position p; CBOW: the sum of its rows.
     float* hidden(size_t p) const {
         return job_.sub_rows ? ring_ + p % slots_ * 2 * dim_ : input(p);
@@ -385,7 +462,7 @@ class BlockTrainer {
         const size_t n = path_length(p);
         for (size_t j = 0; j < n; j++) {
             const size_t k = static_cast<size_t>(begin) + j;
-            worker_.path[j] = job_.w_tree + static_cast<size_t>(job_.tree_points[k]) * dim_;
+            worker_.path[j] = node(job_.tree_points[k]);
             worker_.labels[j] = job_.tree_codes[k] ? 0.0f : 1.0f;
         }
         return n;
@@ -461,6 +538,7 @@ class BlockTrainer {
                     progress.loss += run_shared(worker_.in, worker_.path.data(), path, nullptr,
                                                 worker_.labels.data(), dim_, rate_, worker_, change,
                                                 kernels_, want_loss);
+                    worker_.hot.used(worker_.path.data(), path);
                     if (change) add_locked(worker_.in.rows.data(), worker_.in.size);
                 }
                 if (job_.w_out) {
@@ -480,6 +558,7 @@ class BlockTrainer {
             if (path) {
                 progress.loss += run_pair(in, worker_.path.data(), path, worker_.labels.data(),
                                           dim_, rate_, worker_, change, kernels_, want_loss);
+                worker_.hot.used(worker_.path.data(), path);
                 if (change) add_locked(&in, 1);
             }
             if (job_.w_out) {
@@ -547,6 +626,7 @@ class BlockTrainer {
                         run_pair(hidden_, worker_.path.data(), n, worker_.labels.data(), dim_,
                                  rate_, worker_, change_, kernels_, want_loss);
                 }
+                worker_.hot.used(worker_.path.data(), n);
                 distribute(i, change_);
             }
             if (job_.w_out && !job_.shared) {
@@ -650,12 +730,14 @@ WordProgress train_blocks(const WordWindows& job, const Kernels& kernels, int ep
         size_t first;
         WordProgress* results;
         GensimRandom* gensim;
-    } context{job, kernels, epoch, first, results.data(), gensim};
+        int workers;
+    } context{job, kernels, epoch, first, results.data(), gensim, workers};
     parallel_tasks(
         last - first, workers,
         [](void* pointer, size_t i) {
             const Context& c = *static_cast<const Context*>(pointer);
-            BlockTrainer trainer(c.job, c.kernels, c.epoch, c.first + i, this_worker(), c.gensim);
+            BlockTrainer trainer(c.job, c.kernels, c.epoch, c.first + i, this_worker(), c.gensim,
+                                 c.workers);
             c.results[i] = trainer.run();
         },
         &context);

@@ -101,6 +101,22 @@ def test_locked_rows_stay(settings, negatives):
     assert (free.wv.vectors[1::2] != before[1::2]).any(axis=1).all()
 
 
+@pytest.mark.parametrize("sg", [0, 1])
+def test_copies_of_the_tree_lose_nothing(sg):
+    """Two workers hold copies of the top nodes; on one block, one works: nothing else differs."""
+    text = sentences(400)
+    tokens = sum(map(len, text))
+    assert 3000 < tokens < 10000, "one block"
+    shape = {"vector_size": 20, "min_count": 1, "sample": 0, "epochs": 1, "negatives": "shared"}
+    one, two = (Word2Vec(text, **shape, sg=sg, hs=1, negative=0, workers=n) for n in (1, 2))
+    # A copy is brought together with its row every 16 uses, which rounds once.
+    bound = tokens / 16 * np.finfo(np.float32).eps * np.abs(one.syn1).max()
+    assert np.abs(one.syn1 - two.syn1).max() <= bound
+    assert np.abs(one.wv.vectors - two.wv.vectors).max() <= bound
+    assert (one.syn1 != two.syn1).any(), "copies were in use"
+    assert np.abs(one.syn1).max() > 100 * bound
+
+
 def network(text, rows, **settings):
     """A network of words with further rows: word i has 1 + i % rows of them, all different."""
     model = Word2Vec(vector_size=20, min_count=1, sample=0, hs=settings.pop("hs", 0))
