@@ -21,14 +21,16 @@ from harness import THREADS, Row, Timing
 ROWS, D = int(os.environ.get("FIRTH_BENCH_ROWS", "1000000")), 300
 GOALS = {"binary": 10.0, "text": 5.0}
 READ = """
-import resource, sys, time
+import sys, time
 library, path, binary = sys.argv[1], sys.argv[2], sys.argv[3] == "binary"
 if library == "firth":
     import tqdm
     from firth import KeyedVectors
 else:
     from gensim.models import KeyedVectors
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # ru_maxrss would start from the parent's memory
+    line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 before, start = peak(), time.perf_counter()
 vectors = KeyedVectors.load_word2vec_format(path, binary=binary)
 taken = time.perf_counter() - start
