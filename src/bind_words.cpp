@@ -1,7 +1,9 @@
-// Bindings of the corpus scanner, the trainer of word vectors, and word mover's distance.
+// Bindings of the corpus scanner, the kernels of word windows, the trainer of word vectors, and
+// word mover's distance.
 #include "bindings.h"
 #include "engines/corpus.h"
 #include "engines/transport.h"
+#include "engines/word_updates.h"
 #include "engines/word_windows.h"
 
 namespace firth {
@@ -36,9 +38,9 @@ void check_ids(const array<int64_t>& ids, size_t rows, bool may_be_missing, cons
             throw py::index_error(std::string(name) + ": an index is out of range");
 }
 
-double skipgram_batch(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_out,
-                      const array<int64_t>& centers, const array<int64_t>& contexts,
-                      const array<int64_t>& negatives, float learning_rate) {
+double skipgram(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_out,
+                const array<int64_t>& centers, const array<int64_t>& contexts,
+                const array<int64_t>& negatives, float learning_rate) {
     const Matrix in(w_in, "w_in"), out(w_out, "w_out");
     const bool shared = contexts.ndim() == 2;
     const py::ssize_t rows = centers.size();
@@ -49,11 +51,50 @@ double skipgram_batch(const Level& level, py::array_t<float>& w_in, py::array_t<
     check_ids(contexts, in.rows, shared, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
     py::gil_scoped_release unlocked;
-    return sgns_batch(in.data, in.stride, out.data, out.stride, in.dim, centers.data(),
+    return skipgram_batch({in.data, in.stride}, {out.data, out.stride}, in.dim, centers.data(),
+                          contexts.data(), negatives.data(), static_cast<size_t>(rows),
+                          shared ? static_cast<size_t>(contexts.shape(1)) : 1,
+                          static_cast<size_t>(negatives.shape(1)), shared, learning_rate,
+                          *level.kernels);
+}
+
+// negatives: (1, K) in shared mode, else (B, K)
+double cbow(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_out,
+            const array<int64_t>& centers, const array<int64_t>& contexts,
+            const array<int64_t>& negatives, bool shared, float learning_rate, bool mean,
+            float weight) {
+    const Matrix in(w_in, "w_in"), out(w_out, "w_out");
+    const py::ssize_t rows = centers.size();
+    if (in.dim != out.dim || centers.ndim() != 1 || negatives.ndim() != 2 || contexts.ndim() != 2 ||
+        contexts.shape(0) != rows || negatives.shape(0) != (shared ? 1 : rows))
+        throw py::value_error("cbow_negative_sampling: shapes do not fit together");
+    check_ids(centers, out.rows, false, "centers");
+    check_ids(contexts, in.rows, true, "contexts");
+    check_ids(negatives, out.rows, false, "negatives");
+    py::gil_scoped_release unlocked;
+    return cbow_batch({in.data, in.stride}, {out.data, out.stride}, in.dim, centers.data(),
                       contexts.data(), negatives.data(), static_cast<size_t>(rows),
-                      shared ? static_cast<size_t>(contexts.shape(1)) : 1,
-                      static_cast<size_t>(negatives.shape(1)), shared, learning_rate,
+                      static_cast<size_t>(contexts.shape(1)),
+                      static_cast<size_t>(negatives.shape(1)), shared, mean, weight, learning_rate,
                       *level.kernels);
+}
+
+// contexts: (B, 1) where not shared
+double hierarchical(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_tree,
+                    const array<int64_t>& points, const array<uint8_t>& codes,
+                    const array<int64_t>& contexts, bool shared, float learning_rate) {
+    const Matrix in(w_in, "w_in"), tree(w_tree, "w_tree");
+    if (in.dim != tree.dim || points.ndim() != 2 || codes.ndim() != 2 || contexts.ndim() != 2 ||
+        codes.shape(0) != points.shape(0) || codes.shape(1) != points.shape(1) ||
+        contexts.shape(0) != points.shape(0) || (!shared && contexts.shape(1) != 1))
+        throw py::value_error("hierarchical_softmax: shapes do not fit together");
+    check_ids(points, tree.rows, true, "points");
+    check_ids(contexts, in.rows, true, "contexts");
+    py::gil_scoped_release unlocked;
+    return tree_batch({in.data, in.stride}, {tree.data, tree.stride}, in.dim, points.data(),
+                      codes.data(), contexts.data(), static_cast<size_t>(points.shape(0)),
+                      static_cast<size_t>(points.shape(1)), static_cast<size_t>(contexts.shape(1)),
+                      shared, learning_rate, *level.kernels);
 }
 
 template <class T>
@@ -250,9 +291,17 @@ class WordTrainer {
 }  // namespace
 
 void bind_words(py::module_& module, py::class_<Level>& level) {
-    level.def("skipgram_negative_sampling", &skipgram_batch, py::arg("w_in").noconvert(),
+    level.def("skipgram_negative_sampling", &skipgram, py::arg("w_in").noconvert(),
               py::arg("w_out").noconvert(), py::arg("centers").noconvert(),
               py::arg("contexts").noconvert(), py::arg("negatives").noconvert(),
+              py::arg("learning_rate"));
+    level.def("cbow_negative_sampling", &cbow, py::arg("w_in").noconvert(),
+              py::arg("w_out").noconvert(), py::arg("centers").noconvert(),
+              py::arg("contexts").noconvert(), py::arg("negatives").noconvert(), py::arg("shared"),
+              py::arg("learning_rate"), py::arg("cbow_mean"), py::arg("weight"));
+    level.def("hierarchical_softmax", &hierarchical, py::arg("w_in").noconvert(),
+              py::arg("w_tree").noconvert(), py::arg("points").noconvert(),
+              py::arg("codes").noconvert(), py::arg("contexts").noconvert(), py::arg("shared"),
               py::arg("learning_rate"));
 
     py::class_<WordTrainer>(module, "WordTrainer")

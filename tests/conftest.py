@@ -85,6 +85,20 @@ def sum_tolerance(terms: np.ndarray, n: int, dtype: type = np.float32) -> np.nda
     return (n + 1) * float(info.eps) * terms + float(info.smallest_subnormal)
 
 
+def update_tolerance(dim: int, length: float, updates: int, rate: float) -> float:
+    """Bound on the difference of word vectors from a float64 reference after `updates` a row.
+
+    A score of D products errs by D eps |u||v|; the logistic function has slope <= 1/4 and errs by
+    about 4 eps itself. So a step errs by rate * that, times the `length` of the longest vector that
+    takes part, for each update that a row gets; errors of earlier updates grow by at most
+    rate * |row|^2 each, a factor below 2 where these stay small. Rounding of the sums themselves
+    adds one eps an update.
+    """
+    eps = float(np.finfo(np.float32).eps)
+    step = rate * (dim * eps * length**2 / 4 + 4 * eps) * length
+    return 2 * updates * (step + eps * length)
+
+
 def ulp_error(got: np.ndarray, want: np.ndarray) -> float:
     """Largest error of `got` against float64 `want`, in units in the last place of got's dtype."""
     rounded = want.astype(got.dtype)

@@ -10,12 +10,12 @@
 #include "engines/word_windows.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <vector>
 
+#include "engines/word_updates.h"
 #include "parallel.h"
 
 namespace firth {
@@ -59,36 +59,6 @@ struct Random {
 void prefetch_row(const float* row, size_t stride) {
     for (size_t d = 0; d < stride; d += 16) __builtin_prefetch(row + d, 1, 3);
 }
-
-// -log sigmoid(x), stable for any x.
-double softplus(double x) { return std::max(-x, 0.0) + std::log1p(std::exp(-std::fabs(x))); }
-
-// A list of distinct rows; how often each was put in stands beside it.
-struct Distinct {
-    std::vector<float*> rows;
-    std::vector<float> times;
-    size_t size = 0;
-    bool repeated = false;
-
-    void reserve(size_t n) {
-        rows.resize(n);
-        times.resize(n);
-    }
-    void clear() {
-        size = 0;
-        repeated = false;
-    }
-    void add(float* row) {
-        for (size_t i = 0; i < size; i++)
-            if (rows[i] == row) {
-                times[i]++;
-                repeated = true;
-                return;
-            }
-        rows[size] = row;
-        times[size++] = 1;
-    }
-};
 
 // A worker's copies of some rows. Off where there is nothing to gain: then `row` is the row itself.
 class HotRows {
@@ -153,10 +123,10 @@ class HotRows {
 };
 
 // Scratch memory of one worker, kept between blocks.
-struct Worker {
+struct Worker : UpdateScratch {
     // Neighbouring centres that share negatives (one centre but for CBOW).
     struct Group {
-        Distinct out;                 // shared mode: the negatives, in skip-gram the centre first
+        DistinctRows out;             // shared mode: the negatives, in skip-gram the centre first
         std::vector<float*> outputs;  // independent mode: 1 + negative rows a pair, centre first
         std::vector<size_t> counts;   // independent mode: how many of those each pair has
     };
@@ -165,14 +135,9 @@ struct Worker {
     std::vector<uint32_t> low, high;
     Group groups[kAhead + 1];
     HotRows hot;
-    Distinct in;
+    DistinctRows in;
     std::vector<float*> rows, path, positives;
-    std::vector<float> scores, times, labels, scales;
-    bool steps = false;  // the logistic function in gensim's steps
-    float* work = nullptr;
-    size_t work_floats = 0;
-
-    ~Worker() { std::free(work); }
+    std::vector<float> labels, scales;
 
     // Room for m inputs together with n outputs, for windows of `pairs` pairs with n outputs each,
     // and for `extra` floats behind the kernels' memory.
@@ -187,16 +152,7 @@ struct Worker {
         path.resize(longest);
         labels.resize(longest);
         positives.resize(m);
-        scores.resize(m * (n + 1) + 16);
-        times.resize(m * n);
-        const size_t floats = extra + word_work_floats(m, n + 1, dim);
-        if (floats > work_floats) {
-            std::free(work);
-            work_floats = 0;
-            work = static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64));
-            if (!work) throw std::bad_alloc();
-            work_floats = floats;
-        }
+        UpdateScratch::reserve(m, n, dim, extra);
     }
 };
 
@@ -204,44 +160,6 @@ struct Worker {
 __attribute__((noinline)) Worker& this_worker() {
     thread_local Worker worker;
     return worker;
-}
-
-// The loss of m x n scores; labels as in word_window_f32; times: null where all is once.
-double loss_of(const float* scores, size_t m, size_t n, const float* labels, const float* times) {
-    double loss = 0;
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n; j++) {
-            const bool follows = labels ? labels[j] != 0 : j == 0;
-            const double score = scores[i * n + j];
-            loss += softplus(follows ? score : -score) * (times ? times[i * n + j] : 1.0f);
-        }
-    return loss;
-}
-
-// Runs inputs that share their outputs through the kernel; the loss of the pairs where it is
-// wanted.
-double run_shared(const Distinct& in, float* const* out, size_t n, const float* out_times,
-                  const float* labels, size_t dim, float rate, Worker& worker, float* change,
-                  const Kernels& kernels, bool want_loss) {
-    const size_t m = in.size;
-    const float* times = nullptr;
-    if (in.repeated || out_times) {
-        for (size_t i = 0; i < m; i++)
-            for (size_t j = 0; j < n; j++)
-                worker.times[i * n + j] = in.times[i] * (out_times ? out_times[j] : 1.0f);
-        times = worker.times.data();
-    }
-    float* scores = worker.scores.data();
-    kernels.word_window_f32(in.rows.data(), m, out, n, dim, labels, times, rate, scores, change,
-                            worker.work);
-    return want_loss ? loss_of(scores, m, n, labels, times) : 0.0;
-}
-
-double run_pair(float* in, float* const* out, size_t n, const float* labels, size_t dim, float rate,
-                Worker& worker, float* change, const Kernels& kernels, bool want_loss) {
-    float* scores = worker.scores.data();
-    kernels.word_pair_f32(in, out, n, dim, labels, rate, worker.steps, scores, change, worker.work);
-    return want_loss ? loss_of(scores, 1, n, labels, nullptr) : 0.0;
 }
 
 class BlockTrainer {
@@ -535,17 +453,18 @@ class BlockTrainer {
                 }
                 if (!worker_.in.size) break;
                 if (path) {
-                    progress.loss += run_shared(worker_.in, worker_.path.data(), path, nullptr,
-                                                worker_.labels.data(), dim_, rate_, worker_, change,
-                                                kernels_, want_loss);
+                    progress.loss += update_shared(worker_.in, worker_.path.data(), path, nullptr,
+                                                   worker_.labels.data(), dim_, rate_, worker_,
+                                                   change, kernels_, want_loss);
                     worker_.hot.used(worker_.path.data(), path);
                     if (change) add_locked(worker_.in.rows.data(), worker_.in.size);
                 }
                 if (job_.w_out) {
-                    const Distinct& out = group.out;
-                    progress.loss += run_shared(worker_.in, out.rows.data(), out.size,
-                                                out.repeated ? out.times.data() : nullptr, nullptr,
-                                                dim_, rate_, worker_, change, kernels_, want_loss);
+                    const DistinctRows& out = group.out;
+                    progress.loss +=
+                        update_shared(worker_.in, out.rows.data(), out.size,
+                                      out.repeated ? out.times.data() : nullptr, nullptr, dim_,
+                                      rate_, worker_, change, kernels_, want_loss);
                     if (change) add_locked(worker_.in.rows.data(), worker_.in.size);
                 }
             }
@@ -556,15 +475,15 @@ class BlockTrainer {
             if (j == i) continue;
             float* in = hidden(j);
             if (path) {
-                progress.loss += run_pair(in, worker_.path.data(), path, worker_.labels.data(),
-                                          dim_, rate_, worker_, change, kernels_, want_loss);
+                progress.loss += update_pair(in, worker_.path.data(), path, worker_.labels.data(),
+                                             dim_, rate_, worker_, change, kernels_, want_loss);
                 worker_.hot.used(worker_.path.data(), path);
                 if (change) add_locked(&in, 1);
             }
             if (job_.w_out) {
                 const size_t n = group.counts[pair++];
-                progress.loss += run_pair(in, next, n, nullptr, dim_, rate_, worker_, change,
-                                          kernels_, want_loss);
+                progress.loss += update_pair(in, next, n, nullptr, dim_, rate_, worker_, change,
+                                             kernels_, want_loss);
                 if (change) add_locked(&in, 1);
                 next += n;
             }
@@ -618,27 +537,26 @@ class BlockTrainer {
                 if (job_.shared) {
                     worker_.in.clear();
                     worker_.in.add(hidden_);
-                    progress.loss += run_shared(worker_.in, worker_.path.data(), n, nullptr,
-                                                worker_.labels.data(), dim_, rate_, worker_,
-                                                change_, kernels_, want_loss);
+                    progress.loss += update_shared(worker_.in, worker_.path.data(), n, nullptr,
+                                                   worker_.labels.data(), dim_, rate_, worker_,
+                                                   change_, kernels_, want_loss);
                 } else {
                     progress.loss +=
-                        run_pair(hidden_, worker_.path.data(), n, worker_.labels.data(), dim_,
-                                 rate_, worker_, change_, kernels_, want_loss);
+                        update_pair(hidden_, worker_.path.data(), n, worker_.labels.data(), dim_,
+                                    rate_, worker_, change_, kernels_, want_loss);
                 }
                 worker_.hot.used(worker_.path.data(), n);
                 distribute(i, change_);
             }
             if (job_.w_out && !job_.shared) {
                 combine(i, hidden_);
-                progress.loss += run_pair(hidden_, group.outputs.data(), group.counts[0], nullptr,
-                                          dim_, rate_, worker_, change_, kernels_, want_loss);
+                progress.loss +=
+                    update_pair(hidden_, group.outputs.data(), group.counts[0], nullptr, dim_,
+                                rate_, worker_, change_, kernels_, want_loss);
                 distribute(i, change_);
             }
         }
         if (!job_.w_out || !job_.shared) return;
-        const Distinct& out = group.out;
-        worker_.in.clear();
         size_t centers[kCbowGroup], m = 0;
         for (size_t i = first; i < last; i++) {
             if (!combine(i, hidden_ + m * dim_)) continue;
@@ -647,20 +565,9 @@ class BlockTrainer {
             centers[m++] = i;
         }
         if (!m) return;
-        float* times = worker_.times.data();
-        for (size_t i = 0; i < m; i++)
-            for (size_t k = 0; k < out.size; k++)
-                times[i * out.size + k] =
-                    out.rows[k] == worker_.positives[i] ? 0.0f : out.times[k] / kCbowNegatives;
-        float* scores = worker_.scores.data();
-        kernels_.cbow_window_f32(worker_.in.rows.data(), m, worker_.positives.data(),
-                                 out.rows.data(), out.size, dim_, times, rate_, scores, change_,
-                                 worker_.work);
-        if (want_loss) {
-            for (size_t i = 0; i < m; i++) progress.loss += softplus(scores[m * out.size + i]);
-            for (size_t p = 0; p < m * out.size; p++)
-                progress.loss += softplus(-scores[p]) * times[p];
-        }
+        progress.loss +=
+            update_group(worker_.in.rows.data(), m, worker_.positives.data(), group.out,
+                         1.0f / kCbowNegatives, dim_, rate_, worker_, change_, kernels_, want_loss);
         for (size_t i = 0; i < m; i++) distribute(centers[i], change_ + i * dim_);
     }
 
@@ -716,8 +623,6 @@ size_t block_start(const WordWindows& job, size_t block) {
     return limit == job.tokens ? job.tokens : nominal;
 }
 
-size_t word_work_floats(size_t m, size_t n, size_t dim) { return (m * n + 16) * 17 + m * dim; }
-
 WordProgress train_blocks(const WordWindows& job, const Kernels& kernels, int epoch, size_t first,
                           size_t last, int workers, const WordProgress& before,
                           GensimRandom* gensim) {
@@ -748,48 +653,6 @@ WordProgress train_blocks(const WordWindows& job, const Kernels& kernels, int ep
         total.effective += result.effective;
     }
     return total;
-}
-
-double sgns_batch(float* w_in, size_t in_stride, float* w_out, size_t out_stride, size_t dim,
-                  const int64_t* centers, const int64_t* contexts, const int64_t* negatives,
-                  size_t rows, size_t width, size_t negative, bool shared, float rate,
-                  const Kernels& kernels) {
-    Worker worker;
-    worker.reserve(width, 1 + negative, 1, 0, dim, 0);
-    Worker::Group& group = worker.groups[0];
-    double loss = 0;
-    for (size_t r = 0; r < rows; r++) {
-        float* const positive = w_out + static_cast<size_t>(centers[r]) * out_stride;
-        group.out.clear();
-        worker.in.clear();
-        group.outputs[0] = positive;
-        group.out.add(positive);
-        size_t n = 1;
-        for (size_t k = 0; k < negative; k++) {
-            const int64_t id = negatives[r * negative + k];
-            if (id == centers[r]) continue;
-            float* const row = w_out + static_cast<size_t>(id) * out_stride;
-            if (shared)
-                group.out.add(row);
-            else
-                group.outputs[n++] = row;
-        }
-        for (size_t c = 0; c < width; c++) {
-            const int64_t id = contexts[r * width + c];
-            if (id < 0) continue;
-            float* const row = w_in + static_cast<size_t>(id) * in_stride;
-            if (shared)
-                worker.in.add(row);
-            else
-                loss += run_pair(row, group.outputs.data(), n, nullptr, dim, rate, worker, nullptr,
-                                 kernels, true);
-        }
-        if (worker.in.size)
-            loss += run_shared(worker.in, group.out.rows.data(), group.out.size,
-                               group.out.repeated ? group.out.times.data() : nullptr, nullptr, dim,
-                               rate, worker, nullptr, kernels, true);
-    }
-    return loss;
 }
 
 void build_alias(const double* weights, size_t n, AliasEntry* table) {

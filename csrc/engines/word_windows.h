@@ -93,24 +93,12 @@ size_t block_count(const WordWindows& job);
 // at that token itself where the sentence is longer than a block.
 size_t block_start(const WordWindows& job, size_t block);
 
-// Floats of scratch memory that the kernels need for m inputs and n outputs.
-size_t word_work_floats(size_t m, size_t n, size_t dim);
-
 // Trains blocks [first, last) of one epoch on `workers` threads; where `gensim` is given (and
 // job.jobs), one after another with its numbers. Adds to `before` block by block:
 // the sum of the loss does not depend on how an epoch is cut into calls.
 WordProgress train_blocks(const WordWindows& job, const Kernels& kernels, int epoch, size_t first,
                           size_t last, int workers, const WordProgress& before,
                           GensimRandom* gensim);
-
-// One update batch of skip-gram with negative sampling in place, in the given order, on the calling
-// thread; returns the summed loss. Shared mode: windows x width contexts (-1 fills short windows),
-// one row of negatives a window. Independent mode (width 1): one context and one row of negatives a
-// pair.
-double sgns_batch(float* w_in, size_t in_stride, float* w_out, size_t out_stride, size_t dim,
-                  const int64_t* centers, const int64_t* contexts, const int64_t* negatives,
-                  size_t rows, size_t width, size_t negative, bool shared, float rate,
-                  const Kernels& kernels);
 
 // Fills table[0..n) so that word i is drawn with probability weights[i] / sum (Vose 1991).
 void build_alias(const double* weights, size_t n, AliasEntry* table);

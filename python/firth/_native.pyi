@@ -52,6 +52,28 @@ class Level:
         negatives: NDArray[Any],
         learning_rate: float,
     ) -> float: ...
+    def cbow_negative_sampling(
+        self,
+        w_in: NDArray[Any],
+        w_out: NDArray[Any],
+        centers: NDArray[Any],
+        contexts: NDArray[Any],
+        negatives: NDArray[Any],
+        shared: bool,
+        learning_rate: float,
+        cbow_mean: bool,
+        weight: float,
+    ) -> float: ...
+    def hierarchical_softmax(
+        self,
+        w_in: NDArray[Any],
+        w_tree: NDArray[Any],
+        points: NDArray[Any],
+        codes: NDArray[Any],
+        contexts: NDArray[Any],
+        shared: bool,
+        learning_rate: float,
+    ) -> float: ...
     def embedding_bag(
         self,
         table: NDArray[Any],

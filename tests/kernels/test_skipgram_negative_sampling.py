@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from conftest import update_tolerance
 from firth.kernels import skipgram_negative_sampling
 
 WORDS = 40
@@ -24,20 +25,12 @@ def make(dim, rows, negative, width=None, seed=0, scale=0.25):
 
 
 def tolerance(w_in, w_out, batch, rate):
-    """Bound on the difference from the float64 reference after a batch.
-
-    A score of D products errs by D eps |u||v|; the logistic function has slope <= 1/4 and errs by
-    about 4 eps itself. So a step errs by rate * that, times a row's length, for each of the
-    (rows x outputs) updates a row can get; errors of earlier updates grow by at most rate * |row|^2
-    each, a factor below 2 here. Rounding of the sums themselves adds one eps an update.
-    """
-    eps = float(np.finfo(np.float32).eps)
+    """A row may get all updates of the batch; rows grow by less than half."""
     length = max(np.linalg.norm(w_in, axis=1).max(), np.linalg.norm(w_out, axis=1).max()) * 1.5
     updates = (
         len(batch[0]) * (1 + batch[2].shape[1]) * (1 if batch[1].ndim == 1 else batch[1].shape[1])
     )
-    step = rate * (w_in.shape[1] * eps * length**2 / 4 + 4 * eps) * length
-    return 2 * updates * (step + eps * length)
+    return update_tolerance(w_in.shape[1], length, updates, rate)
 
 
 @pytest.mark.parametrize("width", [None, 1, 2, 3, 5, 10])

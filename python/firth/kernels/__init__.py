@@ -1,10 +1,12 @@
 """The kernels: one file each, with contract, NumPy reference, Numba version and native call."""
 
 from firth.kernels._dispatch import active, backends, use
+from firth.kernels.cbow_negative_sampling import cbow_negative_sampling
 from firth.kernels.cosine_topk import TopK, cosine_scores, cosine_topk, row_norms
 from firth.kernels.dot import dot
 from firth.kernels.embedding_bag import embedding_bag
 from firth.kernels.glove_adagrad import glove_adagrad
+from firth.kernels.hierarchical_softmax import hierarchical_softmax
 from firth.kernels.matmul import PackedMatrix, matmul, pack
 from firth.kernels.scaled_dot_product_attention import scaled_dot_product_attention
 from firth.kernels.skipgram_negative_sampling import skipgram_negative_sampling
@@ -15,11 +17,13 @@ __all__ = [
     "TopK",
     "active",
     "backends",
+    "cbow_negative_sampling",
     "cosine_scores",
     "cosine_topk",
     "dot",
     "embedding_bag",
     "glove_adagrad",
+    "hierarchical_softmax",
     "log_softmax",
     "matmul",
     "pack",

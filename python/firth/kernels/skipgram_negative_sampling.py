@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.kernels import _word_windows
 from firth.kernels._dispatch import kernel
 
 
@@ -86,58 +87,16 @@ def skipgram_negative_sampling(
         labels[0] = 1
         if shared:
             inputs = context[context >= 0]
-            u, v = w_in[inputs], w_out[outputs]
-            scores = u @ v.T
-            step = learning_rate * (labels - np.exp(-_softplus(-scores)))
-            np.add.at(w_in, inputs, step @ v)
-            np.add.at(w_out, outputs, step.T @ u)
-            loss += float(_softplus(np.where(labels == 1, -scores, scores)).sum())
+            loss += _word_windows.update_together(
+                w_in, w_out, inputs, outputs, labels, learning_rate
+            )
             continue
-        u = w_in[context].copy()
-        change = np.zeros_like(u)
-        for output, label in zip(outputs, labels, strict=True):
-            score = u @ w_out[output]
-            loss += float(_softplus(-score if label else score))
-            if abs(score) >= 6:
-                continue
-            step = learning_rate * (label - np.exp(-_softplus(-score)))
-            change += step * w_out[output]
-            w_out[output] += step * u
+        change, part = _word_windows.update_in_turn(
+            w_in[context].copy(), w_out, outputs, labels, learning_rate
+        )
         w_in[context] += change
+        loss += part
     return loss
-
-
-def _softplus(x: Any) -> Any:
-    """Return log(1 + e^x), stable for any x; -log s(x) is softplus(-x)."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-def _weights(name: str, array: Any) -> NDArray[Any]:
-    function = "skipgram_negative_sampling"
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{function}: {name} must be a float32 array, got {got}")
-    if array.ndim != 2:
-        raise ValueError(f"{function}: {name} must have shape (V, D), got {array.shape}")
-    row = 4 * array.shape[1]
-    if array.size and (array.strides[1] != 4 or array.strides[0] < row or array.strides[0] % 4):
-        raise ValueError(f"{function}: {name} must have contiguous rows, got {array.strides=}")
-    if not array.flags.writeable or not array.flags.aligned:
-        raise ValueError(f"{function}: {name} must be writeable and aligned")
-    return array
-
-
-def _indices(name: str, array: Any, low: int, rows: int) -> NDArray[np.int64]:
-    function = "skipgram_negative_sampling"
-    given = np.asarray(array)
-    if given.size == 0 and not isinstance(array, np.ndarray):
-        given = given.astype(np.int64)
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"{function}: {name} must be integers, got {given.dtype}")
-    if given.size and not (low <= given.min() and given.max() < rows):
-        bad = given[(given < low) | (given >= rows)].flat[0]
-        raise IndexError(f"{function}: {name} must be in [{low}, {rows}), got {bad}")
-    return np.ascontiguousarray(given, np.int64)
 
 
 @skipgram_negative_sampling.prepare
@@ -150,17 +109,11 @@ def _(
     learning_rate: float,
 ) -> tuple[Any, ...]:
     function = "skipgram_negative_sampling"
-    w_in, w_out = _weights("w_in", w_in), _weights("w_out", w_out)
-    if w_in.shape[1] != w_out.shape[1]:
-        raise ValueError(
-            f"{function}: w_in and w_out must have equal D, got {w_in.shape} and {w_out.shape}"
-        )
-    if np.may_share_memory(w_in, w_out):
-        raise ValueError(f"{function}: w_in and w_out overlap")
+    w_in, w_out = _word_windows.matrices(function, w_in=w_in, w_out=w_out)
     low = -1 if np.ndim(contexts) == 2 else 0
-    contexts = _indices("contexts", contexts, low, w_in.shape[0])
-    centers = _indices("centers", centers, 0, w_out.shape[0])
-    negatives = _indices("negatives", negatives, 0, w_out.shape[0])
+    contexts = _word_windows.indices(function, "contexts", contexts, low, len(w_in))
+    centers = _word_windows.indices(function, "centers", centers, 0, len(w_out))
+    negatives = _word_windows.indices(function, "negatives", negatives, 0, len(w_out))
     if (
         centers.ndim != 1
         or contexts.ndim not in (1, 2)
@@ -171,9 +124,8 @@ def _(
             f"{function}: want centers (B,), contexts (B,) or (B, C), negatives (B, K), "
             f"got {centers.shape}, {contexts.shape}, {negatives.shape}"
         )
-    if not np.isfinite(learning_rate):
-        raise ValueError(f"{function}: learning_rate must be finite, got {learning_rate}")
-    return None, w_in, w_out, centers, contexts, negatives, float(learning_rate)
+    rate = _word_windows.finite(function, "learning_rate", learning_rate)
+    return None, w_in, w_out, centers, contexts, negatives, rate
 
 
 @skipgram_negative_sampling.numba

@@ -3,7 +3,8 @@
 Longer than most files: one class, whose parameters and errors are many, as gensim's are.
 
 V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
-`firth.kernels.skipgram_negative_sampling`, with its two modes.
+`firth.kernels`: skipgram_negative_sampling, cbow_negative_sampling, hierarchical_softmax, with two
+modes each.
 """
 
 from __future__ import annotations
