@@ -6,17 +6,21 @@ Longer than most files: each function of the module has its peer's answer to be 
 from __future__ import annotations
 import __future__
 
+import collections
 import importlib.util
 import itertools
+import lzma
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import firth
 import firth.fasttext as fasttext
+from conftest import needs_shared
 from firth import _native
 from firth.formats import fasttext as files
 from firth.words.subwords import ngram_hash, ngrams
@@ -488,6 +492,90 @@ def test_every_public_name_of_the_package(corpora: tuple[Path, Path]) -> None:
         for name, value in vars(other).items():
             if isinstance(value, (int, float, str)) and name != "thread":
                 assert getattr(mine, name) == value, name
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@PEER
+@pytest.mark.parametrize("model", ["skipgram", "cbow"])
+def test_word_vectors_of_the_package(tmp_path: Path, model: str) -> None:
+    """The same dictionary and arguments, and what training minimises is as small on other text."""
+    peer = pytest.importorskip("fasttext")
+    with lzma.open(needs_shared("data/corpus_dev.txt.xz")) as file:
+        lines = file.read(2_200_000).split(b"\n")[:-1]
+    held_out = [line.decode().split() for line in lines[-len(lines) // 11 :]]
+    text = tmp_path / "text"
+    text.write_bytes(b"\n".join(lines[: -len(held_out)]) + b"\n")
+    arguments = {"model": model, "dim": 50, "bucket": 50_000, "lr": 0.05, "verbose": 0}
+    theirs = peer.train_unsupervised(str(text), thread=12, **arguments)
+    ours = fasttext.train_unsupervised(text, thread=2, **arguments)
+    ours.save_model(tmp_path / "ours.bin")
+    theirs.save_model(str(tmp_path / "theirs.bin"))
+    read, other = peer.load_model(str(tmp_path / "ours.bin")), files.read(tmp_path / "theirs.bin")
+
+    words, counts = read.get_words(include_freq=True)
+    want_words, want_counts = theirs.get_words(include_freq=True)
+    assert want_words[0] == "</s>" or "</s>" in want_words  # the end of a line is none of ours
+    want = {w: n for w, n in zip(want_words, want_counts.tolist(), strict=True) if w != "</s>"}
+    assert dict(zip(words, counts.tolist(), strict=True)) == want
+    assert counts.tolist() == sorted(want.values(), reverse=True)
+    once = [n for n, times in collections.Counter(counts.tolist()).items() if times == 1]
+    assert len(once) > 100
+    # Equal counts may stand in any order (the package's sort is not stable), others not.
+    assert [w for w, n in zip(words, counts, strict=True) if n in once] == [
+        w for w, n in want.items() if n in once
+    ]
+    assert vars(files.read(tmp_path / "ours.bin").args) == vars(other.args)
+    assert read.get_dimension() == 50
+    assert read.get_input_matrix().shape == (len(words) + 50_000, 50)
+    assert read.get_output_matrix().shape == (len(words), 50)
+    for word in ("the", "unheard-of"):
+        np.testing.assert_allclose(read[word], ours[word], rtol=0, atol=1e-6)
+
+    losses = [
+        negative_sampling_loss(one, model == "cbow", held_out, words) for one in (ours, theirs)
+    ]
+    untrained = 6 * np.log(2)
+    assert losses[1] < 0.7 * untrained
+    # Two runs of either differ by some 0.2 %. Measured: ours is 1.1 % above the package's with
+    # skip-gram and 3 % with CBOW, with independent negatives too; why is not known yet. The bounds
+    # are one point above that, so that it gets no worse.
+    assert losses[0] < (1.02 if model == "skipgram" else 1.04) * losses[1]
+
+
+def negative_sampling_loss(
+    model: Any, cbow: bool, lines: list[list[str]], words: list[str]
+) -> float:
+    """The mean of -log sigmoid(u . v) - sum over 5 negatives of log sigmoid(-u . v), window 5.
+
+    u is the vector of a word (of a window's mean for CBOW), v a row of the output matrix.
+    """
+    rng = np.random.default_rng(0)
+    place = {word: row for row, word in enumerate(words)}
+    names = model.get_words()
+    rows = {word: row for row, word in enumerate(names)}
+    output = model.get_output_matrix().astype(np.float64)[[rows[word] for word in words]]
+    inputs = np.stack([model[word] for word in words]).astype(np.float64)
+    counts = dict(zip(*model.get_words(include_freq=True), strict=True))
+    share = np.sqrt(np.array([counts[word] for word in words], np.float64))
+    share /= share.sum()
+    hidden, targets = [], []
+    for line in lines:
+        known = [place[word] for word in line if word in place]
+        for at, target in enumerate(known):
+            window = known[max(0, at - 5) : at] + known[at + 1 : at + 6]
+            if window and cbow:
+                hidden.append(inputs[window].mean(axis=0))
+                targets.append(target)
+            elif window:
+                hidden.append(inputs[target])
+                targets.append(int(rng.choice(window)))
+    u, v = np.array(hidden), output[targets]
+    loss = np.logaddexp(0, -np.einsum("ij,ij->i", u, v))
+    for _ in range(5):
+        v = output[rng.choice(len(words), len(u), p=share)]
+        loss += np.logaddexp(0, np.einsum("ij,ij->i", u, v))
+    return float(loss.mean())
 
 
 @pytest.mark.peer
