@@ -43,36 +43,74 @@ py::tuple read_binary(const py::buffer& buffer, py::array_t<float>& out) {
     return py::make_tuple(got.rows, got.consumed, spans);
 }
 
-// Puts the words at the spans (n, 2) of the text into the index, each with the next row, unless it
-// is there. Returns None if all were put in, else which of them were; begin -1 is no word.
-py::object index_words(const py::buffer& buffer, const array<int64_t>& spans,
-                       const std::string& encoding, const std::string& errors, py::dict& index) {
-    const Bytes text(buffer);
-    if (spans.ndim() != 2 || spans.shape(1) != 2)
-        throw py::value_error("index_words: spans must have shape (n, 2)");
-    const bool utf8 = encoding == "utf-8" || encoding == "utf8";
-    const py::ssize_t count = spans.shape(0);
-    std::vector<int64_t> kept;
-    kept.reserve(static_cast<size_t>(count));
-    for (py::ssize_t i = 0; i < count; i++) {
-        const int64_t begin = *spans.data(i, 0), end = *spans.data(i, 1);
-        if (begin == -1) continue;
-        if (begin < 0 || end < begin || static_cast<size_t>(end) > text.size)
-            throw py::index_error("index_words: a span is outside of the text");
-        const char* const data = text.data + begin;
-        const py::ssize_t size = end - begin;
-        const auto word = py::reinterpret_steal<py::object>(
-            utf8 ? PyUnicode_DecodeUTF8(data, size, errors.c_str())
-                 : PyUnicode_Decode(data, size, encoding.c_str(), errors.c_str()));
-        if (!word) throw py::error_already_set();
-        const py::int_ row(py::len(index));
-        const PyObject* const found = PyDict_SetDefault(index.ptr(), word.ptr(), row.ptr());
-        if (!found) throw py::error_already_set();
-        if (found == row.ptr()) kept.push_back(i);
+// Distinct words in the order of their first occurrence. A dict from word to row would do, but
+// takes five times the memory: its rows are objects.
+class DistinctWords {
+  public:
+    py::list words;
+
+    // Appends the words at the spans (n, 2) of the text that are not there yet. Returns None if all
+    // were appended, else which of them were; begin -1 is no word.
+    py::object add(const py::buffer& buffer, const array<int64_t>& spans,
+                   const std::string& encoding, const std::string& errors) {
+        const Bytes text(buffer);
+        if (spans.ndim() != 2 || spans.shape(1) != 2)
+            throw py::value_error("DistinctWords: spans must have shape (n, 2)");
+        const bool utf8 = encoding == "utf-8" || encoding == "utf8";
+        const py::ssize_t count = spans.shape(0);
+        std::vector<int64_t> kept;
+        kept.reserve(static_cast<size_t>(count));
+        for (py::ssize_t i = 0; i < count; i++) {
+            const int64_t begin = *spans.data(i, 0), end = *spans.data(i, 1);
+            if (begin == -1) continue;
+            if (begin < 0 || end < begin || static_cast<size_t>(end) > text.size)
+                throw py::index_error("DistinctWords: a span is outside of the text");
+            const char* const data = text.data + begin;
+            const py::ssize_t size = end - begin;
+            const auto word = py::reinterpret_steal<py::str>(
+                utf8 ? PyUnicode_DecodeUTF8(data, size, errors.c_str())
+                     : PyUnicode_Decode(data, size, encoding.c_str(), errors.c_str()));
+            if (!word) throw py::error_already_set();
+            if (append(word)) kept.push_back(i);
+        }
+        if (static_cast<py::ssize_t>(kept.size()) == count) return py::none();
+        return py::array_t<int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
     }
-    if (static_cast<py::ssize_t>(kept.size()) == count) return py::none();
-    return py::array_t<int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
-}
+
+  private:
+    struct Slot {
+        uint32_t hash, row;  // the word's row + 1; 0: empty
+    };
+    std::vector<Slot> slots_;  // open addressing; a power of two, at most half full
+
+    bool append(const py::str& word) {
+        const size_t size = words.size();
+        if (size >= UINT32_MAX - 1) throw py::value_error("DistinctWords: too many words");
+        if (2 * size >= slots_.size()) grow();
+        const auto hash = static_cast<size_t>(py::hash(word));
+        const auto bits = static_cast<uint32_t>(hash ^ hash >> 32);
+        size_t place = bits & (slots_.size() - 1);
+        for (; slots_[place].row; place = (place + 1) & (slots_.size() - 1))
+            if (slots_[place].hash == bits &&
+                PyUnicode_Compare(PyList_GET_ITEM(words.ptr(), slots_[place].row - 1),
+                                  word.ptr()) == 0)
+                return false;
+        words.append(word);
+        slots_[place] = {bits, static_cast<uint32_t>(size + 1)};
+        return true;
+    }
+
+    void grow() {
+        std::vector<Slot> slots(std::max<size_t>(1024, 2 * slots_.size()));
+        for (const Slot& slot : slots_) {
+            if (!slot.row) continue;
+            size_t place = slot.hash & (slots.size() - 1);
+            while (slots[place].row) place = (place + 1) & (slots.size() - 1);
+            slots[place] = slot;
+        }
+        slots_ = std::move(slots);
+    }
+};
 
 // Lines "word f1 ... fd\n" of the rows of a matrix, in the order of the words.
 py::bytes write_rows(const py::list& words, const array<float>& vectors) {
@@ -118,8 +156,11 @@ void bind_vectors(py::module_& module) {
         },
         py::arg("text"), py::arg("out"), py::arg("last"));
     module.def("read_binary_rows", &read_binary, py::arg("data"), py::arg("out").noconvert());
-    module.def("index_words", &index_words, py::arg("text"), py::arg("spans").noconvert(),
-               py::arg("encoding"), py::arg("errors"), py::arg("index"));
+    py::class_<DistinctWords>(module, "DistinctWords")
+        .def(py::init<>())
+        .def_readonly("words", &DistinctWords::words)
+        .def("add", &DistinctWords::add, py::arg("text"), py::arg("spans").noconvert(),
+             py::arg("encoding"), py::arg("errors"));
     module.def(
         "murmur_64a",
         [](const py::list& words, uint64_t seed) {

@@ -223,3 +223,22 @@ def test_older_names(kv: KeyedVectors) -> None:
     np.testing.assert_allclose(np.linalg.norm(kv.vectors, axis=1), 1, rtol=1e-6)
     with pytest.warns(DeprecationWarning, match="use closer_than"):
         assert kv.words_closer_than("w1", "w2") == kv.closer_than("w1", "w2")
+
+
+def test_rows_of_keys_after_loading(tmp_path):
+    """The dict is made at its first use: whatever comes first after loading finds all keys."""
+    path = tmp_path / "v.txt"
+    path.write_text("4 2\na 1 0\nb 0 1\na 5 5\nc 1 1\n")
+    with pytest.warns(UserWarning, match="1 rows repeat"):
+        kv = KeyedVectors.load_word2vec_format(path)
+    assert kv.key_to_index == {"a": 0, "b": 1, "c": 2}
+    kv.save(tmp_path / "v.firth")
+    kv = KeyedVectors.load(tmp_path / "v.firth")
+    kv.add_vectors(["b", "d"], [[9, 9], [2, 2]])
+    assert kv.key_to_index == {"a": 0, "b": 1, "c": 2, "d": 3}
+    assert kv["b"].tolist() == [0, 1]
+    kv = KeyedVectors.load(tmp_path / "v.firth")
+    kv.set_vecattr("c", "count", 9)
+    kv.sort_by_descending_frequency()
+    assert kv.key_to_index == {key: row for row, key in enumerate(kv.index_to_key)}
+    assert kv.index_to_key[0] == "c"

@@ -52,7 +52,6 @@ class Words:
     """What `read_text` and `read_binary` return."""
 
     keys: list[str]  # a word that occurs twice is there once, with its first vector
-    index: dict[str, int]  # key to row
     vectors: NDArray[Any]  # (len(keys), d)
     declared: int  # number of rows in the file (at most ``limit``), repeated words counted
 
@@ -374,7 +373,8 @@ class _Table:
     def __init__(self, path: Path, d: int, dtype: DTypeLike, encoding: str, errors: str) -> None:
         self.path, self.encoding, self.errors = path, encoding, errors
         self.vectors = np.empty((0, d), dtype)
-        self.index: dict[str, int] = {}
+        self.distinct = _native.DistinctWords()
+        self.keys = self.distinct.words
         self.repeated = 0
 
     def reserve(self, rows: int, source: Source) -> None:
@@ -385,7 +385,7 @@ class _Table:
 
     def room(self, rows: int, dtypes: Sequence[type[np.floating[Any]]]) -> NDArray[Any]:
         """Where the next rows go: the table itself, or an array of the last of the dtypes."""
-        start, d = len(self.index), self.vectors.shape[1]
+        start, d = len(self.keys), self.vectors.shape[1]
         if self.vectors.dtype not in dtypes:
             return np.empty((rows, d), dtypes[-1])
         self._grow(start + rows)
@@ -398,9 +398,9 @@ class _Table:
 
     def add(self, text: memoryview, spans: NDArray[Any], rows: NDArray[Any], offset: int) -> None:
         """Take rows that `room` has handed out: their words stand at the spans of the text."""
-        start = len(self.index)
+        start = len(self.keys)
         try:
-            kept = _native.index_words(text, spans, self.encoding, self.errors, self.index)
+            kept = self.distinct.add(text, spans, self.encoding, self.errors)
         except UnicodeDecodeError:
             for begin, end in spans[spans[:, 0] >= 0].tolist():
                 try:
@@ -408,7 +408,7 @@ class _Table:
                 except UnicodeDecodeError as error:
                     raise _explained(error, self.path, offset + begin) from None
             raise
-        self.repeated += int((spans[:, 0] >= 0).sum()) - (len(self.index) - start)
+        self.repeated += int((spans[:, 0] >= 0).sum()) - (len(self.keys) - start)
         if kept is not None:  # without repeated words and blank lines
             rows = rows[kept]
         if rows.dtype != self.vectors.dtype or kept is not None:
@@ -417,15 +417,15 @@ class _Table:
                 self.vectors[start : start + len(rows)] = rows
 
     def words(self) -> Words:
-        if len(self.index) < len(self.vectors):
-            self.vectors.resize((len(self.index), self.vectors.shape[1]), refcheck=False)
+        if len(self.keys) < len(self.vectors):
+            self.vectors.resize((len(self.keys), self.vectors.shape[1]), refcheck=False)
         if self.repeated:
             warnings.warn(
                 f"{self.path}: {self.repeated} rows repeat a word; the first of each was kept",
                 stacklevel=5,
             )
-        declared = len(self.index) + self.repeated
-        return Words(list(self.index), self.index, self.vectors, declared)
+        declared = len(self.keys) + self.repeated
+        return Words(self.keys, self.vectors, declared)
 
 
 def _explained(error: UnicodeDecodeError, path: Path, offset: int) -> UnicodeDecodeError:

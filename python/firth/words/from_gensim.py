@@ -47,9 +47,7 @@ def keyed_vectors(saved: Saved, path: Path) -> KeyedVectors:
         loaded.vectors_vocab, loaded.vectors_ngrams = vectors, rows["vectors_ngrams"]
     else:
         loaded = KeyedVectors(vectors.shape[1])
-    loaded.index_to_key = keys
-    loaded.key_to_index = {key: row for row, key in enumerate(keys)}
-    loaded.next_index = len(keys)
+    loaded._adopt(keys)
     loaded.vectors = vectors
     for name, values in _attributes(found, keys).items():
         if isinstance(values, np.ndarray) and values.ndim == 1 and len(values) <= len(keys):

@@ -53,9 +53,7 @@ def keyed_vectors(source: Any) -> KeyedVectors:
 
 def _made(words: list[str], rows: list[int], vectors: NDArray[Any]) -> KeyedVectors:
     made = KeyedVectors(vectors.shape[1], dtype=vectors.dtype)
-    made.index_to_key = words
-    made.key_to_index = {word: row for row, word in enumerate(words)}
-    made.next_index = len(words)
+    made._adopt(words)
     made.vectors = vectors[rows]
     return made
 

@@ -225,9 +225,7 @@ class GloVe:
                 rows[:, 1] = 1
         self._words, self._contexts = states
         wv = KeyedVectors(self.vector_size)
-        wv.index_to_key = [words[i] for i in order]
-        wv.key_to_index = {word: i for i, word in enumerate(wv.index_to_key)}
-        wv.next_index = len(order)
+        wv._adopt([words[i] for i in order])
         wv.expandos["count"] = counts[order]
         self.wv = wv
         self._update_wv()
@@ -479,9 +477,7 @@ class GloVe:
         for i, state in enumerate((model._words, model._contexts)):
             state[:, 0, : dim + 1] = parameters[i]
             state[:, 1, : dim + 1] = sums if gradsq is None else sums[i]
-        model.wv.index_to_key = words
-        model.wv.key_to_index = {word: row for row, word in enumerate(words)}
-        model.wv.next_index = size
+        model.wv._adopt(words)
         model.wv.expandos["count"] = np.array([counts.get(word, 0) for word in words], np.int64)
         model._update_wv()
         return model

@@ -47,6 +47,7 @@ class KeyedVectors(Similarity):
     ----------
     index_to_key : list of V keys
     key_to_index : dict of key to row
+        After loading it is made at its first use: it takes 60 bytes a key.
     vectors : ndarray (V, D)
         Assigning another array forgets ``norms``. After writing into it, call
         ``fill_norms(force=True)``; ``kv[key] = vector`` does so by itself.
@@ -229,14 +230,12 @@ class KeyedVectors(Similarity):
         if scales is not None and (scales.shape != (len(keys),) or scales.dtype != np.float32):
             raise FormatError(f"{scales.shape} {scales.dtype} scales, {len(keys)} keys", fname)
         loaded = cls._blank(vectors.shape[1], content.meta)
-        loaded.index_to_key = list(keys)
+        loaded._adopt(list(keys))
         try:
             for row in arrays.get("integer_keys", np.zeros(0)).tolist():
                 loaded.index_to_key[row] = int(keys[row])
         except (ValueError, TypeError, IndexError):
             raise FormatError("integer keys that are none", fname) from None
-        loaded.key_to_index = {key: row for row, key in enumerate(loaded.index_to_key)}
-        loaded.next_index = len(keys)
         loaded.vectors = vectors
         loaded.scales = scales
         for name, values in arrays.items():
@@ -373,9 +372,7 @@ class KeyedVectors(Similarity):
             words = word2vec.read_text(fname, header=not no_header, **options)
         loaded = cls(words.vectors.shape[1], dtype=datatype)
         loaded.vectors = words.vectors
-        loaded.index_to_key = words.keys
-        loaded.key_to_index = words.index
-        loaded.next_index = len(words.keys)
+        loaded._adopt(words.keys)
         counts: Any = np.arange(words.declared, words.declared - len(words.keys), -1)
         if fvocab is not None:
             table = word2vec.read_counts(fvocab, **decoding)

@@ -25,7 +25,7 @@ class Vectors:
     def __init__(self, vector_size: int, count: int = 0, dtype: DTypeLike = np.float32) -> None:
         self.vector_size = vector_size
         self.index_to_key: list[Any] = [None] * count
-        self.key_to_index: dict[Any, int] = {}
+        self._rows: dict[Any, int] | None = {}
         self.next_index = 0  # the first allocated row that has no key yet
         self.vectors = np.zeros((count, vector_size), dtype)
         self.expandos: dict[str, NDArray[Any]] = {}
@@ -43,6 +43,21 @@ class Vectors:
         self.scales: NDArray[np.float32] | None = None
         if vectors.dtype == np.int8:
             self.scales = np.ones(len(vectors), np.float32)
+
+    @property
+    def key_to_index(self) -> dict[Any, int]:
+        """The row of each key."""
+        if self._rows is None:
+            self._rows = {key: row for row, key in enumerate(self.index_to_key)}
+        return self._rows
+
+    @key_to_index.setter
+    def key_to_index(self, rows: dict[Any, int]) -> None:
+        self._rows = rows
+
+    def _adopt(self, keys: list[Any]) -> None:
+        """Take these as all keys, with rows in their order."""
+        self.index_to_key, self._rows, self.next_index = keys, None, len(keys)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}<vector_size={self.vector_size}, {len(self)} keys>"
@@ -295,7 +310,7 @@ class Vectors:
         counts = self.expandos["count"].astype(np.int64)
         order = np.lexsort((-np.arange(len(self)), -counts))
         self.index_to_key = [self.index_to_key[row] for row in order]
-        self.key_to_index = {key: row for row, key in enumerate(self.index_to_key)}
+        self._rows = None
         self.expandos = {attr: held[order] for attr, held in self.expandos.items()}
         if len(self.vectors):
             scales = self.scales

@@ -343,9 +343,7 @@ class Vocabulary:
             attributes = {name: values[order] for name, values in attributes.items()}
 
         self.min_count, self.sample, self.effective_min_count = min_count, sample, effective
-        wv.index_to_key = words
-        wv.key_to_index = {word: row for row, word in enumerate(words)}
-        wv.next_index = len(words)
+        wv._adopt(words)
         wv.expandos = attributes
         if not keep_raw_vocab:
             self.raw_vocab = {}
