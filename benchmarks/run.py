@@ -26,7 +26,7 @@ PARTS = {
     "fasttext_words": "FastText's word vectors",
     "static": "Static embeddings of texts",
     "glove": "GloVe",
-    "glove_quality": "Quality of GloVe's vectors (9.2 M words, 15 epochs, dim 100)",
+    "glove_quality": "Quality of GloVe's vectors (4.6 M words, 15 epochs, dim 100)",
     "files": "Files of vectors",
     "keyedvectors": "Questions to vectors",
     "fasttext": "fastText's Python module",
