@@ -48,15 +48,16 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/python -m mypy.stubtest firth._native firth._corpus --allowlist tests/stubtest-allow.txt
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc src -name '*.h' -o -name '*.cpp')
 
-# The kernels and readers of files under AddressSanitizer and UndefinedBehaviorSanitizer. The first
-# line of the recipe proves that the module under test is the instrumented one. Python itself is
-# not, so the runtimes are loaded before it, and its own leaks are none of our business.
+# Kernels, readers of files, training and fastText under AddressSanitizer and
+# UndefinedBehaviorSanitizer. The first line of the recipe proves that the module under test is the
+# instrumented one. Python itself is not, so the runtimes are loaded before it, and its own leaks are
+# none of our business.
 SANITIZE := .venv-sanitize
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
 $(SANITIZE)/firth.stamp: $(SOURCES) CMakeLists.txt pyproject.toml
 	$(PYTHON) -m venv $(SANITIZE)
-	$(SANITIZE)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl . \
-		--config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
+	$(SANITIZE)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl \
+		tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
 		--config-settings=cmake.define.FIRTH_SANITIZE=ON
 	touch $@
 
@@ -64,7 +65,7 @@ sanitize: $(SANITIZE)/firth.stamp
 	grep -q __asan_init $(SANITIZE)/lib/python*/site-packages/firth/_native*.so
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(SANITIZE)/bin/python -m pytest -m 'not peer and not slow' -k 'not numba' \
-		tests/kernels tests/formats
+		tests/kernels tests/formats tests/words/test_training.py tests/test_fasttext.py
 
 # Kernels that lose their last partial vector: every kernel's tests must notice, at every level.
 BROKEN := .venv-broken
