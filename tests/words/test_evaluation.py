@@ -126,7 +126,12 @@ def test_gensim_correlates_the_same_pairs(
         # Similarities of the peer are float32.
         assert mine[0] == pytest.approx(other[0], abs=2e-6)
         assert mine[1] == pytest.approx(other[1], rel=1e-4)
-        assert mine.statistic == mine[0] == mine.correlation
+        coefficient, pvalue = mine
+        for one, number in ((coefficient, mine.statistic), (pvalue, mine.pvalue)):
+            assert isinstance(one, float)
+            assert one == number
+        for name in ("statistic", "pvalue", "correlation"):
+            assert getattr(mine, name) == pytest.approx(getattr(other, name), abs=2e-6, rel=1e-4)
     assert ours[2] == theirs[2]
 
 

@@ -279,6 +279,8 @@ def test_gensim_gives_the_same_answers_to_other_questions() -> None:
         for one in (kv, twin):
             with pytest.raises(error):
                 call(one)
+    with pytest.raises(ValueError, match=r"none of the words is present: \['x', 'y'\]"):
+        kv.doesnt_match(["x", "y"])
 
 
 # Word mover's distance

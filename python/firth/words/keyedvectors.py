@@ -65,12 +65,18 @@ class KeyedVectors(Similarity):
         """A copy whose vectors are stored as float32, float64, float16 (half the memory) or int8.
 
         int8 (a quarter of the memory) has a scale for each row: a number is off by at most
-        max|row| / 254. TypeError for another dtype.
+        max|row| / 254. Of `FastTextKeyedVectors` too the copy is plain `KeyedVectors`: it has the
+        words of the vocabulary, but no n-grams. TypeError for another dtype.
         """
-        dtype = np.dtype(dtype)
-        if dtype not in (np.float16, np.float32, np.float64, np.int8):
-            raise TypeError(f"astype: dtype must be float16, 32, 64 or int8, got {dtype}")
-        made = KeyedVectors(self.vector_size, len(self), dtype)
+        try:
+            wanted = np.dtype(dtype)
+        except TypeError:
+            wanted = np.dtype(object)
+        if wanted not in (np.float16, np.float32, np.float64, np.int8):
+            raise TypeError(
+                f"astype: dtype must be float16, float32, float64 or int8, got {dtype!r}"
+            )
+        made = KeyedVectors(self.vector_size, len(self), wanted)
         block = max(1, (1 << 22) // (self.vector_size + 1))  # never a float32 copy of the whole
         for start in range(0, len(self), block):
             rows = slice(start, start + block)

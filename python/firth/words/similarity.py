@@ -139,7 +139,7 @@ class Similarity(Vectors):
         if len(other_words):
             rows = np.array([self.get_index(word) for word in other_words])
             scales = None if self.scales is None else self.scales[rows]
-            norms = self.fill_norms()[rows]
+            norms = self._filled_norms()[rows]
             candidates = _Candidates(self.vectors[rows], norms, scales, rows)
         distances = 1 - self._cosines(_unit(vector), candidates, None)
         if index >= 0:
@@ -173,7 +173,7 @@ class Similarity(Vectors):
         if len(used) < len(words):
             _logger.warning("words that are not present do not count: %s", set(words) - set(used))
         if not used:
-            raise ValueError("rank_by_centrality: none of the words is present")
+            raise ValueError(f"none of the words is present: {list(words)}")
         rows = np.stack([self.get_vector(word, norm=use_norm) for word in used]).astype(np.float32)
         mean = self.get_mean_vector(rows, post_normalize=True)
         return sorted(zip((rows @ mean).tolist(), used, strict=True), reverse=True)
@@ -419,7 +419,7 @@ class Similarity(Vectors):
 
         ``gather`` allows to copy few chosen rows together instead of masking the others.
         """
-        norms = self.fill_norms()
+        norms = self._filled_norms()
         keep = np.ones(len(self), bool)
         if among is not None:
             keep[:] = False

@@ -113,17 +113,22 @@ class Vectors:
         index = self.get_index(key)
         vector = self._values(index)
         if norm:
-            vector = scaled(vector, self.fill_norms()[index])
+            vector = scaled(vector, self._filled_norms()[index])
         vector.setflags(write=False)
         return vector
 
     def get_normed_vectors(self) -> NDArray[Any]:
         """All vectors scaled to length 1, (V, D); a row of zeros stays one."""
-        return scaled(self._values(), self.fill_norms())
+        return scaled(self._values(), self._filled_norms())
 
-    def fill_norms(self, force: bool = False) -> NDArray[Any]:
-        """Compute ``norms`` if they are not there, or anew; returns them (V,)."""
-        if self.norms is None or force:
+    def fill_norms(self, force: bool = False) -> None:
+        """Compute ``norms`` if they are not there, or anew."""
+        if force:
+            self.norms = None
+        self._filled_norms()
+
+    def _filled_norms(self) -> NDArray[Any]:
+        if self.norms is None:
             if self.vectors.dtype == np.float64:  # squares may leave float32's range
                 self.norms = np.sqrt(dot(self.vectors, self.vectors))
             else:
@@ -132,7 +137,7 @@ class Vectors:
 
     def unit_normalize_all(self) -> None:
         """Scale all vectors to length 1, in place (float16: rounded); rows of zeros stay."""
-        norms = self.fill_norms()
+        norms = self._filled_norms()
         if self.scales is not None:
             self.scales = scaled(self.scales, norms)
         else:

@@ -10,6 +10,7 @@ modes each.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import time
 import warnings
@@ -29,6 +30,7 @@ from firth.words.vocabulary import File, TrimRule, Vocabulary, check_corpus
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_logger = logging.getLogger(__name__)
 _STATE = (
     "_draws",
     "corpus_count", "corpus_total_words", "effective_min_count", "train_count", "total_train_time",
@@ -380,7 +382,7 @@ class Word2Vec(Vocabulary):
                 stacklevel=2,
             )
         if rates[0] > self.min_alpha_yet_reached:
-            warnings.warn("Effective 'alpha' higher than previous training cycles", stacklevel=2)
+            _logger.warning("Effective 'alpha' higher than previous training cycles")
         if corpus_iterable is not None and iter(corpus_iterable) is corpus_iterable:
             corpus_iterable = list(corpus_iterable)  # a generator can be read once only
         run = training.new_run(int(epochs), *rates, self._draws)
@@ -436,7 +438,12 @@ class Word2Vec(Vocabulary):
         corpus_iterable, corpus_file
             The same corpus. ValueError where it is another.
         """
-        check_corpus("Word2Vec.resume", corpus_iterable, corpus_file)
+        if corpus_iterable is None and corpus_file is None:
+            raise TypeError(
+                f"{cls.__name__}.resume: a checkpoint does not hold the corpus: give that of the "
+                "interrupted training again, as corpus_iterable or corpus_file"
+            )
+        check_corpus(f"{cls.__name__}.resume", corpus_iterable, corpus_file)
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
