@@ -1,5 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Iterables of str tokens to word counts and int32 ids: the only loop over Python strings."""
+"""Iterables of str or int tokens to counts and int32 ids: the only loop over Python strings."""
+
+from numbers import Integral
 
 from libcpp.vector cimport vector
 from libc.stdint cimport int32_t
@@ -11,19 +13,22 @@ def count(sentences, dict counts, prune=None, Py_ssize_t limit=0):
 
     Behind each sentence that leaves more than ``limit`` words, ``prune`` is called, which may take
     words out. Returns (sentences seen, words seen). Raises TypeError where a sentence is not
-    iterable or a token is not a str.
+    iterable or a token is neither a str nor an integer.
     """
     cdef Py_ssize_t n_sentences = 0, n_words = 0
     for sentence in sentences:
         n_sentences += 1
         for word in sentence:
-            if type(word) is not str:
-                if not isinstance(word, str):
+            if type(word) is not str and type(word) is not int:
+                if isinstance(word, str):  # NumPy's, for example
+                    word = str(word)
+                elif isinstance(word, Integral):
+                    word = int(word)
+                else:
                     raise TypeError(
-                        f"sentences: tokens must be str, got {type(word).__name__} "
+                        f"sentences: tokens must be str or int, got {type(word).__name__} "
                         f"in sentence {n_sentences - 1}"
                     )
-                word = str(word)  # NumPy's, for example
             counts[word] = counts.get(word, 0) + 1
             n_words += 1
         if prune is not None and len(counts) > limit:

@@ -361,8 +361,10 @@ def test_bad_corpora(tmp_path):
         Word2Vec((s for s in [["a"]]), sg=1)
     with pytest.raises(TypeError, match="lists of words"):
         Word2Vec("some text", sg=1)
-    with pytest.raises(TypeError, match="tokens must be str, got int in sentence 1"):
-        Word2Vec([["a"], ["b", 3]], sg=1, min_count=1)
+    with pytest.raises(TypeError, match="tokens must be str or int, got float in sentence 1"):
+        Word2Vec([["a"], ["b", 3.5]], sg=1, min_count=1)
+    with pytest.raises(TypeError, match=r"Word2Vec.resume: .* give that of the interrupted"):
+        Word2Vec.resume(tmp_path / "missing")
     with pytest.raises(RuntimeError, match="build_vocab first"):
         model.train([["a"]])
     with pytest.raises(RuntimeError, match="no word occurs min_count=5 times"):

@@ -23,7 +23,7 @@ _PIECE = 64 << 20  # bytes of text scanned in one native call
 _SPACES = bytes.maketrans(bytes(range(33)), b" " * 33)  # the scanner takes these for spaces
 _IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
 
-Sentences = Iterable[Iterable[str]]
+Sentences = Iterable[Iterable[Any]]  # tokens are str or int
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def count_file(path: str | os.PathLike[str], progress: bool | None = None) -> Wo
 
 def count_sentences(
     sentences: Sentences,
-    counts: dict[str, int],
+    counts: dict[Any, int],
     prune: Callable[[], object] | None = None,
     limit: int = 0,
 ) -> tuple[int, int]:
@@ -107,8 +107,14 @@ def encode_file(
 ) -> NDArray[np.int32]:
     """Ids of a file's tokens, (N,): the row of each known word, the last of a line as ``~id``.
 
-    Kept in memory up to 1 GiB, beyond that in a temporary file that is mapped.
+    Kept in memory up to 1 GiB, beyond that in a temporary file that is mapped. TypeError where
+    ``words`` are not all str: a file has no others.
     """
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError(
+            f"{os.fspath(path)}: words of a file are str, but the vocabulary has others: give the "
+            "corpus as an iterable"
+        )
     encoder = _native.WordEncoder([word.encode() for word in words])
     parts: list[NDArray[np.int32]] = []
     spilled = None
@@ -128,7 +134,7 @@ def encode_file(
 
 
 def encode_sentences(
-    sentences: Sentences, key_to_index: dict[str, int]
+    sentences: Sentences, key_to_index: dict[Any, int]
 ) -> tuple[NDArray[np.int32], int, int]:
     """Ids of an iterable's tokens as in `encode_file`, the number of sentences and of words."""
     ids, n_sentences, n_words = _corpus.encode(sentences, key_to_index)

@@ -120,8 +120,13 @@ def _index(self: KeyedVectors, limit: int | None, upper: bool) -> dict[Any, int]
     keys = self.index_to_key[:limit]
     rows: dict[Any, int] = {}
     for key in keys:
-        rows.setdefault(key.upper() if upper else key, self.key_to_index[key])
+        rows.setdefault(_folded(key, upper), self.key_to_index[key])
     return rows
+
+
+def _folded(key: Any, upper: bool) -> Any:
+    """A key in upper case where that is wanted (and it is no integer)."""
+    return key.upper() if upper and isinstance(key, str) else key
 
 
 # Analogies
@@ -186,8 +191,7 @@ def evaluate_word_analogies(
             continue
         predicted = None
         for row in next(found):
-            key = self.index_to_key[row]
-            predicted = key.upper() if case_insensitive else key
+            predicted = _folded(self.index_to_key[row], case_insensitive)
             if predicted in rows and predicted not in question[:3]:
                 break
         section["correct" if predicted == question[3] else "incorrect"].append(question)

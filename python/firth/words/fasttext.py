@@ -142,8 +142,9 @@ class FastTextKeyedVectors(KeyedVectors):
 
     # N-grams
 
-    def encode_word(self, word: str) -> bytes:
+    def encode_word(self, word: str | int) -> bytes:
         """The bytes of a word: they are cut into n-grams, and stand in a model's file."""
+        word = str(word)
         raw = self.raw_words.get(word)
         if raw is not None:
             return raw
@@ -152,7 +153,7 @@ class FastTextKeyedVectors(KeyedVectors):
         except UnicodeEncodeError:
             return word.encode("utf-8", "surrogatepass")
 
-    def subwords(self, words: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    def subwords(self, words: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Buckets of the n-grams of each word, as `firth.words.subwords.subword_ids`."""
         return subword_ids(
             [self.encode_word(word) for word in words], self.min_n, self.max_n, self.bucket
@@ -577,7 +578,7 @@ def facebook_content(
     if not len(wv):
         raise ValueError("save_facebook_model: the model has no vocabulary")
     model._check_ready()
-    words = [wv.raw_words.get(word, word.encode(encoding)) for word in wv.index_to_key]
+    words = [wv.raw_words.get(word, str(word).encode(encoding)) for word in wv.index_to_key]
     if any(b"\0" in word for word in words):
         raise ValueError("save_facebook_model: a word holds a zero byte")
     losses = {name: number for number, name in fasttext.LOSSES.items()}

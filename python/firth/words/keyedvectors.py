@@ -171,13 +171,10 @@ class KeyedVectors(Similarity):
 
     def _sections(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
         """Arrays, metadata and lists of strings that a file keeps."""
-        keys = self.index_to_key
-        whole = [row for row, key in enumerate(keys) if isinstance(key, (int, np.integer))]
-        if not all(isinstance(key, KEY) for key in keys):
-            raise TypeError("save: keys must be str or int, and each row must have one")
+        keys, whole = keys_as_text(self.index_to_key)
         if self.vectors.dtype.kind != "f" and self.scales is None:
             raise TypeError(f"save: vectors must be floats or int8, got {self.vectors.dtype}")
-        arrays = {"vectors": self.vectors, "integer_keys": np.array(whole, np.int64)}
+        arrays = {"vectors": self.vectors, "integer_keys": whole}
         if self.scales is not None:
             arrays["scales"] = self.scales
         for name, values in self.expandos.items():
@@ -186,7 +183,7 @@ class KeyedVectors(Similarity):
             if values.dtype == object:
                 raise TypeError(f"save: attribute {name!r} must be numeric")
             arrays[f"attribute:{name}"] = values
-        return arrays, {}, {"keys": [str(key) for key in keys]}
+        return arrays, {}, {"keys": keys}
 
     @classmethod
     def load(cls, fname: Path, mmap: Literal["r", "c"] | None = None) -> KeyedVectors:
@@ -236,10 +233,8 @@ class KeyedVectors(Similarity):
         if scales is not None and (scales.shape != (len(keys),) or scales.dtype != np.float32):
             raise FormatError(f"{scales.shape} {scales.dtype} scales, {len(keys)} keys", fname)
         loaded = cls._blank(vectors.shape[1], content.meta)
-        loaded._adopt(list(keys))
         try:
-            for row in arrays.get("integer_keys", np.zeros(0)).tolist():
-                loaded.index_to_key[row] = int(keys[row])
+            loaded._adopt(keys_from_text(keys, arrays.get("integer_keys")))
         except (ValueError, TypeError, IndexError):
             raise FormatError("integer keys that are none", fname) from None
         loaded.vectors = vectors
@@ -441,6 +436,26 @@ class KeyedVectors(Similarity):
             "vocab is gone since gensim 4: use key_to_index, index_to_key, "
             "get_vecattr(key, attr) and set_vecattr(key, attr, value)"
         )
+
+
+def keys_as_text(keys: Iterable[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Keys as a file holds them: their text, and the places of those that are integers.
+
+    TypeError for other kinds of keys.
+    """
+    keys = list(keys)
+    if not all(isinstance(key, KEY) for key in keys):
+        raise TypeError("save: keys must be str or int, and each row must have one")
+    whole = [place for place, key in enumerate(keys) if not isinstance(key, str)]
+    return [str(key) for key in keys], np.array(whole, np.int64)
+
+
+def keys_from_text(text: list[str], whole: NDArray[Any] | None) -> list[Any]:
+    """The other way; TypeError, ValueError or IndexError where the two do not fit together."""
+    keys: list[Any] = list(text)
+    for place in [] if whole is None else whole.tolist():
+        keys[place] = int(text[place])
+    return keys
 
 
 def _deprecated(old: str, new: str) -> None:

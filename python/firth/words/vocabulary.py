@@ -26,7 +26,7 @@ RULE_DEFAULT = 0  # as without a rule
 RULE_DISCARD = 1
 RULE_KEEP = 2
 
-TrimRule = Callable[[str, int, int], int]
+TrimRule = Callable[[Any, int, int], int]
 File = str | os.PathLike[str]
 
 _NULL_WORD = "\0"
@@ -34,14 +34,14 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def keep_vocab_item(
-    word: str, count: int, min_count: int, trim_rule: TrimRule | None = None
+    word: Any, count: int, min_count: int, trim_rule: TrimRule | None = None
 ) -> bool:
     """Whether a word stays: as the rule says, else where it occurs ``min_count`` times."""
     answer = RULE_DEFAULT if trim_rule is None else trim_rule(word, count, min_count)
     return answer == RULE_KEEP or (answer != RULE_DISCARD and count >= min_count)
 
 
-def prune_vocab(vocab: dict[str, int], min_reduce: int, trim_rule: TrimRule | None = None) -> int:
+def prune_vocab(vocab: dict[Any, int], min_reduce: int, trim_rule: TrimRule | None = None) -> int:
     """Take the words out of ``vocab`` that do not stay; returns the sum of their counts."""
     dropped = {
         word: count
@@ -88,7 +88,7 @@ class Vocabulary:
 
     Attributes
     ----------
-    raw_vocab : dict of str to int or None
+    raw_vocab : dict of word to int, or None
         Words and counts of the last scan; emptied once the vocabulary is made, unless it was to be
         kept.
     corpus_count, corpus_total_words : int
@@ -114,7 +114,7 @@ class Vocabulary:
     progress: bool | None
 
     def __init__(self) -> None:
-        self.raw_vocab: dict[str, int] | None = None
+        self.raw_vocab: dict[Any, int] | None = None
         self.corpus_count: int | None = 0
         self.corpus_total_words: int | None = 0
         self.effective_min_count = self.min_count
@@ -161,7 +161,7 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            Not exactly one corpus, or one of a wrong kind.
+            Not exactly one corpus, or one of a wrong kind; a token that is neither str nor int.
         RuntimeError
             ``update`` without a vocabulary.
         """
@@ -183,7 +183,7 @@ class Vocabulary:
 
     def build_vocab_from_freq(
         self,
-        word_freq: Mapping[str, int],
+        word_freq: Mapping[Any, int],
         keep_raw_vocab: bool = False,
         corpus_count: int | None = None,
         trim_rule: TrimRule | None = None,
@@ -234,7 +234,7 @@ class Vocabulary:
         if corpus_file is not None:
             corpus_iterable = corpus.file_sentences(corpus_file)
         assert corpus_iterable is not None
-        vocab: dict[str, int] = {}
+        vocab: dict[Any, int] = {}
         min_reduce = 0
 
         def prune() -> None:

@@ -24,7 +24,7 @@ from firth.errors import FormatError
 from firth.formats import firth, gensim
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
-from firth.words.keyedvectors import KeyedVectors
+from firth.words.keyedvectors import KeyedVectors, keys_as_text, keys_from_text
 from firth.words.vocabulary import File, TrimRule, Vocabulary, check_corpus
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ class Word2Vec(Vocabulary):
 
     Parameters
     ----------
-    sentences : iterable of lists of str, optional
-        Read twice (counting, encoding), so not a generator.
+    sentences : iterable of lists of str or int, optional
+        Read twice (counting, encoding), so not a generator. Integers (nodes of a graph) stay what
+        they are: keys of ``wv``.
     corpus_file : path-like, optional
         UTF-8 text, one sentence a line, words separated by spaces. Read natively on all threads;
         lines may have any length. Each epoch is exactly one pass.
@@ -609,7 +610,7 @@ class Word2Vec(Vocabulary):
 
         Parameters
         ----------
-        sentences : iterable of lists of str
+        sentences : iterable of lists of str or int
         total_sentences : int
             Score the first so many only.
 
@@ -688,7 +689,7 @@ class Word2Vec(Vocabulary):
         if self.hs and len(self.wv):
             arrays |= {f"tree:{name}": values for name, values in vars(self._tree()).items()}
         if self.raw_vocab:
-            strings["raw_vocab"] = list(self.raw_vocab)
+            strings["raw_vocab"], arrays["raw_integers"] = keys_as_text(self.raw_vocab)
             arrays["raw_counts"] = np.array(list(self.raw_vocab.values()), np.int64)
         firth.write(path, self._kind, arrays, meta, strings)
 
@@ -705,14 +706,14 @@ class Word2Vec(Vocabulary):
         arrays, strings = content.arrays, content.strings
         state: dict[str, Any] = {name: arrays[name] for name in _MATRICES if name in arrays}
         tree = {name: arrays[f"tree:{name}"] for name in _TREE if f"tree:{name}" in arrays}
-        if "raw_vocab" in strings:
-            counts = arrays.get("raw_counts", np.zeros(0)).tolist()
-            state["raw_vocab"] = dict(zip(strings["raw_vocab"], counts, strict=False))
         try:
+            if "raw_vocab" in strings:
+                words = keys_from_text(strings["raw_vocab"], arrays.get("raw_integers"))
+                state["raw_vocab"] = dict(zip(words, arrays["raw_counts"].tolist(), strict=True))
             wv = cls._vectors._loaded(content, path)
             model = cls._restored(wv, content.meta | state, tree)
             return model, content.meta["run"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise FormatError(f"is not a whole model: {error}", path) from None
 
     @classmethod
