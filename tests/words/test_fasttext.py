@@ -207,6 +207,7 @@ def test_no_ngrams_is_word2vec() -> None:
         ({"bucket": -1}, ValueError),
         ({"bucket": 2**31}, ValueError),
         ({"min_n": 1.5}, ValueError),
+        ({"max_n": None}, TypeError),
         ({"vector_size": 0}, ValueError),
     ],
 )

@@ -346,11 +346,31 @@ def test_command_line_interrupt_and_resume(text, tmp_path):
         ({"sample": -1}, ValueError, "sample"),
         ({"seed": -1}, ValueError, "seed"),
         ({"negatives": "both"}, ValueError, "negatives must be"),
+        ({"seed": None}, TypeError, "Word2Vec: seed must be a whole number .*, got None"),
+        ({"window": "5"}, TypeError, "window must be a whole number from 1 to .*, got '5'"),
+        ({"epochs": None}, TypeError, "epochs"),
+        ({"batch_words": None}, TypeError, "batch_words"),
+        ({"min_count": 1.5}, ValueError, "min_count"),
+        ({"vector_size": float("inf")}, ValueError, "vector_size"),
+        ({"alpha": None}, TypeError, "alpha must be a finite number of at least 0, got None"),
+        ({"ns_exponent": "1"}, TypeError, "ns_exponent must be a finite number, got '1'"),
     ],
 )
 def test_bad_parameters(arguments, error, text_):
     with pytest.raises(error, match=text_):
         Word2Vec(**{"sg": 1} | arguments)
+
+
+def test_bad_arguments():
+    model = Word2Vec(min_count=1)
+    model.build_vocab([["a", "b"]])
+    for arguments in ({"epochs": "2"}, {"epochs": 0}, {"start_alpha": "0.1"}, {"end_alpha": -1}):
+        with pytest.raises((TypeError, ValueError), match=f"train: {next(iter(arguments))} must"):
+            model.train([["a", "b"]], **arguments)
+    for arguments in ({"min_count": "2"}, {"sample": -1}):
+        with pytest.raises((TypeError, ValueError), match=f"vocab: {next(iter(arguments))} must"):
+            model.build_vocab([["a", "b"]], **arguments)
+    assert model.wv.index_to_key == ["b", "a"]
 
 
 def test_bad_corpora(tmp_path):

@@ -20,7 +20,7 @@ from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.subwords import subword_ids, subword_means
 from firth.words.vectors import KEY, scaled
-from firth.words.vocabulary import File, TrimRule
+from firth.words.vocabulary import File, TrimRule, check_whole
 from firth.words.word2vec import Word2Vec, fill
 
 if TYPE_CHECKING:
@@ -328,10 +328,7 @@ class FastText(Word2Vec):
             )
         self.word_ngrams = word_ngrams
         for name, value in {"min_n": min_n, "max_n": max_n, "bucket": bucket}.items():
-            if value != int(value) or not 0 <= value < 2**31:
-                raise ValueError(
-                    f"FastText: {name} must be a whole number from 0 to {2**31 - 1}, got {value!r}"
-                )
+            check_whole(f"FastText: {name}", value)
         self._ngrams = (int(min_n), int(max_n), 0 if max_n < min_n else int(bucket))
         self._ngram_buffer = training.rows(0, 1)  # wv.vectors_ngrams is a view of it
         super().__init__(

@@ -8,6 +8,7 @@ make the arrays that belong to the words. V = words of the vocabulary.
 from __future__ import annotations
 
 import heapq
+import numbers
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -81,6 +82,21 @@ def check_corpus(name: str, sentences: Any, corpus_file: File | None, passes: in
             "In a plain string each letter is a word.",
             stacklevel=3,
         )
+
+
+def check_whole(name: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> None:
+    """ValueError where ``value`` is no whole number in this range, TypeError where no number."""
+    if not (isinstance(value, numbers.Real) and value % 1 == 0 and least <= value <= most):
+        kind = ValueError if isinstance(value, numbers.Real) else TypeError
+        raise kind(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+
+
+def check_rate(name: str, value: Any, least: float = 0.0) -> None:
+    """ValueError where ``value`` is not finite and at least ``least``, TypeError as above."""
+    if not (isinstance(value, numbers.Real) and np.isfinite(value) and value >= least):
+        kind = ValueError if isinstance(value, numbers.Real) else TypeError
+        bound = f" of at least {least:g}" if np.isfinite(least) else ""
+        raise kind(f"{name} must be a finite number{bound}, got {value!r}")
 
 
 class Vocabulary:
@@ -285,6 +301,8 @@ class Vocabulary:
             raise RuntimeError(f"{type(self).__name__}.prepare_vocab: call scan_vocab first")
         min_count = min_count or self.min_count
         sample = sample or self.sample
+        check_whole(f"{type(self).__name__}.prepare_vocab: min_count", min_count)
+        check_rate(f"{type(self).__name__}.prepare_vocab: sample", sample)
         raw = list(self.raw_vocab)
         counts = np.fromiter(self.raw_vocab.values(), np.int64, len(raw))
         effective = self._effective_min_count(min_count, counts)

@@ -25,7 +25,14 @@ from firth.formats import firth, gensim
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors, keys_as_text, keys_from_text
-from firth.words.vocabulary import File, TrimRule, Vocabulary, check_corpus
+from firth.words.vocabulary import (
+    File,
+    TrimRule,
+    Vocabulary,
+    check_corpus,
+    check_rate,
+    check_whole,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -142,7 +149,8 @@ class Word2Vec(Vocabulary):
     TypeError
         Both kinds of corpus are given, or a generator.
     ValueError
-        A parameter is out of range. RuntimeError: no word occurs ``min_count`` times.
+        A parameter is out of range (TypeError: no number). RuntimeError: no word occurs
+        ``min_count`` times.
     """
 
     def __init__(
@@ -179,28 +187,24 @@ class Word2Vec(Vocabulary):
         progress: bool | None = None,
         checkpoint: File | None = None,
     ) -> None:
-        whole: dict[str, Any] = {
-            "vector_size": vector_size, "window": window, "epochs": epochs, "negative": negative,
-            "min_count": min_count, "workers": 1 if workers is None else workers,
+        kind = type(self).__name__
+        for name, value in {
+            "vector_size": vector_size, "window": window, "epochs": epochs,
+            "batch_words": batch_words, "workers": 1 if workers is None else workers,
+        }.items():  # fmt: skip
+            check_whole(f"{kind}: {name}", value, 1)
+        for name, value in {
+            "negative": negative, "min_count": min_count,
             "max_vocab_size": max_vocab_size or 0, "max_final_vocab": max_final_vocab or 0,
-        }  # fmt: skip
-        for name, value in whole.items():
-            least = 1 if name in ("vector_size", "window", "epochs", "workers") else 0
-            if isinstance(value, str) or value != int(value) or not least <= value < 2**31:
-                raise ValueError(
-                    f"Word2Vec: {name} must be a whole number from {least} to {2**31 - 1}, "
-                    f"got {value!r}"
-                )
+        }.items():  # fmt: skip
+            check_whole(f"{kind}: {name}", value)
+        check_whole(f"{kind}: seed", seed, 0, 2**63 - 1)
         for name, rate in {"alpha": alpha, "min_alpha": min_alpha, "sample": sample}.items():
-            if not (np.isfinite(rate) and rate >= 0):
-                raise ValueError(f"Word2Vec: {name} must be a number of at least 0, got {rate}")
-        if seed != int(seed) or not 0 <= seed < 2**63:
-            raise ValueError(f"Word2Vec: seed must be a whole number below 2**63, got {seed}")
-        if not np.isfinite(ns_exponent):
-            raise ValueError(f"Word2Vec: ns_exponent must be finite, got {ns_exponent}")
+            check_rate(f"{kind}: {name}", rate)
+        check_rate(f"{kind}: ns_exponent", ns_exponent, -np.inf)
         if negatives not in (None, "shared", "independent"):
             raise ValueError(
-                f'Word2Vec: negatives must be "shared", "independent" or None, got {negatives!r}'
+                f'{kind}: negatives must be "shared", "independent" or None, got {negatives!r}'
             )
         self.vector_size, self.window, self.min_count = int(vector_size), int(window), min_count
         self.layer1_size = self.vector_size
@@ -367,14 +371,13 @@ class Word2Vec(Vocabulary):
         """
         check_corpus("Word2Vec.train", corpus_iterable, corpus_file)
         epochs = self.epochs if epochs is None else epochs
-        if epochs < 1 or epochs != int(epochs):
-            raise ValueError(f"Word2Vec.train: epochs must be a whole number >= 1, got {epochs}")
+        check_whole("Word2Vec.train: epochs", epochs, 1)
         rates = (
             self.alpha if start_alpha is None else start_alpha,
             self.min_alpha if end_alpha is None else end_alpha,
         )
-        if not all(np.isfinite(rate) and rate >= 0 for rate in rates):
-            raise ValueError(f"Word2Vec.train: learning rates must be at least 0, got {rates}")
+        for name, rate in zip(("start_alpha", "end_alpha"), rates, strict=True):
+            check_rate(f"Word2Vec.train: {name}", rate)
         self._check_ready()
         if self.hs and self.negative:
             warnings.warn(
