@@ -17,7 +17,7 @@ from firth.formats import fasttext, firth
 from firth.formats.files import Path
 from firth.words import training
 from firth.words.corpus import Sentences
-from firth.words.keyedvectors import KeyedVectors
+from firth.words.keyedvectors import KeyedVectors, deprecated
 from firth.words.subwords import subword_ids, subword_means
 from firth.words.vectors import KEY, scaled
 from firth.words.vocabulary import File, TrimRule, check_whole
@@ -444,6 +444,12 @@ class FastText(Word2Vec):
             parts["buckets_word"] = 64 + 100 * len(self.wv) + 4 * int(offsets[-1])
         parts["total"] = sum(parts.values())
         return parts
+
+    @classmethod
+    def load_fasttext_format(cls, model_file: Path, encoding: str = "utf-8") -> FastText:
+        """`load_facebook_model`, as it was called before gensim 4."""
+        deprecated("load_fasttext_format", "load_facebook_model")
+        return load_facebook_model(model_file, encoding)
 
     @classmethod
     def _sizes(cls, wv: Any) -> dict[str, Any]:

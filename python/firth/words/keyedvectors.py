@@ -399,17 +399,17 @@ class KeyedVectors(Similarity):
 
     def word_vec(self, *args: Any, **kwargs: Any) -> NDArray[Any]:
         """`get_vector`, as it was called before gensim 4."""
-        _deprecated("word_vec", "get_vector")
+        deprecated("word_vec", "get_vector")
         return self.get_vector(*args, **kwargs)
 
     def words_closer_than(self, word1: Any, word2: Any) -> list[Any]:
         """`closer_than`, as it was called before gensim 4."""
-        _deprecated("words_closer_than", "closer_than")
+        deprecated("words_closer_than", "closer_than")
         return self.closer_than(word1, word2)
 
     def init_sims(self, replace: bool = False) -> None:
         """`fill_norms`, or with ``replace`` `unit_normalize_all`: before gensim 4."""
-        _deprecated("init_sims", "fill_norms")
+        deprecated("init_sims", "fill_norms")
         self.fill_norms()
         if replace:
             self.unit_normalize_all()
@@ -458,5 +458,9 @@ def keys_from_text(text: list[str], whole: NDArray[Any] | None) -> list[Any]:
     return keys
 
 
-def _deprecated(old: str, new: str) -> None:
+Word2VecKeyedVectors = KeyedVectors  # its name before gensim 4
+
+
+def deprecated(old: str, new: str) -> None:
+    """Warn the caller of a function that has another name in gensim 4."""
     warnings.warn(f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3)

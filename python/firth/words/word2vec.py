@@ -24,7 +24,11 @@ from firth.errors import FormatError
 from firth.formats import firth, gensim
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
-from firth.words.keyedvectors import KeyedVectors, keys_as_text, keys_from_text
+from firth.words.keyedvectors import KeyedVectors, deprecated, keys_as_text, keys_from_text
+from firth.words.readers import BrownCorpus as BrownCorpus  # gensim has the readers here too
+from firth.words.readers import LineSentence as LineSentence
+from firth.words.readers import PathLineSentences as PathLineSentences
+from firth.words.readers import Text8Corpus as Text8Corpus
 from firth.words.vocabulary import (
     File,
     TrimRule,
@@ -642,6 +646,14 @@ class Word2Vec(Vocabulary):
                 total -= float(np.logaddexp(0, -x).sum())
             scores.append(total)
         return np.array(scores, np.float32)
+
+    def init_sims(self, replace: bool = False) -> None:
+        """Not needed since gensim 4; ``replace`` scales the vectors to length 1, for good."""
+        deprecated("init_sims", "wv.fill_norms")
+        if replace:
+            self.wv.unit_normalize_all()
+        else:
+            self.wv.fill_norms()
 
     # Files
 
