@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from firth import Word2Vec
+from firth import FastText, Word2Vec
 from firth.words import corpus, training
 
 LISTING = [
@@ -122,6 +122,28 @@ def test_copies_of_the_tree_lose_nothing(sg):
     assert np.abs(one.wv.vectors - two.wv.vectors).max() <= bound
     assert (one.syn1 != two.syn1).any(), "copies were in use"
     assert np.abs(one.syn1).max() > 100 * bound
+
+
+@pytest.mark.parametrize("settings", MODELS)
+@pytest.mark.parametrize("negatives", ["shared", "independent"])
+def test_locked_rows_of_fasttext_stay(settings, negatives):
+    """To the bit, although a window works on a copy of a word's vector."""
+    text = sentences(100)
+    shape = {"vector_size": 20, "min_count": 1, "sample": 0, "epochs": 2, "workers": 1}
+    model = FastText(bucket=50, **shape, **settings, negatives=negatives)
+    model.build_vocab(text)
+    wv = model.wv
+    used = np.unique(np.concatenate(wv.buckets_word))
+    wv.vectors_vocab_lockf = np.ones(len(wv), np.float32)
+    wv.vectors_ngrams_lockf = np.ones(50, np.float32)
+    wv.vectors_vocab_lockf[::2] = wv.vectors_ngrams_lockf[::3] = 0
+    before = wv.vectors_vocab.copy(), wv.vectors_ngrams.copy()
+    model.train(text)
+    for rows, old, step in zip((wv.vectors_vocab, wv.vectors_ngrams), before, (2, 3), strict=True):
+        assert rows[::step].tobytes() == old[::step].tobytes()
+    free = used[used % 3 > 0]
+    assert (wv.vectors_ngrams[free] != before[1][free]).any(axis=1).all()
+    assert (wv.vectors_vocab[1::2] != before[0][1::2]).any(axis=1).all()
 
 
 def network(text, rows, **settings):

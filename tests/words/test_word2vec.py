@@ -19,7 +19,7 @@ from numpy.testing import assert_array_equal
 
 import firth
 from conftest import needs_shared
-from firth import KeyedVectors, Word2Vec, _native
+from firth import FastText, KeyedVectors, Word2Vec, _native
 from firth.kernels import skipgram_negative_sampling, use
 from firth.words import corpus, training
 
@@ -270,10 +270,19 @@ def test_save_and_load(text, tmp_path):
     assert_array_equal(loaded.wv.vectors, model.wv.vectors)
 
 
-def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch):
-    whole = Word2Vec(corpus_file=text, **SMALL, workers=1)
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (Word2Vec, {}), (FastText, {"bucket": 500}), (FastText, {"bucket": 500, "sg": 0, "hs": 1}),
+        (FastText, {"bucket": 500, "negatives": "independent"}),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Both hierarchical")
+def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch, kind, more):
+    settings = SMALL | {"workers": 1} | more
+    whole = kind(corpus_file=text, **settings)
     path = tmp_path / "checkpoint"
-    model = Word2Vec(**SMALL, workers=1)
+    model = kind(**settings)
     model.build_vocab(corpus_file=text)
     original = _native.WordTrainer
     calls = []
@@ -298,14 +307,18 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch):
     assert not np.array_equal(model.wv.vectors, whole.wv.vectors)
     assert_array_equal(KeyedVectors.load(path).vectors, model.wv.vectors)
     with pytest.raises(ValueError, match="another corpus"):
-        Word2Vec.resume(path, sentences(4000, seed=9), workers=1)
-    resumed = Word2Vec.resume(path, corpus_file=text, workers=1)
+        kind.resume(path, sentences(4000, seed=9), workers=1)
+    resumed = kind.resume(path, corpus_file=text, workers=1)
+    assert type(resumed) is kind
     assert_array_equal(resumed.wv.vectors, whole.wv.vectors)
     assert_array_equal(resumed.syn1neg, whole.syn1neg)
+    assert_array_equal(resumed.syn1, whole.syn1)
+    for name in ("vectors_vocab", "vectors_ngrams") * (kind is FastText):
+        assert_array_equal(getattr(resumed.wv, name), getattr(whole.wv, name))
     assert resumed.epoch_losses == whole.epoch_losses
     resumed.save(path)
     with pytest.raises(ValueError, match="no interrupted training"):
-        Word2Vec.resume(path, corpus_file=text)
+        kind.resume(path, corpus_file=text)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="needs POSIX signals")

@@ -436,7 +436,7 @@ class Word2Vec(Vocabulary):
         workers: int | None = None,
         progress: bool | None = None,
         checkpoint: File | None = None,
-    ) -> Word2Vec:
+    ) -> Self:
         """Finish a training from its checkpoint; with one worker to the bits of an unbroken run.
 
         Parameters
