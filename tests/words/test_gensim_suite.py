@@ -13,7 +13,9 @@ import tempfile
 import types
 import unittest
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,18 +149,29 @@ def _load(name: str) -> types.ModuleType:
     return copy
 
 
+def _cases(module: types.ModuleType) -> dict[str, Callable[[], unittest.TestCase]]:
+    """What makes each test of a module: Class.method, or function[argument] for pytest's."""
+    cases: dict[str, Callable[[], unittest.TestCase]] = {}
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if isinstance(value, type) and issubclass(value, unittest.TestCase):
+            for test in unittest.defaultTestLoader.getTestCaseNames(value):
+                cases[f"{name}.{test}"] = partial(value, test)
+        elif name.startswith("test_"):
+            (mark,) = value.pytestmark  # all have one argument
+            key, choices = mark.args
+            for choice in choices:
+                call = partial(value, **{key: choice})
+                cases[f"{name}[{choice}]"] = partial(unittest.FunctionTestCase, call)
+    return cases
+
+
 def _tests(name: str) -> list[str]:
-    """Class.method of each test of a module; none where gensim is not there."""
+    """The tests of a module; none where gensim is not there."""
     if not all(importlib.util.find_spec(one) for one in ("gensim", "testfixtures")):
         return []
-    module = _load(name)
-    names = [
-        f"{case.__name__}.{test}"
-        for case in vars(module).values()
-        if isinstance(case, type) and issubclass(case, unittest.TestCase)
-        if case.__module__ == module.__name__
-        for test in unittest.defaultTestLoader.getTestCaseNames(case)
-    ]
+    names = list(_cases(_load(name)))
     listed = {*SUITES[name].refused, *SUITES[name].left}
     assert listed <= set(names), f"gensim has no {sorted(listed - set(names))}"
     return [one for one in names if one not in SUITES[name].left]
@@ -171,13 +184,12 @@ def test_gensim(suite, test, monkeypatch, tmp_path):
     pytest.importorskip("gensim")
     pytest.importorskip("testfixtures")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    case, method = test.split(".")
     result = unittest.TestResult()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(True)  # gensim logs what firth warns of
         try:
-            getattr(_load(suite), case)(method).run(result)
+            _cases(_load(suite))[test]().run(result)
         finally:
             logging.captureWarnings(False)
     wrong = [trace for _, trace in result.failures + result.errors]

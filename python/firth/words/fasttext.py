@@ -37,7 +37,7 @@ class FastTextKeyedVectors(KeyedVectors):
     rows of its n-grams (in ``vectors_ngrams``); `adjust_vectors` computes it. Any other string has
     the mean of its n-grams' rows; one without n-grams has zeros. As in fastText (and other than in
     gensim) the word ``</s>`` has no n-grams, a word that is not valid UTF-8 keeps the n-grams of
-    its bytes, and an integer is a row.
+    its bytes, and an integer that is no word is a row.
 
     Parameters
     ----------
