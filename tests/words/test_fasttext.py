@@ -408,6 +408,23 @@ def test_hierarchical_softmax_of_facebook_has_its_own_tree(text: Path, tmp_path:
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize(("settings", "share"), [({"sg": 0}, 0.05), ({"sg": 1}, 0.4)])
+def test_training_is_near_gensims(settings: dict[str, Any], share: float) -> None:
+    """The same draws, but not the same order of updates; skip-gram is also turned round."""
+    gensim = pytest.importorskip("gensim.models.fasttext")
+    lines = Path(pytest.importorskip("gensim.test.utils").datapath("lee_background.cor"))
+    text = [line.split() for line in lines.read_text().splitlines()[:40]]
+    assert sum(map(len, text)) < 10_000
+    settings = {"vector_size": 50, "min_count": 2, "bucket": 2000, "workers": 1} | settings
+    ours, theirs = FastText(text, **settings).wv, gensim.FastText(text, **settings).wv
+    start = FastText(**settings)
+    start.build_vocab(text)
+    learnt = np.linalg.norm(theirs.vectors - start.wv.vectors)
+    assert np.linalg.norm(ours.vectors - theirs.vectors) < share * learnt
+    assert learnt > np.linalg.norm(start.wv.vectors)
+
+
+@pytest.mark.peer
 def test_names_and_defaults_are_gensims() -> None:
     gensim = pytest.importorskip("gensim.models.fasttext")
     pairs = [

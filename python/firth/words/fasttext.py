@@ -263,6 +263,14 @@ class FastText(Word2Vec):
     ``workers``. Trained as `firth.Word2Vec`, whose parameters it shares; but the input of a word is
     the mean of its own row and the rows of its n-grams, so that ``wv`` has a vector for any string.
 
+    Where Word2Vec has gensim's numbers (a corpus of at most 10,000 words, or one worker with
+    ``negatives="independent"``), FastText has its start vectors and random draws, but its vectors
+    only nearly: the rows of a word take their changes when the window leaves it; the logistic
+    function has Word2Vec's steps; skip-gram predicts the centre of a window from its context, as
+    Word2Vec does (gensim's FastText the other way round); the Huffman tree is fastText's. On 9,000
+    words of news what training added differs by 1 to 3 % for CBOW with negative sampling, by 20 to
+    30 % for skip-gram, and by 20 to 45 % with hierarchical softmax.
+
     Parameters
     ----------
     sentences, corpus_file, sg, hs, vector_size, alpha, window, min_count, ...
