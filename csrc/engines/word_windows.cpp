@@ -137,7 +137,7 @@ struct Worker : UpdateScratch {
     HotRows hot;
     DistinctRows in;
     std::vector<float*> rows, path, positives;
-    std::vector<float> labels, scales;
+    std::vector<float> labels, scales, weights;
 
     // Room for m inputs together with n outputs, for windows of `pairs` pairs with n outputs each,
     // and for `extra` floats behind the kernels' memory.
@@ -257,6 +257,7 @@ class BlockTrainer {
         const size_t m = std::max(group_, std::min(2 * window_, part_));
         const size_t pairs = job_.shared ? 0 : job_.skip_gram ? 2 * window_ : 1;
         slots_ = job_.sub_rows ? 2 * window_ + 2 * group_ + 1 : 0;
+        worker_.weights.resize(slots_);
         // hidden, change: m rows each; then the positions' vectors, now and as they entered
         worker_.reserve(m, 1 + static_cast<size_t>(shared_negatives()), pairs, longest, dim_,
                         (2 * m + 2 * slots_) * dim_ + 16);
@@ -339,8 +340,16 @@ class BlockTrainer {
         return worker_.scales.data();
     }
 
+    // What a change of all its rows, as far as their locks allow, changes in position p's vector.
+    float& weight(size_t p) { return worker_.weights[p % slots_]; }
+
     void enter(size_t p) {
-        gather(p);
+        const float* scales = gather(p);
+        const float count = static_cast<float>(worker_.rows.size());
+        float taken = scales ? 0.0f : count;
+        if (scales)
+            for (size_t i = 0; i < worker_.rows.size(); i++) taken += scales[i];
+        weight(p) = job_.skip_gram ? taken / count : taken;
         float* now = hidden(p);
         const float scale = job_.skip_gram ? 1.0f / static_cast<float>(worker_.rows.size()) : 1.0f;
         kernels_.sum_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scale, now);
@@ -349,12 +358,12 @@ class BlockTrainer {
 
     // Adds what the position gained to all of its rows: each takes the whole of it.
     void leave(size_t p) {
+        if (weight(p) == 0) return;  // all are locked
         const float* scales = gather(p);
         float *now = hidden(p), *start = now + dim_;
         for (size_t d = 0; d < dim_; d++) start[d] = now[d] - start[d];
-        const float scale = job_.skip_gram ? 1.0f : 1.0f / static_cast<float>(worker_.rows.size());
-        kernels_.add_to_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scales, scale,
-                                 start);
+        kernels_.add_to_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scales,
+                                 1.0f / weight(p), start);
     }
 
     // Brings the positions that windows of centres [first, last) can reach into being.
@@ -430,8 +439,9 @@ class BlockTrainer {
     // Adds change_ to the inputs' rows as far as their locks allow.
     void add_locked(float* const* rows, size_t m) {
         for (size_t i = 0; i < m; i++) {
-            const size_t row = static_cast<size_t>(rows[i] - job_.w_in) / dim_;
-            const float scale = job_.lock.at(row);
+            const float scale =
+                job_.sub_rows ? worker_.weights[static_cast<size_t>(rows[i] - ring_) / (2 * dim_)]
+                              : job_.lock.at(static_cast<size_t>(rows[i] - job_.w_in) / dim_);
             kernels_.add_to_rows_f32(rows + i, 1, dim_, nullptr, scale, change_ + i * dim_);
         }
     }
@@ -441,7 +451,7 @@ class BlockTrainer {
         const size_t low = worker_.low[i], high = worker_.high[i];
         if (low == high) return;
         if (want_loss) progress.pairs += high - low;
-        float* const change = job_.lock.values && !job_.sub_rows ? change_ : nullptr;
+        float* const change = job_.lock.values || job_.sub_lock.values ? change_ : nullptr;
         const size_t path = job_.w_tree ? follow_path(i) : 0;
         if (job_.shared) {
             for (size_t next = low; next <= high;) {
@@ -515,7 +525,7 @@ class BlockTrainer {
             worker_.rows.push_back(hidden(j));
             count += row_count(j);
             if (job_.sub_rows)
-                worker_.scales.push_back(static_cast<float>(row_count(j)));
+                worker_.scales.push_back(weight(j));
             else if (job_.lock.values)
                 worker_.scales.push_back(job_.lock.at(static_cast<size_t>(worker_.kept[j])));
         }

@@ -168,6 +168,27 @@ def network(text, rows, **settings):
 @pytest.mark.parametrize("sg", [0, 1])
 @pytest.mark.parametrize("hs", [0, 1])
 @pytest.mark.parametrize("shared", [True, False])
+def test_locked_rows_meet_the_output_as_they_are(sg, hs, shared):
+    """Rows of words that are all locked teach the output what one locked row, their mean, does."""
+    text = sentences(200)
+    ids, net = network(text, 1, sg=bool(sg), hs=hs, shared=shared)  # two rows a word
+    none = np.zeros(1, np.float32)
+    net.lockf = net.subwords.lockf = none
+    net.w_in[:, :20] = np.random.default_rng(1).standard_normal((len(net.w_in), 20))
+    _, plain = network(text, 1, sg=bool(sg), hs=hs, shared=shared)
+    plain.subwords, plain.lockf = None, none
+    plain.w_in[:] = (net.w_in + net.subwords.vectors) / 2
+    for one in (net, plain):
+        training.train(one, ids, training.new_run(1, 0.05, 0.0001), raw_words=len(ids), workers=1)
+    for mine, want in [(net.w_out, plain.w_out)] + [(net.w_tree, plain.w_tree)] * hs:
+        # each of an output's updates rounds the input's mean once more than a stored row's
+        bound = len(ids) * np.finfo(np.float32).eps * np.abs(want).max()
+        assert np.abs(mine - want).max() <= bound < np.abs(want).max() / 100
+
+
+@pytest.mark.parametrize("sg", [0, 1])
+@pytest.mark.parametrize("hs", [0, 1])
+@pytest.mark.parametrize("shared", [True, False])
 def test_all_rows_of_a_word_take_the_whole_change(sg, hs, shared):
     text = sentences(200)
     ids, net = network(text, 4, sg=bool(sg), hs=hs, shared=shared)
