@@ -558,3 +558,15 @@ def test_loss_of_an_epoch_without_pairs_is_nan(tmp_path):
     assert model.get_latest_training_loss() == 0
     model.save(tmp_path / "m")
     assert np.isnan(Word2Vec.load(tmp_path / "m").epoch_losses).all()
+
+
+def test_numbers_of_numpy_are_saved(tmp_path):
+    settings = {"alpha": np.float32(0.05), "min_count": np.int64(1), "sg": np.bool_(True)}
+    model = Word2Vec(sentences(50), vector_size=np.int32(8), sample=np.float64(0), **settings)
+    model.save(tmp_path / "m")
+    loaded = Word2Vec.load(tmp_path / "m")
+    assert (loaded.alpha, loaded.min_count, loaded.sg) == (float(np.float32(0.05)), 1, True)
+    model.comment = {1, 2}
+    with pytest.raises(TypeError, match="cannot be saved"):
+        model.save(tmp_path / "m")
+    assert Word2Vec.load(tmp_path / "m").min_count == 1

@@ -128,7 +128,7 @@ def write(
         ],
         "strings": list(strings or {}),
     }
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":"), default=_plain).encode()
     text += b" " * _padding(_PREFIX.size + len(text))
     checked = _PREFIX.pack(MAGIC, VERSION, len(text), 0)[:16]
     with atomic(path) as file:
@@ -203,6 +203,13 @@ def read(
             offset = start + section.size
     strings = {name: _strings(path, name, arrays) for name in header["strings"]}
     return Content(header["kind"], header["meta"], arrays, strings)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number, as somebody may have given for a parameter, as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} {value!r} cannot be saved")
 
 
 def _read_header(

@@ -21,6 +21,7 @@ from firth.words.transport import transport_cost
 from firth.words.vectors import KEY, Vectors, scaled
 
 _logger = logging.getLogger(__name__)
+_AT_ONCE = 2048  # queries in a native call; between two of them Ctrl-C is heard
 _GATHERED = 8  # a choice of at most one row in so many is copied together, others are masked
 
 
@@ -52,8 +53,9 @@ class Similarity(Vectors):
         return _cosine(self.get_vector(w1), self.get_vector(w2))
 
     def distance(self, w1: Any, w2: Any) -> float:
-        """1 - `similarity`: exactly 0 for a key and itself."""
-        return 1.0 - self.similarity(w1, w2)
+        """1 - `similarity`: exactly 0 for a key and itself, even where its row is all zeros."""
+        similarity = self.similarity(w1, w2)
+        return 0.0 if w1 == w2 and not np.isnan(similarity) else 1.0 - similarity
 
     def n_similarity(self, ws1: Sequence[Any], ws2: Sequence[Any]) -> float:
         """Cosine between the means of two sets of keys; keys that are missing do not count.
@@ -143,7 +145,7 @@ class Similarity(Vectors):
             candidates = _Candidates(self.vectors[rows], norms, scales, rows)
         distances = 1 - self._cosines(_unit(vector), candidates, None)
         if index >= 0:
-            distances[(rows == index) & (distances < 1)] = 0  # not NaN, not a row of zeros
+            distances[(rows == index) & ~np.isnan(distances)] = 0
         return distances
 
     def closer_than(self, key1: Any, key2: Any) -> list[Any]:
@@ -487,12 +489,12 @@ class Similarity(Vectors):
                 best = _best(cosines, np.flatnonzero(~np.isnan(cosines)), k)
                 found.append((cosines[best], best))
             return found
-        top = cosine_topk(
-            queries.astype(np.float32), vectors, k, norms=norms, scales=scales, threads=threads
-        )
-        for scores, rows in zip(top.scores, top.indices, strict=True):
-            count = np.count_nonzero(rows >= 0)  # the last ones may be missing
-            found.append((scores[:count], rows[:count]))
+        for first in range(0, len(queries), _AT_ONCE):
+            some = queries[first : first + _AT_ONCE].astype(np.float32)
+            top = cosine_topk(some, vectors, k, norms=norms, scales=scales, threads=threads)
+            for scores, rows in zip(top.scores, top.indices, strict=True):
+                count = np.count_nonzero(rows >= 0)  # the last ones may be missing
+                found.append((scores[:count], rows[:count]))
         return found
 
 
