@@ -240,7 +240,7 @@ class FastTextModel {
         input_.dim = static_cast<size_t>(input.shape(1));
         const bool contiguous = (input.flags() & py::array::c_style) != 0;
         if (!quantiser) {
-            if (!input.dtype().is(py::dtype::of<float>()) || !contiguous)
+            if (!py::isinstance<py::array_t<float>>(input) || !contiguous)
                 throw py::type_error("FastTextModel: input must be contiguous float32");
             input_.values = static_cast<const unaligned_float*>(input.data());
             return;
@@ -251,7 +251,7 @@ class FastTextModel {
         input_.dim = static_cast<size_t>(centroids_->size()) / 256;
         input_.dsub = std::get<1>(*quantiser);
         input_.parts = static_cast<size_t>(input.shape(1));
-        if (!input.dtype().is(py::dtype::of<uint8_t>()) || !contiguous || input_.dsub < 1 ||
+        if (!py::isinstance<py::array_t<uint8_t>>(input) || !contiguous || input_.dsub < 1 ||
             input_.dim < 1 || input_.parts != (input_.dim + input_.dsub - 1) / input_.dsub ||
             norm_codes_.has_value() != norm_centroids_.has_value() ||
             (norm_codes_ &&

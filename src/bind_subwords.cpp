@@ -43,7 +43,7 @@ struct Rows {
 
     Rows(const py::array& x, py::ssize_t dim, const char* name) {
         const bool fits =
-            x.ndim() == 2 && x.dtype().is(py::dtype::of<float>()) && x.shape(1) == dim;
+            py::isinstance<py::array_t<float>>(x) && x.ndim() == 2 && x.shape(1) == dim;
         if (!fits || (x.size() > 0 && ((dim > 1 && x.strides(1) != sizeof(float)) ||
                                        x.strides(0) < 0 || x.strides(0) % sizeof(float))))
             throw py::value_error(std::string("subword_means: ") + name +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -461,3 +462,12 @@ def test_gensims_saved_model(tmp_path: Path) -> None:
     equal(model.wv, ours)
     np.testing.assert_array_equal(model.syn1neg, theirs.syn1neg)
     assert model.epochs == 5
+
+
+def test_a_pickled_model_has_vectors_of_any_string() -> None:
+    model = FastText([["cat", "sat"]] * 9, min_count=1, vector_size=8, bucket=50)
+    for copy in (pickle.loads(pickle.dumps(model)).wv, pickle.loads(pickle.dumps(model.wv))):
+        assert (copy["zzz"] == model.wv["zzz"]).all()
+    vector = model.wv["zzz"]
+    model.wv.vectors_ngrams = np.asfortranarray(model.wv.vectors_ngrams)
+    assert (model.wv["zzz"] == vector).all()

@@ -71,6 +71,7 @@ def subword_means(
     rows : ndarray (N, D) or None
         The words' own rows; None for words that have none.
     buckets : ndarray (B, D)
+        Fastest where the numbers of a row stand side by side.
     offsets, ids
         As `subword_ids` returns them.
 
@@ -81,6 +82,10 @@ def subword_means(
     """
     count, dim = len(offsets) - 1, buckets.shape[1]
     if buckets.dtype == np.float32 and (rows is None or rows.dtype == np.float32):
+        if not _contiguous_rows(buckets):
+            buckets, ids = np.take(buckets, ids, axis=0), np.arange(len(ids), dtype=np.int32)
+        if rows is not None and not _contiguous_rows(rows):
+            rows = np.ascontiguousarray(rows)
         means: NDArray[np.floating] = np.empty((count, dim), np.float32)
         _native.subword_means(rows, buckets, offsets, ids, means)
         return means
@@ -91,3 +96,7 @@ def subword_means(
         if parts:
             means[i] = np.sum(parts, axis=0) / len(parts)
     return means
+
+
+def _contiguous_rows(matrix: NDArray[np.floating]) -> bool:
+    return bool(matrix[:1].flags.c_contiguous and matrix.strides[0] >= 0)
