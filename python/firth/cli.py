@@ -423,7 +423,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     os.stat(arguments.vectors)
     if os.path.exists(output) and os.path.samefile(output, arguments.vectors):
         raise UserError(f"{output} is the input; it would be overwritten")
-    if wanted is None and format_of_name(output) is None:
+    if format_of_name(output) is None and wanted is None:
         raise UserError(
             f"{output}: its suffix is none of .firth, .txt, .vec, .bin, so it does not say the "
             f"format; give --format ({', '.join(_WRITABLE)})"
@@ -431,7 +431,11 @@ def _convert(arguments: argparse.Namespace) -> None:
     if wanted != "spacy":
         _check_output(output)
     vectors = _load(arguments.vectors)
-    save_vectors(vectors, output, wanted)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        save_vectors(vectors, output, wanted)
+    for warning in warned:
+        print(f"firth: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
     print(f"{output}: {len(vectors):,} words, {vectors.vector_size} dimensions")
 
 

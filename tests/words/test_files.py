@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +70,8 @@ def test_facebooks_models(tmp_path: Path) -> None:
     assert found.more["model"] == "skipgram"
     got = load_vectors(path)
     np.testing.assert_array_equal(got["unheard"], model.wv["unheard"])
-    save_vectors(got, tmp_path / "model.vec")
+    with pytest.warns(UserWarning, match="without the n-grams"):
+        save_vectors(got, tmp_path / "model.vec")
     assert load_vectors(tmp_path / "model.vec").index_to_key == got.index_to_key
 
 
@@ -112,3 +116,44 @@ def test_command_line(
     assert "it would be overwritten" in capsys.readouterr().err
     assert main(["convert", str(path), str(tmp_path / "b"), "--format", "glove"]) == 0
     assert sniff(tmp_path / "b") == "glove"
+
+
+@pytest.mark.parametrize("name", ["o.bin", "o.vec", "O.TXT.GZ"])
+def test_ngrams_that_are_lost_are_told(name: str, tmp_path: Path, capsys: Any) -> None:
+    model = FastText(vector_size=8, min_count=1, bucket=50)
+    model.build_vocab([["naïve", "king"]])
+    save_facebook_model(model, tmp_path / "model.bin")
+    with pytest.warns(UserWarning, match=f"{name}: without the n-grams"):
+        save_vectors(model.wv, tmp_path / name)
+    assert "unseen" not in load_vectors(tmp_path / name)
+    assert main(["convert", str(tmp_path / "model.bin"), str(tmp_path / name)]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"firth: warning: {tmp_path / name}: without the n-grams")
+    assert told.count("\n") == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_vectors(model.wv, tmp_path / "o.firth")
+        save_vectors(model.wv.astype("float32"), tmp_path / name)
+    assert "unseen" in load_vectors(tmp_path / "o.firth")
+
+
+def test_a_pipe_is_no_file(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    for read in (load_vectors, describe):
+        with pytest.raises(FormatError, match="fifo: must be a file, not a pipe"):
+            read(path)  # type: ignore[operator]
+    assert main(["info", str(path)]) == 2
+    assert "must be a file, not a pipe" in capsys.readouterr().err
+
+
+def test_suffixes(vectors: KeyedVectors, tmp_path: Path, capsys: Any) -> None:
+    save_vectors(vectors, tmp_path / "X.TXT.GZ")
+    assert (tmp_path / "X.TXT.GZ").read_bytes().startswith(b"\x1f\x8b")
+    assert load_vectors(tmp_path / "X.TXT.GZ").index_to_key == WORDS
+    with pytest.raises(ValueError, match=r"\.zip is read only.*\.gz, \.bz2, \.xz, \.zst"):
+        save_vectors(vectors, tmp_path / "x.txt.ZIP", "word2vec")
+    vectors.save(tmp_path / "v")
+    assert main(["convert", str(tmp_path / "v"), str(tmp_path / "x.txt.ZIP")]) == 2
+    assert ".zip is read only" in capsys.readouterr().err
+    assert not (tmp_path / "x.txt.ZIP").exists()

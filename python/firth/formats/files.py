@@ -56,6 +56,9 @@ _COMPRESSIONS: tuple[tuple[str, bytes, Any], ...] = (
 )
 
 
+COMPRESSED = tuple(suffix for suffix, _, _ in _COMPRESSIONS)  # that can be written
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of ``path`` when the block ends without an exception.
@@ -104,7 +107,7 @@ def writing(path: Path, *, append: bool = False) -> Iterator[BinaryIO]:
 
     With ``append`` the file is extended in place, which cannot be atomic.
     """
-    name = os.fspath(path)
+    name = os.fspath(path).lower()
     with contextlib.ExitStack() as stack:
         file: BinaryIO = stack.enter_context(open(path, "ab") if append else atomic(path))  # noqa: SIM115
         for suffix, _, opener in _COMPRESSIONS:

@@ -15,8 +15,8 @@ import numpy as np
 
 from firth.errors import FormatError
 from firth.formats import fasttext, firth, gensim, model2vec, spacy, word2vec
-from firth.formats.files import Path, reading
-from firth.words.fasttext import load_facebook_vectors
+from firth.formats.files import COMPRESSED, Path, reading
+from firth.words.fasttext import FastTextKeyedVectors, load_facebook_vectors
 from firth.words.floret import Floret
 from firth.words.keyedvectors import KeyedVectors
 
@@ -37,7 +37,7 @@ WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy")
 def sniff(path: Path) -> str:
     """The format of a file of vectors, told by its first bytes: a name of those in this module.
 
-    FormatError for another file, an empty one among them.
+    FormatError for another file, an empty one and a pipe among them.
     """
     if os.path.isdir(path):
         if spacy.is_folder(path):
@@ -45,6 +45,8 @@ def sniff(path: Path) -> str:
         if os.path.exists(os.path.join(path, "tokenizer.json")):
             return "model2vec"
         raise FormatError("is not a folder of spaCy's vectors or of model2vec", path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FormatError("must be a file, not a pipe or device: it is read several times", path)
     with reading(path) as source:
         head = bytes(source.peek(16)[:16])
     if not head:
@@ -123,9 +125,16 @@ def _tokens(path: Path) -> KeyedVectors:
 
 
 def format_of_name(path: Path) -> str | None:
-    """The format that the suffix of a file to be written stands for, or None."""
-    name = os.fspath(path)
-    for suffix in (".gz", ".bz2", ".xz", ".zst"):
+    """The format that the suffix of a file to be written stands for, or None.
+
+    ValueError for .zip, which is only read.
+    """
+    name = os.fspath(path).lower()
+    if name.endswith(".zip"):
+        raise ValueError(
+            f"{os.fspath(path)}: .zip is read only; to write there are {', '.join(COMPRESSED)}"
+        )
+    for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
     suffixes = {
         ".firth": "firth",
@@ -139,13 +148,21 @@ def format_of_name(path: Path) -> str | None:
 def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -> None:
     """Save vectors in a format of `WRITABLE`, by default the one the suffix stands for.
 
-    ValueError where neither says one.
+    ValueError where neither says one, or for a .zip, which is only read. Of FastText's vectors all
+    formats but firth's keep the words alone, with a warning.
     """
-    format = format or format_of_name(path)
+    named = format_of_name(path)
+    format = format or named
     if format not in WRITABLE:
         raise ValueError(
             f"save_vectors: format must be one of {', '.join(WRITABLE)}, got {format!r} "
             f"for {os.fspath(path)}"
+        )
+    if format != "firth" and isinstance(vectors, FastTextKeyedVectors) and vectors.bucket:
+        warnings.warn(
+            f"{os.fspath(path)}: without the n-grams, so unknown words have no vectors there; "
+            "firth's format keeps them, save_facebook_model writes fastText's",
+            stacklevel=2,
         )
     if format == "firth":
         vectors.save(path)
