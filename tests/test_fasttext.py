@@ -24,6 +24,7 @@ import firth.fasttext as fasttext
 from conftest import needs_shared
 from firth import _native
 from firth.formats import fasttext as files
+from firth.words import load_facebook_model, load_facebook_vectors
 from firth.words.subwords import ngram_hash, ngrams
 
 TOPICS = {
@@ -278,7 +279,7 @@ def test_unsupervised(
     assert model.labels == model.words
     score, word = model.get_nearest_neighbors("goal", k=1)[0]
     assert score > 0.5
-    assert word in [*TOPICS["sport"].split(), "__label__sport"]
+    assert word in TOPICS["sport"].split()
     with pytest.raises(ValueError, match="needs to be supervised"):
         model.predict("goal")
     model.save_model(tmp_path / "model.bin")
@@ -327,6 +328,8 @@ def test_dictionary_and_vectors(corpora: tuple[Path, Path]) -> None:
     assert (words, labels) == (["goal", "new", "</s>"], ["__label__sport"])
     assert model.get_line(["a b", "c"]) == ([["a", "b", "</s>"], ["c", "</s>"]], [[], []])
     assert fasttext.tokenize("a\tb \n c") == ["a", "b", "</s>", "c"]
+    with pytest.raises(TypeError, match="tokenize: text must be str, got list"):
+        fasttext.tokenize(["a b"])  # type: ignore[arg-type]
 
 
 def cosine(model: fasttext.Model, word: str) -> float:
@@ -493,6 +496,34 @@ def test_every_public_name_of_the_package(corpora: tuple[Path, Path]) -> None:
         for name, value in vars(other).items():
             if isinstance(value, (int, float, str)) and name != "thread":
                 assert getattr(mine, name) == value, name
+
+
+@pytest.mark.peer
+@PEER
+def test_labels_are_no_words_of_unsupervised_training(tmp_path: Path) -> None:
+    """As Dictionary::getLine leaves them out; the file lists them behind the words."""
+    peer = pytest.importorskip("fasttext")
+    text = tmp_path / "text"
+    text.write_text("__label__a goal ball __label__b goal\n" * 9 + "__label__c __label__a vote\n")
+    arguments: dict[str, Any] = {"dim": 4, "bucket": 50, "verbose": 0, "epoch": 1, "minCount": 1}
+    arguments["minCountLabel"] = 2
+    ours = fasttext.train_unsupervised(text, thread=1, **arguments)
+    theirs = peer.train_unsupervised(str(text), thread=12, **arguments)
+    assert ours.words == ["goal", "ball", "vote"]
+    assert [word for word in theirs.words if word != "</s>"] == ours.words
+    ours.save_model(tmp_path / "ours.bin")
+    theirs.save_model(str(tmp_path / "theirs.bin"))
+    for name in ("ours.bin", "theirs.bin"):
+        content = files.read(tmp_path / name)
+        assert content.entries()[content.nwords :] == [b"__label__a", b"__label__b"]
+        assert content.counts[content.nwords :].tolist() == [10, 9]
+        wv = load_facebook_vectors(tmp_path / name)
+        assert [word for word in wv.index_to_key if word != "</s>"] == ours.words
+        assert len(wv.expandos["count"]) == len(wv) == len(load_facebook_model(tmp_path / name).wv)
+    np.testing.assert_array_equal(wv["vote"], theirs["vote"])
+    assert peer.load_model(str(tmp_path / "ours.bin")).get_labels() == ours.words
+    other = fasttext.train_unsupervised(text, label="go", **arguments | {"minCount": 9})
+    assert set(other.words) == {"__label__a", "ball", "__label__b"}
 
 
 @pytest.mark.peer

@@ -157,3 +157,11 @@ def test_suffixes(vectors: KeyedVectors, tmp_path: Path, capsys: Any) -> None:
     assert main(["convert", str(tmp_path / "v"), str(tmp_path / "x.txt.ZIP")]) == 2
     assert ".zip is read only" in capsys.readouterr().err
     assert not (tmp_path / "x.txt.ZIP").exists()
+
+
+@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "glove"])
+def test_negative_limit(vectors: KeyedVectors, tmp_path: Path, format: str) -> None:
+    save_vectors(vectors, tmp_path / "v", format)
+    with pytest.raises(ValueError, match=r"limit must be at least 0 .*, got -1"):
+        load_vectors(tmp_path / "v", limit=-1)
+    assert len(load_vectors(tmp_path / "v", limit=0)) == 4

@@ -45,6 +45,23 @@ def test_analogy_and_what_is_refused() -> None:
         kv.plot(method="tsne")
     with pytest.raises(ValueError, match="at least three"):
         kv.plot(["w1", "w2"], topn=0)
+    for wrong in (("w1", "w1", "w2"), ("w1", "w2")):
+        with pytest.raises(ValueError, match="analogy must be three different words, got"):
+            kv.plot(analogy=wrong)
+    with pytest.raises(ValueError, match="vectors have none"):
+        KeyedVectors(3).plot()
+    with pytest.raises(ValueError, match="no word near w0 - w1"):
+        make(3, 5).plot(analogy=("w0", "w1", "w2"))
+    assert kv.plot("w1").axes[0].get_title() == kv.plot(["w1"]).axes[0].get_title()
+    kv["w2"] = np.full(20, np.nan)
+    with pytest.raises(ValueError, match=r"not finite numbers: \['w2'\]"):
+        kv.plot(["w1", "w2", "w3"])
+    shown = {text.get_text() for text in kv.plot().axes[0].texts}
+    assert "w2" not in shown
+    kv.vectors[:] = np.nan
+    kv.fill_norms(force=True)
+    with pytest.raises(ValueError, match="at least three"):
+        kv.plot()
 
 
 def test_umap() -> None:

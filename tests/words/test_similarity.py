@@ -279,6 +279,8 @@ def test_gensim_gives_the_same_answers_to_other_questions() -> None:
         for one in (kv, twin):
             with pytest.raises(error):
                 call(one)
+    with pytest.raises(ValueError, match="doesnt_match: words must have at least one"):
+        kv.doesnt_match([])
     with pytest.raises(ValueError, match=r"none of the words is present: \['x', 'y'\]"):
         kv.doesnt_match(["x", "y"])
 
@@ -360,6 +362,10 @@ def test_batch_gives_the_bits_of_single_questions(dtype: Any) -> None:
     )
     with pytest.raises(TypeError, match="got one str"):
         kv.most_similar_batch("w1")
+    with pytest.raises(TypeError, match=r"list of queries, got one vector \(33,\)"):
+        kv.most_similar_batch(kv["w1"].astype(np.float32))
+    with pytest.raises(TypeError, match="topn must be an integer, got None"):
+        kv.most_similar_batch(["w1"], topn=None)  # type: ignore[arg-type]
     with pytest.raises(KeyError, match="'x' not present"):
         kv.most_similar_batch(["w1", "x"])
     with pytest.raises(ValueError, match="mean of nothing"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firth import KeyedVectors, Text
+from firth import KeyedVectors, Text, Word2Vec
 from keyed import make
 
 
@@ -38,6 +38,14 @@ def test_vector_and_similarity() -> None:
 def test_what_is_no_text(text: Any, got: str) -> None:
     with pytest.raises(TypeError, match=f"Text: .* must be str.*, got {got}"):
         Text(make(), text)
+
+
+def test_what_is_no_vectors_and_no_other_text() -> None:
+    model = Word2Vec([["w1", "w2"]], min_count=1, vector_size=4)
+    with pytest.raises(TypeError, match="vectors must be KeyedVectors, got Word2Vec; its wv are"):
+        Text(model, "w1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="similarity: other must be a Text, got str"):
+        Text(model.wv, "w1").similarity("w1")  # type: ignore[arg-type]
 
 
 @pytest.mark.peer

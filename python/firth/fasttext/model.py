@@ -401,4 +401,6 @@ def load_model(path: Path) -> Model:
 
 def tokenize(text: str) -> list[str]:
     """The words between white space; each newline is a ``</s>``."""
+    if not isinstance(text, str):
+        raise TypeError(f"tokenize: text must be str, got {type(text).__name__}")
     return [token.decode() for token in _native.fasttext_tokens(text.encode())]

@@ -150,7 +150,8 @@ def train_unsupervised(
     Parameters
     ----------
     input : path-like
-        UTF-8, words between spaces.
+        UTF-8, words between spaces. Those that begin with ``label`` are labels, which are left out;
+        the file of a model lists those that occur ``minCountLabel`` times.
     model : {"skipgram", "cbow"}
     lr, dim, ws, epoch, minCount, minn, maxn, neg, bucket, thread, t, verbose, seed
         Learning rate at the start, D, window, passes over the file, how often a word must stand in
@@ -171,17 +172,33 @@ def train_unsupervised(
     if given["pretrainedVectors"]:
         raise NotImplementedError("train_unsupervised: pretrainedVectors is not offered")
     from firth.words.fasttext import FastText, facebook_content
+    from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD
+
+    labels: dict[bytes, int] = {}
+
+    def no_labels(word: str, count: int, _: int) -> int:
+        if not word.startswith(given["label"]):
+            return RULE_DEFAULT
+        if count >= given["minCountLabel"]:
+            labels[word.encode()] = count
+        return RULE_DISCARD
 
     trained = FastText(
         corpus_file=given["input"], sg=int(given["model"] == "skipgram"), vector_size=args.dim,
         window=args.ws, min_count=args.minCount, alpha=given["lr"], min_alpha=0.0, sample=args.t,
         hs=int(given["loss"] == "hs"), negative=args.neg if given["loss"] == "ns" else 0,
         ns_exponent=0.5, epochs=args.epoch, min_n=args.minn, max_n=args.maxn, bucket=args.bucket,
-        seed=given["seed"], workers=given["thread"],
+        seed=given["seed"], workers=given["thread"], trim_rule=no_labels,
         progress=False if given["verbose"] == 0 else None,
     )  # fmt: skip
     content = facebook_content(trained, lr_update_rate=args.lrUpdateRate)
     content.args = args
+    entries = sorted(labels.items(), key=lambda entry: -entry[1])
+    held = packed(
+        [*content.entries(), *(name for name, _ in entries)],
+        [*content.counts.tolist(), *(count for _, count in entries)],
+    )
+    content = dataclasses.replace(content, **held, labels=len(entries))
     return _model(content, given)
 
 

@@ -88,6 +88,7 @@ def read_text(
     UnicodeDecodeError
         A word is not in the encoding and ``errors`` is "strict".
     """
+    _check_limit(limit)
     with _reading(path, "text" if header else "headerless") as source:
         _skip_mark(source)
         if header:
@@ -179,6 +180,7 @@ def read_binary(
     errors: str = "strict",
 ) -> Words:
     """Read a binary file of vectors; parameters and errors as for `read_text`."""
+    _check_limit(limit)
     with _reading(path, "binary") as source:
         count, d = _header(source, limit)
         row_bytes = 4 * d + 1
@@ -329,6 +331,11 @@ def sniff(path: Path) -> str | None:
         if b"\0" not in first and _common_dimensions(source) >= 2:
             return "headerless"
     return None
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be at least 0 (which reads all, as None), got {limit}")
 
 
 @contextlib.contextmanager

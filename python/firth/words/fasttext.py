@@ -615,7 +615,7 @@ def facebook_content(
 
 def _facebook_content(path: Path) -> fasttext.Content:
     content = fasttext.read(path, mmap=True)
-    if fasttext.MODELS[content.args.model] == "supervised" or content.labels:
+    if fasttext.MODELS[content.args.model] == "supervised":
         raise NotImplementedError(
             f"{path}: a supervised model: load it with firth.fasttext.load_model"
         )
@@ -630,7 +630,7 @@ def _facebook_vectors(content: fasttext.Content, encoding: str) -> FastTextKeyed
     args = content.args
     wv = FastTextKeyedVectors(args.dim, args.minn, args.maxn, args.bucket)
     wv.encoding = encoding
-    for raw in content.entries():
+    for raw in content.entries()[: content.nwords]:
         try:
             word = raw.decode(encoding)
         except UnicodeDecodeError:
@@ -641,5 +641,5 @@ def _facebook_vectors(content: fasttext.Content, encoding: str) -> FastTextKeyed
     for row, word in enumerate(wv.index_to_key):
         wv.key_to_index.setdefault(word, row)
     wv.next_index = len(wv.index_to_key)
-    wv.expandos["count"] = content.counts
+    wv.expandos["count"] = content.counts[: content.nwords]
     return wv

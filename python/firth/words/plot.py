@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.words.vectors import KEY
+
 if TYPE_CHECKING:
     from firth.words.keyedvectors import KeyedVectors
 
@@ -34,7 +36,7 @@ def plot(
 
     Parameters
     ----------
-    words : list of keys, optional
+    words : list of keys, or one key, optional
         Each is drawn in bold in a colour of its own, with its nearest words in the same colour. By
         default some frequent words that are far from one another.
     method : {"pca", "umap"}
@@ -57,12 +59,19 @@ def plot(
     KeyError
         A word is missing.
     ValueError
-        Less than three words, or another method.
+        Less than three words, or vectors that are not finite; an analogy of other than three
+        different words; another method.
     ImportError
         matplotlib or umap-learn is missing; it says how to get it.
     """
     if method not in ("pca", "umap"):
         raise ValueError(f"plot: method must be 'pca' or 'umap', got {method!r}")
+    if not len(self):
+        raise ValueError("plot: at least three words are needed, the vectors have none")
+    if isinstance(words, KEY):
+        words = [words]
+    if analogy is not None and (len(analogy) != 3 or len(set(analogy)) != 3):
+        raise ValueError(f"plot: analogy must be three different words, got {analogy!r}")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -72,7 +81,10 @@ def plot(
     title = "Words that are used alike stand near one another"
     if analogy is not None:
         a, b, c = analogy
-        d = self.most_similar([a, c], [b], topn=1)[0][0]
+        nearest = self.most_similar([a, c], [b], topn=1)
+        if not nearest:
+            raise ValueError(f"plot: there is no word near {a} - {b} + {c}")
+        d = nearest[0][0]
         corners, title = [a, b, d, c], f"{a} - {b} + {c} = {d}"
         asked = [*corners, *(words or [])]
     else:
@@ -90,6 +102,9 @@ def plot(
     if len(shown) < 3:
         raise ValueError(f"plot: at least three words are needed, got {len(shown)}")
     unit = np.stack([self.get_vector(word, norm=True) for word in shown])
+    strange = [word for word, row in zip(shown, unit, strict=True) if not np.isfinite(row).all()]
+    if strange:
+        raise ValueError(f"plot: the vectors of some words are not finite numbers: {strange[:5]}")
     if method == "umap":
         points = _umap(unit, seed)
     else:
@@ -131,6 +146,11 @@ def _sample(self: KeyedVectors) -> list[Any]:
         if not isinstance(key, str) or (key.isalpha() and len(key) > 3)
     ] or self.index_to_key[:_FREQUENT]
     unit = np.stack([self.get_vector(key, norm=True) for key in frequent])
+    finite = np.isfinite(unit).all(axis=1)
+    frequent = [key for key, good in zip(frequent, finite, strict=True) if good]
+    if not frequent:
+        return []
+    unit = unit[finite]
     # Words without close neighbours make no picture: of each the third nearest must be near.
     near = np.partition(unit @ unit.T, -min(4, len(unit)), axis=1)[:, -min(4, len(unit))]
     inside = np.flatnonzero(near >= np.median(near))

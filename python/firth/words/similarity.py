@@ -171,6 +171,8 @@ class Similarity(Vectors):
         Words that are missing do not count; ValueError where none is left. ``use_norm`` scales
         vectors to length 1 first, so that each has the same weight.
         """
+        if not len(words):
+            raise ValueError("rank_by_centrality, doesnt_match: words must have at least one")
         used = [word for word in words if word in self]
         if len(used) < len(words):
             _logger.warning("words that are not present do not count: %s", set(words) - set(used))
@@ -331,12 +333,19 @@ class Similarity(Vectors):
         Raises
         ------
         TypeError
-            ``queries`` is one str.
+            ``queries`` is one str or vector, or ``topn`` is no integer.
         KeyError, ValueError
             As `most_similar`.
         """
         if isinstance(queries, str):
             raise TypeError("most_similar_batch: queries must be a list of queries, got one str")
+        if isinstance(queries, np.ndarray) and queries.ndim == 1 and queries.dtype.kind == "f":
+            raise TypeError(
+                "most_similar_batch: queries must be a list of queries, got one vector "
+                f"{queries.shape}"
+            )
+        if topn is None:
+            raise TypeError("most_similar_batch: topn must be an integer, got None")
         topn = operator.index(topn)
         vectors, asked = [], []
         for query in queries:

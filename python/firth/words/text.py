@@ -34,10 +34,14 @@ class Text:
     Raises
     ------
     TypeError
-        ``text`` is neither.
+        ``text`` is neither, or ``vectors`` is a model (whose ``wv`` are vectors).
     """
 
     def __init__(self, vectors: KeyedVectors, text: str | Iterable[str]) -> None:
+        if hasattr(vectors, "wv"):
+            raise TypeError(
+                f"Text: vectors must be KeyedVectors, got {type(vectors).__name__}; its wv are some"
+            )
         self.vectors = vectors
         if not isinstance(text, Iterable):
             raise TypeError(
@@ -75,8 +79,10 @@ class Text:
     def similarity(self, other: Text) -> float:
         """Cosine of the two vectors; 1 for the same tokens.
 
-        0, with a warning, where one of the two has no vector.
+        0, with a warning, where one of the two has no vector. TypeError for what is no `Text`.
         """
+        if not isinstance(other, Text):
+            raise TypeError(f"Text.similarity: other must be a Text, got {type(other).__name__}")
         if self.tokens == other.tokens:
             return 1.0
         norms = self.vector_norm * other.vector_norm
