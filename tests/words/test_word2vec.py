@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,9 @@ from numpy.testing import assert_array_equal
 
 import firth
 from conftest import needs_shared
-from firth import FastText, KeyedVectors, Word2Vec, _native
+from firth import FastText, GloVe, KeyedVectors, Word2Vec, _native
 from firth.kernels import skipgram_negative_sampling, use
-from firth.words import corpus, training
+from firth.words import corpus, save_facebook_model, training
 
 SMALL = {"sg": 1, "vector_size": 20, "min_count": 1, "sample": 0, "epochs": 2}
 
@@ -570,3 +572,45 @@ def test_numbers_of_numpy_are_saved(tmp_path):
     with pytest.raises(TypeError, match="cannot be saved"):
         model.save(tmp_path / "m")
     assert Word2Vec.load(tmp_path / "m").min_count == 1
+
+
+@pytest.mark.parametrize("kind", [Word2Vec, FastText, GloVe])
+@pytest.mark.parametrize("how", [{}, {"hs": 1, "negative": 0}])
+def test_a_model_with_an_added_key_is_saved_and_loaded(
+    kind: Any, how: dict[str, int], tmp_path: Path
+) -> None:
+    text = sentences(50)
+    options = {} if kind is GloVe else dict(how)
+    if kind is FastText:
+        options["bucket"] = 50
+    model = kind(text, min_count=1, vector_size=8, epochs=1, **options)
+    model.wv["new"] = np.ones(8)
+    model.save(tmp_path / "model")
+    assert (KeyedVectors.load(tmp_path / "model")["new"] == 1).all()
+    again = kind.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.wv.vectors, model.wv.vectors)
+    again.save(tmp_path / "again")
+    assert (kind.load(tmp_path / "again").wv["new"] == 1).all()
+    with pytest.raises(ValueError, match=r"train: .* (rows|keys)"):
+        again.train(text)
+    if kind is FastText:
+        with pytest.raises(ValueError, match=r"^save_facebook_model: wv has"):
+            save_facebook_model(again, tmp_path / "model.bin")
+    if kind is not GloVe:
+        again.build_vocab(text, update=True)
+        again.train(text)
+        assert np.isfinite(again.wv["new"]).all()
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("how", [{}, {"hs": 1, "negative": 0}])
+def test_gensims_model_with_an_added_key(how: dict[str, int], tmp_path: Path) -> None:
+    gensim = pytest.importorskip("gensim.models")
+    theirs = gensim.Word2Vec(sentences(50), min_count=1, vector_size=8, epochs=1, **how)
+    theirs.wv.add_vectors(["new"], np.ones((1, 8)))
+    theirs.save(str(tmp_path / "model"))
+    ours = Word2Vec.load(tmp_path / "model")
+    np.testing.assert_array_equal(ours.wv.vectors, theirs.wv.vectors)
+    np.testing.assert_array_equal(
+        ours.syn1 if how else ours.syn1neg, theirs.syn1 if how else theirs.syn1neg
+    )

@@ -231,7 +231,7 @@ class FastTextKeyedVectors(KeyedVectors):
             raise FormatError(f"is not a whole model: {error!r}", fname) from None
         for name in ("vectors_vocab", "vectors_ngrams", *_LOCKS):
             setattr(loaded, name, content.arrays.get(name, getattr(loaded, name)))
-        shapes = [(loaded.vectors_vocab, len(loaded))]
+        shapes = [(loaded.vectors_vocab, len(loaded.vectors_vocab))]  # added keys have no row
         if loaded.vectors_ngrams is not None:
             shapes.append((loaded.vectors_ngrams, loaded.bucket))
         for matrix, count in shapes:
@@ -352,15 +352,8 @@ class FastText(Word2Vec):
     _parameters = tuple(
         name for name in Word2Vec._parameters if name not in ("compute_loss", "comment")
     )
+    _input_name = "vectors_vocab"
     wv: FastTextKeyedVectors
-
-    @property
-    def _input(self) -> NDArray[Any]:
-        return self.wv.vectors_vocab
-
-    @_input.setter
-    def _input(self, vectors: NDArray[Any]) -> None:
-        self.wv.vectors_vocab = vectors
 
     def _new_vectors(self) -> FastTextKeyedVectors:
         return FastTextKeyedVectors(self.vector_size, *self._ngrams)
@@ -576,7 +569,8 @@ def save_facebook_model(
     Raises
     ------
     ValueError
-        The model has no vocabulary or no objective, or a word holds a zero byte.
+        The model has no vocabulary or no objective, a word holds a zero byte, or a word was added
+        to ``wv`` after training.
     """
     fasttext.write(path, facebook_content(model, encoding, lr_update_rate, word_ngrams))
 
@@ -588,6 +582,11 @@ def facebook_content(
     wv = model.wv
     if not len(wv):
         raise ValueError("save_facebook_model: the model has no vocabulary")
+    if len(wv.vectors_vocab) < len(wv):
+        raise ValueError(
+            f"save_facebook_model: wv has {len(wv)} keys, but vectors_vocab has "
+            f"{len(wv.vectors_vocab)} rows: the format has no place for vectors that were added"
+        )
     model._check_ready()
     words = [wv.raw_words.get(word, str(word).encode(encoding)) for word in wv.index_to_key]
     if any(b"\0" in word for word in words):

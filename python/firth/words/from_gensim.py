@@ -108,6 +108,11 @@ def _tree(saved: Saved, wv: KeyedVectors) -> dict[str, NDArray[Any]]:
     wv.expandos.pop("point", None)
     if codes is None or points is None or any(code is None for code in codes):
         return {}
+    # keys that were added after training have 0 or, the arrays being too short, nothing
+    added = [()] * (len(wv) - len(codes))
+    codes, points = (
+        [way if np.ndim(way) else () for way in ways] + added for ways in (codes, points)
+    )
     start = np.cumsum([0, *(len(code) for code in codes)])
     return {
         "start": start.astype(np.int64),

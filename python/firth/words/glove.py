@@ -268,6 +268,11 @@ class GloVe:
         check_corpus("GloVe.train", sentences, corpus_file)
         if not len(self.wv):
             raise RuntimeError("GloVe.train: call build_vocab first")
+        if len(self.wv) != len(self._words):
+            raise ValueError(
+                f"GloVe.train: wv has {len(self.wv)} keys, the model parameters of "
+                f"{len(self._words)}: keys that were added to wv cannot be trained"
+            )
         epochs = self.epochs if epochs is None else epochs
         if epochs < 1 or epochs != int(epochs):
             raise ValueError(f"GloVe.train: epochs must be a whole number >= 1, got {epochs}")
@@ -411,10 +416,9 @@ class GloVe:
             model.wv = KeyedVectors.load(fname)
             for name in ("corpus_count", "corpus_total_words", "epoch_losses"):
                 setattr(model, name, content.meta[name])
-            shape = (len(model.wv), 2, model.vector_size + 1)
-            model._words, model._contexts = (
-                _states(len(model.wv), model.vector_size) for _ in range(2)
-            )
+            size = len(content.arrays["words"])  # keys added after training have no parameters
+            shape = (size, 2, model.vector_size + 1)
+            model._words, model._contexts = (_states(size, model.vector_size) for _ in range(2))
             states = {"words": model._words, "contexts": model._contexts}
             for name, state in states.items():
                 if content.arrays[name].shape != shape or "count" not in model.wv.expandos:

@@ -434,7 +434,10 @@ class Vocabulary:
 
     def _tree(self) -> training.Tree:
         """The paths of all words, one behind the other."""
-        codes, points = (list(self.wv.expandos[name]) for name in ("code", "point"))
+        codes, points = (  # keys that were added after training have 0, no path
+            [way if np.ndim(way) else np.zeros(0, np.uint8) for way in self.wv.expandos[name]]
+            for name in ("code", "point")
+        )
         start = np.zeros(len(codes) + 1, np.int64)
         np.cumsum([len(code) for code in codes], out=start[1:])
         return training.Tree(

@@ -256,14 +256,17 @@ class Word2Vec(Vocabulary):
         "shrink_windows", "negatives",
     )  # fmt: skip
 
+    _input_name = "vectors"
+
     @property
     def _input(self) -> NDArray[Any]:
         """The rows of the words that are trained, (V, D)."""
-        return self.wv.vectors
+        rows: NDArray[Any] = getattr(self.wv, self._input_name)
+        return rows
 
     @_input.setter
     def _input(self, vectors: NDArray[Any]) -> None:
-        self.wv.vectors = vectors
+        setattr(self.wv, self._input_name, vectors)
 
     def _vectors_changed(self) -> None:
         """What depends on the rows that were trained in place follows them."""
@@ -417,12 +420,18 @@ class Word2Vec(Vocabulary):
                 why = f"no word occurs min_count={self.effective_min_count} times"
             raise RuntimeError(f"Word2Vec.train: the vocabulary is empty: {why}")
         shape = (len(self.wv), self.vector_size)
-        matrices = [("wv.vectors", self._input)]
+        matrices = [(f"wv.{self._input_name}", self._input)]
         matrices += [("syn1neg", self.syn1neg)] if self.negative else []
         matrices += [("syn1", self.syn1)] if self.hs else []
         for name, matrix in matrices:
             if matrix.shape != shape:
-                raise ValueError(f"Word2Vec.train: {name} has shape {matrix.shape}, wanted {shape}")
+                why = ""
+                if matrix.shape[1:] == shape[1:] and len(matrix) < len(self.wv):
+                    why = " for the keys of wv: build_vocab(..., update=True) adds the rows"
+                raise ValueError(
+                    f"{type(self).__name__}.train: {name} has shape {matrix.shape}, "
+                    f"wanted {shape}{why}"
+                )
         if self.wv.expandos.get("count", np.zeros(0)).shape != shape[:1]:
             raise ValueError("Word2Vec.train: wv needs the attribute 'count': call build_vocab")
 
@@ -455,6 +464,7 @@ class Word2Vec(Vocabulary):
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
+        model._check_ready()
         model.workers, model.progress = workers, progress
         ids = model._encode(corpus_iterable, corpus_file)
         if run.pop("crc32") != training.fingerprint(ids):
@@ -586,7 +596,7 @@ class Word2Vec(Vocabulary):
         """
         if not self.negative:
             raise RuntimeError("predict_output_word: needs a model with negative sampling")
-        if len(self.syn1neg) != len(self.wv) or not len(self.wv):
+        if not 0 < len(self.syn1neg) <= len(self.wv):  # keys added after training have no row
             raise RuntimeError("predict_output_word: the model has no output layer syn1neg")
         found = [self.wv.get_index(word, -1) for word in context_words_list]
         rows = [row for row in found if row >= 0]
@@ -636,6 +646,8 @@ class Word2Vec(Vocabulary):
             rows = [self.wv.key_to_index[w] for w in sentence if w in self.wv.key_to_index]
             total = 0.0
             for i, row in enumerate(rows):
+                if not np.ndim(codes[row]):  # the key was added after training
+                    continue
                 window = rows[max(0, i - self.window) : i] + rows[i + 1 : i + 1 + self.window]
                 inputs = vectors[window]
                 if not self.sg:
@@ -701,7 +713,7 @@ class Word2Vec(Vocabulary):
         meta |= {name: getattr(self, name) for name in self._parameters + _STATE} | {"run": run}
         arrays |= {"vectors_lockf": self.wv.vectors_lockf}
         arrays |= {"syn1neg": self.syn1neg, "syn1": self.syn1}
-        if self.hs and len(self.wv):
+        if self.hs and "code" in self.wv.expandos:
             arrays |= {f"tree:{name}": values for name, values in vars(self._tree()).items()}
         if self.raw_vocab:
             strings["raw_vocab"], arrays["raw_integers"] = keys_as_text(self.raw_vocab)
@@ -750,14 +762,16 @@ class Word2Vec(Vocabulary):
         model.wv = wv
         wv.vectors_lockf = np.asarray(found.get("vectors_lockf", wv.vectors_lockf), np.float32)
         for name in ("syn1neg", "syn1"):
-            setattr(model, name, np.asarray(found.get(name, getattr(model, name)), np.float32))
+            matrix = np.asarray(found.get(name, getattr(model, name)), np.float32)
+            if matrix.ndim != 2:
+                raise ValueError(f"{name} has shape {matrix.shape}")
+            setattr(model, name, matrix)
         for name in (*_STATE, "raw_vocab"):
             setattr(model, name, found.get(name, getattr(model, name)))
-        if len(wv):
-            model._check_ready()
-            if model.hs and tree:
-                model._set_tree(training.Tree(**tree))
-            elif model.hs:
+        if model.hs and tree:
+            model._set_tree(training.Tree(**tree))
+        if "count" in wv.expandos:
+            if model.hs and not tree:
                 model.create_binary_tree()
             if model.negative:
                 model.make_cum_table()
