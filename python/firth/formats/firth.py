@@ -140,12 +140,6 @@ def write(
             offset += _padding(offset) + array.nbytes
 
 
-def is_firth(path: Path) -> bool:
-    """Whether the file starts as a firth file does."""
-    with open(path, "rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
-
-
 def read(
     path: Path,
     kind: str | None = None,
