@@ -1,5 +1,4 @@
 // Bindings of fastText's files, its classifier, its training and product quantisation.
-#include <cmath>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -133,13 +132,7 @@ class FastTextModel {
                 rows.clear();
                 dictionary_->add_rows(text + from, static_cast<size_t>(ends_.data()[i] - from),
                                       rows);
-                float* const own = out + i * dim;
-                input_.mean(rows.data(), rows.size(), own);
-                double square = 0;
-                for (size_t d = 0; d < dim; d++) square += static_cast<double>(own[d]) * own[d];
-                if (square <= 0) continue;
-                const float inverse = static_cast<float>(1 / std::sqrt(square));
-                for (size_t d = 0; d < dim; d++) own[d] *= inverse;
+                input_.unit_mean(rows.data(), rows.size(), out + i * dim);
             }
         });
         return made;
@@ -188,7 +181,7 @@ class FastTextModel {
             float* const values = probabilities.mutable_data();
             for (size_t j = 0; j < found_counts[i]; j++, next++) {
                 own[j] = names[static_cast<size_t>(next->label)];
-                values[j] = std::exp(next->score);
+                values[j] = next->probability();
             }
             all_labels[i] = std::move(own);
             all_probabilities[i] = std::move(probabilities);

@@ -230,6 +230,15 @@ void FastTextMatrix::mean(const int32_t* which, size_t count, float* mean) const
     for (size_t d = 0; d < dim; d++) mean[d] *= inverse;
 }
 
+void FastTextMatrix::unit_mean(const int32_t* which, size_t count, float* out) const {
+    mean(which, count, out);
+    double square = 0;
+    for (size_t d = 0; d < dim; d++) square += static_cast<double>(out[d]) * out[d];
+    if (square <= 0) return;
+    const float inverse = static_cast<float>(1 / std::sqrt(square));
+    for (size_t d = 0; d < dim; d++) out[d] *= inverse;
+}
+
 FastTextTree::FastTextTree(const int64_t* counts, size_t labels) {
     if (labels == 0) return;
     constexpr int64_t kMost = int64_t{1} << 61;  // sums of damaged counts stay in range

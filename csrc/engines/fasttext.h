@@ -3,6 +3,7 @@
 // A line is what fastText's Dictionary::getLine reads: words between white space (space, \n, \r,
 // \t, \v, \f, \0), up to and with the end of the line, which is the word "</s>".
 #pragma once
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -97,6 +98,8 @@ struct FastTextMatrix {
     void add_row(size_t row, float* sum) const;
     // mean[dim] of some rows; zeros of none.
     void mean(const int32_t* which, size_t count, float* mean) const;
+    // The same scaled to length 1; zeros stay.
+    void unit_mean(const int32_t* which, size_t count, float* mean) const;
 };
 
 enum class FastTextLoss { hs = 1, ns, softmax, ova };
@@ -104,6 +107,7 @@ enum class FastTextLoss { hs = 1, ns, softmax, ova };
 struct FastTextPrediction {
     float score;  // natural logarithm of the probability (+ 1e-5, as fastText)
     int32_t label;
+    float probability() const { return std::exp(score); }
 };
 
 // Huffman's tree over labels by falling count, fastText's way of breaking ties: leaves are nodes
