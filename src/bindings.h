@@ -36,6 +36,7 @@ struct Bytes {
 void bind_kernels(py::class_<Level>& level);
 void bind_attention(py::class_<Level>& level);
 void bind_fasttext(py::module_& module);
+void bind_id_map(py::module_& module);
 void bind_gemm(py::module_& module, py::class_<Level>& level);
 void bind_vectors(py::module_& module);
 void bind_subwords(py::module_& module);

@@ -23,6 +23,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
         "vector_bytes", [](const firth::Level& self) { return self.kernels->vector_bytes; });
     firth::bind_kernels(level);
     firth::bind_fasttext(module);
+    firth::bind_id_map(module);
     firth::bind_gemm(module, level);
     firth::bind_attention(level);
     firth::bind_vectors(module);

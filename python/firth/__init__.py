@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firth import downloader, fasttext, kernels
     from firth.errors import FormatError
+    from firth.search import Index
     from firth.system import info, set_num_threads
     from firth.words import (
         FastText,
@@ -35,6 +36,7 @@ _HOME = {
     "FastText": "firth.words",
     "FormatError": "firth.errors",
     "GloVe": "firth.words",
+    "Index": "firth.search",
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
     "PathLineSentences": "firth.words",
@@ -53,6 +55,7 @@ __all__ = [
     "FastText",
     "FormatError",
     "GloVe",
+    "Index",
     "KeyedVectors",
     "LineSentence",
     "PathLineSentences",
