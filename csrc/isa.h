@@ -296,6 +296,109 @@ FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {
 #endif
 }
 
+// ---- bytes: each 32-bit lane holds four, which meet four signed bytes that all lanes have in
+// common
+
+// Signed bytes of magnitude kCodeLimit at most multiply any unsigned bytes exactly: where only
+// vpmaddubsw is there, two products must stay below 2^15.
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+constexpr int kCodeLimit = 63;
+#else
+constexpr int kCodeLimit = 127;
+#endif
+
+#if defined(__AVX2__)
+constexpr size_t kCodeWords =
+    1;  // 32-bit words that hold four signed bytes as dot_bytes wants them
+typedef i32xN BytesXN;
+FIRTH_INLINE BytesXN split_bytes(i32xN v) { return v; }
+
+FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) { memcpy(words, code, 4); }
+
+// sum + the four products of unsigned bytes of rows and signed ones at code.
+FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
+    const i32xN query = set1(code[0]);
+#if defined(__AVX512VNNI__)
+    return (i32xN)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)rows, (__m512i)query);
+#elif defined(__AVX512F__)
+    const __m512i pairs = _mm512_maddubs_epi16((__m512i)rows, (__m512i)query);
+    return sum + (i32xN)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+#else
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)rows, (__m256i)query);
+    return sum + (i32xN)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#endif
+}
+#else
+// As 16-bit numbers: the bytes 0 and 2, the bytes 1 and 3.
+constexpr size_t kCodeWords = 2;
+struct BytesXN {
+    i32xN even, odd;
+};
+FIRTH_INLINE BytesXN split_bytes(i32xN v) {
+    const i32xN mask = set1((int32_t)0x00ff00ff);
+    return {v & mask, (v >> 8) & mask};
+}
+
+FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) {
+    const int16_t halves[4] = {code[0], code[2], code[1], code[3]};
+    memcpy(words, halves, sizeof halves);
+}
+
+// Sums of two neighbouring products of 16-bit numbers.
+FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b) {
+#if defined(__aarch64__)
+    const int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
+    return (i32xN)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+#else
+    return (i32xN)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#endif
+}
+
+FIRTH_INLINE i32xN dot_bytes(const BytesXN& rows, const int32_t* code, i32xN sum) {
+    return sum + dot_pairs(rows.even, set1(code[0])) + dot_pairs(rows.odd, set1(code[1]));
+}
+#endif
+
+FIRTH_INLINE f32xN to_f32(i32xN v) {
+#if defined(__AVX512F__)
+    return (f32xN)_mm512_cvtepi32_ps((__m512i)v);
+#elif defined(__AVX2__)
+    return (f32xN)_mm256_cvtepi32_ps((__m256i)v);
+#else
+    return __builtin_convertvector(v, f32xN);
+#endif
+}
+
+// kLanesF64 floats, widened exactly.
+FIRTH_INLINE f64xN load_f64(const float* p) {
+#if defined(__AVX512F__)
+    __m256 v;
+    memcpy(&v, p, sizeof v);
+    return (f64xN)_mm512_cvtps_pd(v);
+#elif defined(__AVX2__)
+    __m128 v;
+    memcpy(&v, p, sizeof v);
+    return (f64xN)_mm256_cvtps_pd(v);
+#else
+    return f64xN{p[0], p[1]};
+#endif
+}
+
+// The first n lanes (n < lanes), zeros above; memory past p + n is not touched.
+FIRTH_INLINE f64xN load_f64_partial(const float* p, size_t n) {
+#ifdef FIRTH_BREAK
+    (void)p, (void)n;
+    return set1(0.0);
+#elif defined(__AVX512F__)
+    return (f64xN)_mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p));
+#elif defined(__AVX2__)
+    const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
+    return (f64xN)_mm256_cvtps_pd(_mm_maskload_ps(p, mask));
+#else
+    return n ? f64xN{p[0], 0} : f64xN{0, 0};
+#endif
+}
+
 // A divisor that many numbers have in common. a / b is a (inverse + rest), with the inverse's
 // rounding error as rest: correctly rounded but for a few cases, in which it is the neighbour; a /
 // a is 1. Needs a true fma; without one it is the division itself.

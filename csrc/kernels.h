@@ -58,7 +58,24 @@
        float least, float greatest, uint16_t* out, size_t out_stride)) \
     K(size_t, select_above_f32, \
       (const float* values, size_t n, float threshold, uint32_t* places)) \
+    K(void, pack_codes, \
+      (const int8_t* codes, size_t stride, size_t count, size_t units, int32_t* packed)) \
+    K(size_t, scan_codes, \
+      (const uint8_t* codes, const float* bounds, size_t blocks, size_t units, \
+       const int32_t* packed, const ScanQuery* queries, size_t count, ScanHit* hits)) \
+    K(void, code_rows_f32, \
+      (const float* keys, ptrdiff_t stride, size_t rows, size_t n, int metric, \
+       const float* centre, double slack, uint8_t* codes, float* bounds)) \
+    K(void, squared_norms_f64, \
+      (const float* keys, ptrdiff_t stride, size_t rows, size_t n, double* squares)) \
+    K(void, exact_scores_f32, \
+      (int metric, const double* queries, size_t query_stride, size_t query_count, \
+       const double* query_norms, const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, \
+       float* scores, size_t score_stride)) \
     K(void, widen_rows_f16, \
+      (const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t n, float* out, \
+       size_t out_stride)) \
+    K(void, widen_rows_bf16, \
       (const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t n, float* out, \
        size_t out_stride)) \
     K(void, widen_rows_i8, \
@@ -131,11 +148,37 @@ struct GloveRecord {
     float log_count, weight;
 };
 
+// Similarities of vectors; the numbers stand in `metric` of kernels. l2 is the negative square of
+// the Euclidean distance, so that more is better everywhere.
+enum Metric { kCosine = 0, kInnerProduct = 1, kL2 = 2 };
+
+// Coded rows stand in blocks of so many, whatever the level; the scan takes so many queries at
+// once.
+constexpr size_t kCodeBlock = 32;
+constexpr size_t kScanTile = 12;
+
+// What the bound of a row takes a query's relative coding error to be; codes.h.
+constexpr double kQueryError = 1.0 / 128;
+
+// One query of a scan; what the numbers mean is derived in engines/codes.h.
+struct ScanQuery {
+    int32_t start;       // -128 times the sum of its codes: undoes the offset of the rows' bytes
+    float inverse_step;  // of the bias
+    float reach;         // of the bound
+    float threshold;     // rows at or above it are hits
+};
+
+struct ScanHit {
+    uint32_t query, row;
+};
+
 struct Kernels {
     const char* level;  // compiled inside the level's own object: proof of which code runs
     size_t vector_bytes;
     size_t gemm_rows, gemm_columns;  // the register tile of the matrix product
     bool native_bf16;                // gemm_bf16 runs on instructions of its own: twice gemm_f32
+    int code_limit;                  // greatest magnitude of a query's code in scan_codes
+    size_t code_words;               // 32-bit words of a packed unit of four codes
 #define FIRTH_FIELD(ret, name, parameters) ret(*name) parameters;
     FIRTH_KERNELS(FIRTH_FIELD)
 #undef FIRTH_FIELD

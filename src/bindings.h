@@ -42,6 +42,7 @@ void bind_vectors(py::module_& module);
 void bind_subwords(py::module_& module);
 void bind_embedding(py::module_& module, py::class_<Level>& level);
 void bind_glove(py::module_& module, py::class_<Level>& level);
+void bind_search(py::module_& module, py::class_<Level>& level);
 void bind_words(py::module_& module, py::class_<Level>& level);
 
 }  // namespace firth

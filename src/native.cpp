@@ -30,6 +30,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_subwords(module);
     firth::bind_embedding(module, level);
     firth::bind_glove(module, level);
+    firth::bind_search(module, level);
     firth::bind_words(module, level);
 
     module.def("usable_levels", [] {

@@ -157,6 +157,10 @@ class Block {
                 kernels_.widen_rows_f16(static_cast<const uint16_t*>(keys_.data) + offset,
                                         keys_.stride, rows, keys_.n, out, padded_);
                 break;
+            case RowType::bf16:
+                kernels_.widen_rows_bf16(static_cast<const uint16_t*>(keys_.data) + offset,
+                                         keys_.stride, rows, keys_.n, out, padded_);
+                break;
             case RowType::i8:
                 kernels_.widen_rows_i8(static_cast<const int8_t*>(keys_.data) + offset,
                                        keys_.stride, keys_.scales + first, rows, keys_.n, out,

@@ -7,7 +7,7 @@
 
 namespace firth {
 
-enum class RowType { f32, f16, i8 };
+enum class RowType { f32, f16, bf16, i8 };
 
 // rows x n numbers, row r at data + r * stride (in elements); scales: rows, for i8 only: each
 // number counts times the scale of its row.

@@ -7,10 +7,15 @@
 
 namespace firth::FIRTH_LEVEL {
 
-const Kernels kernels = {
-    FIRTH_NAME(FIRTH_LEVEL),   sizeof(f32xN), kGemmRows, kGemmColumns, kNativeBf16,
+const Kernels kernels = {FIRTH_NAME(FIRTH_LEVEL),
+                         sizeof(f32xN),
+                         kGemmRows,
+                         kGemmColumns,
+                         kNativeBf16,
+                         kCodeLimit,
+                         kCodeWords,
 #define FIRTH_ENTRY(ret, name, parameters) name,
-    FIRTH_KERNELS(FIRTH_ENTRY)
+                         FIRTH_KERNELS(FIRTH_ENTRY)
 #undef FIRTH_ENTRY
 };
 

@@ -26,6 +26,14 @@ void widen_rows_f16(const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t 
                   [](const uint16_t* p) { return load_f16(p); });
 }
 
+// keys: rows x n bfloat16, row r at keys + r * stride; out: rows x n at out_stride.
+void widen_rows_bf16(const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t n, float* out,
+                     size_t out_stride) {
+    for (size_t r = 0; r < rows; r++)
+        widen_row(keys + (ptrdiff_t)r * stride, n, out + r * out_stride,
+                  [](const uint16_t* p) { return load_bf16(p); });
+}
+
 // keys: rows x n, row r at keys + r * stride; scales: rows; out: rows x n at out_stride, each
 // number times the scale of its row.
 void widen_rows_i8(const int8_t* keys, ptrdiff_t stride, const float* scales, size_t rows, size_t n,

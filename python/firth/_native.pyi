@@ -1,6 +1,7 @@
 # What python/firth sees of src/*.cpp; stubtest compares it with the built module.
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 class Level:
@@ -31,6 +32,39 @@ class Level:
         threads: int,
         scores: NDArray[Any],
     ) -> None: ...
+    def code_rows(
+        self,
+        vectors: NDArray[Any],
+        scales: NDArray[Any] | None,
+        metric: str,
+        centre: NDArray[Any],
+        codes: NDArray[Any],
+        bounds: NDArray[Any],
+    ) -> None: ...
+    def search(
+        self,
+        segments: list[Segment],
+        metric: str,
+        queries: NDArray[Any],
+        k: int,
+        version: int,
+        filters: list[NDArray[Any]],
+        filter_of: NDArray[Any] | None,
+        threads: int,
+        exact: bool = False,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], tuple[int, int, int]]: ...
+    def search_range(
+        self,
+        segments: list[Segment],
+        metric: str,
+        queries: NDArray[Any],
+        thresholds: NDArray[Any],
+        version: int,
+        filters: list[NDArray[Any]],
+        filter_of: NDArray[Any] | None,
+        threads: int,
+        exact: bool = False,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], tuple[int, int, int]]: ...
     def matmul(self, a: NDArray[Any], b: NDArray[Any] | Packed, out: NDArray[Any]) -> None: ...
     def pack(self, b: NDArray[Any]) -> Packed: ...
     def attention(
@@ -98,6 +132,23 @@ class Level:
     ) -> float: ...
     def softmax(self, x: NDArray[Any], out: NDArray[Any]) -> None: ...
     def log_softmax(self, x: NDArray[Any], out: NDArray[Any]) -> None: ...
+
+class Segment:
+    def __init__(
+        self,
+        vectors: NDArray[Any],
+        *,
+        scales: NDArray[Any] | None = None,
+        labels: NDArray[Any] | None = None,
+        first_label: int = 0,
+        died: NDArray[Any] | None = None,
+        rows: int,
+        first_slot: int,
+        codes: NDArray[Any] | None = None,
+        bounds: NDArray[Any] | None = None,
+        coded: int = 0,
+        centre: NDArray[Any] | None = None,
+    ) -> None: ...
 
 class Packed:
     @property

@@ -1,0 +1,74 @@
+// Exact search over segments of rows: the best k of each query, or all above a threshold.
+//
+// First pass: bytes (engines/codes.h) tell which rows may be among the best; second pass: those get
+// their score (kernels/exact_scores.cpp), and the best of these are the answer. What comes out is
+// bit for bit what scoring every row gives, whatever passed the first.
+#pragma once
+#include <atomic>
+#include <vector>
+
+#include "engines/cosine_topk.h"
+#include "kernels.h"
+
+namespace firth {
+
+// Rows that stand together, as one snapshot sees them.
+struct Segment {
+    KeyRows keys;           // keys.rows: how many the snapshot shows
+    size_t first_slot;      // slot of row r: first_slot + r
+    const int64_t* labels;  // of each row, or null: first_label + r
+    int64_t first_label;
+    const int64_t* died;   // version that removed the row, 0 while it lives; or null: all live
+    const uint8_t* codes;  // coded / 32 blocks x units x 32 x 4
+    const float* bounds;   // coded / 32 x 3 x 32
+    size_t coded;          // rows with codes: the first so many, a multiple of 32
+    const float* centre;   // n
+};
+
+// Which slots may be found: bit s & 7 of byte s >> 3 of a bitmap, or a sorted list.
+struct SlotFilter {
+    const uint8_t* bitmap;
+    size_t bytes;
+    const int64_t* slots;
+    size_t count;
+};
+
+struct Search {
+    int metric;
+    const float* queries;  // query_count x n at stride
+    ptrdiff_t stride;
+    size_t query_count, n;
+    int64_t version;  // of the snapshot
+    const std::vector<SlotFilter>* filters;
+    const int64_t* filter_of;  // of each query: its filter, or -1; null: no filters
+    int threads;
+    bool exact;  // score every row: what the first pass is tested against
+};
+
+struct SearchStats {
+    size_t coded = 0;      // pairs of query and row that the first pass decided
+    size_t survivors = 0;  // of these, how many got a score
+    size_t scored = 0;     // pairs that were scored without it
+};
+
+// labels, scores: query_count x k, the first counts[q] of a row are valid: score descending, label
+// ascending.
+SearchStats search(const Kernels& kernels, const std::vector<Segment>& segments,
+                   const Search& request, size_t k, int64_t* labels, float* scores,
+                   int64_t* counts);
+
+struct Scored {
+    float score;
+    int64_t label;
+};
+
+// All rows with a score of at least thresholds[q], in the same order.
+SearchStats search_range(const Kernels& kernels, const std::vector<Segment>& segments,
+                         const Search& request, const float* thresholds,
+                         std::vector<std::vector<Scored>>& found);
+
+// Codes whole blocks of 32 rows, on all threads. codes, bounds: of keys.rows / 32 blocks.
+void code_rows(const Kernels& kernels, const KeyRows& keys, int metric, const float* centre,
+               uint8_t* codes, float* bounds);
+
+}  // namespace firth

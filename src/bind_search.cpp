@@ -1,0 +1,232 @@
+// Bindings of the search: segments as Python holds them, and the searches over lists of them.
+#include "bindings.h"
+#include "engines/search.h"
+
+namespace firth {
+namespace {
+
+// A segment and the arrays that it looks at.
+class HeldSegment {
+  public:
+    HeldSegment(const py::array& vectors, const std::optional<array<float>>& scales,
+                const std::optional<array<int64_t>>& labels, int64_t first_label,
+                const std::optional<array<int64_t>>& died, size_t rows, size_t first_slot,
+                const std::optional<array<uint8_t>>& codes,
+                const std::optional<array<float>>& bounds, size_t coded,
+                const std::optional<array<float>>& centre)
+        : held_(py::make_tuple(vectors, scales, labels, died, codes, bounds, centre)) {
+        if (vectors.ndim() != 2 || !(vectors.flags() & py::array::c_style))
+            throw py::value_error("Segment: vectors must be a C-contiguous matrix");
+        const auto capacity = static_cast<size_t>(vectors.shape(0));
+        const auto n = static_cast<size_t>(vectors.shape(1));
+        const RowType type = type_of(vectors.dtype());
+        const auto fits = [&](const auto& one_a_row) {
+            return !one_a_row ||
+                   (one_a_row->ndim() == 1 && static_cast<size_t>(one_a_row->shape(0)) >= capacity);
+        };
+        if (rows > capacity || !fits(scales) || !fits(labels) || !fits(died) ||
+            (type == RowType::i8) != scales.has_value())
+            throw py::value_error("Segment: rows, scales, labels or died do not fit the vectors");
+        const size_t units = (n + 3) / 4, blocks = coded / kCodeBlock;
+        if (coded && (coded % kCodeBlock || coded > rows || !codes || !bounds || !centre ||
+                      static_cast<size_t>(codes->size()) < blocks * units * kCodeBlock * 4 ||
+                      static_cast<size_t>(bounds->size()) < blocks * 3 * kCodeBlock ||
+                      static_cast<size_t>(centre->size()) != n))
+            throw py::value_error("Segment: codes, bounds or centre do not fit the coded rows");
+        segment = {{vectors.data(), static_cast<ptrdiff_t>(n), rows, n, type,
+                    scales ? scales->data() : nullptr},
+                   first_slot,
+                   labels ? labels->data() : nullptr,
+                   first_label,
+                   died ? died->data() : nullptr,
+                   coded ? codes->data() : nullptr,
+                   coded ? bounds->data() : nullptr,
+                   coded,
+                   coded ? centre->data() : nullptr};
+    }
+
+    static RowType type_of(const py::dtype& dtype) {
+        if (dtype.kind() == 'f' && dtype.itemsize() == 4) return RowType::f32;
+        if (dtype.kind() == 'f' && dtype.itemsize() == 2) return RowType::f16;
+        if (dtype.kind() == 'u' && dtype.itemsize() == 2) return RowType::bf16;
+        if (dtype.kind() == 'i' && dtype.itemsize() == 1) return RowType::i8;
+        throw py::type_error(
+            "Segment: vectors must be float32, float16, uint16 (bfloat16) or int8");
+    }
+
+    Segment segment;
+
+  private:
+    py::tuple held_;
+};
+
+int metric_of(const std::string& name) {
+    if (name == "cosine") return kCosine;
+    if (name == "ip") return kInnerProduct;
+    if (name == "l2") return kL2;
+    throw py::value_error("metric must be cosine, ip or l2, got " + name);
+}
+
+// The arguments that both searches share, checked, as plain pointers.
+struct Arguments {
+    std::vector<Segment> segments;
+    std::vector<SlotFilter> filters;
+    Search request;
+
+    // queries: (Q, D); filters: of uint8 (bitmaps over slots) or int64 (sorted slots); filter_of:
+    // (Q,), the filter of each query or -1
+    Arguments(const std::vector<const HeldSegment*>& held, const std::string& metric,
+              const array<float>& queries, int64_t version, const std::vector<py::array>& given,
+              const std::optional<array<int64_t>>& filter_of, int threads, bool exact) {
+        if (queries.ndim() != 2) throw py::value_error("search: queries must be a matrix");
+        const auto count = static_cast<size_t>(queries.shape(0));
+        const auto n = static_cast<size_t>(queries.shape(1));
+        for (const HeldSegment* segment : held) {
+            if (segment->segment.keys.n != n)
+                throw py::value_error("search: segments and queries differ in dimension");
+            segments.push_back(segment->segment);
+        }
+        for (const py::array& filter : given) {
+            const auto size = static_cast<size_t>(filter.size());
+            if (filter.ndim() != 1 || !(filter.flags() & py::array::c_style))
+                throw py::value_error("search: a filter must be one contiguous axis");
+            if (filter.dtype().kind() == 'u' && filter.itemsize() == 1)
+                filters.push_back({static_cast<const uint8_t*>(filter.data()), size, nullptr, 0});
+            else if (filter.dtype().kind() == 'i' && filter.itemsize() == 8)
+                filters.push_back({nullptr, 0, static_cast<const int64_t*>(filter.data()), size});
+            else
+                throw py::type_error("search: a filter must be uint8 (bitmap) or int64 (slots)");
+        }
+        if (filter_of) {
+            if (filter_of->ndim() != 1 || static_cast<size_t>(filter_of->shape(0)) != count)
+                throw py::value_error("search: filter_of must have one entry a query");
+            for (size_t q = 0; q < count; q++)
+                if (filter_of->data()[q] >= static_cast<int64_t>(filters.size()))
+                    throw py::value_error("search: filter_of names a filter that is not there");
+        }
+        request = {metric_of(metric),
+                   queries.data(),
+                   static_cast<ptrdiff_t>(n),
+                   count,
+                   n,
+                   version,
+                   &filters,
+                   filter_of ? filter_of->data() : nullptr,
+                   threads,
+                   exact};
+    }
+};
+
+py::tuple stats_of(const SearchStats& stats) {
+    return py::make_tuple(stats.coded, stats.survivors, stats.scored);
+}
+
+py::tuple bind_topk(const Level& level, const std::vector<const HeldSegment*>& segments,
+                    const std::string& metric, const array<float>& queries, size_t k,
+                    int64_t version, const std::vector<py::array>& filters,
+                    const std::optional<array<int64_t>>& filter_of, int threads, bool exact) {
+    const Arguments arguments(segments, metric, queries, version, filters, filter_of, threads,
+                              exact);
+    const size_t count = arguments.request.query_count;
+    array<int64_t> labels({count, k}), counts(count);
+    array<float> scores({count, k});
+    int64_t *label = labels.mutable_data(), *counted = counts.mutable_data();
+    float* score = scores.mutable_data();
+    SearchStats stats;
+    {
+        py::gil_scoped_release unlocked;
+        stats =
+            search(*level.kernels, arguments.segments, arguments.request, k, label, score, counted);
+    }
+    return py::make_tuple(labels, scores, counts, stats_of(stats));
+}
+
+// thresholds: (Q,)
+py::tuple bind_range(const Level& level, const std::vector<const HeldSegment*>& segments,
+                     const std::string& metric, const array<float>& queries,
+                     const array<float>& thresholds, int64_t version,
+                     const std::vector<py::array>& filters,
+                     const std::optional<array<int64_t>>& filter_of, int threads, bool exact) {
+    const Arguments arguments(segments, metric, queries, version, filters, filter_of, threads,
+                              exact);
+    const size_t count = arguments.request.query_count;
+    if (thresholds.ndim() != 1 || static_cast<size_t>(thresholds.shape(0)) != count)
+        throw py::value_error("search_range: thresholds must have one entry a query");
+    std::vector<std::vector<Scored>> found;
+    const float* threshold = thresholds.data();
+    SearchStats stats;
+    {
+        py::gil_scoped_release unlocked;
+        stats =
+            search_range(*level.kernels, arguments.segments, arguments.request, threshold, found);
+    }
+    array<int64_t> offsets(count + 1);
+    offsets.mutable_data()[0] = 0;
+    for (size_t q = 0; q < count; q++)
+        offsets.mutable_data()[q + 1] = offsets.data()[q] + static_cast<int64_t>(found[q].size());
+    const auto total = static_cast<size_t>(offsets.data()[count]);
+    array<int64_t> labels(total);
+    array<float> scores(total);
+    for (size_t q = 0, i = 0; q < count; q++)
+        for (const Scored& one : found[q]) {
+            labels.mutable_data()[i] = one.label;
+            scores.mutable_data()[i++] = one.score;
+        }
+    return py::make_tuple(offsets, labels, scores, stats_of(stats));
+}
+
+// vectors: (N, D) float32, float16, uint16 (bfloat16) or int8, the latter with scales (N,); centre:
+// (D,); codes: ceil(N / 32) * ceil(D / 4) * 128; bounds: ceil(N / 32) * 96
+void bind_code_rows(const Level& level, const py::array& vectors,
+                    const std::optional<array<float>>& scales, const std::string& metric,
+                    const array<float>& centre, array<uint8_t>& codes, array<float>& bounds) {
+    if (vectors.ndim() != 2 || !(vectors.flags() & py::array::c_style))
+        throw py::value_error("code_rows: vectors must be a C-contiguous matrix");
+    const auto rows = static_cast<size_t>(vectors.shape(0));
+    const auto n = static_cast<size_t>(vectors.shape(1));
+    const RowType type = HeldSegment::type_of(vectors.dtype());
+    const size_t blocks = (rows + kCodeBlock - 1) / kCodeBlock;
+    if ((type == RowType::i8) != scales.has_value() ||
+        (scales && static_cast<size_t>(scales->size()) != rows) ||
+        static_cast<size_t>(centre.size()) != n ||
+        static_cast<size_t>(codes.size()) != blocks * ((n + 3) / 4) * kCodeBlock * 4 ||
+        static_cast<size_t>(bounds.size()) != blocks * 3 * kCodeBlock)
+        throw py::value_error("code_rows: scales, centre, codes or bounds do not fit the vectors");
+    const KeyRows keys{vectors.data(), static_cast<ptrdiff_t>(n),        rows, n,
+                       type,           scales ? scales->data() : nullptr};
+    const int chosen = metric_of(metric);
+    const float* mean = centre.data();
+    uint8_t* code = codes.mutable_data();
+    float* bound = bounds.mutable_data();
+    py::gil_scoped_release unlocked;
+    code_rows(*level.kernels, keys, chosen, mean, code, bound);
+}
+
+}  // namespace
+
+void bind_search(py::module_& module, py::class_<Level>& level) {
+    py::class_<HeldSegment>(module, "Segment")
+        .def(py::init<const py::array&, const std::optional<array<float>>&,
+                      const std::optional<array<int64_t>>&, int64_t,
+                      const std::optional<array<int64_t>>&, size_t, size_t,
+                      const std::optional<array<uint8_t>>&, const std::optional<array<float>>&,
+                      size_t, const std::optional<array<float>>&>(),
+             py::arg("vectors"), py::kw_only(), py::arg("scales").noconvert() = py::none(),
+             py::arg("labels").noconvert() = py::none(), py::arg("first_label") = 0,
+             py::arg("died").noconvert() = py::none(), py::arg("rows"), py::arg("first_slot"),
+             py::arg("codes").noconvert() = py::none(), py::arg("bounds").noconvert() = py::none(),
+             py::arg("coded") = 0, py::arg("centre").noconvert() = py::none());
+    const auto queries = py::arg("queries").noconvert(),
+               filter_of = py::arg("filter_of").noconvert();
+    level.def("search", &bind_topk, py::arg("segments"), py::arg("metric"), queries, py::arg("k"),
+              py::arg("version"), py::arg("filters"), filter_of, py::arg("threads"),
+              py::arg("exact") = false);
+    level.def("search_range", &bind_range, py::arg("segments"), py::arg("metric"), queries,
+              py::arg("thresholds").noconvert(), py::arg("version"), py::arg("filters"), filter_of,
+              py::arg("threads"), py::arg("exact") = false);
+    level.def("code_rows", &bind_code_rows, py::arg("vectors"), py::arg("scales").noconvert(),
+              py::arg("metric"), py::arg("centre").noconvert(), py::arg("codes").noconvert(),
+              py::arg("bounds").noconvert());
+}
+
+}  // namespace firth
