@@ -34,12 +34,29 @@ PARTS = {
     "matmul": "Matrix product",
     "scaled_dot_product_attention": "Attention",
     "cosine_topk": "Nearest rows by cosine",
+    "search_flat": "Search: 500,000 x 384",
+    "search_words_100": "Search: 1,000,000 word vectors of 100 numbers",
+    "search_words_300": "Search: 1,000,000 word vectors of 300 numbers",
+    "search_filters": "Search: a filter a query",
+    "search_files": "Search: files and memory",
+    "search_cells": "Search: cells against graphs",
+    "search_identity": "Search: the same answer whatever the batch, threads and level",
     "levels": "The v3 level, forced, against the best level",
     "package": "Package",
 }
+# The parts that are not `run` of their own module.
+ELSEWHERE = {
+    "quality": ("bench_words", "quality"),
+    "glove_quality": ("bench_glove", "quality"),
+    "search_flat": ("bench_search", "flat"),
+    "search_words_100": ("bench_search", "words_100"),
+    "search_words_300": ("bench_search", "words_300"),
+    "search_filters": ("bench_search", "filters"),
+    "search_files": ("bench_search", "files"),
+}
 PEERS = [
     "numpy", "gensim", "fasttext-numpy2", "model2vec", "spacy", "torch", "faiss-cpu", "usearch",
-    "scikit-learn",
+    "hnswlib", "turbovec", "scikit-learn",
 ]  # fmt: skip
 
 
@@ -113,11 +130,9 @@ def measure(name: str) -> str:
     """One part's text."""
     if name == "package":
         return package()
-    if name == "quality":
-        return importlib.import_module("bench_words").quality()
-    if name == "glove_quality":
-        return importlib.import_module("bench_glove").quality()
-    return table(importlib.import_module(f"bench_{name}").run())
+    module, function = ELSEWHERE.get(name, (f"bench_{name}", "run"))
+    found = getattr(importlib.import_module(module), function)()
+    return found if isinstance(found, str) else table(found)
 
 
 def versions() -> str:
