@@ -70,14 +70,17 @@ int metric_of(const std::string& name) {
 // The arguments that both searches share, checked, as plain pointers.
 struct Arguments {
     std::vector<Segment> segments;
-    std::vector<SlotFilter> filters;
+    std::vector<SlotFilter> filters, exclusions;
     Search request;
 
-    // queries: (Q, D); filters: of uint8 (bitmaps over slots) or int64 (sorted slots); filter_of:
-    // (Q,), the filter of each query or -1
+    // queries: (Q, D); allowed, excluded: each uint8 (a bitmap over slots) or int64 (sorted slots);
+    // filter_of, exclusion_of: (Q,), which of them each query has, or -1
     Arguments(const std::vector<const HeldSegment*>& held, const std::string& metric,
-              const array<float>& queries, int64_t version, const std::vector<py::array>& given,
-              const std::optional<array<int64_t>>& filter_of, int threads, bool exact) {
+              const array<float>& queries, int64_t version, const std::vector<py::array>& allowed,
+              const std::optional<array<int64_t>>& filter_of,
+              const std::vector<py::array>& excluded,
+              const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact)
+        : filters(slot_filters(allowed)), exclusions(slot_filters(excluded)) {
         if (queries.ndim() != 2) throw py::value_error("search: queries must be a matrix");
         const auto count = static_cast<size_t>(queries.shape(0));
         const auto n = static_cast<size_t>(queries.shape(1));
@@ -86,6 +89,25 @@ struct Arguments {
                 throw py::value_error("search: segments and queries differ in dimension");
             segments.push_back(segment->segment);
         }
+        check(filter_of, filters.size(), count);
+        check(exclusion_of, exclusions.size(), count);
+        request = {metric_of(metric),
+                   queries.data(),
+                   static_cast<ptrdiff_t>(n),
+                   count,
+                   n,
+                   version,
+                   &filters,
+                   filter_of ? filter_of->data() : nullptr,
+                   &exclusions,
+                   exclusion_of ? exclusion_of->data() : nullptr,
+                   threads,
+                   exact};
+    }
+
+  private:
+    static std::vector<SlotFilter> slot_filters(const std::vector<py::array>& given) {
+        std::vector<SlotFilter> filters;
         for (const py::array& filter : given) {
             const auto size = static_cast<size_t>(filter.size());
             if (filter.ndim() != 1 || !(filter.flags() & py::array::c_style))
@@ -97,23 +119,16 @@ struct Arguments {
             else
                 throw py::type_error("search: a filter must be uint8 (bitmap) or int64 (slots)");
         }
-        if (filter_of) {
-            if (filter_of->ndim() != 1 || static_cast<size_t>(filter_of->shape(0)) != count)
-                throw py::value_error("search: filter_of must have one entry a query");
-            for (size_t q = 0; q < count; q++)
-                if (filter_of->data()[q] >= static_cast<int64_t>(filters.size()))
-                    throw py::value_error("search: filter_of names a filter that is not there");
-        }
-        request = {metric_of(metric),
-                   queries.data(),
-                   static_cast<ptrdiff_t>(n),
-                   count,
-                   n,
-                   version,
-                   &filters,
-                   filter_of ? filter_of->data() : nullptr,
-                   threads,
-                   exact};
+        return filters;
+    }
+
+    static void check(const std::optional<array<int64_t>>& of_query, size_t filters, size_t count) {
+        if (!of_query) return;
+        if (of_query->ndim() != 1 || static_cast<size_t>(of_query->shape(0)) != count)
+            throw py::value_error("search: filter_of must have one entry a query");
+        for (size_t q = 0; q < count; q++)
+            if (of_query->data()[q] >= static_cast<int64_t>(filters))
+                throw py::value_error("search: filter_of names a filter that is not there");
     }
 };
 
@@ -124,9 +139,11 @@ py::tuple stats_of(const SearchStats& stats) {
 py::tuple bind_topk(const Level& level, const std::vector<const HeldSegment*>& segments,
                     const std::string& metric, const array<float>& queries, size_t k,
                     int64_t version, const std::vector<py::array>& filters,
-                    const std::optional<array<int64_t>>& filter_of, int threads, bool exact) {
-    const Arguments arguments(segments, metric, queries, version, filters, filter_of, threads,
-                              exact);
+                    const std::optional<array<int64_t>>& filter_of,
+                    const std::vector<py::array>& exclusions,
+                    const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact) {
+    const Arguments arguments(segments, metric, queries, version, filters, filter_of, exclusions,
+                              exclusion_of, threads, exact);
     const size_t count = arguments.request.query_count;
     array<int64_t> labels({count, k}), counts(count);
     array<float> scores({count, k});
@@ -146,9 +163,11 @@ py::tuple bind_range(const Level& level, const std::vector<const HeldSegment*>& 
                      const std::string& metric, const array<float>& queries,
                      const array<float>& thresholds, int64_t version,
                      const std::vector<py::array>& filters,
-                     const std::optional<array<int64_t>>& filter_of, int threads, bool exact) {
-    const Arguments arguments(segments, metric, queries, version, filters, filter_of, threads,
-                              exact);
+                     const std::optional<array<int64_t>>& filter_of,
+                     const std::vector<py::array>& exclusions,
+                     const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact) {
+    const Arguments arguments(segments, metric, queries, version, filters, filter_of, exclusions,
+                              exclusion_of, threads, exact);
     const size_t count = arguments.request.query_count;
     if (thresholds.ndim() != 1 || static_cast<size_t>(thresholds.shape(0)) != count)
         throw py::value_error("search_range: thresholds must have one entry a query");
@@ -217,13 +236,14 @@ void bind_search(py::module_& module, py::class_<Level>& level) {
              py::arg("codes").noconvert() = py::none(), py::arg("bounds").noconvert() = py::none(),
              py::arg("coded") = 0, py::arg("centre").noconvert() = py::none());
     const auto queries = py::arg("queries").noconvert(),
-               filter_of = py::arg("filter_of").noconvert();
+               filter_of = py::arg("filter_of").noconvert(),
+               exclusion_of = py::arg("exclusion_of").noconvert();
     level.def("search", &bind_topk, py::arg("segments"), py::arg("metric"), queries, py::arg("k"),
-              py::arg("version"), py::arg("filters"), filter_of, py::arg("threads"),
-              py::arg("exact") = false);
+              py::arg("version"), py::arg("filters"), filter_of, py::arg("exclusions"),
+              exclusion_of, py::arg("threads"), py::arg("exact") = false);
     level.def("search_range", &bind_range, py::arg("segments"), py::arg("metric"), queries,
               py::arg("thresholds").noconvert(), py::arg("version"), py::arg("filters"), filter_of,
-              py::arg("threads"), py::arg("exact") = false);
+              py::arg("exclusions"), exclusion_of, py::arg("threads"), py::arg("exact") = false);
     level.def("code_rows", &bind_code_rows, py::arg("vectors"), py::arg("scales").noconvert(),
               py::arg("metric"), py::arg("centre").noconvert(), py::arg("codes").noconvert(),
               py::arg("bounds").noconvert());

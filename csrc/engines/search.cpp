@@ -57,10 +57,17 @@ int64_t label_of(const Segment& segment, size_t row) {
     return segment.labels ? segment.labels[row] : segment.first_label + static_cast<int64_t>(row);
 }
 
-// Rows of a list are visited one by one: it need not be asked.
-bool allows(const SlotFilter* filter, size_t slot) {
-    return !filter || !filter->bitmap ||
-           (slot / 8 < filter->bytes && (filter->bitmap[slot / 8] >> (slot % 8) & 1));
+bool in_bitmap(const SlotFilter& filter, size_t slot) {
+    return slot / 8 < filter.bytes && (filter.bitmap[slot / 8] >> (slot % 8) & 1);
+}
+
+// Rows of a filter's list are visited one by one: it need not be asked.
+bool allows(const SlotFilter* filter, const SlotFilter* exclusion, size_t slot) {
+    if (filter && filter->bitmap && !in_bitmap(*filter, slot)) return false;
+    if (!exclusion) return true;
+    if (exclusion->bitmap) return !in_bitmap(*exclusion, slot);
+    return !std::binary_search(exclusion->slots, exclusion->slots + exclusion->count,
+                               static_cast<int64_t>(slot));
 }
 
 // Rows in float32: where they stand, or widened into a buffer.
@@ -106,8 +113,8 @@ struct Pass {
     const std::vector<Segment>& segments;
     size_t first_query;  // of the request
     ExactQueries queries;
-    std::vector<const SlotFilter*> filters;  // of each query, or null
-    std::vector<size_t> scanned;             // queries that see all rows
+    std::vector<const SlotFilter*> filters, exclusions;  // of each query, or null
+    std::vector<size_t> scanned;                         // queries that see all rows
     std::vector<std::pair<const float*, std::unique_ptr<CodedQueries>>> coded;  // by centre
     // The best k-th score that anybody has seen, of each query.
     std::unique_ptr<std::atomic<float>[]> reached;
@@ -207,7 +214,7 @@ class Worker {
 
     void score_row(size_t q, const Segment& segment, size_t row) {
         if (!alive(segment, row, pass_.request.version) ||
-            !allows(pass_.filters[q], segment.first_slot + row))
+            !allows(pass_.filters[q], pass_.exclusions[q], segment.first_slot + row))
             return;
         const float* data = widened_.load(segment.keys, row, 1);
         float score;
@@ -247,7 +254,7 @@ class Worker {
         for (size_t r = 0; r < rows; r++)
             if (scores[r] >= best[q].threshold &&
                 alive(segment, first + r, pass_.request.version) &&
-                allows(pass_.filters[q], segment.first_slot + first + r))
+                allows(pass_.filters[q], pass_.exclusions[q], segment.first_slot + first + r))
                 best[q].add(scores[r], label_of(segment, first + r));
     }
 
@@ -388,6 +395,7 @@ std::vector<Worker> run(const Kernels& kernels, const std::vector<Segment>& segm
                               request.queries + static_cast<ptrdiff_t>(first) * request.stride,
                               request.stride, count, request.n),
                  std::vector<const SlotFilter*>(count),
+                 std::vector<const SlotFilter*>(count),
                  {},
                  {},
                  std::make_unique<std::atomic<float>[]>(count)});
@@ -400,6 +408,8 @@ std::vector<Worker> run(const Kernels& kernels, const std::vector<Segment>& segm
     for (size_t q = 0; q < count; q++) {
         const int64_t number = request.filter_of ? request.filter_of[first + q] : -1;
         if (number >= 0) pass.filters[q] = &plan.filters[static_cast<size_t>(number)];
+        const int64_t without = request.exclusion_of ? request.exclusion_of[first + q] : -1;
+        if (without >= 0) pass.exclusions[q] = &(*request.exclusions)[static_cast<size_t>(without)];
         if (pass.filters[q] && !pass.filters[q]->bitmap) {
             listed.push_back(q);
             wanted += pass.filters[q]->count;

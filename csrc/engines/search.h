@@ -25,7 +25,7 @@ struct Segment {
     const float* centre;   // n
 };
 
-// Which slots may be found: bit s & 7 of byte s >> 3 of a bitmap, or a sorted list.
+// Slots that may, or may not, be found: bit s & 7 of byte s >> 3 of a bitmap, or a sorted list.
 struct SlotFilter {
     const uint8_t* bitmap;
     size_t bytes;
@@ -41,6 +41,8 @@ struct Search {
     int64_t version;  // of the snapshot
     const std::vector<SlotFilter>* filters;
     const int64_t* filter_of;  // of each query: its filter, or -1; null: no filters
+    const std::vector<SlotFilter>* exclusions;  // slots that may not be found
+    const int64_t* exclusion_of;                // as filter_of
     int threads;
     bool exact;  // score every row: what the first pass is tested against
 };

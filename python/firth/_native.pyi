@@ -50,6 +50,8 @@ class Level:
         version: int,
         filters: list[NDArray[Any]],
         filter_of: NDArray[Any] | None,
+        exclusions: list[NDArray[Any]],
+        exclusion_of: NDArray[Any] | None,
         threads: int,
         exact: bool = False,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], tuple[int, int, int]]: ...
@@ -62,6 +64,8 @@ class Level:
         version: int,
         filters: list[NDArray[Any]],
         filter_of: NDArray[Any] | None,
+        exclusions: list[NDArray[Any]],
+        exclusion_of: NDArray[Any] | None,
         threads: int,
         exact: bool = False,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], tuple[int, int, int]]: ...

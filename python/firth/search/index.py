@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.kernels import _arrays
 from firth.kernels._dispatch import active_level
-from firth.search import _twin as _native_search
 from firth.search import filters
 from firth.words.vectors import to_int8
 
@@ -49,6 +48,7 @@ STORAGES: dict[str, type[np.generic]] = {
 BLOCK = 32  # rows that are coded together
 SMALL, LARGE = 1024, 65536  # rows of the segments that fill up bit by bit
 CODED_FROM = 1024  # rows from which codes pay
+COMPACT_FROM = 1024  # dead rows from which rewriting pays
 GROWTH = 4  # coded anew when the index has grown so often since its centre was taken
 SAMPLE = 65536  # rows whose mean is the centre
 
@@ -80,6 +80,7 @@ class Segment:
     run: int = 0
     labels: NDArray[np.int64] | None = None  # (C,), of all rows; None: run == rows
     died: NDArray[np.int64] | None = None  # (C,): the version without the row; 0: alive
+    dead: int = 0  # rows that died
     codes: NDArray[np.uint8] | None = None  # (C / 32, ceil(dim / 4), 32, 4)
     bounds: NDArray[np.float32] | None = None  # (C / 32, 3, 32)
     centre: NDArray[np.float32] | None = None  # (dim,): what the codes are differences from
@@ -91,9 +92,9 @@ class Segment:
         return len(self.vectors)
 
     @functools.cached_property
-    def native(self) -> Any:
+    def native(self) -> _native.Segment:
         """The same for native code."""
-        return _native_search.Segment(
+        return _native.Segment(
             self.vectors, scales=self.scales, labels=self.labels, first_label=self.first_label,
             died=self.died, rows=self.rows, first_slot=self.first_slot, codes=self.codes,
             bounds=self.bounds, coded=self.coded, centre=self.centre,
@@ -130,14 +131,14 @@ class State:
     centred: int = 0  # rows when it was taken
 
     @functools.cached_property
-    def native(self) -> list[Any]:
+    def native(self) -> list[_native.Segment]:
         """The segments for native code."""
         return [segment.native for segment in self.segments]
 
     @functools.cached_property
     def slots(self) -> int:
         """Slots of all segments."""
-        return sum(segment.capacity for segment in self.segments)
+        return _end(self.segments)
 
     @functools.cached_property
     def first_slots(self) -> NDArray[np.int64]:
@@ -388,9 +389,9 @@ class Index:
         if k < 0:
             raise ValueError(f"search: k must be at least 0, got {k}")
         state, chosen = self._chosen("search", len(wanted), filter, exclude)
-        labels, scores, counts, self._last = _native_search.search(
+        labels, scores, counts, self._last = active_level().search(
             state.native, self.metric, wanted, min(k, state.live), state.version, *chosen,
-            threads=0, exact=False,
+            threads=_native.num_threads(),
         )  # fmt: skip
         if single:
             count = int(counts[0])
@@ -428,9 +429,9 @@ class Index:
                 f"got shape {least.shape}" + (" with NaN" if np.isnan(least).any() else "")
             )
         state, chosen = self._chosen("search_range", len(wanted), filter, exclude)
-        offsets, labels, scores, self._last = _native_search.search_range(
+        offsets, labels, scores, self._last = active_level().search_range(
             state.native, self.metric, wanted, _rounded_up(np.broadcast_to(least, len(wanted))),
-            state.version, *chosen, threads=0, exact=False,
+            state.version, *chosen, threads=_native.num_threads(),
         )  # fmt: skip
         ids = np.split(state.ids(labels), offsets[1:-1])
         parts = np.split(scores, offsets[1:-1])
@@ -562,7 +563,7 @@ class Index:
         result: list[Any] = []
         for name, choices in wanted.items():
             if choices is None:
-                result += [None, None]
+                result += [[], None]
             else:
                 rows = filters.resolve(f"{function}: {name}", choices, state, of_ids)
                 result += [rows, choices.of_query]
@@ -702,11 +703,56 @@ class Index:
         self._compact_if_due()
 
     def _compact_if_due(self) -> None:
-        """Rewrite the segments in memory where more than a quarter of their rows are dead.
+        """Rewrite the rows in memory where more than a quarter of them are dead.
 
-        Each row that is rewritten has seen a third of a death since the last time: O(1) a row.
+        A row that is rewritten stands for a third of a dead one at least: O(1) for a removal.
+        Mapped segments stay as they are.
         """
-        # Written soon.
+        segments = [s for s in self._state.segments if s.vectors.flags.writeable]
+        dead = sum(segment.dead for segment in segments)
+        if dead > COMPACT_FROM and dead > sum(segment.rows for segment in segments) / 4:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Copy the live rows in memory to one new segment; nothing changes for users."""
+        state = self._state
+        kept = [s for s in state.segments if not s.vectors.flags.writeable]
+        old = [s for s in state.segments if s.vectors.flags.writeable]
+        names = state.names
+        count = sum(segment.rows - segment.dead for segment in old)
+        segments = list(kept)
+        new = self._new_segment(-(-count // BLOCK) * BLOCK, _end(kept))
+        labels = np.empty(new.capacity, np.int64)
+        if count:
+            done = 0
+            for segment in old:
+                alive = segment.alive(state.version)
+                step = max(1, 131072 // self.dim)
+                for first in range(0, len(alive), step):
+                    rows = alive[first : first + step]
+                    to = slice(done, done + len(rows))
+                    new.vectors[to] = segment.vectors[rows]
+                    labels[to] = segment.labels_of(rows)
+                    if new.scales is not None and segment.scales is not None:
+                        new.scales[to] = segment.scales[rows]
+                    done += len(rows)
+            segments.append(replace(new, rows=count, labels=labels))
+        if names is not None and not kept and self._log is None:
+            # Forget the str that are gone; the others keep their order.
+            used = np.sort(labels[:count])
+            names = [names[label] for label in used.tolist()]
+            labels[:count] = np.searchsorted(used, labels[:count])
+        centre, centred = self._code(segments, state)
+        with self._publishing:
+            self._map = self._label_of = None
+            self._state = replace(
+                state,
+                segments=tuple(segments),
+                names=names,
+                next_label=state.next_label if names is state.names else len(names or ()),
+                centre=centre,
+                centred=centred,
+            )
 
     # Storing
 
@@ -733,8 +779,7 @@ class Index:
             rows = sum(segment.rows for segment in segments)
             shared = min(LARGE, max(SMALL, rows))
             capacity = -(-max(count, shared) // BLOCK) * BLOCK
-            first_slot = segments[-1].first_slot + segments[-1].capacity if segments else 0
-            segments.append(self._new_segment(capacity, first_slot))
+            segments.append(self._new_segment(capacity, _end(segments)))
             places.append((len(segments) - 1, slice(0, count)))
         return places
 
@@ -790,7 +835,7 @@ class Index:
         rows = sum(segment.rows for segment in segments)
         centre, centred = state.centre, state.centred
         level = active_level()
-        if rows < CODED_FROM or not hasattr(level, "code_rows"):
+        if rows < CODED_FROM:
             return centre, centred
         if centre is None or rows >= GROWTH * centred:
             centre, centred = _centre(segments, self.metric, self.dim), rows
@@ -804,13 +849,16 @@ class Index:
                     centre=centre,
                     coded=0,
                 )
-            first, last = segment.coded // BLOCK, segment.rows // BLOCK
+            first, last = segment.coded, segment.rows // BLOCK * BLOCK
             if last > first:
+                assert segment.codes is not None and segment.bounds is not None
+                blocks_ = slice(first // BLOCK, last // BLOCK)
                 level.code_rows(
-                    segment.vectors, segment.scales, self.metric, centre, first, last - first,
-                    segment.codes, segment.bounds,
+                    segment.vectors[first:last],
+                    None if segment.scales is None else segment.scales[first:last],
+                    self.metric, centre, segment.codes[blocks_], segment.bounds[blocks_],
                 )  # fmt: skip
-                segments[number] = replace(segment, coded=last * BLOCK)
+                segments[number] = replace(segment, coded=last)
         return centre, centred
 
 
@@ -871,6 +919,11 @@ def _refuse_infinite(
     if not np.isfinite(values).all():
         what = "NaN" if np.isnan(values).any() else "infinity"
     raise ValueError(f"{function}: row {first + row} of {name} has {what}")
+
+
+def _end(segments: Sequence[Segment]) -> int:
+    """The slot behind all segments."""
+    return segments[-1].first_slot + segments[-1].capacity if segments else 0
 
 
 def _labelled(segment: Segment, rows: slice, labels: NDArray[np.int64], run: bool) -> Segment:
