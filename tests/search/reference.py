@@ -1,4 +1,4 @@
-"""NumPy twin of the native search: every row scored in float64, in the native order of additions."""
+"""NumPy twin of the native search: scores every row in float64, in the native order of sums."""
 
 from __future__ import annotations
 

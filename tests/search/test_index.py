@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from search import reference
 
 import firth
+from search import reference
 
 
 def test_first_steps():
