@@ -397,7 +397,9 @@ class Index:
             raise KeyError(f"{where}: id {first!r}{more} not in the index")
         return state, labels, slots
 
-    def _chosen(self, function: str, queries: int, filter: Any, exclude: Any) -> tuple[State, Any]:
+    def _chosen(
+        self, function: str, queries: int, filter: Any, exclude: Any
+    ) -> tuple[State, tuple[Any, Any, Any, Any]]:
         """A state, and filter and exclude in it as native code wants them."""
         allowed = filters.parse(f"{function}: filter", filter, queries)
         excluded = filters.parse(f"{function}: exclude", exclude, queries)
