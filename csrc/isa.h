@@ -384,6 +384,16 @@ FIRTH_INLINE f64xN load_f64(const float* p) {
 #endif
 }
 
+// The lowest byte of each lane, kLanesF64 of them.
+FIRTH_INLINE void store_low_bytes(uint8_t* p, i64xN v) {
+#if defined(__AVX512F__)
+    const __m128i bytes = _mm512_cvtepi64_epi8((__m512i)v);
+    memcpy(p, &bytes, 8);
+#else
+    for (size_t i = 0; i < kLanesF64; i++) p[i] = (uint8_t)(uint64_t)v[i];
+#endif
+}
+
 // The first n lanes (n < lanes), zeros above; memory past p + n is not touched.
 FIRTH_INLINE f64xN load_f64_partial(const float* p, size_t n) {
 #ifdef FIRTH_BREAK

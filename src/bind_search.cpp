@@ -13,8 +13,11 @@ class HeldSegment {
                 const std::optional<array<int64_t>>& died, size_t rows, size_t first_slot,
                 const std::optional<array<uint8_t>>& codes,
                 const std::optional<array<float>>& bounds, size_t coded,
-                const std::optional<array<float>>& centre)
-        : held_(py::make_tuple(vectors, scales, labels, died, codes, bounds, centre)) {
+                const std::optional<array<float>>& centre,
+                const std::optional<array<int32_t>>& order,
+                const std::optional<array<int64_t>>& cell_blocks)
+        : held_(py::make_tuple(vectors, scales, labels, died, codes, bounds, centre, order,
+                               cell_blocks)) {
         if (vectors.ndim() != 2 || !(vectors.flags() & py::array::c_style))
             throw py::value_error("Segment: vectors must be a C-contiguous matrix");
         const auto capacity = static_cast<size_t>(vectors.shape(0));
@@ -27,12 +30,31 @@ class HeldSegment {
         if (rows > capacity || !fits(scales) || !fits(labels) || !fits(died) ||
             (type == RowType::i8) != scales.has_value())
             throw py::value_error("Segment: rows, scales, labels or died do not fit the vectors");
-        const size_t units = (n + 3) / 4, blocks = coded / kCodeBlock;
-        if (coded && (coded % kCodeBlock || coded > rows || !codes || !bounds || !centre ||
+        const size_t units = (n + 3) / 4;
+        const size_t blocks =
+            order ? static_cast<size_t>(order->size()) / kCodeBlock : coded / kCodeBlock;
+        if (coded && (coded > rows || !codes || !bounds || !centre ||
                       static_cast<size_t>(codes->size()) < blocks * units * kCodeBlock * 4 ||
                       static_cast<size_t>(bounds->size()) < blocks * 3 * kCodeBlock ||
-                      static_cast<size_t>(centre->size()) != n))
+                      static_cast<size_t>(centre->size()) != n ||
+                      order.has_value() != cell_blocks.has_value()))
             throw py::value_error("Segment: codes, bounds or centre do not fit the coded rows");
+        if (coded && (order ? order->size() % kCodeBlock : coded % kCodeBlock))
+            throw py::value_error("Segment: blocks of codes must be whole");
+        size_t cells = 0;
+        if (coded && order) {
+            for (size_t lane = 0; lane < blocks * kCodeBlock; lane++)
+                if (order->data()[lane] >= static_cast<int64_t>(coded))
+                    throw py::value_error("Segment: order names a row that is not coded");
+            if (cell_blocks->size() < 1) throw py::value_error("Segment: cell_blocks is empty");
+            cells = static_cast<size_t>(cell_blocks->size()) - 1;
+            for (size_t c = 0; c <= cells; c++) {
+                const int64_t block = cell_blocks->data()[c];
+                if (block < (c ? cell_blocks->data()[c - 1] : 0) ||
+                    block > static_cast<int64_t>(blocks))
+                    throw py::value_error("Segment: cell_blocks must ascend within the blocks");
+            }
+        }
         segment = {{vectors.data(), static_cast<ptrdiff_t>(n), rows, n, type,
                     scales ? scales->data() : nullptr},
                    first_slot,
@@ -42,7 +64,11 @@ class HeldSegment {
                    coded ? codes->data() : nullptr,
                    coded ? bounds->data() : nullptr,
                    coded,
-                   coded ? centre->data() : nullptr};
+                   coded ? blocks : 0,
+                   coded ? centre->data() : nullptr,
+                   coded && order ? order->data() : nullptr,
+                   coded && order ? cell_blocks->data() : nullptr,
+                   cells};
     }
 
     static RowType type_of(const py::dtype& dtype) {
@@ -74,12 +100,14 @@ struct Arguments {
     Search request;
 
     // queries: (Q, D); allowed, excluded: each uint8 (a bitmap over slots) or int64 (sorted slots);
-    // filter_of, exclusion_of: (Q,), which of them each query has, or -1
+    // filter_of, exclusion_of: (Q,), which of them each query has, or -1; cells: (Q, P), those that
+    // each query visits, or -1
     Arguments(const std::vector<const HeldSegment*>& held, const std::string& metric,
               const array<float>& queries, int64_t version, const std::vector<py::array>& allowed,
               const std::optional<array<int64_t>>& filter_of,
               const std::vector<py::array>& excluded,
-              const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact)
+              const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact,
+              const std::optional<array<int32_t>>& cells)
         : filters(slot_filters(allowed)), exclusions(slot_filters(excluded)) {
         if (queries.ndim() != 2) throw py::value_error("search: queries must be a matrix");
         const auto count = static_cast<size_t>(queries.shape(0));
@@ -91,6 +119,8 @@ struct Arguments {
         }
         check(filter_of, filters.size(), count);
         check(exclusion_of, exclusions.size(), count);
+        if (cells && (cells->ndim() != 2 || static_cast<size_t>(cells->shape(0)) != count))
+            throw py::value_error("search: cells must have one row a query");
         request = {metric_of(metric),
                    queries.data(),
                    static_cast<ptrdiff_t>(n),
@@ -101,6 +131,8 @@ struct Arguments {
                    filter_of ? filter_of->data() : nullptr,
                    &exclusions,
                    exclusion_of ? exclusion_of->data() : nullptr,
+                   cells ? cells->data() : nullptr,
+                   cells ? static_cast<size_t>(cells->shape(1)) : 0,
                    threads,
                    exact};
     }
@@ -141,9 +173,10 @@ py::tuple bind_topk(const Level& level, const std::vector<const HeldSegment*>& s
                     int64_t version, const std::vector<py::array>& filters,
                     const std::optional<array<int64_t>>& filter_of,
                     const std::vector<py::array>& exclusions,
-                    const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact) {
+                    const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact,
+                    const std::optional<array<int32_t>>& cells) {
     const Arguments arguments(segments, metric, queries, version, filters, filter_of, exclusions,
-                              exclusion_of, threads, exact);
+                              exclusion_of, threads, exact, cells);
     const size_t count = arguments.request.query_count;
     array<int64_t> labels({count, k}), counts(count);
     array<float> scores({count, k});
@@ -165,9 +198,10 @@ py::tuple bind_range(const Level& level, const std::vector<const HeldSegment*>& 
                      const std::vector<py::array>& filters,
                      const std::optional<array<int64_t>>& filter_of,
                      const std::vector<py::array>& exclusions,
-                     const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact) {
+                     const std::optional<array<int64_t>>& exclusion_of, int threads, bool exact,
+                     const std::optional<array<int32_t>>& cells) {
     const Arguments arguments(segments, metric, queries, version, filters, filter_of, exclusions,
-                              exclusion_of, threads, exact);
+                              exclusion_of, threads, exact, cells);
     const size_t count = arguments.request.query_count;
     if (thresholds.ndim() != 1 || static_cast<size_t>(thresholds.shape(0)) != count)
         throw py::value_error("search_range: thresholds must have one entry a query");
@@ -195,16 +229,24 @@ py::tuple bind_range(const Level& level, const std::vector<const HeldSegment*>& 
 }
 
 // vectors: (N, D) float32, float16, uint16 (bfloat16) or int8, the latter with scales (N,); centre:
-// (D,); codes: ceil(N / 32) * ceil(D / 4) * 128; bounds: ceil(N / 32) * 96
+// (D,); order: (blocks * 32,) rows or -1, or None: all rows in order; codes: blocks * ceil(D / 4) *
+// 128; bounds: blocks * 96
 void bind_code_rows(const Level& level, const py::array& vectors,
                     const std::optional<array<float>>& scales, const std::string& metric,
-                    const array<float>& centre, array<uint8_t>& codes, array<float>& bounds) {
+                    const array<float>& centre, array<uint8_t>& codes, array<float>& bounds,
+                    const std::optional<array<int32_t>>& order) {
     if (vectors.ndim() != 2 || !(vectors.flags() & py::array::c_style))
         throw py::value_error("code_rows: vectors must be a C-contiguous matrix");
     const auto rows = static_cast<size_t>(vectors.shape(0));
     const auto n = static_cast<size_t>(vectors.shape(1));
     const RowType type = HeldSegment::type_of(vectors.dtype());
-    const size_t blocks = (rows + kCodeBlock - 1) / kCodeBlock;
+    const size_t blocks = order ? static_cast<size_t>(order->size()) / kCodeBlock
+                                : (rows + kCodeBlock - 1) / kCodeBlock;
+    if (order && order->size() % static_cast<ptrdiff_t>(kCodeBlock))
+        throw py::value_error("code_rows: order must fill whole blocks");
+    for (ptrdiff_t i = 0; order && i < order->size(); i++)
+        if (order->data()[i] >= static_cast<int64_t>(rows))
+            throw py::value_error("code_rows: order names a row that is not there");
     if ((type == RowType::i8) != scales.has_value() ||
         (scales && static_cast<size_t>(scales->size()) != rows) ||
         static_cast<size_t>(centre.size()) != n ||
@@ -217,8 +259,9 @@ void bind_code_rows(const Level& level, const py::array& vectors,
     const float* mean = centre.data();
     uint8_t* code = codes.mutable_data();
     float* bound = bounds.mutable_data();
+    const int32_t* lanes = order ? order->data() : nullptr;
     py::gil_scoped_release unlocked;
-    code_rows(*level.kernels, keys, chosen, mean, code, bound);
+    code_rows(*level.kernels, keys, chosen, mean, lanes, blocks, code, bound);
 }
 
 }  // namespace
@@ -229,24 +272,28 @@ void bind_search(py::module_& module, py::class_<Level>& level) {
                       const std::optional<array<int64_t>>&, int64_t,
                       const std::optional<array<int64_t>>&, size_t, size_t,
                       const std::optional<array<uint8_t>>&, const std::optional<array<float>>&,
-                      size_t, const std::optional<array<float>>&>(),
+                      size_t, const std::optional<array<float>>&,
+                      const std::optional<array<int32_t>>&, const std::optional<array<int64_t>>&>(),
              py::arg("vectors"), py::kw_only(), py::arg("scales").noconvert() = py::none(),
              py::arg("labels").noconvert() = py::none(), py::arg("first_label") = 0,
              py::arg("died").noconvert() = py::none(), py::arg("rows"), py::arg("first_slot"),
              py::arg("codes").noconvert() = py::none(), py::arg("bounds").noconvert() = py::none(),
-             py::arg("coded") = 0, py::arg("centre").noconvert() = py::none());
+             py::arg("coded") = 0, py::arg("centre").noconvert() = py::none(),
+             py::arg("order").noconvert() = py::none(),
+             py::arg("cell_blocks").noconvert() = py::none());
     const auto queries = py::arg("queries").noconvert(),
                filter_of = py::arg("filter_of").noconvert(),
-               exclusion_of = py::arg("exclusion_of").noconvert();
+               exclusion_of = py::arg("exclusion_of").noconvert(), threads = py::arg("threads");
+    const auto cells = py::arg("cells").noconvert() = py::none();
     level.def("search", &bind_topk, py::arg("segments"), py::arg("metric"), queries, py::arg("k"),
               py::arg("version"), py::arg("filters"), filter_of, py::arg("exclusions"),
-              exclusion_of, py::arg("threads"), py::arg("exact") = false);
+              exclusion_of, threads, py::arg("exact") = false, cells);
     level.def("search_range", &bind_range, py::arg("segments"), py::arg("metric"), queries,
               py::arg("thresholds").noconvert(), py::arg("version"), py::arg("filters"), filter_of,
-              py::arg("exclusions"), exclusion_of, py::arg("threads"), py::arg("exact") = false);
+              py::arg("exclusions"), exclusion_of, threads, py::arg("exact") = false, cells);
     level.def("code_rows", &bind_code_rows, py::arg("vectors"), py::arg("scales").noconvert(),
               py::arg("metric"), py::arg("centre").noconvert(), py::arg("codes").noconvert(),
-              py::arg("bounds").noconvert());
+              py::arg("bounds").noconvert(), py::arg("order").noconvert() = py::none());
 }
 
 }  // namespace firth

@@ -8,6 +8,7 @@ namespace firth {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer
 
 // A float32 that is not less (not greater) than x.
 float above(double x) {
@@ -64,6 +65,11 @@ CodedQueries::CodedQueries(const Kernels& kernels, int metric, const ExactQuerie
         }
         constant_[m] = metric == kL2 ? -square : product;
         const double step = most / kernels.code_limit;
+        if (!(norm < std::numeric_limits<double>::infinity())) {  // NaN or inf: nothing is near
+            step_[m] = 0;
+            scan[m] = {0, 0, 0, kInfinity};
+            continue;
+        }
         // A query that is zero, the centre itself or (l2) far out has no codes: every row passes.
         if (norm == 0 || !(step >= 0x1p-40 && step <= 0x1p30)) {
             step_[m] = 0;
@@ -71,10 +77,11 @@ CodedQueries::CodedQueries(const Kernels& kernels, int metric, const ExactQuerie
             continue;
         }
         int8_t* code = codes.data() + m * units * 4;
+        const double inverse = 1 / step;
         double error = 0, length = 0;
         int32_t sum = 0;
         for (size_t i = 0; i < n_; i++) {
-            const double nearest = std::nearbyint(rest[i] / step);
+            const double nearest = (rest[i] * inverse + kMagic) - kMagic;
             code[i] = static_cast<int8_t>(nearest);
             sum += code[i];
             length += nearest * nearest;

@@ -18,11 +18,15 @@ struct Segment {
     size_t first_slot;      // slot of row r: first_slot + r
     const int64_t* labels;  // of each row, or null: first_label + r
     int64_t first_label;
-    const int64_t* died;   // version that removed the row, 0 while it lives; or null: all live
-    const uint8_t* codes;  // coded / 32 blocks x units x 32 x 4
-    const float* bounds;   // coded / 32 x 3 x 32
-    size_t coded;          // rows with codes: the first so many, a multiple of 32
-    const float* centre;   // n
+    const int64_t* died;         // version that removed the row, 0: it lives; or null: all live
+    const uint8_t* codes;        // blocks x units x 32 x 4
+    const float* bounds;         // blocks x 3 x 32
+    size_t coded;                // rows with codes: the first so many
+    size_t blocks;               // in the order of the rows: coded / 32, which is whole
+    const float* centre;         // n
+    const int32_t* order;        // row of each lane of the blocks, -1: padding; or null: in order
+    const int64_t* cell_blocks;  // with an order: first block of each cell, and the end of the last
+    size_t cells;
 };
 
 // Slots that may, or may not, be found: bit s & 7 of byte s >> 3 of a bitmap, or a sorted list.
@@ -43,6 +47,9 @@ struct Search {
     const int64_t* filter_of;  // of each query: its filter, or -1; null: no filters
     const std::vector<SlotFilter>* exclusions;  // slots that may not be found
     const int64_t* exclusion_of;                // as filter_of
+    // query_count x probes: the cells that a query visits, nearest first, -1: none; null: all.
+    const int32_t* cells;
+    size_t probes;
     int threads;
     bool exact;  // score every row: what the first pass is tested against
 };
@@ -69,8 +76,10 @@ SearchStats search_range(const Kernels& kernels, const std::vector<Segment>& seg
                          const Search& request, const float* thresholds,
                          std::vector<std::vector<Scored>>& found);
 
-// Codes whole blocks of 32 rows, on all threads. codes, bounds: of keys.rows / 32 blocks.
+// Codes rows, on all threads. order: blocks x 32, the row of each lane, -1 (behind the rows of a
+// block) for padding; or null: in order. centre: n; codes: blocks x units x 32 x 4; bounds: blocks
+// x 3 x 32.
 void code_rows(const Kernels& kernels, const KeyRows& keys, int metric, const float* centre,
-               uint8_t* codes, float* bounds);
+               const int32_t* order, size_t blocks, uint8_t* codes, float* bounds);
 
 }  // namespace firth

@@ -8,6 +8,7 @@ namespace firth::FIRTH_LEVEL {
 namespace {
 
 constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer
+constexpr size_t kLine = 64;  // elements whose codes are put in their places at once
 constexpr float kInfinity = __builtin_inff();
 
 }  // namespace
@@ -41,24 +42,26 @@ FIRTH_INLINE void code_row(const float* row, size_t n, int metric, double unit, 
     const f64xN step = set1((double)scale), inverse = set1(scale > 0 ? 1 / (double)scale : 0.0),
                 magic = set1(kMagic);
     f64xN rest = set1(0.0), length = set1(0.0), centre_product = set1(0.0);
-    for (size_t i = 0; i < n; i += kLanesF64) {
-        const f64xN y = centred(row, centre, i, n, units);
-        const f64xN shifted = y * inverse + magic;
-        const f64xN error = y - (shifted - magic) * step;
-        rest += error * error;
-        length += y * y;
-        const f64xN m =
-            i + kLanesF64 <= n ? load_f64(centre + i) : load_f64_partial(centre + i, n - i);
-        centre_product += y * m;
-        // The low byte of the shifted number is the code, two's complement.
-        const i64xN bits = (i64xN)shifted;
-        uint8_t bytes[kLanesF64];
-        for (size_t j = 0; j < kLanesF64; j++) bytes[j] = (uint8_t)((uint64_t)bits[j] + 128);
-        const size_t count = n - i < kLanesF64 ? n - i : kLanesF64;
-        for (size_t j = 0; j < count; j++)
-            codes[(i + j) / 4 * 4 * kCodeBlock + (i + j) % 4] = bytes[j];
+    for (size_t first = 0; first < n; first += kLine) {
+        const size_t end = first + kLine < n ? first + kLine : n;
+        uint8_t line[kLine];
+        memset(line, 128, sizeof line);
+        for (size_t i = first; i < end; i += kLanesF64) {
+            const f64xN y = centred(row, centre, i, n, units);
+            const f64xN shifted = fma(y, inverse, magic);
+            const f64xN error = y - (shifted - magic) * step;
+            rest = fma(error, error, rest);
+            length = fma(y, y, length);
+            const f64xN m =
+                i + kLanesF64 <= n ? load_f64(centre + i) : load_f64_partial(centre + i, n - i);
+            centre_product = fma(y, m, centre_product);
+            // The low byte of the shifted number is the code, two's complement; 128 more is its
+            // highest bit flipped. Lanes from n up are zeros, so their codes are 128.
+            store_low_bytes(line + (i - first), (i64xN)shifted ^ 128);
+        }
+        for (size_t i = first; i < end; i += 4)
+            memcpy(codes + i * kCodeBlock, line + (i - first), 4);
     }
-    for (size_t i = n; i % 4; i++) codes[i / 4 * 4 * kCodeBlock + i % 4] = 128;
     const double residual = sqrt(set1(sum(rest)))[0], norm = sqrt(set1(sum(length)))[0];
     const double bias = metric == kL2 ? -0.5 * norm * norm : sum(centre_product);
     *scale_out = scale;

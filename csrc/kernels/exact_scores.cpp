@@ -147,7 +147,8 @@ void exact_scores_f32(int metric, const double* queries, size_t query_stride, si
             for (size_t r = 0; r < rows; r++) {
                 if (metric == kCosine) {
                     const double scale = norm * norms[r];
-                    double cosine = scale > 0 ? sum[r] / scale : 0;
+                    double cosine = scale == 0 ? 0 : sum[r] / scale;  // NaN where a number is
+
                     cosine = cosine > 1 ? 1 : cosine;
                     score[r] = (float)(cosine < -1 ? -1 : cosine);
                 } else {

@@ -40,6 +40,7 @@ class Level:
         centre: NDArray[Any],
         codes: NDArray[Any],
         bounds: NDArray[Any],
+        order: NDArray[Any] | None = None,
     ) -> None: ...
     def search(
         self,
@@ -54,6 +55,7 @@ class Level:
         exclusion_of: NDArray[Any] | None,
         threads: int,
         exact: bool = False,
+        cells: NDArray[Any] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], tuple[int, int, int]]: ...
     def search_range(
         self,
@@ -68,6 +70,7 @@ class Level:
         exclusion_of: NDArray[Any] | None,
         threads: int,
         exact: bool = False,
+        cells: NDArray[Any] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], tuple[int, int, int]]: ...
     def matmul(self, a: NDArray[Any], b: NDArray[Any] | Packed, out: NDArray[Any]) -> None: ...
     def pack(self, b: NDArray[Any]) -> Packed: ...
@@ -152,6 +155,8 @@ class Segment:
         bounds: NDArray[Any] | None = None,
         coded: int = 0,
         centre: NDArray[Any] | None = None,
+        order: NDArray[Any] | None = None,
+        cell_blocks: NDArray[Any] | None = None,
     ) -> None: ...
 
 class Packed:

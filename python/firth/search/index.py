@@ -298,7 +298,7 @@ class Index:
         state, chosen = self._chosen("search", len(wanted), filter, exclude)
         labels, scores, counts, self._last = active_level().search(
             state.native, self.metric, wanted, min(k, state.live), state.version,
-            *chosen, _native.num_threads(),
+            *chosen, threads=_native.num_threads(),
         )  # fmt: skip
         if single:
             count = int(counts[0])
@@ -333,7 +333,7 @@ class Index:
         state, chosen = self._chosen("search_range", len(wanted), filter, exclude)
         offsets, labels, scores, self._last = active_level().search_range(
             state.native, self.metric, wanted, least, state.version,
-            *chosen, _native.num_threads(),
+            *chosen, threads=_native.num_threads(),
         )  # fmt: skip
         parts = [slice(*ends) for ends in itertools.pairwise(offsets)]
         ids = state.ids(labels)

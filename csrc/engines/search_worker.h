@@ -1,0 +1,106 @@
+// One thread's part of a search: scans chunks of codes, scores what passes, keeps the best.
+#pragma once
+#include <atomic>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engines/codes.h"
+#include "engines/gemm.h"
+#include "engines/search.h"
+
+namespace firth {
+
+constexpr size_t kExactRows = 128;  // rows that exact_scores_f32 takes at once, at most
+
+bool better(const Scored& a, const Scored& b);
+
+// The best k of what was added, with some more that have not been sorted out yet; or everything
+// from a threshold on (k = 0).
+struct Best {
+    size_t k = 0;
+    float threshold = -std::numeric_limits<float>::infinity();
+    std::vector<Scored> found;
+
+    void add(float score, int64_t label);
+};
+
+// Rows in float32: where they stand, or widened into a buffer.
+class Widened {
+  public:
+    Widened(const Kernels& kernels, size_t n) : kernels_(kernels), padded_((n + 15) / 16 * 16) {}
+
+    // At most kExactRows rows of keys; `stride` apart until the next call.
+    const float* load(const KeyRows& keys, size_t first, size_t rows);
+    ptrdiff_t stride = 0;
+
+  private:
+    const Kernels& kernels_;
+    size_t padded_;
+    AlignedBuffer buffer_;
+};
+
+// What a worker does at a time, for all queries that are scanned or for some.
+struct Chunk {
+    enum Kind {
+        kCodes,     // blocks [first, first + count) of the segment
+        kOnTheFly,  // rows [first, first + count), which are coded for the purpose
+        kRows,      // rows [first, first + count), which all get their score
+    };
+    const Segment* segment;
+    Kind kind;
+    size_t first, count;
+    // Places in Pass::scanned, or null: all.
+    const uint32_t* members = nullptr;
+    size_t member_count = 0;
+};
+
+// What all workers share.
+struct Pass {
+    const Kernels& kernels;
+    const Search& request;
+    const std::vector<Segment>& segments;
+    ExactQueries queries;
+    std::vector<const SlotFilter*> filters, exclusions;  // of each query, or null
+    std::vector<size_t> scanned;  // queries that meet chunks; others have lists
+    std::vector<std::pair<const float*, std::unique_ptr<CodedQueries>>> coded;  // by centre
+    std::vector<float> no_centre;  // zeros: what rows are coded around on the fly
+    // The best k-th score that anybody has seen, of each query.
+    std::unique_ptr<std::atomic<float>[]> reached;
+};
+
+class Worker {
+  public:
+    // thresholds: of each query, or null
+    Worker(const Pass& pass, size_t k, const float* thresholds);
+
+    void search(const Chunk& chunk);
+
+    // The slots [begin, end) of the list of query q.
+    void gather(size_t q, const int64_t* begin, const int64_t* end);
+
+    std::vector<Best> best;  // of each query
+    SearchStats stats;
+
+  private:
+    void scan(const Chunk& chunk);
+    void raise(size_t q);
+    void score_row(size_t q, const Segment& segment, size_t row);
+    void score_rows(const Segment& segment, size_t first, size_t count,
+                    const std::vector<size_t>& queries);
+
+    const Pass& pass_;
+    Widened widened_;
+    std::vector<CodedQueries> coded_;       // with this worker's thresholds
+    std::vector<size_t> survivors_, seen_;  // of each query
+    std::vector<uint32_t> everyone_;        // 0, 1, ...
+    std::vector<ScanHit> hits_;
+    std::vector<float> scores_, bounds_;
+    std::vector<int32_t> packed_;
+    std::vector<ScanQuery> scan_;
+    AlignedBuffer codes_;
+    size_t code_bytes_ = 0;
+};
+
+}  // namespace firth
