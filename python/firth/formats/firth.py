@@ -16,17 +16,24 @@ them in UTF-8, one after the other) and ``keys.ends`` (int64, where each one end
 
 No offset or size is stored beside what follows from dtype and shape, so none can contradict it.
 The alignment lets NumPy map the arrays; nothing in a file is ever executed.
+
+Writing takes one pass: a thread sums the checksums of what is being written, and the header is put
+in its place last; the kernel is told to start with the disk at once, so that the final sync has
+little left to wait for.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import itertools
 import json
 import math
 import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
@@ -39,6 +46,7 @@ from firth.formats.files import Path, atomic
 MAGIC = b"\x93FIRTH\r\n"
 VERSION = 1
 ALIGN = 64
+_BLOCK = 1 << 22  # bytes written at a time: they are still in a cache when they are summed
 _PREFIX = struct.Struct("<8sIII")
 _DTYPES = {"|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8))}
 _DTYPES |= {"<f2", "<f4", "<f8"}
@@ -52,6 +60,15 @@ class Content:
     meta: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
     strings: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An array for `write` that is made while it is written, and never whole in memory."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    make: Callable[[], Iterable[NDArray[Any]]]  # its content in C order, in parts of any shape
 
 
 @dataclass(frozen=True)
@@ -70,9 +87,10 @@ def _padding(offset: int) -> int:
     return -offset % ALIGN
 
 
-def _little_endian(name: str, value: Any) -> NDArray[Any]:
-    array = np.asarray(value, order="C")
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+def _little_endian(name: str, value: Any) -> Any:
+    array = value if isinstance(value, Parts) else np.asarray(value, order="C")
+    if isinstance(array, np.ndarray):
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     if array.dtype.str not in _DTYPES:
         raise TypeError(
             f"write: array {name!r} has dtype {array.dtype}, which the file cannot hold"
@@ -94,7 +112,7 @@ def write(
     path : path-like
     kind : str
         What the file is for; `read` checks it.
-    arrays : mapping of str to array_like
+    arrays : mapping of str to array_like or Parts
         Any shape; bool, integers and floats of 1 to 8 bytes.
     meta : mapping, optional
         What JSON can hold.
@@ -114,30 +132,76 @@ def write(
         parts[f"{name}.text"] = np.frombuffer(b"".join(encoded), np.uint8)
         ends = np.fromiter(map(len, encoded), np.int64, len(encoded)).cumsum()
         parts[f"{name}.ends"] = _little_endian(name, ends)
-    header = {
-        "kind": kind,
-        "meta": dict(meta or {}),
-        "arrays": [
-            {
-                "name": name,
-                "dtype": array.dtype.str,
-                "shape": array.shape,
-                "crc32": zlib.crc32(array.data),
-            }
-            for name, array in parts.items()
-        ],
-        "strings": list(strings or {}),
-    }
-    text = json.dumps(header, separators=(",", ":"), default=_plain).encode()
-    text += b" " * _padding(_PREFIX.size + len(text))
-    checked = _PREFIX.pack(MAGIC, VERSION, len(text), 0)[:16]
+    sums = dict.fromkeys(parts, 0)
+
+    def header(checksums: Mapping[str, int]) -> bytes:
+        entries = [
+            {"name": name, "dtype": part.dtype.str, "shape": part.shape, "crc32": checksums[name]}
+            for name, part in parts.items()
+        ]
+        content = {
+            "kind": kind,
+            "meta": dict(meta or {}),
+            "arrays": entries,
+            "strings": list(strings or {}),
+        }
+        return json.dumps(content, separators=(",", ":"), default=_plain).encode()
+
+    def add(name: str, block: memoryview) -> None:
+        sums[name] = zlib.crc32(block, sums[name])
+
+    length = len(header(dict.fromkeys(parts, 0xFFFFFFFF)))  # the longest checksums
+    length += _padding(_PREFIX.size + length)
+
+    def head() -> bytes:
+        text = header(sums).ljust(length)
+        checked = _PREFIX.pack(MAGIC, VERSION, length, 0)[:16]
+        return checked + struct.pack("<I", zlib.crc32(text, zlib.crc32(checked))) + text
+
     with atomic(path) as file:
-        file.write(checked + struct.pack("<I", zlib.crc32(text, zlib.crc32(checked))) + text)
-        offset = _PREFIX.size + len(text)
-        for array in parts.values():
-            file.write(bytes(_padding(offset)))
-            file.write(array.data)
-            offset += _padding(offset) + array.nbytes
+        final = not file.seekable()  # a pipe: the checksums have to be known before
+        if final:
+            for name, part in parts.items():
+                for block in _blocks(part):
+                    add(name, block)
+        offset = file.write(head())
+        with ThreadPoolExecutor(1, "firth-checksum") as summing:
+            waiting: collections.deque[Future[None]] = collections.deque()
+            for name, part in parts.items():
+                offset += file.write(bytes(_padding(offset)))
+                for block in _blocks(part):
+                    if not final:
+                        waiting.append(summing.submit(add, name, block))
+                    file.write(block)
+                    _start_writing(file, offset, len(block))
+                    offset += len(block)
+                    if len(waiting) > 8:  # as much is held of what is made while it is written
+                        waiting.popleft().result()
+        if not final:
+            file.seek(0)
+            file.write(head())
+
+
+def _blocks(part: NDArray[Any] | Parts) -> Iterator[memoryview]:
+    """The bytes of an array, a few megabytes at a time."""
+    given = 0
+    for array in part.make() if isinstance(part, Parts) else (part,):
+        if array.dtype != part.dtype:
+            raise TypeError(f"write: a part has dtype {array.dtype}, wanted {part.dtype}")
+        given += array.size
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        for start in range(0, flat.size, _BLOCK):
+            yield flat[start : start + _BLOCK].data
+    if given != math.prod(part.shape):
+        raise ValueError(f"write: parts of {given} numbers in all, wanted shape {part.shape}")
+
+
+def _start_writing(file: BinaryIO, offset: int, size: int) -> None:
+    """Have the kernel begin to write these bytes to the disk (Linux), and do not wait."""
+    if size == _BLOCK and hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # not a file on a disk
+            # Pages that are still to be written are not dropped, only queued.
+            os.posix_fadvise(file.fileno(), offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def read(
@@ -146,6 +210,7 @@ def read(
     *,
     mmap: Literal["r", "c"] | None = None,
     verify: bool | None = None,
+    decode: bool = True,
 ) -> Content:
     """Read a file that `write` wrote.
 
@@ -156,10 +221,12 @@ def read(
         Refuse a file of another kind.
     mmap : {"r", "c"}, optional
         Map the arrays instead of reading them: "r" read-only, "c" copy on write (changes stay in
-        memory). Lists of strings are always read.
+        memory). Lists of strings are always read, but for ``decode=False``.
     verify : bool, optional
         Compare the arrays with their checksums. The default is to do so unless they are mapped,
-        since it reads every byte. The header and the strings are always verified.
+        since it reads every byte. The header and decoded strings are always verified.
+    decode : bool
+        False leaves lists of strings as the two arrays that they are in the file.
 
     Raises
     ------
@@ -175,7 +242,8 @@ def read(
         header, sections, offset = _read_header(file, path, size)
         if kind is not None and header["kind"] != kind:
             raise FormatError(f"holds {header['kind']!r}, wanted {kind!r}", path)
-        lists = {f"{name}.{part}" for name in header["strings"] for part in ("text", "ends")}
+        named = header["strings"] if decode else ()
+        lists = {f"{name}.{part}" for name in named for part in ("text", "ends")}
         arrays = {}
         for section in sections:
             start = offset + _padding(offset)
@@ -184,7 +252,8 @@ def read(
             if mmap is None or listed or not section.size:
                 array = _read_array(file, path, section, start)
             else:
-                array = np.memmap(path, section.dtype, mmap, start, section.shape)
+                # By the open file: another one may have taken the place of ``path`` by now.
+                array = np.memmap(file, section.dtype, mmap, start, section.shape)
             if verify or listed:
                 file.seek(offset)
                 if any(file.read(start - offset)):
@@ -195,7 +264,7 @@ def read(
                 )
             arrays[section.name] = array
             offset = start + section.size
-    strings = {name: _strings(path, name, arrays) for name in header["strings"]}
+    strings = {name: _strings(path, name, arrays) for name in named}
     return Content(header["kind"], header["meta"], arrays, strings)
 
 

@@ -20,6 +20,7 @@ a filter takes none.
 
 from __future__ import annotations
 
+import io
 import itertools
 import operator
 import os
@@ -33,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
 from firth.search import filters
 from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds
@@ -72,13 +74,39 @@ class Log(Protocol):
     ``_remove(labels)``. What an addition replaces, and compaction, follow from these.
     """
 
-    def added(
-        self, labels: NDArray[np.int64], names: Sequence[str], parts: list[tuple[Segment, slice]]
-    ) -> None:
-        """Rows were stored at ``parts``, in the order of ``labels``; ``names`` are new labels'."""
+    path: str
 
-    def removed(self, labels: NDArray[np.int64]) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes that were written."""
+
+    def added(
+        self,
+        version: int,
+        labels: NDArray[np.int64],
+        names: Sequence[str],
+        parts: list[tuple[Segment, slice]],
+        next_label: int,
+    ) -> None:
+        """Rows were stored at ``parts``, in the order of ``labels``.
+
+        ``names`` are those of new labels, from ``next_label`` on; ``version`` is the state's.
+        """
+
+    def removed(self, version: int, labels: NDArray[np.int64]) -> None:
         """The rows of these labels die."""
+
+    def flush(self, index: Index) -> None:
+        """Sync what was told."""
+
+    def compact(self, index: Index) -> None:
+        """Begin anew with what is alive."""
+
+    def compact_if_due(self, index: Index) -> None:
+        """The same where it pays."""
+
+    def close(self, index: Index) -> None:
+        """The index will tell no more."""
 
 
 class Index:
@@ -341,6 +369,97 @@ class Index:
             return Matches(ids, scores)
         return Matches([ids[part] for part in parts], [scores[part] for part in parts])
 
+    # Files
+
+    def save(self, path: Path) -> None:
+        """Write a copy to a file, atomically; `open` opens it.
+
+        The index itself stays where it is, in memory or in its own file; to save that is to
+        `compact`. Others may search and change the index meanwhile.
+
+        BlockingIOError where ``path`` is an index that is open for writing.
+        """
+        from firth.search import storage
+
+        if self._log is not None and os.path.realpath(path) == self._log.path:
+            self.compact()
+        else:
+            storage.save(path, self)
+
+    @classmethod
+    def open(
+        cls, path: Path, mode: str = "r+", mmap: bool = True, *, verify: bool = False
+    ) -> Index:
+        """Open a file that `save` wrote, and the log beside it, ``<path>.log``.
+
+        An addition or removal has been written to the log when the call returns: it outlives the
+        process, whatever ends it. `flush` makes it outlive the machine too. Where the log has
+        outgrown the file, `compact` comes by itself.
+
+        Parameters
+        ----------
+        path : path-like
+        mode : {"r+", "r"}
+            "r+": for one process, which may change it; "r": for any number of them, which see the
+            index as it was when they opened it.
+        mmap : bool
+            Map the file instead of reading it: then nothing but its header is read now, and
+            processes share the memory.
+        verify : bool
+            Compare a mapped file with its checksums, which reads it once. What is read is always
+            compared.
+
+        Raises
+        ------
+        BlockingIOError
+            Mode "r+", and somebody else has it open so.
+        FormatError
+            Another kind of file, or a damaged one. A record at the end of the log that is not
+            whole is no damage: a killed process has left it.
+        """
+        from firth.search import storage
+
+        index: Index = storage.open_index(cls, path, mode, mmap, verify)
+        return index
+
+    def flush(self) -> None:
+        """Sync all changes to the disk: they outlive a loss of power then.
+
+        io.UnsupportedOperation for an index that is in memory only.
+        """
+        if self._log is None:
+            raise io.UnsupportedOperation(
+                "flush: the index is in memory only; save it and go on with Index.open(path)"
+            )
+        with self._writing:
+            self._log.flush(self)
+
+    def compact(self) -> None:
+        """Give back the room of removed rows. A file is written anew, and its log is empty then."""
+        with self._writing:
+            if self._log is None:
+                self._compact()
+            else:
+                self._log.compact(self)
+
+    def close(self) -> None:
+        """Sync all changes, and let others open the file for writing.
+
+        The index can still be searched, but not changed. Nothing happens to one in memory.
+        """
+        from firth.search import storage
+
+        with self._writing:
+            if self._log is not None:
+                self._log.close(self)
+                self._log = storage.Refusing(self._log.path, "the index was closed")
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # From ids to labels and slots; who calls these holds `_publishing`, but for the last two
 
     def _labels(self, where: str, ids: NDArray[np.int64] | list[str]) -> NDArray[np.int64]:
@@ -447,7 +566,7 @@ class Index:
             done = part.stop
         centre, centred = code(segments, self.metric, state.centre, state.centred)
         if self._log is not None:
-            self._log.added(labels, names, parts)
+            self._log.added(state.version, labels, names, parts, state.next_label)
 
         with self._publishing:
             version = state.version + 1
@@ -487,7 +606,7 @@ class Index:
         if len(labels) == 0:
             return
         if self._log is not None:
-            self._log.removed(labels)
+            self._log.removed(self._state.version, labels)
         with self._publishing:
             state = self._state
             slots = self._find(labels)
@@ -507,6 +626,9 @@ class Index:
 
         So three live rows are rewritten for a dead one at most: O(1) for a removal.
         """
+        if self._log is not None:
+            self._log.compact_if_due(self)
+            return
         segments = [segment for segment in self._state.segments if segment.in_memory]
         dead = sum(segment.dead for segment in segments)
         if dead > COMPACT_FROM and dead > sum(segment.rows for segment in segments) / 4:

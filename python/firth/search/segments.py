@@ -108,7 +108,7 @@ class State:
     version: int = 0  # of additions and removals
     live: int = 0
     next_label: int = 0  # greater than every label so far
-    names: list[str] | None = None  # the str of each label; only grows, so states share it
+    names: Any = None  # the str of each label: list or Names; only grows, so states share it
     centre: NDArray[np.float32] | None = None  # of new codes
     centred: int = 0  # rows when it was taken
 
@@ -333,12 +333,12 @@ def code(
     if rows < CODED_FROM:
         return centre, centred
     if centre is None or rows >= GROWTH * centred:
-        centre, centred = _centre(segments, metric), rows
+        centre, centred = centre_of(segments, metric), rows
     segments[:] = [_coded(segment, metric, centre) for segment in segments]
     return centre, centred
 
 
-def _centre(segments: list[Segment], metric: str) -> NDArray[np.float32]:
+def centre_of(segments: Sequence[Segment], metric: str) -> NDArray[np.float32]:
     """Mean of a sample of the rows (for cosine: of unit length)."""
     step = -(-sum(segment.rows for segment in segments) // SAMPLE)
     centre, count = np.zeros(segments[0].vectors.shape[1]), 0

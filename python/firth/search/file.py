@@ -1,0 +1,273 @@
+"""The file of an index: its live rows as one segment that is mapped, not read.
+
+It is a file of `firth.formats.firth` of kind "index": ``vectors`` (C, dim), C a multiple of 32,
+with ``scales``; ``codes``, ``bounds`` and ``centre``; ``labels`` unless they are consecutive; the
+strings ``names``, where ids are str. Once written it never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth.errors import FormatError
+from firth.formats import firth
+from firth.formats.files import Path
+from firth.kernels._dispatch import active_level
+from firth.search.segments import (
+    BLOCK,
+    CODED_FROM,
+    GROWTH,
+    STORAGES,
+    Segment,
+    State,
+    centre_of,
+)
+
+if TYPE_CHECKING:
+    from firth.search.index import Index
+
+KIND = "index"
+_PART = 1 << 22  # bytes of rows that are put together at a time
+
+
+class Names(Sequence[str]):
+    """The str of each label: those of a file, decoded when they are asked for, and new ones."""
+
+    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64], path: Path) -> None:
+        self._text, self._ends, self._path = text.data, ends.data, path
+        self._new: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._ends) + len(self._new)
+
+    def __getitem__(self, label: Any) -> Any:
+        count = len(self._ends)
+        if count <= label < len(self):
+            return self._new[label - count]
+        if not 0 <= label < count:
+            raise FormatError(f"there is no name for label {label}", self._path)
+        start, end = (self._ends[label - 1] if label else 0), self._ends[label]
+        if not 0 <= start <= end <= len(self._text):
+            raise FormatError(f"the name of label {label} has no place in the text", self._path)
+        return _decoded(bytes(self._text[start:end]), self._path)
+
+    def __iter__(self) -> Iterator[str]:
+        start, size = 0, len(self._text)
+        for end in self._ends:
+            if not start <= end <= size:
+                raise FormatError("names have ends that do not fit their text", self._path)
+            yield _decoded(bytes(self._text[start:end]), self._path)
+            start = end
+        yield from self._new
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Names of the labels that follow."""
+        self._new.extend(names)
+
+
+def _decoded(name: bytes, path: Path) -> str:
+    try:
+        return name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"a name is not UTF-8: {error}", path) from None
+
+
+def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -> None:
+    """Write the live rows of a state to a file, atomically."""
+    rows, dim = state.live, index.dim
+    blocks = -(-rows // BLOCK)
+    capacity = blocks * BLOCK
+    dtype = np.dtype(STORAGES[index.storage])
+    step = max(1, _PART // (dim * dtype.itemsize * BLOCK)) * BLOCK
+    names = state.names
+    labels = state.live_labels()
+    if names is not None:  # those that are gone are forgotten, the others keep their order
+        used, every = np.sort(labels), list(names)
+        if rows and not 0 <= used[0] <= used[-1] < len(every):
+            raise FormatError("has labels without names", path)
+        names = [every[label] for label in used.tolist()]
+        labels = np.searchsorted(used, labels)
+    run = 0
+    if rows:
+        breaks = np.flatnonzero(np.diff(labels) != 1)
+        run = int(breaks[0]) + 1 if len(breaks) else rows
+
+    def vectors() -> Iterator[NDArray[Any]]:
+        for part, _ in _live_parts(state, step):
+            yield part
+        yield np.zeros((capacity - rows, dim), dtype)
+
+    arrays: dict[str, Any] = {"vectors": firth.Parts(dtype, (capacity, dim), vectors)}
+    if index.storage == "int8":
+        found = [part for _, part in _live_parts(state, step) if part is not None]
+        arrays["scales"] = np.concatenate([*found, np.zeros(capacity - rows, np.float32)])
+    if run < rows:
+        arrays["labels"] = np.concatenate([labels, np.zeros(capacity - rows, np.int64)])
+    centre, centred = state.centre, state.centred
+    if rows >= CODED_FROM and (centre is None or rows >= GROWTH * centred):
+        centre, centred = centre_of(state.segments, index.metric), rows
+    if centre is not None:
+        bounds = np.zeros((blocks, 3, BLOCK), np.float32)
+        shape = (blocks, -(-dim // 4), BLOCK, 4)
+
+        def codes() -> Iterator[NDArray[np.uint8]]:
+            first = 0
+            for part, scales in _live_parts(state, step):
+                full = len(part) // BLOCK
+                made = np.zeros((-(-len(part) // BLOCK), *shape[1:]), np.uint8)
+                active_level().code_rows(
+                    part[: full * BLOCK], None if scales is None else scales[: full * BLOCK],
+                    index.metric, centre, made[:full], bounds[first : first + full],
+                )  # fmt: skip
+                first += full
+                yield made
+
+        arrays["codes"] = firth.Parts(np.dtype(np.uint8), shape, codes)
+        arrays["bounds"] = firth.Parts(bounds.dtype, bounds.shape, lambda: [bounds])
+        arrays["centre"] = centre
+    meta = {
+        "key": key.hex(), "replaces": replaces.hex(), "metric": index.metric,
+        "storage": index.storage, "rows": rows, "run": run,
+        "first_label": int(labels[0]) if run else 0, "centred": centred,
+        "next_label": state.next_label if names is None else len(names),
+    }  # fmt: skip
+    firth.write(path, KIND, arrays, meta, None if names is None else {"names": names})
+
+
+def _live_parts(
+    state: State, step: int
+) -> Iterator[tuple[NDArray[Any], NDArray[np.float32] | None]]:
+    """Stored vectors and scales of the live rows, ``step`` at a time."""
+    parts: list[tuple[Segment, Any]] = []
+    count = 0
+    for segment in state.segments:
+        alive = None if segment.died is None else segment.alive(state.version)
+        rows = segment.rows if alive is None else len(alive)
+        done = 0
+        while done < rows:
+            take = min(step - count, rows - done)
+            part = slice(done, done + take)
+            parts.append((segment, part if alive is None else alive[part]))
+            done, count = done + take, count + take
+            if count == step:
+                yield _joined(parts)
+                parts, count = [], 0
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[tuple[Segment, Any]]) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    vectors = [segment.vectors[rows] for segment, rows in parts]
+    scales = [segment.scales[rows] for segment, rows in parts if segment.scales is not None]
+    joined = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+    return joined, np.concatenate(scales) if scales else None
+
+
+class File:
+    """What a file of an index holds, checked: ``index`` (empty), ``state``, ``key``, ``replaces``.
+
+    FormatError for anything that does not fit together. Numbers within mapped arrays are looked at
+    with ``verify`` only: no number there can make more than answers wrong.
+    """
+
+    def __init__(self, kind: type[Index], path: Path, mmap: bool, verify: bool) -> None:
+        content = firth.read(
+            path, KIND, mmap="r" if mmap else None, verify=True if verify else None, decode=False
+        )
+        self.path = path
+        meta, arrays = content.meta, content.arrays
+        self._arrays = {name: array.view(np.ndarray) for name, array in arrays.items()}
+        self.key, self.replaces = self._key(meta, "key"), self._key(meta, "replaces")
+        storage, metric = str(meta.get("storage")), str(meta.get("metric"))
+        self._check(storage in STORAGES, f"unknown storage {storage!r}")
+        vectors = self._arrays.get("vectors", np.zeros(0))
+        self._check(vectors.ndim == 2 and vectors.shape[1:] > (0,), f"vectors {vectors.shape}")
+        capacity, dim = vectors.shape
+        numbers = {"rows": capacity, "run": capacity, "next_label": 2**63, "centred": 2**63}
+        for name, most in numbers.items():
+            value = meta.get(name)
+            self._check(type(value) is int and 0 <= value <= most, f"{name} {value!r}")
+        rows, run, first = meta["rows"], meta["run"], meta.get("first_label", "")
+        self._check(-(-rows // BLOCK) * BLOCK == capacity, f"{rows} rows, {capacity} with padding")
+        self._check(type(first) is int and -(2**63) <= first <= meta["next_label"] - run, "labels")
+        self._check(run <= rows and (run == rows) == ("labels" not in arrays), f"a run of {run}")
+
+        blocks = capacity // BLOCK
+        named = "names" in content.strings or "names.ends" in arrays
+        names = None
+        if named:
+            text = self._array("names.text", np.uint8, None)
+            ends = self._array("names.ends", np.int64, meta["next_label"])
+            names = Names(text, ends, path)
+        coded = "codes" in arrays
+        segment = Segment(
+            self._array("vectors", STORAGES[storage], capacity, dim),
+            rows=rows,
+            scales=self._array("scales", np.float32, capacity) if storage == "int8" else None,
+            first_label=first,
+            run=run,
+            labels=self._array("labels", np.int64, capacity) if run < rows else None,
+        )
+        if coded:
+            segment = replace(
+                segment,
+                codes=self._array("codes", np.uint8, blocks, -(-dim // 4), BLOCK, 4),
+                bounds=self._array("bounds", np.float32, blocks, 3, BLOCK),
+                centre=self._array("centre", np.float32, dim).copy(),
+                coded=rows // BLOCK * BLOCK,
+            )
+        try:
+            self.index = kind(dim, metric, storage)
+        except ValueError as error:
+            raise FormatError(f"is no whole index: {error}", path) from None
+        self.state = State(
+            segments=(segment,) if rows else (),
+            live=rows,
+            next_label=meta["next_label"],
+            names=names,
+            centre=segment.centre,
+            centred=meta["centred"] if coded else 0,
+        )
+        if verify:
+            self._verify(segment, names)
+
+    def _check(self, holds: bool, problem: str) -> None:
+        if not holds:
+            raise FormatError(f"is no whole index: {problem}", self.path)
+
+    def _key(self, meta: dict[str, Any], name: str) -> bytes:
+        try:
+            key = bytes.fromhex(meta[name])
+        except (KeyError, TypeError, ValueError):
+            key = b""
+        self._check(len(key) == 16, f"{name} {meta.get(name)!r}")
+        return key
+
+    def _array(self, name: str, dtype: Any, *shape: int | None) -> NDArray[Any]:
+        array = self._arrays.get(name)
+        if array is None:
+            raise FormatError(f"is no whole index: there is no array {name!r}", self.path)
+        fits = array.dtype == dtype and array.ndim == len(shape)
+        fits = fits and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+        self._check(fits, f"{name} has shape {array.shape}, dtype {array.dtype}")
+        return array
+
+    def _verify(self, segment: Segment, names: Names | None) -> None:
+        """Look at all that the checksums cannot tell."""
+        labels = np.sort(segment.labels_of(np.arange(segment.rows)))
+        self._check(not (labels[1:] == labels[:-1]).any(), "a label stands twice")
+        if len(labels):
+            self._check(labels[-1] < self.state.next_label, f"label {labels[-1]}")
+            self._check(names is None or labels[0] >= 0, f"label {labels[0]}")
+        if names is not None:
+            seen = set(names)  # decodes them all
+            self._check(len(seen) == len(names), "a name stands twice")
+        step = max(1, _PART // (4 * segment.vectors.shape[1]))
+        for row in range(0, segment.rows, step):
+            values = segment.floats(slice(row, min(row + step, segment.rows)))
+            self._check(bool(np.isfinite(values).all()), f"rows from {row} on are not finite")

@@ -1,0 +1,470 @@
+"""An index on disk: a file that is mapped, and a log of what has changed since it was written.
+
+Beside the file (`firth.search.file`), ``<path>.log`` (`firth.formats.log`) takes every addition and
+removal before it shows. To open an index is to map the file and to repeat the log.
+
+When the log has outgrown the file, or many rows are dead, or on `compact`, the file is written anew
+beside the old one, takes its place by a rename, and an empty log takes the place of the log. Each
+file has a random *key*, which its log bears, and the key of the file that it *replaces*: between
+the two renames the log is that of the old file, all of which the new one holds, so it is ignored.
+A log with a third key belongs to another file, and that is an error.
+
+Who changes an index holds a lock on its log; readers need none. As files are only replaced, never
+changed, what a reader has opened stays as it was. It opens the log first: a file is always in its
+place before its log is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import secrets
+import struct
+import sys
+import warnings
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth.errors import FormatError
+from firth.formats import firth, log
+from firth.formats.files import Path
+from firth.interrupt import deferred_interrupt
+from firth.search.file import KIND, File, write
+from firth.search.index import COMPACT_FROM
+from firth.search.segments import STORAGES, Segment
+
+if TYPE_CHECKING:
+    from firth.search.index import Index
+
+if sys.platform != "win32":  # there, nothing keeps two processes from writing to one index
+    import fcntl
+
+ADD, REMOVE = 1, 2  # kinds of records
+_ADDED = struct.Struct("<QQQQ")  # rows, first new label, new names, bytes of their text
+_LOG_FROM = 1 << 24  # bytes of a log from which it may outgrow its file
+_AT_ONCE = 1 << 26  # bytes of additions in the log that are repeated as one
+
+
+class _Foreign(FormatError):
+    """A log belongs to another file."""
+
+
+class _Repeating:
+    """In the place of the log while it is repeated."""
+
+    def ignore(self, *_: Any) -> None:
+        """It is in the log already."""
+
+    added = removed = compact_if_due = ignore
+
+
+def _repeat(made: File, reader: log.Reader, path: str) -> bool:
+    """Do what the log says. False if it is not the file's own, but there is nothing more in it."""
+    index, state = made.index, made.state
+    index._state = state
+    if reader.key is None:
+        return True
+    if reader.key != made.key:
+        if reader.key != made.replaces:
+            for record in reader:
+                raise _Foreign(
+                    f"belongs to another file than {os.fspath(made.path)} as it is now; "
+                    "put that file back, or remove this log to give up what it holds",
+                    path,
+                    record.offset,
+                )
+        return False
+    index._log = _Repeating()  # type: ignore[assignment]
+    additions = _Additions(index)
+    for record in reader:
+        try:
+            if record.kind == ADD:
+                additions.read(record.payload)
+            elif record.kind == REMOVE:
+                additions.repeat()
+                labels = np.frombuffer(record.payload, np.int64)
+                if len(np.unique(labels)) < len(labels) or (index._find(labels) < 0).any():
+                    raise ValueError("removes what is not there")
+                index._remove(labels)
+            else:
+                raise ValueError(f"is of an unknown kind, {record.kind}")
+        except ValueError as error:
+            raise FormatError(f"a record {error}", path, record.offset) from None
+    additions.repeat()
+    index._log = None
+    return True
+
+
+class _Additions:
+    """Additions that are repeated together: the same as one after the other, only faster."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._next, self._named = index._state.next_label, index._state.names is not None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._labels: list[NDArray[np.int64]] = []
+        self._vectors: list[NDArray[Any]] = []
+        self._scales: list[NDArray[np.float32]] = []
+        self._names: list[str] = []
+        self._bytes = 0
+
+    def read(self, payload: bytes | bytearray) -> None:
+        """Take the payload of a record. ValueError where it does not fit."""
+        index = self._index
+        dtype = np.dtype(STORAGES[index.storage])
+        scale = 4 if index.storage == "int8" else 0
+        if len(payload) < _ADDED.size:
+            raise ValueError("is too short")
+        rows, first, new, size = _ADDED.unpack_from(payload)
+        end = _ADDED.size + 8 * (rows + new) + size + rows * (index.dim * dtype.itemsize + scale)
+        if rows == 0 or end != len(payload):
+            raise ValueError(f"has {len(payload)} bytes, wanted {end} for {rows} rows")
+        at = _ADDED.size
+        labels = np.frombuffer(payload, np.int64, rows, at)
+        most = int(labels.max())
+        named = self._named or (new > 0 and first == 0)
+        if first != self._next or (new and not named):
+            raise ValueError(f"adds labels from {first}, wanted {self._next}")
+        if named and (labels.min() < 0 or most >= first + new or (new and most != first + new - 1)):
+            raise ValueError("adds labels without names")
+        at += 8 * rows
+        ends = np.frombuffer(payload, np.int64, new, at).tolist()
+        at += 8 * new
+        text = bytes(payload[at : at + size])
+        at += size
+        start = 0
+        names = []
+        for end in ends:
+            if not start <= end <= size:
+                raise ValueError("has names that do not fit their text")
+            names.append(text[start:end].decode("utf-8", "surrogatepass"))
+            start = end
+        vectors = np.frombuffer(payload, dtype, rows * index.dim, at).reshape(rows, index.dim)
+        if scale:
+            self._scales.append(np.frombuffer(payload, np.float32, rows, at + vectors.nbytes))
+        self._labels.append(labels)
+        self._vectors.append(vectors)
+        self._names += names
+        self._named, self._next = named, max(first, most + 1)
+        self._bytes += len(payload)
+        if self._bytes > _AT_ONCE:
+            self.repeat()
+
+    def repeat(self) -> None:
+        """Do what has been taken."""
+        if self._labels:
+            self._index._append(
+                np.concatenate(self._vectors),
+                np.concatenate(self._labels),
+                self._names,
+                np.concatenate(self._scales) if self._scales else None,
+            )
+            self._clear()
+
+
+class Stored:
+    """The files of an index that may be changed; as `firth.search.index.Log` wants it.
+
+    It does not know its index, so that an index which nobody uses any more is closed at once.
+    """
+
+    def __init__(self, path: str, file: io.FileIO, key: bytes, end: int, mmap: bool) -> None:
+        self.path, self._mmap, self._process = path, mmap, os.getpid()
+        self._adopt(file, key, end)
+
+    def _adopt(self, file: io.FileIO, key: bytes, end: int = 0) -> None:
+        self._file, self._key = file, key
+        self._writer = log.Writer(file, key, end)
+        self._before = (-1, end)  # version and end before the last record
+        self._failed_at = 0  # size of the log when the last compaction by itself failed
+        self._unsure = False  # whether a sync has failed: the system may have dropped what it held
+        self._synced_folder = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log."""
+        return self._writer.end
+
+    def added(
+        self,
+        version: int,
+        labels: NDArray[np.int64],
+        names: Sequence[str],
+        parts: list[tuple[Segment, slice]],
+        next_label: int,
+    ) -> None:
+        """Log an addition."""
+        encoded = [name.encode("utf-8", "surrogatepass") for name in names]
+        ends = np.fromiter(map(len, encoded), np.int64, len(encoded)).cumsum()
+        text = b"".join(encoded)
+        payload: list[Any] = [_ADDED.pack(len(labels), next_label, len(names), len(text))]
+        payload += [labels, ends, text]
+        payload += [segment.vectors[rows].reshape(-1) for segment, rows in parts]
+        payload += [segment.scales[rows] for segment, rows in parts if segment.scales is not None]
+        self._append(version, ADD, payload)
+
+    def removed(self, version: int, labels: NDArray[np.int64]) -> None:
+        """Log a removal."""
+        self._append(version, REMOVE, [labels])
+
+    def _append(self, version: int, kind: int, payload: list[Any]) -> None:
+        if os.getpid() != self._process:
+            raise io.UnsupportedOperation(
+                f"{os.fspath(self.path)}: belongs to the process that opened it; after a fork, "
+                "open it in the child"
+            )
+        if version == self._before[0]:  # the last change was logged but never showed
+            self._writer.rewind(self._before[1])
+        end = self._writer.end
+        with _named(log_of(self.path)):
+            self._writer.append(kind, payload)
+        self._before = (version, end)
+
+    def flush(self, index: Index) -> None:
+        """Sync the log to disk."""
+        if self._unsure:
+            self.compact(index)
+            return
+        with _named(log_of(self.path)):
+            try:
+                os.fsync(self._file.fileno())
+                if not self._synced_folder:
+                    _sync_folder(self.path)
+            except OSError:
+                self._unsure = True
+                raise
+        self._synced_folder = True
+
+    def compact_if_due(self, index: Index) -> None:
+        """`compact` where the log has outgrown the file, or a quarter of the rows are dead."""
+        state = index._state
+        rows = sum(segment.rows for segment in state.segments)
+        dead = rows - state.live
+        size = self._writer.end
+        due = dead > COMPACT_FROM and dead > rows / 4
+        if not due and size > _LOG_FROM:
+            due = size > os.path.getsize(self.path)
+        if not due or size < 2 * self._failed_at:
+            return
+        try:
+            self.compact(index)
+        except OSError as error:  # the change itself is safe in the log
+            self._failed_at = size
+            warnings.warn(f"the index could not be compacted: {error}", stacklevel=4)
+
+    def compact(self, index: Index) -> None:
+        """Write the file anew, with all that is in the log, and begin a new log.
+
+        Who calls this holds the lock of writers. Where it fails, nothing has changed.
+        """
+        state, key = index._state, secrets.token_bytes(16)
+        with deferred_interrupt() as interrupted:
+            fresh, temporary = _new_log(self.path)
+            problem: BaseException | None = None
+            try:
+                write(self.path, index, state, key, self._key)
+            except BaseException as error:
+                # A failure that comes behind the rename (a sync) leaves the new file in place.
+                if _key_of(self.path) != key:
+                    fresh.close()
+                    with contextlib.suppress(OSError):
+                        os.unlink(temporary)
+                    raise
+                problem = error
+            try:
+                made = File(type(index), self.path, self._mmap, verify=False).state
+                os.replace(temporary, log_of(self.path))
+            except BaseException:
+                # What is added to the old log would count for nothing.
+                fresh.close()
+                self._file.close()
+                index._log = Refusing(self.path, "its log could not be replaced; open it again")
+                raise
+            self._file.close()
+            self._adopt(fresh, key)
+            with index._publishing:
+                index._map = index._label_of = None
+                index._state = replace(made, version=state.version)
+        if problem is not None:
+            raise problem
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+    def close(self, index: Index) -> None:
+        """Sync the log, or remove it where it is empty, and let others open the index."""
+        if os.getpid() == self._process:
+            if self._writer.empty:
+                with contextlib.suppress(OSError):
+                    os.unlink(log_of(self.path))
+            else:
+                self.flush(index)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let others open the index."""
+        self._file.close()
+
+
+class Refusing:
+    """In the place of a log where an index must not be changed."""
+
+    size = 0
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self._reason = path, reason
+
+    def refuse(self, *_: Any) -> None:
+        """Raise io.UnsupportedOperation (a ValueError and an OSError)."""
+        raise io.UnsupportedOperation(f"{os.fspath(self.path)}: {self._reason}")
+
+    added = removed = compact = refuse
+
+    def flush(self, index: Index) -> None:
+        """There is nothing to sync."""
+
+    compact_if_due = close = flush
+
+
+def log_of(path: Path) -> str:
+    """The log beside a file."""
+    return os.path.realpath(path) + ".log"
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """An error of the disk says which file it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = path
+        raise
+
+
+def _locked(path: str) -> io.FileIO:
+    """The log of this name, made if need be, for this process alone.
+
+    BlockingIOError where another one has it.
+    """
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        file = io.FileIO(os.open(path, flags, 0o666), "r+")
+        try:
+            if sys.platform == "win32":
+                return file
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    return file
+        except BlockingIOError:
+            file.close()
+            raise BlockingIOError(
+                errno.EAGAIN, "the index is open for writing elsewhere", path.removesuffix(".log")
+            ) from None
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # it was removed or replaced meanwhile
+
+
+def _new_log(path: Path) -> tuple[io.FileIO, str]:
+    """An empty log, locked, under a temporary name."""
+    folder, name = os.path.split(log_of(path))
+    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
+    return _locked(temporary), temporary
+
+
+def _key_of(path: Path) -> bytes | None:
+    try:
+        return bytes.fromhex(firth.read(path, KIND, mmap="r", decode=False).meta["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# Saving and opening
+
+
+def save(path: Path, index: Index) -> None:
+    """Write a copy of an index. An index file that is there is replaced, with its log."""
+    beside = log_of(path)
+    if not os.path.exists(beside):
+        write(path, index, index._state, secrets.token_bytes(16), bytes(16))
+        return
+    with _locked(beside):
+        with open(beside, "rb") as file:
+            old = log.Reader(file, beside).key
+        write(path, index, index._state, secrets.token_bytes(16), old or bytes(16))
+        os.unlink(beside)
+
+
+def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: bool) -> Index:
+    """Open what `save` wrote; see `Index.open`."""
+    if mode not in ("r", "r+"):
+        raise ValueError(f"Index.open: mode must be 'r' or 'r+', got {mode!r}")
+    path = os.path.realpath(path)  # the same file, wherever the process goes
+    os.stat(path)
+    if mode == "r":
+        return _open_to_read(kind, path, mmap, verify)
+    lock = _locked(log_of(path))
+    try:
+        made = File(kind, path, mmap, verify)
+        with open(log_of(path), "rb") as file:
+            reader = log.Reader(file, log_of(path))
+            belongs = _repeat(made, reader, log_of(path))
+        if not belongs and reader.key is not None:  # what it says is in the file already
+            fresh, temporary = _new_log(path)
+            os.replace(temporary, log_of(path))
+            lock.close()
+            lock = fresh
+        end = reader.end if belongs else 0
+        if os.fstat(lock.fileno()).st_size > end:
+            lock.truncate(end)  # a record that is not whole
+    except BaseException:
+        lock.close()
+        raise
+    stored = Stored(path, lock, made.key, end, mmap)
+    index: Index = made.index
+    index._log = stored
+    weakref.finalize(index, stored.leave)
+    return index
+
+
+def _open_to_read(kind: type[Index], path: str, mmap: bool, verify: bool) -> Index:
+    tries = 3
+    while True:
+        with contextlib.ExitStack() as stack:
+            file = None
+            with contextlib.suppress(FileNotFoundError):
+                file = stack.enter_context(open(log_of(path), "rb"))
+            made = File(kind, path, mmap, verify)
+            index: Index = made.index
+            index._state = made.state
+            try:
+                if file is not None:
+                    _repeat(made, log.Reader(file, log_of(path)), log_of(path))
+            except _Foreign:
+                # Between the two, the file may have been written anew twice.
+                if tries == 0:
+                    raise
+                tries -= 1
+                continue
+            index._log = Refusing(path, "the index was opened for reading (mode='r')")
+            return index
