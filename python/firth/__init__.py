@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from firth import downloader, fasttext, kernels
     from firth.errors import FormatError
     from firth.search import Index
+    from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
     from firth.words import (
         FastText,
@@ -39,6 +40,7 @@ _HOME = {
     "Index": "firth.search",
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
+    "NearestNeighbors": "firth.search.neighbors",
     "PathLineSentences": "firth.words",
     "StaticModel": "firth.words",
     "Text": "firth.words",
@@ -58,6 +60,7 @@ __all__ = [
     "Index",
     "KeyedVectors",
     "LineSentence",
+    "NearestNeighbors",
     "PathLineSentences",
     "StaticModel",
     "Text",
