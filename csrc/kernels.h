@@ -47,17 +47,6 @@
     K(void, attention_finish_bf16, \
       (const float* sums, const float* state, size_t queries, size_t values, uint16_t* out, \
        ptrdiff_t stride)) \
-    K(void, row_norms_f32, \
-      (const float* keys, ptrdiff_t stride, size_t rows, size_t n, float* norms)) \
-    K(void, cosine_scores_f32, \
-      (const float* queries, size_t query_stride, size_t query_count, const float* keys, \
-       ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, float* new_norms, \
-       float* scores, size_t score_stride)) \
-    K(void, unit_rows_bf16, \
-      (const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, const float* norms, \
-       float least, float greatest, uint16_t* out, size_t out_stride)) \
-    K(size_t, select_above_f32, \
-      (const float* values, size_t n, float threshold, uint32_t* places)) \
     K(void, pack_codes, \
       (const int8_t* codes, size_t stride, size_t count, size_t units, int32_t* packed)) \
     K(size_t, scan_codes, \

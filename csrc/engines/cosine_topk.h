@@ -22,8 +22,8 @@ struct KeyRows {
 // norms: keys.rows. The rows are split over the threads.
 void row_norms(const Kernels& kernels, const KeyRows& keys, float* norms);
 
-// queries: query_count x keys.n, at query_stride; norms: keys.rows, or null: then they are computed
-// on the way. k <= keys.rows; threads: at most so many work.
+// queries: query_count x keys.n, at query_stride; norms: keys.rows, of which only NaN counts, which
+// leaves a row out, or null. k <= keys.rows; threads: at most so many work.
 // scores, indices: query_count x k, by descending score, ties by ascending index; NaN and -1 where
 // fewer than k rows have a cosine.
 void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_stride,

@@ -11,7 +11,7 @@
 namespace firth {
 namespace {
 
-constexpr size_t kTogether = 256;           // queries that pass over a chunk together
+constexpr size_t kTogether = 1024;          // queries that pass over a chunk together
 constexpr size_t kChunkBytes = 256 << 10;   // a chunk of codes or rows stays in L2
 constexpr size_t kSample = 64;              // blocks that set the first thresholds
 constexpr size_t kListShare = 32;           // fewer than 1 / 32 of the slots are a list

@@ -91,14 +91,15 @@ def cosine_scores(
     """
     rows = _widened(keys, scales).astype(np.float64)
     queries = np.asarray(queries).astype(np.float64)
-    if norms is None:
-        norms = row_norms.reference(keys, scales=scales)
-    norms = np.asarray(norms).astype(np.float64)
+    with np.errstate(all="ignore"):
+        lengths = np.sqrt((rows * rows).sum(axis=1))
+    if norms is not None:
+        lengths[np.isnan(norms)] = np.nan
     scores = np.empty((*queries.shape[:-1], len(rows)), np.float32)
     for place in np.ndindex(queries.shape[:-1]):
         query = queries[place]
         with np.errstate(all="ignore"):
-            scale = norms * np.sqrt(query @ query)
+            scale = lengths * np.sqrt(query @ query)
             cosines = (rows * query).sum(axis=1) / scale
         cosines[scale == 0] = 0
         cosines[~np.isfinite(scale)] = np.nan
@@ -130,9 +131,8 @@ def cosine_topk(
     k : int
         How many rows to return, at least 0. Where k exceeds N, N columns are returned.
     norms : array_like, shape (N,), float32, optional
-        Euclidean norms of ``keys`` as `row_norms` gives them; with these the result has the same
-        bits as without. A row whose norm is NaN or inf is left out. Norms that are not those of the
-        rows (beyond rounding) give an unspecified choice of rows.
+        A row whose norm is NaN is left out; other numbers change nothing, since a score takes the
+        norm of its row in float64.
     scales : array_like, shape (N,), float32
         With int8 keys, and with them alone: row r stands for ``keys[r] * scales[r]``.
     threads : int, optional
@@ -144,10 +144,9 @@ def cosine_topk(
         ``scores`` (Q, min(k, N)) float32 and ``indices`` (Q, min(k, N)) int64, by descending score,
         equal scores by ascending index; 1-D arrays (min(k, N),) for a 1-D query.
 
-        A zero row scores 0, and so does every row for a zero query. Rows that contain NaN or inf,
-        and rows whose norm exceeds float32's range, have no cosine and are never returned; for a
-        query with NaN or inf no row is. Only where this leaves fewer than min(k, N) rows do the
-        last columns hold index -1 and score NaN.
+        A zero row scores 0, and so does every row for a zero query. Rows that contain NaN or inf
+        have no cosine and are never returned; for a query with NaN or inf no row is. Only where
+        this leaves fewer than min(k, N) rows do the last columns hold index -1 and score NaN.
 
     Raises
     ------
@@ -158,9 +157,14 @@ def cosine_topk(
 
     Notes
     -----
-    A score errs by at most (D / 16 + 8) eps. Its bits depend on the query, the row and the ISA
-    level alone (v3 and above agree): not on the other queries, on the place of the row, or on
-    threads. Norms below 1e-37 are denormal or nearly so and lose precision with their bits.
+    A score is the cosine in float64, rounded once to float32: products of float32 are exact in
+    float64, and sums have one order on every level. So it is the nearest float32 but for about one
+    in 2^28, a row's score with itself is 1, magnitudes from denormals to 3e38 are as good as 1, and
+    its bits depend on the query and the row alone: not on the ISA level, the other queries, the
+    place of the row, or threads. The Numba version may differ in the last bit.
+
+    From 12 queries on rows are first compared as bytes, which tell which may be among the best;
+    `firth.search.codes` has the bound that makes this change no result.
     """
     cosines = cosine_scores.reference(queries, keys, norms=norms, scales=scales)
     *lead, n = cosines.shape
@@ -280,6 +284,9 @@ def _(queries: Any, keys: Any, norms: Any, threads: Any, scores: Any) -> None:
             length += np.float64(queries[q, i]) ** 2
         length = np.sqrt(length)
         for r in range(keys.shape[0]):
+            if norms is not None and np.isnan(norms[r]):
+                scores[q, r] = np.nan
+                continue
             dot0 = dot1 = square0 = square1 = 0.0
             for i in range(0, n - 1, 2):
                 x0, x1 = np.float64(keys[r, i]), np.float64(keys[r, i + 1])
@@ -291,8 +298,7 @@ def _(queries: Any, keys: Any, norms: Any, threads: Any, scores: Any) -> None:
                 x0 = np.float64(keys[r, n - 1])
                 dot0 += np.float64(queries[q, n - 1]) * x0
                 square0 += x0 * x0
-            norm = np.float32(np.sqrt(square0 + square1)) if norms is None else norms[r]
-            scale = np.float64(norm) * length
+            scale = np.sqrt(square0 + square1) * length
             if not np.isfinite(scale):
                 scores[q, r] = np.nan
             else:
@@ -346,6 +352,8 @@ def _(queries: Any, keys: Any, norms: Any, threads: Any, scores: Any, indices: A
         indices[q] = -1
         found = 0
         for r in range(keys.shape[0]):
+            if norms is not None and np.isnan(norms[r]):
+                continue
             dot0 = dot1 = square0 = square1 = 0.0
             for i in range(0, n - 1, 2):
                 x0, x1 = np.float64(keys[r, i]), np.float64(keys[r, i + 1])
@@ -357,8 +365,7 @@ def _(queries: Any, keys: Any, norms: Any, threads: Any, scores: Any, indices: A
                 x0 = np.float64(keys[r, n - 1])
                 dot0 += np.float64(queries[q, n - 1]) * x0
                 square0 += x0 * x0
-            norm = np.float32(np.sqrt(square0 + square1)) if norms is None else norms[r]
-            scale = np.float64(norm) * length
+            scale = np.sqrt(square0 + square1) * length
             if not np.isfinite(scale):
                 continue
             cosine = (dot0 + dot1) / scale if scale > 0 else 0.0
