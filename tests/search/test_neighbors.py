@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -164,6 +166,32 @@ def test_parameters_and_state():
     for other in (pickle.loads(pickle.dumps(near)), copy.deepcopy(near)):
         for got, wanted in zip(other.kneighbors(rows[:5]), expected, strict=True):
             assert (got == wanted).all()
+
+
+def test_without_scikit_learn():
+    """Where it is missing a small base class takes the place of its BaseEstimator."""
+    code = """
+import sys
+sys.modules["sklearn"] = None
+from firth import NearestNeighbors
+near = NearestNeighbors(n_neighbors=2, metric="cosine")
+print(near, near.get_params() == NearestNeighbors().set_params(**near.get_params()).get_params())
+try:
+    near.kneighbors([[1.0]])
+except ValueError as error:
+    print(error)
+try:
+    near.set_params(k=3)
+except ValueError as error:
+    print(error)
+print(near.fit([[1.0, 0.0], [0.0, 2.0], [3.0, 0.1]]).kneighbors([[9.0, 0.0]])[1].tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "NearestNeighbors(metric='cosine', n_neighbors=2) True"
+    assert "is not fitted yet" in lines[1]
+    assert lines[2].startswith("Invalid parameter 'k'")
+    assert lines[3] == "[[0, 2]]"
 
 
 @pytest.mark.parametrize(
