@@ -185,7 +185,6 @@ def compare(
     subjects |= exact | approximate
     calls = {name: lambda call=call: call(queries) for name, call in subjects.items()}
     timings = times(calls, repeats)
-    work = f"{work}, {len(queries)} quer{'y' if len(queries) == 1 else 'ies'}"
     rows = []
     for group, wanted in ((exact, goal), (approximate, 1.0)):
         best = min((timings[name].median for name in group), default=None)
@@ -211,18 +210,18 @@ def flat() -> list[Row]:
     verify(index, queries[:40], keys)
     work = f"k={K}, {n:,} x {d}"
     exact, approximate = exact_peers(keys), approximate_peers(keys)
-    rows = compare(work, queries[:1], index, exact, approximate, 4, repeats=9)
+    rows = compare(f"{work}, 1 query", queries[:1], index, exact, approximate, 4, repeats=9)
     bfloat16 = {name: call for name, call in approximate.items() if "bfloat16" in name}
-    rows += compare(work, queries[:16], index, exact, bfloat16, 8)
-    rows += compare(work, queries, index, exact, {}, 5)
+    rows += compare(f"{work}, 16 queries", queries[:16], index, exact, bfloat16, 8)
+    rows += compare(f"{work}, 256 queries", queries, index, exact, {}, 5)
     best = firth.info().usable_levels[0]
-    for batch in (queries[:1], queries):
+    for name, batch in (("1 query", queries[:1]), ("256 queries", queries)):
         levels = {}
         for level in ("v3", best):
             with firth.kernels.use(f"native:{level}"):
                 levels[level] = interleave({"": lambda q=batch: index.search(q, K)}, 5)[""]
         rows.append(
-            Row(f"{work}, {len(batch)} queries, level v3", f"firth {best}",
+            Row(f"{work}, {name}, level v3", f"firth {best}",
                 levels[best].median * 1e3, levels["v3"].median * 1e3, "ms", 1 / 2.5,
                 spread=levels["v3"].spread)
         )  # fmt: skip
@@ -249,8 +248,10 @@ def words(d: int) -> list[Row]:
     work = f"word vectors, k={K}, {len(keys):,} x {d}"
     exact = exact_peers(keys)
     single = exact | {"gensim": one_by_one}
-    rows = compare(work, queries[:1], index, single, approximate_peers(keys), 4, repeats=7)
-    batch = compare(work, queries[:256], index, exact, {}, 5)
+    rows = compare(
+        f"{work}, 1 query", queries[:1], index, single, approximate_peers(keys), 4, repeats=7
+    )
+    batch = compare(f"{work}, 256 queries", queries[:256], index, exact, {}, 5)
     gensim_time = times({"": lambda: one_by_one(queries[:8])}, 3)[""].median / 8 * 256
     ours = batch[0]
     return [

@@ -75,7 +75,7 @@ def exact_scan(
     """Ids and scores (Q, k) without codes: every row is scored."""
     state = index._state
     labels, scores, *_ = active_level().search(
-        state.native, index.metric, queries, k, state.version, [], None, threads=0, exact=True
+        state.native, index.metric, queries, k, state.version, [], None, [], None, 0, exact=True
     )
     return labels, scores
 
@@ -99,7 +99,8 @@ def run() -> str:
                 index = index_of(rows, metric=metric)
                 count = counts.setdefault((name, metric), [0, 0, 0])
                 for start in range(half, len(queries), 1000):
-                    block, k = queries[start : start + 1000 : 2], (1, K, 50)[start // 1000 % 3]
+                    block = queries[start : start + 1000 : 2].copy()
+                    k = (1, K, 50)[start // 1000 % 3]
                     ids, scores = exact_scan(index, block, k)
                     for batch, level, threads in itertools.islice(settings, 2):
                         firth.set_num_threads(threads)
