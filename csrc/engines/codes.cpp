@@ -72,8 +72,9 @@ CodedQueries::CodedQueries(const Kernels& kernels, int metric, const ExactQuerie
         }
         // A query that is zero, the centre itself or (l2) far out has no codes: every row passes.
         if (norm == 0 || !(step >= 0x1p-40 && step <= 0x1p30)) {
+            // (Its reach is not 0, since the bound of a row may be infinite.)
             step_[m] = 0;
-            scan[m] = {0, 0, 0, -kInfinity};
+            scan[m] = {0, 0, 1, -kInfinity};
             continue;
         }
         int8_t* code = codes.data() + m * units * 4;
@@ -109,6 +110,8 @@ void CodedQueries::require(size_t i, float required) {
     scan[i].threshold = below(least / step_[i] - std::fabs(least / step_[i]) * 0x1p-40 - 0x1p-140);
 }
 
-void CodedQueries::skip(size_t i) { scan[i].threshold = kInfinity; }
+void CodedQueries::skip(size_t i) {
+    scan[i].threshold = std::numeric_limits<float>::quiet_NaN();  // not even infinity passes
+}
 
 }  // namespace firth

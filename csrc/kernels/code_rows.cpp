@@ -98,8 +98,8 @@ void code_rows_f32(const float* keys, ptrdiff_t stride, size_t rows, size_t n, i
         }
         code_row(row, n, metric, unit, centre, slack, codes + r * 4, scale, bias, bound);
         // Beyond these the arithmetic of the scan could overflow or lose bits: always a hit.
-        const double largest = greatest(most);
-        if (metric != kCosine && !(largest <= 0x1p30)) {
+        const double largest = greatest(most), centre_norm = slack * 0x1p48;
+        if (metric != kCosine && !(largest <= 0x1p30 && centre_norm <= 0x1p40)) {
             *scale = *bias = 0;
             *bound = kInfinity;
         }

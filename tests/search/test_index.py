@@ -2,34 +2,262 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import firth
+from firth.search import index as index_module
+from firth.search import segments as segments_module
 from search import reference
 
-
-def test_first_steps():
-    index = firth.Index(2)
-    assert index.add([[1, 0], [0, 2], [3, 3]]).tolist() == [0, 1, 2]
-    assert index.search([1.0, 0.1], k=2).ids.tolist() == [0, 2]
-    index.remove(0)
-    index.add([1, 3], 1)
-    assert index.ids.tolist() == [2, 1]
-    np.testing.assert_array_equal(index.get([1, 2]), [[1, 3], [3, 3]])
+STORAGES = ["float32", "float16", "bfloat16", "int8"]
+METRICS = ["cosine", "ip", "l2"]
+LEVELS = [name for name in firth.kernels.backends() if name.startswith("native:")]
 
 
-def test_filter_and_exclude_of_each_query():
-    rng = np.random.default_rng(1)
-    rows = rng.standard_normal((3000, 20)).astype(np.float32)
-    queries = rng.standard_normal((7, 20)).astype(np.float32)
-    index = firth.Index(20)
-    index.add(rows)
-    allowed = [rng.permutation(3000)[: 100 + 400 * q] for q in range(7)]
-    excluded = [rng.permutation(3000)[: 500 * q] for q in range(7)]
-    found = index.search(queries, 10, filter=allowed, exclude=excluded)
-    for q, query in enumerate(queries):
-        scores = reference.scores("cosine", query, rows.astype(np.float64))
-        ids = np.setdiff1d(allowed[q], excluded[q])
-        best = ids[np.lexsort((ids, -scores[ids]))[:10]]
-        assert found.ids[q].tolist() == best.tolist()
-        np.testing.assert_array_equal(found.scores[q], scores[best])
+def stored(storage, rows):
+    """What an index keeps of rows, float32."""
+    rows = np.asarray(rows, np.float32)
+    if storage == "int8":
+        scales = np.abs(rows).max(axis=1, keepdims=True, initial=0) / np.float32(127)
+        return np.rint(rows / np.where(scales == 0, np.float32(1), scales)) * scales
+    kept = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+    return rows.astype(kept[storage]).astype(np.float32)
+
+
+class Twin:
+    """What an index must answer: a dict from id to stored vector, in the order of rows."""
+
+    def __init__(self, metric):
+        self.metric, self.vectors, self.rank, self.count = metric, {}, {}, 0
+
+    def add(self, ids, rows):
+        for one, row in zip(ids, rows, strict=True):
+            if one not in self.vectors:
+                self.rank[one] = self.count  # of a str: ties go by first addition
+                self.count += 1
+            self.vectors.pop(one, None)
+            self.vectors[one] = row
+
+    def ranked(self, query, allowed=None, excluded=()):
+        """Ids and scores of all rows that count, best first."""
+        ids = [i for i in self.vectors if (allowed is None or i in allowed) and i not in excluded]
+        if not ids:
+            return [], np.empty(0, np.float32)
+        rows = np.stack([self.vectors[i] for i in ids]).astype(np.float64)
+        scores = reference.scores(self.metric, np.asarray(query, np.float32), rows)
+        rank = [self.rank[i] if isinstance(i, str) else i for i in ids]
+        order = np.lexsort((rank, -scores))
+        return [ids[i] for i in order], scores[order]
+
+
+def assert_same(ids, scores, want, k=None):
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores, want[1][:k])
+    assert list(ids) == want[0][:k]
+
+
+LAYOUTS = {
+    "plain": lambda x: x,
+    "float64": lambda x: x.astype(np.float64),
+    "columns": np.asfortranarray,
+    "every other row": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "every other column": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "backwards": lambda x: x[::-1].copy()[::-1],
+    "misaligned": lambda x: np.frombuffer(b"?" + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
+    "list": lambda x: x.tolist(),
+}  # fmt: skip
+
+
+def vectors(rng, count, dim, kind):
+    """Rows of small integers (many ties), of any size from 1e-30 to 1e30, or normal ones."""
+    if kind == "ties":
+        return rng.integers(-1, 2, (count, dim)).astype(np.float32)
+    rows = rng.standard_normal((count, dim)).astype(np.float32)
+    if kind == "scales":
+        rows *= np.float32(10) ** rng.integers(-30, 30, (count, 1)).astype(np.float32)
+    return rows
+
+
+class Story(RuleBasedStateMachine):
+    """Any sequence of operations; small segments and blocks make everything happen soon."""
+
+    @initialize(
+        metric=st.sampled_from(METRICS),
+        storage=st.sampled_from(STORAGES),
+        dim=st.sampled_from([1, 2, 3, 16, 17, 33]),
+        kind=st.sampled_from(["ties", "normal", "scales"]),
+        text=st.booleans(),
+        level=st.sampled_from(LEVELS),
+        small=st.sampled_from([32, 1024]),
+        seed=st.integers(0, 2**32),
+    )
+    def begin(self, metric, storage, dim, kind, text, level, small, seed):
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(segments_module, "SMALL", small)
+        self.patch.setattr(segments_module, "LARGE", 64)
+        self.patch.setattr(segments_module, "CODED_FROM", 40)
+        self.patch.setattr(segments_module, "GROWTH", 2)
+        self.patch.setattr(segments_module, "PIECE", 4 * dim)
+        self.patch.setattr(index_module, "COMPACT_FROM", 20)
+        if storage == "float16" and kind == "scales":
+            kind = "normal"  # 1e30 has no float16
+        self.level, self.kind, self.text, self.dim, self.storage = level, kind, text, dim, storage
+        self.rng = np.random.default_rng(seed)
+        self.index = firth.Index(dim, metric, storage)
+        self.twin = Twin(metric)
+        self.greatest = -1
+
+    def teardown(self):
+        if hasattr(self, "patch"):
+            self.patch.undo()
+
+    def name(self, ids):
+        return [f"id {i}" for i in ids] if self.text else [int(i) for i in ids]
+
+    def some_ids(self):
+        """Ids, of which a few are not in the index."""
+        ids = list(self.twin.vectors)
+        count = int(self.rng.integers(0, len(ids) + 1))
+        chosen = [ids[i] for i in self.rng.permutation(len(ids))[:count]]
+        return chosen + self.name(self.rng.integers(10**6, 10**7, self.rng.integers(0, 3)))
+
+    @rule(
+        count=st.sampled_from([0, 1, 2, 31, 32, 33, 70, 200, 700]),
+        of=st.sampled_from(["default", "pool", "any", "next"]),
+        layout=st.sampled_from(sorted(LAYOUTS)),
+    )
+    def add(self, count, of, layout):
+        rows = vectors(self.rng, count, self.dim, self.kind)
+        given = LAYOUTS[layout](rows)
+        with firth.kernels.use(self.level):
+            if of == "default" and not self.text:
+                ids = list(range(self.greatest + 1, self.greatest + 1 + count))
+                assert self.index.add(given).tolist() == ids
+            else:
+                low, high = {"pool": (0, 50), "any": (-(10**5), 10**5)}.get(of, (0, 0))
+                ids = self.name(
+                    self.rng.integers(low, high, count)
+                    if high
+                    else np.arange(self.greatest + 1, self.greatest + 1 + count)
+                )
+                assert list(self.index.add(given, ids)) == ids
+        self.greatest = max([self.greatest, *(i for i in ids if not isinstance(i, str))])
+        if self.text and of == "next":
+            self.greatest += count
+        self.twin.add(ids, stored(self.storage, rows))
+
+    @rule(share=st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    def remove(self, share):
+        ids = list(self.twin.vectors)
+        gone = [ids[i] for i in self.rng.permutation(len(ids))[: int(share * len(ids))]]
+        with firth.kernels.use(self.level):
+            self.index.remove(gone)
+        for one in gone:
+            del self.twin.vectors[one]
+
+    @rule()
+    def remove_what_is_not_there(self):
+        missing = self.name([10**9])[0]
+        ids = [*list(self.twin.vectors)[:3], missing]
+        if self.text != bool(self.twin.count) and self.text:
+            return  # the first str decides what ids are
+        before = len(self.index)
+        with pytest.raises(KeyError, match=repr(missing)):
+            self.index.remove(ids)
+        assert len(self.index) == before
+
+    @rule(
+        k=st.sampled_from([0, 1, 3, 10, 10**6]),
+        queries=st.sampled_from([None, 0, 1, 2, 5]),
+        allowed=st.sampled_from([None, "ids", "mask", "packed", "each", "masks"]),
+        excluded=st.sampled_from([None, "ids", "mask", "packed", "each", "masks"]),
+        threshold=st.booleans(),
+    )
+    def search(self, k, queries, allowed, excluded, threshold):
+        count = 1 if queries is None else queries
+        asked = vectors(self.rng, count, self.dim, self.kind)
+        if count and self.twin.vectors:
+            asked[0] = next(iter(self.twin.vectors.values()))
+        filter, filter_sets = self.choice(allowed, count)
+        exclude, exclude_sets = self.choice(excluded, count)
+        kwargs = {"filter": filter, "exclude": exclude}
+        given = asked[0] if queries is None else asked
+        wants = [
+            self.twin.ranked(asked[q], filter_sets[q], exclude_sets[q] or ()) for q in range(count)
+        ]
+        with firth.kernels.use(self.level):
+            if threshold:
+                least = [want[1][len(want[1]) // 2] if len(want[1]) else 0.0 for want in wants]
+                wants = [
+                    (want[0][: (want[1] >= t).sum()], want[1][want[1] >= t])
+                    for want, t in zip(wants, least, strict=True)
+                ]
+                found = self.index.search_range(
+                    given, least[0] if queries is None else least, **kwargs
+                )
+                k = None
+            else:
+                found = self.index.search(given, k, **kwargs)
+        if queries is None:
+            assert found.scores.ndim == 1
+            assert_same(found.ids, found.scores, wants[0], k)
+            return
+        assert len(found.ids) == len(found.scores) == count
+        if k is not None:
+            equal = len({min(k, len(want[0])) for want in wants}) < 2
+            assert isinstance(found.scores, np.ndarray) == equal
+        for q in range(count):
+            assert_same(found.ids[q], found.scores[q], wants[q], k)
+
+    def choice(self, kind, queries):
+        """A filter in one of its forms, and the set of ids that it means for each query."""
+        if kind is None:
+            return None, [None] * queries
+        if kind == "ids":
+            ids = self.some_ids()
+            as_array = len(ids) and not self.text and self.rng.random() < 0.5
+            return (np.array(ids) if as_array else ids), [set(ids)] * queries
+        if kind == "each":
+            lists = [None if self.rng.random() < 0.3 else self.some_ids() for _ in range(queries)]
+            sets = [None if ids is None else set(ids) for ids in lists]
+            return lists, (sets if lists else [None] * queries)
+        masks = self.rng.random((queries if kind == "masks" else 1, len(self.index))) < 0.5
+        ids = list(self.index.ids)
+        sets = [{i for i, allowed in zip(ids, mask, strict=True) if allowed} for mask in masks]
+        if kind == "masks":
+            return masks, sets
+        if kind == "packed":
+            masks = np.packbits(masks, axis=1, bitorder="little")
+        return masks[0], sets * queries
+
+    @invariant()
+    def same_content(self):
+        if not hasattr(self, "index"):
+            return
+        index, twin = self.index, self.twin.vectors
+        assert len(index) == len(twin)
+        assert list(index.ids) == list(twin)
+        stats = index.stats()
+        assert stats["rows"] == len(twin)
+        if twin:
+            np.testing.assert_array_equal(index.get(list(twin)), np.stack(list(twin.values())))
+            first = next(iter(twin))
+            assert first in index
+            np.testing.assert_array_equal(index.get(first), twin[first])
+        assert self.name([10**9])[0] not in index
+
+
+TestStory = Story.TestCase
+TestStory.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    phases=[Phase.generate],
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)

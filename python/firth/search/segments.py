@@ -339,7 +339,10 @@ def code(
 
 
 def centre_of(segments: Sequence[Segment], metric: str) -> NDArray[np.float32]:
-    """Mean of a sample of the rows (for cosine: of unit length)."""
+    """Mean of a sample of the rows (for cosine: of unit length).
+
+    Giants, which code_rows_f32 does not code, would only draw it away from the others.
+    """
     step = -(-sum(segment.rows for segment in segments) // SAMPLE)
     centre, count = np.zeros(segments[0].vectors.shape[1]), 0
     for segment in segments:
@@ -349,9 +352,10 @@ def centre_of(segments: Sequence[Segment], metric: str) -> NDArray[np.float32]:
             if metric == "cosine":
                 norms = np.sqrt((values * values).sum(axis=1, keepdims=True))
                 values /= np.where(norms == 0, 1, norms)
+            values = values[np.abs(values).max(axis=1) <= 2.0**30]
             centre += values.sum(axis=0)
             count += len(values)
-    return (centre / count).astype(np.float32)
+    return (centre / max(count, 1)).astype(np.float32)
 
 
 def _coded(segment: Segment, metric: str, centre: NDArray[np.float32]) -> Segment:
