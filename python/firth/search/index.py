@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
-from firth.search import filters
+from firth.search import convert, filters
 from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds
 from firth.search.segments import (
     STORAGES,
@@ -368,6 +368,10 @@ class Index:
         if single:
             return Matches(ids, scores)
         return Matches([ids[part] for part in parts], [scores[part] for part in parts])
+
+    to_faiss = convert.to_faiss
+    to_usearch = convert.to_usearch
+    to_hnswlib = convert.to_hnswlib
 
     # Files
 
