@@ -1,0 +1,371 @@
+"""What firth.Index accepts and what it refuses, before anything changes."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import firth
+from firth.search import segments as segments_module
+
+STORAGES = ["float32", "float16", "bfloat16", "int8"]
+ROWS = np.array([[1, 0, 0], [0, 2, 0], [0, 3, 4], [-1, 0, 1]], np.float32)
+
+
+@pytest.fixture
+def index():
+    index = firth.Index(3)
+    index.add(ROWS)
+    return index
+
+
+@pytest.fixture
+def named():
+    index = firth.Index(3)
+    index.add(ROWS, ["a", "b", "c", "d"])
+    return index
+
+
+def refuses(index, error, match, call):
+    """The call raises, and the index is what it was: the very same state."""
+    before = index._state
+    with pytest.raises(error, match=match):
+        call(index)
+    assert index._state is before
+    assert index.search(ROWS[2], 1).ids.tolist() in ([2], ["c"])
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", "float32", "float64", "longdouble", "int8", "uint8", "int32", "int64", "uint64"],
+)
+def test_dtypes(dtype):
+    rows = np.abs(ROWS).astype(dtype)
+    index = firth.Index(3)
+    index.add(rows)
+    np.testing.assert_array_equal(index.get([0, 1, 2, 3]), np.abs(ROWS))
+    assert index.search(rows[1], 1).ids.tolist() == [1]
+    index.add(rows.tolist())
+    np.testing.assert_array_equal(index.get(6), [0, 3, 4])
+
+
+def test_bfloat16_and_rounding():
+    rows = np.array([[1.0, 1 / 3, 1e30]])
+    index = firth.Index(3)
+    index.add(rows.astype(ml_dtypes.bfloat16))
+    index.add(rows)
+    half = rows.astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(index.get([0, 1]), [half[0], rows[0].astype(np.float32)])
+    index = firth.Index(3, storage="bfloat16")
+    index.add(rows)
+    np.testing.assert_array_equal(index.get([0]), half)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_given_arrays_are_only_read(storage):
+    rows = np.arange(96, dtype=np.float32).reshape(32, 3)
+    rows.setflags(write=False)
+    ids = np.arange(32)[::-1]
+    ids.setflags(write=False)
+    index = firth.Index(3, storage=storage)
+    returned = index.add(rows, ids)
+    assert returned.tolist() == ids.tolist()
+    assert index.search(rows, 1, exclude=ids[:1]).ids.shape == (32, 1)
+    # What comes out is the caller's.
+    index.get(3)[:] = 0
+    index.ids[:] = 0
+    np.testing.assert_allclose(index.get(31), rows[0], atol=2 / 254)
+    assert 31 in index
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">f2", ">i4"])
+def test_big_endian_is_refused(index, dtype):
+    rows = ROWS.astype(dtype)
+    match = f"vectors must be in native byte order, got '{dtype}'"
+    refuses(index, TypeError, match, lambda i: i.add(rows))
+    match = f"queries must be in native byte order, got '{dtype}'"
+    refuses(index, TypeError, match, lambda i: i.search(rows))
+    refuses(index, TypeError, match, lambda i: i.search_range(rows, 0))
+
+
+@pytest.mark.parametrize("bad", [ROWS > 0, ROWS + 1j, [["x"] * 3], np.array([[None] * 3])])
+def test_other_dtypes_are_refused(index, bad):
+    refuses(index, TypeError, "add: vectors must be real numbers", lambda i: i.add(bad))
+    refuses(index, TypeError, "search: queries must be real numbers", lambda i: i.search(bad))
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (0,), (2, 2), (2, 4), (3, 1), (1, 1, 3)])
+def test_other_shapes_are_refused(index, shape):
+    rows = np.ones(shape, np.float32)
+    match = r"must have shape \(n, 3\) or \(3,\), got "
+    refuses(index, ValueError, "add: vectors " + match, lambda i: i.add(rows))
+    refuses(index, ValueError, "search: queries " + match, lambda i: i.search(rows))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity"), (1e39, "range")],
+)
+def test_rows_that_are_not_finite_are_told(storage, value, what, monkeypatch):
+    monkeypatch.setattr(segments_module, "PIECE", 30)
+    index = firth.Index(3, storage=storage)
+    index.add(ROWS)
+    rows = np.ones((100, 3))
+    rows[57, 1] = rows[80, 0] = value
+    match = f"add: row 57 of vectors has .*{what}"
+    refuses(index, ValueError, match, lambda i: i.add(rows, np.arange(100)))
+    refuses(index, ValueError, match, lambda i: i.add(rows))
+    match = f"search: row 57 of queries has .*{what}"
+    refuses(index, ValueError, match, lambda i: i.search(rows))
+    if storage == "float32":
+        assert index.add(rows[:57]).tolist() == list(range(4, 61))
+
+
+def test_rows_that_overflow_the_storage_are_told():
+    for storage, greatest in [("float16", 65504.0), ("bfloat16", 3.3895314e38)]:
+        index = firth.Index(3, storage=storage)
+        index.add([[0, greatest, -greatest]])
+        assert index.get(0).tolist() == [0, np.float32(greatest), -np.float32(greatest)]
+        with pytest.raises(ValueError, match=f"row 1 of vectors .* beyond the range of {storage}"):
+            index.add([[1, 2, 3], [0, 0, -greatest * 1.003]])
+        assert len(index) == 1
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "match"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], TypeError, "must be int .* or str, got float64"),
+        ([True, False, True, True], TypeError, "must be int .* or str, got bool"),
+        ([1, 2, None, 4], TypeError, "got object"),
+        ([b"a", b"b", b"c", b"d"], TypeError, "must be int .* or str"),
+        ([1, 2, 3], ValueError, "must be one for each of 4 vectors, got 3"),
+        (5, ValueError, "must be one for each of 4 vectors, got 1"),
+        (np.arange(4).reshape(2, 2), ValueError, r"must have shape \(n,\), got \(2, 2\)"),
+        (np.array([0, 1, 2, 2**63], np.uint64), ValueError, r"must be below 2\*\*63"),
+        ([1, "a", 3, 4], TypeError, "all int or all str"),
+        (["a", 1, "c", "d"], TypeError, "all int or all str, got 1"),
+        (["a", "b", "c", "d"], TypeError, "must be int as all ids of this index, got str"),
+        ("a", ValueError, "one for each of 4 vectors, got 1"),
+    ],
+)
+def test_ids_that_are_refused(index, ids, error, match):
+    refuses(index, error, "add: ids .*" + match, lambda i: i.add(ROWS, ids))
+
+
+def test_kinds_of_ids_do_not_mix(index, named):
+    refuses(named, TypeError, "add: ids .* must be str|are str", lambda i: i.add(ROWS))
+    refuses(named, TypeError, "must be str as all ids", lambda i: i.add(ROWS, [1, 2, 3, 4]))
+    refuses(named, TypeError, "must be str as all ids", lambda i: i.get(1))
+    refuses(named, TypeError, "must be str as all ids", lambda i: i.remove([1]))
+    refuses(named, TypeError, "must be str as all ids", lambda i: i.search(ROWS, filter=[1]))
+    refuses(index, TypeError, "must be int as all ids", lambda i: i.search(ROWS, exclude=["a"]))
+    assert 1 not in named
+    assert "a" not in index
+    assert 1.0 not in index
+    assert None not in index
+    assert [1] not in index
+
+
+@pytest.mark.parametrize(
+    "form", [list, tuple, np.array, iter, lambda x: np.array(x, np.int16), lambda x: range(7, 11)]
+)
+def test_forms_of_int_ids(form):
+    index = firth.Index(3)
+    assert list(index.add(ROWS, form([7, 8, 9, 10]))) == [7, 8, 9, 10]
+    np.testing.assert_array_equal(index.get(form([7, 8, 9, 10])), ROWS)
+    index.remove(form([7, 8, 9, 10]))
+    assert len(index) == 0
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.array, iter, lambda x: np.array(x, object)])
+def test_forms_of_str_ids(form):
+    index = firth.Index(3)
+    names = ["a", "ß", "日本", ""]
+    assert index.add(ROWS, form(names)) == names
+    assert index.ids == names
+    np.testing.assert_array_equal(index.get(form(names)), ROWS)
+    found = index.search(ROWS[:1], 2, filter=form(["日本", "a"]))
+    assert found.ids.tolist() == [["a", "日本"]]
+    index.remove(form(names[1:]))
+    assert index.ids == ["a"]
+    assert index.get("a").tolist() == [1, 0, 0]
+
+
+def test_one_vector():
+    index = firth.Index(3)
+    assert index.add([1, 2, 3]) == 0
+    assert index.add([4, 5, 6], 17) == 17
+    assert index.add([7, 8, 9], [18]) == 18
+    assert index.add([1, 1, 1]) == 19
+    assert index.get(17).tolist() == [4, 5, 6]
+    assert index.get([17]).shape == (1, 3)
+    index.remove(np.int64(17))
+    assert 17 not in index
+    assert firth.Index(3).add([1, 2, 3], "x") == "x"
+
+
+def test_the_last_of_equal_ids_counts():
+    index = firth.Index(1)
+    index.add([[1], [2], [3], [4]], [5, 6, 5, 5])
+    assert index.ids.tolist() == [6, 5]
+    assert index.get([5, 6]).ravel().tolist() == [4, 2]
+    index.add([[7], [8]], [6, 6])
+    assert index.get([5, 6]).ravel().tolist() == [4, 8]
+    assert len(index) == 2
+    index.remove([5, 5])
+    assert index.ids.tolist() == [6]
+    index = firth.Index(1)
+    assert index.add([[1], [2], [3]], ["a", "b", "a"]) == ["a", "b", "a"]
+    assert index.ids == ["b", "a"]
+    assert index.get("a").tolist() == [3]
+
+
+def test_default_ids_follow_the_greatest():
+    index = firth.Index(1)
+    index.add([[1]], [-5])
+    assert index.add([[1], [2]]).tolist() == [0, 1]
+    index.add([[1]], [40])
+    index.remove(40)
+    assert index.add([[1]]).tolist() == [41]
+    greatest = 2**63 - 1
+    index.add([[9]], [greatest])
+    assert index.search([1.0], 1, filter=[greatest]).ids.tolist() == [greatest]
+    before = index._state
+    with pytest.raises(ValueError, match="greatest id is taken"):
+        index.add([[1]])
+    assert index._state is before
+    index.add([[1]], [-(2**63)])
+    assert index.get([-(2**63), greatest]).ravel().tolist() == [1, 9]
+
+
+def test_missing_ids(index, named):
+    refuses(index, KeyError, "get: id 9 is not in the index", lambda i: i.get(9))
+    refuses(index, KeyError, "remove: id -1 and 1 more are not", lambda i: i.remove([0, -1, 1, 9]))
+    refuses(named, KeyError, "remove: id 'x' is not", lambda i: i.remove(["a", "x"]))
+    index.remove(0)
+    refuses(index, KeyError, "get: id 0 is not", lambda i: i.get([1, 0]))
+    refuses(index, KeyError, "remove: id 0 is not", lambda i: i.remove(0))
+    named.remove("a")
+    refuses(named, KeyError, "get: id 'a' is not", lambda i: i.get("a"))
+
+
+def test_construction():
+    for bad in (0, -1):
+        with pytest.raises(ValueError, match="dim must be at least 1"):
+            firth.Index(bad)
+    with pytest.raises(TypeError):
+        firth.Index(2.5)
+    with pytest.raises(ValueError, match="metric must be one of"):
+        firth.Index(2, "euclid")
+    with pytest.raises(ValueError, match="storage must be one of"):
+        firth.Index(2, storage="float64")
+
+
+def test_nothing_in_it_and_nothing_wanted(index):
+    empty = firth.Index(3)
+    assert len(empty) == 0
+    assert empty.ids.tolist() == []
+    for k in (0, 5):
+        assert empty.search(ROWS[0], k).ids.shape == (0,)
+        assert empty.search(ROWS, k).ids.shape == empty.search(ROWS, k).scores.shape == (4, 0)
+        assert empty.search(ROWS[:0], k).ids.shape == (0, 0)
+    assert empty.search_range(ROWS[0], -1).ids.shape == (0,)
+    assert [len(ids) for ids in empty.search_range(ROWS, -1).ids] == [0] * 4
+    assert empty.search(ROWS, filter=[1], exclude=[2]).ids.shape == (4, 0)
+    assert empty.add(ROWS[:0]).shape == empty.add([], []).shape == (0,)
+    assert empty.get([]).shape == (0, 3)
+    empty.remove([])
+
+    assert index.search(ROWS[0], 0).ids.shape == (0,)
+    assert index.search([], 2).ids.shape == (0, 2)
+    assert index.search(ROWS, 10).ids.shape == (4, 4)
+    assert index.search(ROWS[0], filter=[]).ids.shape == (0,)
+    assert index.search_range([], 0).ids == []
+    refuses(index, ValueError, "k must be at least 0", lambda i: i.search(ROWS, -1))
+    refuses(index, TypeError, "float", lambda i: i.search(ROWS, 2.0))
+
+
+def test_forms_of_filters(index):
+    query = ROWS[2]
+    mask = np.array([True, False, True, False])
+    same = [
+        [0, 2], (0, 2), {0, 2}, frozenset({0, 2}), np.array([0, 2]), np.array([0, 2], np.int32),
+        [np.int64(2), 0, 2, 77, -1], range(0, 3, 2), mask, mask.tolist(),
+        np.packbits(mask, bitorder="little"),
+    ]  # fmt: skip
+    for form in same:
+        assert sorted(index.search(query, filter=form).ids) == [0, 2]
+        assert sorted(index.search(query, exclude=form).ids) == [1, 3]
+        assert sorted(index.search_range(query, -2, filter=form).ids) == [0, 2]
+        assert sorted(index.search(query, filter=form, exclude=[0]).ids) == [2]
+        found = index.search(ROWS[:2], filter=[form, None]).ids
+        assert [len(ids) for ids in found] == [2, 4]
+    assert index.search(query, filter=2).ids.tolist() == [2]
+    assert index.search(query, exclude=2, k=1).ids.tolist() == [1]
+    found = index.search(ROWS[:2], 1, filter=np.array([[1, 2], [0, 3]]))
+    assert found.ids.tolist() == [[1], [0]]
+    masks = np.eye(4, dtype=bool)[:2]
+    for form in (masks, np.packbits(masks, axis=1, bitorder="little")):
+        assert index.search(ROWS[:2], filter=form).ids.tolist() == [[0], [1]]
+    assert index.search(ROWS[:2], 1, filter=[[1], [2, 3]], exclude=[None, [3]]).ids.tolist() == [
+        [1],
+        [2],
+    ]
+
+
+def test_filters_that_are_refused(index):
+    for name in ("filter", "exclude"):
+        for bad, error, match in [
+            (np.ones(3, bool), ValueError, "a mask of 4 rows must have length 4, got 3"),
+            (np.ones(2, np.uint8), ValueError, r"packed mask \(uint8\) .* length 1, got 2"),
+            ([[1], [2], [3]], ValueError, "one for each of 2 queries, got 3"),
+            (np.ones((3, 4), bool), ValueError, "one for each of 2 queries, got 3"),
+            (np.ones((2, 2, 4), bool), ValueError, "1-D"),
+            ([1.5, 2.5], TypeError, "must be int .* or str, got float64"),
+            (np.ones(4), TypeError, "must be int .* or str, got float64"),
+        ]:  # fmt: skip
+            match = f"search: {name}.*{match}"
+            refuses(index, error, match, lambda i, b=bad, n=name: i.search(ROWS[:2], **{n: b}))
+
+
+def test_thresholds(index):
+    found = index.search_range(ROWS[:2], [0.5, -0.5])
+    assert [ids.tolist() for ids in found.ids] == [[0], [1, 2, 0, 3]]
+    score = index.search(ROWS[2], 1, exclude=2).scores[0]
+    assert index.search_range(ROWS[2], score, exclude=2).ids.tolist() == [1]
+    assert index.search_range(ROWS[2], float(score) + 1e-12, exclude=2).ids.tolist() == []
+    assert index.search_range(ROWS[2], float(score) - 1e-12, exclude=2).ids.tolist() == [1]
+    assert len(index.search_range(ROWS[2], -np.inf).ids) == 4
+    assert len(index.search_range(ROWS[2], np.inf).ids) == 0
+    assert len(index.search_range(ROWS[2], 1e300).ids) == 0
+    refuses(index, ValueError, "threshold is NaN", lambda i: i.search_range(ROWS, np.nan))
+    refuses(
+        index, ValueError, r"shape \(4,\), got \(3,\)", lambda i: i.search_range(ROWS, [1, 2, 3])
+    )
+
+
+def test_cosine_is_cosine():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((50, 7)).astype(np.float32)
+    sizes = np.float32(10) ** np.linspace(-30, 30, 50, dtype=np.float32)[:, None]
+    index = firth.Index(7)
+    index.add(rows * sizes)
+    index.add(np.zeros(7), 1000)
+    plain = firth.Index(7)
+    plain.add(rows)
+    found = index.search(rows / sizes[::-1], 51)
+    assert (found.ids[np.arange(50), 0] == np.arange(50)).all()
+    assert (np.abs(found.scores) <= 1).all()
+    assert (found.scores[found.ids == 1000] == 0).all()
+    # Scaling rounds each number once: cosines differ by a few units of float32.
+    want = plain.search(rows, 50)
+    for q in range(50):
+        scores = dict(zip(found.ids[q], found.scores[q], strict=True))
+        np.testing.assert_allclose([scores[i] for i in want.ids[q]], want.scores[q], atol=5e-7)
+    own = index.search(index.get(index.ids[:50]), 1)
+    assert (own.scores == 1).all()
+    zero = index.search(np.zeros(7), 3)
+    assert zero.ids.tolist() == [0, 1, 2]
+    assert zero.scores.tolist() == [0, 0, 0]
