@@ -20,10 +20,12 @@ a filter takes none.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import operator
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -38,7 +40,9 @@ from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
 from firth.search import convert, filters
 from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds
+from firth.search.cells import MOST, Cells, Tuning, code_in_cells, tune
 from firth.search.segments import (
+    LARGE,
     STORAGES,
     Segment,
     State,
@@ -124,6 +128,11 @@ class Index:
     storage : {"float32", "float16", "bfloat16", "int8"}
         How vectors are kept. The smaller ones round a vector when it is added (int8: to 127 steps
         of its largest magnitude); the search is exact on the rounded vectors.
+    cells : "auto" or int, at least 2; optional
+        For millions of vectors: how many groups (IVF) the rows are divided into, as soon as there
+        are enough of them; "auto": about three times the square root of their number, from 32,768
+        rows on. A search then visits the groups that are nearest to the query, and is exact
+        within these: see `search` and `tune`. Default: none, every search is exact.
 
     Many threads may search while one adds or removes: each search sees the index as it was when it
     began. Ids are either all int or all str.
@@ -136,7 +145,14 @@ class Index:
     array(['east', 'north-east'], dtype=object)
     """
 
-    def __init__(self, dim: int, metric: str = "cosine", storage: str = "float32") -> None:
+    def __init__(
+        self,
+        dim: int,
+        metric: str = "cosine",
+        storage: str = "float32",
+        *,
+        cells: Any = None,
+    ) -> None:
         dim = operator.index(dim)
         if dim < 1:
             raise ValueError(f"Index: dim must be at least 1, got {dim}")
@@ -144,7 +160,11 @@ class Index:
             raise ValueError(f"Index: metric must be one of {METRICS}, got {metric!r}")
         if storage not in STORAGES:
             raise ValueError(f"Index: storage must be one of {tuple(STORAGES)}, got {storage!r}")
-        self.dim, self.metric, self.storage = dim, metric, storage
+        if cells is not None and cells != "auto":
+            cells = operator.index(cells)
+            if not 2 <= cells <= MOST:
+                raise ValueError(f"Index: cells must be 'auto' or 2 to {MOST}, got {cells}")
+        self.dim, self.metric, self.storage, self.cells = dim, metric, storage, cells
         self._state = State()
         self._log: Log | None = None
         self._last = (0, 0, 0)  # what the last search told of its way
@@ -195,8 +215,10 @@ class Index:
         """Numbers about the index.
 
         ``rows`` (alive), ``dead`` (removed or replaced, but not compacted yet), ``coded`` (with
-        codes for the scan), ``segments``; bytes of ``vectors`` (with int8: and scales), of
-        ``codes`` and of all ``other`` arrays and tables (str ids aside).
+        codes for the scan), ``segments``; ``cells`` and ``probe``, how many of them a search
+        visits (0 and None without cells, and while there are too few rows for them); bytes of
+        ``vectors`` (with int8: and scales), of ``codes`` and of all ``other`` arrays and tables
+        (str ids aside).
 
         ``last_search``: of pairs of a query and a row, how many were ``coded`` (decided by
         codes), how many of these were ``survivors`` (scored all the same), and how many were
@@ -211,10 +233,13 @@ class Index:
             "dead": sum(one.dead for one in segments),
             "coded": sum(one.coded for one in segments),
             "segments": len(segments),
+            "cells": 0 if state.cells is None else len(state.cells.centroids),
+            "probe": None if state.cells is None else state.cells.probe,
             "bytes": {
                 "vectors": sum(one.nbytes("vectors", "scales") for one in segments),
                 "codes": sum(one.nbytes("codes", "bounds") for one in segments),
-                "other": table + sum(one.nbytes("labels", "died") for one in segments),
+                "other": table
+                + sum(one.nbytes("labels", "died", "order", "cell_blocks") for one in segments),
             },
             "last_search": dict(zip(("coded", "survivors", "scored"), self._last, strict=True)),
         }
@@ -292,7 +317,13 @@ class Index:
     # Asking
 
     def search(
-        self, queries: Any, k: int = 10, *, filter: Any = None, exclude: Any = None
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        filter: Any = None,
+        exclude: Any = None,
+        probe: Any = None,
     ) -> Matches:
         """The k best rows of each query.
 
@@ -309,6 +340,10 @@ class Index:
             (len(index),) in the order of `ids`; or such a mask packed in uint8 with the lowest
             bit first, as by ``np.packbits(mask, bitorder="little")``. An array of uint8 is always
             a packed mask.
+        probe : int, at least 1, or "all"; optional
+            In an index with cells, how many each query visits; "all": the exact answer. Default:
+            what `tune` chose; before that, what finds 0.95 of the 10 best of some of the rows.
+            Where fewer than k rows are found there, that query visits all of them.
 
         Returns
         -------
@@ -323,11 +358,22 @@ class Index:
         k = operator.index(k)
         if k < 0:
             raise ValueError(f"search: k must be at least 0, got {k}")
+        if probe is not None:
+            probe = self._checked_probe(probe)
         state, chosen = self._chosen("search", len(wanted), filter, exclude)
-        labels, scores, counts, self._last = active_level().search(
-            state.native, self.metric, wanted, min(k, state.live), state.version,
-            *chosen, threads=_native.num_threads(),
+        k = min(k, state.live)
+        visited = None
+        if state.cells is not None and probe != "all":
+            visited = state.cells.visited(wanted, probe or state.cells.probe)
+        native_search = functools.partial(
+            active_level().search, state.native, self.metric, k=k, version=state.version,
+            threads=_native.num_threads(),
         )  # fmt: skip
+        labels, scores, counts, self._last = native_search(wanted, **chosen, cells=visited)
+        if visited is not None and len(few := np.flatnonzero(counts < k)):
+            for name in ("filter_of", "exclusion_of"):
+                chosen[name] = None if chosen[name] is None else chosen[name][few]
+            labels[few], scores[few], counts[few], _ = native_search(wanted[few], **chosen)
         if single:
             count = int(counts[0])
             return Matches(state.ids(labels[0, :count]), scores[0, :count])
@@ -342,7 +388,7 @@ class Index:
     def search_range(
         self, queries: Any, threshold: Any, *, filter: Any = None, exclude: Any = None
     ) -> Matches:
-        """All rows that score at least ``threshold``, best first.
+        """All rows that score at least ``threshold``, best first; exact, with cells too.
 
         Parameters
         ----------
@@ -361,13 +407,73 @@ class Index:
         state, chosen = self._chosen("search_range", len(wanted), filter, exclude)
         offsets, labels, scores, self._last = active_level().search_range(
             state.native, self.metric, wanted, least, state.version,
-            *chosen, threads=_native.num_threads(),
+            **chosen, threads=_native.num_threads(),
         )  # fmt: skip
         parts = [slice(*ends) for ends in itertools.pairwise(offsets)]
         ids = state.ids(labels)
         if single:
             return Matches(ids, scores)
         return Matches([ids[part] for part in parts], [scores[part] for part in parts])
+
+    def tune(self, recall: float = 0.95, k: int = 10, queries: Any = None) -> Tuning:
+        """Find the least number of cells to visit for a recall, and visit so many from now on.
+
+        Parameters
+        ----------
+        recall : float, above 0 and at most 1
+            The part of the true k best that are to be found, on average.
+        k : int, at least 1
+        queries : array_like (Q, dim), optional
+            What users ask, and not what is in the index: some hundreds at least. Default: 1024
+            rows of the index, each of which is not counted among its own answers. Queries that are
+            unlike the rows (questions, say, where the rows are paragraphs) need more cells than
+            these tell.
+
+        Returns
+        -------
+        Tuning
+            ``probe``, and ``steps``: what was tried, each with its ``probe``, the ``recall``
+            that was measured, the ``queries_per_second`` of all queries at once, and the part
+            of all ``rows`` that a query is compared with. Prints as a table.
+
+        Raises
+        ------
+        ValueError
+            No cells (yet); an argument out of range, or queries that `search` would refuse.
+        """
+        if not 0 < recall <= 1:
+            raise ValueError(f"tune: recall must be above 0 and at most 1, got {recall}")
+        k = operator.index(k)
+        if k < 1:
+            raise ValueError(f"tune: k must be at least 1, got {k}")
+        wanted = None
+        if queries is not None:
+            wanted, _ = float_rows("tune: queries", queries, self.dim)
+            if len(wanted) == 0:
+                raise ValueError("tune: queries must be at least one")
+        with self._writing:
+            state = self._state
+            if state.cells is None:
+                raise ValueError(f"tune: {self!r} has no cells" + (" yet" if self.cells else ""))
+            cells, tuning = tune(state, recall, k, wanted)
+            with self._publishing:
+                self._state = replace(state, cells=cells)
+        return tuning
+
+    def _checked_probe(self, probe: Any) -> Any:
+        if self.cells is None:
+            raise ValueError(
+                "search: probe is for an index with cells, such as Index(cells='auto')"
+            )
+        if isinstance(probe, str) and probe == "all":
+            return probe
+        try:
+            number = operator.index(probe)
+        except TypeError:
+            number = 0
+        if number < 1:
+            raise ValueError(f"search: probe must be at least 1, or 'all', got {probe!r}")
+        return number
 
     to_faiss = convert.to_faiss
     to_usearch = convert.to_usearch
@@ -522,7 +628,7 @@ class Index:
 
     def _chosen(
         self, function: str, queries: int, filter: Any, exclude: Any
-    ) -> tuple[State, tuple[Any, Any, Any, Any]]:
+    ) -> tuple[State, dict[str, Any]]:
         """A state, and filter and exclude in it as native code wants them."""
         allowed = filters.parse(f"{function}: filter", filter, queries)
         excluded = filters.parse(f"{function}: exclude", exclude, queries)
@@ -537,8 +643,12 @@ class Index:
         else:
             state = self._state
         of_ids = iter(slots)
-        rows = allowed.resolve(state, of_ids), excluded.resolve(state, of_ids)
-        return state, (rows[0], allowed.of_query, rows[1], excluded.of_query)
+        return state, {
+            "filters": allowed.resolve(state, of_ids),
+            "filter_of": allowed.of_query,
+            "exclusions": excluded.resolve(state, of_ids),
+            "exclusion_of": excluded.of_query,
+        }
 
     # The two operations that `Log` is told of; who calls these holds `_writing`
 
@@ -560,7 +670,9 @@ class Index:
         run = fresh and int(labels[-1]) - int(labels[0]) == len(labels) - 1
         segments = list(state.segments)
         parts, slots, done = [], [], 0
-        for number, rows in room(segments, len(vectors), self.dim, self.storage):
+        # A segment of few rows would have cells of few rows.
+        most = LARGE if self.cells is None else sys.maxsize
+        for number, rows in room(segments, len(vectors), self.dim, self.storage, most):
             part = slice(done, done + rows.stop - rows.start)
             part_scales = None if scales is None else scales[part]
             store(segments[number], rows, vectors[part], part_scales, self.storage, done)
@@ -568,7 +680,7 @@ class Index:
             parts.append((segments[number], rows))
             slots.append(np.arange(rows.start, rows.stop) + segments[number].first_slot)
             done = part.stop
-        centre, centred = code(segments, self.metric, state.centre, state.centred)
+        centre, centred, cells = self._code(segments)
         if self._log is not None:
             self._log.added(state.version, labels, names, parts, state.next_label)
 
@@ -602,8 +714,20 @@ class Index:
                 names=all_names,
                 centre=centre,
                 centred=centred,
+                cells=cells,
             )
         self._compact_if_due()
+
+    def _code(
+        self, segments: list[Segment]
+    ) -> tuple[NDArray[np.float32] | None, int, Cells | None]:
+        """Code the rows of the next state: its centre of codes, rows when centred, and cells."""
+        state = self._state
+        if self.cells is None:
+            return *code(segments, self.metric, state.centre, state.centred), None
+        return code_in_cells(
+            segments, self.metric, state, None if self.cells == "auto" else self.cells
+        )
 
     def _remove(self, labels: NDArray[np.int64]) -> None:
         """Let the rows of distinct labels die, which are all there."""
@@ -653,12 +777,12 @@ class Index:
                 labels[:] = np.searchsorted(used, labels)
             if new.rows:
                 segments.append(new)
-        centre, centred = code(segments, self.metric, state.centre, state.centred)
+        centre, centred, cells = self._code(segments)
         with self._publishing:
             self._map = self._label_of = None
             self._state = replace(
                 state, segments=tuple(segments), names=names, next_label=next_label,
-                centre=centre, centred=centred,
+                centre=centre, centred=centred, cells=cells,
             )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from firth.kernels import _arrays
 from firth.kernels._dispatch import active_level
 from firth.search.arguments import refuse_infinite
 from firth.words.vectors import to_int8
+
+if TYPE_CHECKING:
+    from firth.search.cells import Cells
 
 STORAGES: dict[str, type[np.generic]] = {
     "float32": np.float32,
@@ -57,6 +60,10 @@ class Segment:
     bounds: NDArray[np.float32] | None = None  # (C / 32, 3, 32)
     centre: NDArray[np.float32] | None = None  # (dim,): what the codes are differences from
     coded: int = 0  # leading rows with codes, a multiple of 32
+    # With cells (see cells.py) the codes stand in another order, and `coded` may be any number.
+    order: NDArray[np.int32] | None = None  # (blocks * 32,): the row of each lane, -1: none
+    cell_blocks: NDArray[np.int64] | None = None  # (cells + 2,): first block of each; tail; end
+    ordered: int = 0  # leading rows that stand in cells, but those that were dead then
 
     @property
     def capacity(self) -> int:
@@ -71,10 +78,14 @@ class Segment:
     @functools.cached_property
     def native(self) -> _native.Segment:
         """The same for native code."""
+        order = self.order
+        if order is not None and self.cell_blocks is not None:
+            order = order[: self.cell_blocks[-1] * BLOCK]
         return _native.Segment(
             self.vectors, scales=self.scales, labels=self.labels, first_label=self.first_label,
             died=self.died, rows=self.rows, first_slot=self.first_slot, codes=self.codes,
-            bounds=self.bounds, coded=self.coded, centre=self.centre,
+            bounds=self.bounds, coded=self.coded, centre=self.centre, order=order,
+            cell_blocks=self.cell_blocks,
         )  # fmt: skip
 
     def nbytes(self, *names: str) -> int:
@@ -111,6 +122,7 @@ class State:
     names: Any = None  # the str of each label: list or Names; only grows, so states share it
     centre: NDArray[np.float32] | None = None  # of new codes
     centred: int = 0  # rows when it was taken
+    cells: Cells | None = None
 
     @functools.cached_property
     def native(self) -> list[_native.Segment]:
@@ -213,10 +225,13 @@ def new_segment(rows: int, dim: int, storage: str, first_slot: int) -> Segment:
     )
 
 
-def room(segments: list[Segment], count: int, dim: int, storage: str) -> list[tuple[int, slice]]:
+def room(
+    segments: list[Segment], count: int, dim: int, storage: str, most: int = LARGE
+) -> list[tuple[int, slice]]:
     """Where so many new rows go: (number of a segment, its rows); appends a segment if need be.
 
-    A large batch gets a segment of its size, small ones share segments that double in size.
+    A large batch gets a segment of its size, small ones share segments that double in size, up to
+    ``most`` rows.
     """
     places = []
     if segments and segments[-1].in_memory:
@@ -226,7 +241,7 @@ def room(segments: list[Segment], count: int, dim: int, storage: str) -> list[tu
             places.append((len(segments) - 1, slice(tail.rows, tail.rows + size)))
             count -= size
     if count:
-        shared = min(LARGE, max(SMALL, sum(segment.rows for segment in segments)))
+        shared = min(most, max(SMALL, sum(segment.rows for segment in segments)))
         segments.append(new_segment(max(count, shared), dim, storage, end(segments)))
         places.append((len(segments) - 1, slice(0, count)))
     return places
@@ -334,7 +349,7 @@ def code(
         return centre, centred
     if centre is None or rows >= GROWTH * centred:
         centre, centred = centre_of(segments, metric), rows
-    segments[:] = [_coded(segment, metric, centre) for segment in segments]
+    segments[:] = [coded(segment, metric, centre) for segment in segments]
     return centre, centred
 
 
@@ -358,7 +373,7 @@ def centre_of(segments: Sequence[Segment], metric: str) -> NDArray[np.float32]:
     return (centre / max(count, 1)).astype(np.float32)
 
 
-def _coded(segment: Segment, metric: str, centre: NDArray[np.float32]) -> Segment:
+def coded(segment: Segment, metric: str, centre: NDArray[np.float32]) -> Segment:
     """The segment with all its full blocks coded around this centre."""
     codes, bounds, first = segment.codes, segment.bounds, segment.coded
     if codes is None or bounds is None or segment.centre is not centre:

@@ -1,0 +1,411 @@
+"""Cells: the rows around each of some centroids, so that a search need not look at all of them.
+
+The centroids are those of k-means over a sample of the rows (Lloyd's algorithm; for cosine with
+rows and centroids of unit length), one set for the whole index, taken anew when it has grown
+fourfold. Each segment has its codes in the order of cells, in blocks of one cell each; rows that
+came later stand in blocks behind all others, their *tail*, which every search sees, until the tails
+are a 32nd of the index: then segments that have one are ordered anew. So a row is compared with all
+centroids once or twice in its life, and moved among the codes some dozens of times. Vectors and
+slots stay where they are.
+
+A search visits the cells whose centroids score best against the query; within these it is exact.
+How many they are, `probe`, is what `tune` chose, and before that the least number that finds 0.95
+of the ten best of rows that are left out themselves.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.kernels._dispatch import active_level
+from firth.search.segments import BLOCK, GROWTH, Segment, State, centre_of, code, coded
+
+AUTO_FROM = 32768  # rows from which cells="auto" has cells; so many are scanned in no time
+AUTO = 3  # cells="auto": times the square root of the rows
+ROWS = 32  # rows for each cell, at least; and the sample of k-means
+ROUNDS = 6  # of k-means; more find cells that save 2% of a search
+TAIL = 32  # ordered anew when one row of so many stands in a tail
+MOST = 2**16 - 1  # cells: their numbers are sorted as uint16
+TUNED_BY = 256  # rows that are queries
+PIECE = 65536  # rows that are assigned at once
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The centroids of an index, and how many cells a search visits."""
+
+    centroids: NDArray[np.float32]  # (C, dim)
+    metric: str  # of the index
+    rows: int  # that the index had when they were taken
+    probe: int = 1
+    recall: float = 0.95  # what `probe` is chosen for when they are taken anew
+    k: int = 10
+
+    @functools.cached_property
+    def _assigning(self) -> list[_native.Segment]:
+        return [_ready(self.centroids, "l2" if self.metric == "ip" else self.metric)]
+
+    @functools.cached_property
+    def _probing(self) -> list[_native.Segment]:
+        return [_ready(self.centroids, "ip")] if self.metric == "ip" else self._assigning
+
+    def of(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The cell that each vector (n, dim) belongs to (n,)."""
+        metric = "l2" if self.metric == "ip" else self.metric
+        return _best(self._assigning, metric, vectors, 1)[:, 0]
+
+    def visited(self, queries: NDArray[np.float32], probe: int) -> NDArray[np.int32] | None:
+        """The cells that queries (Q, dim) visit (Q, probe + 1): the last are the tails.
+
+        None: all.
+        """
+        count = len(self.centroids)
+        if probe >= count:
+            return None
+        cells = np.full((len(queries), probe + 1), count, np.int32)
+        cells[:, :probe] = _best(self._probing, self.metric, queries, probe)
+        return cells
+
+
+def _ready(centroids: NDArray[np.float32], metric: str) -> _native.Segment:
+    centre = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return coded(Segment(centroids, rows=len(centroids)), metric, centre).native
+
+
+def _best(
+    segments: list[_native.Segment], metric: str, queries: NDArray[np.float32], k: int
+) -> NDArray[np.int64]:
+    return active_level().search(
+        segments, metric, queries, k, 0, [], None, [], None, _native.num_threads()
+    )[0]
+
+
+def auto(rows: int) -> int:
+    """How many cells cells="auto" has for so many rows."""
+    return min(MOST, -(-math.isqrt(AUTO * AUTO * rows) // BLOCK) * BLOCK)
+
+
+def code_in_cells(
+    segments: list[Segment], metric: str, state: State, wanted: int | None
+) -> tuple[NDArray[np.float32] | None, int, Cells | None]:
+    """Code the rows that have no codes, in place of ``segments``; order them by cell when due.
+
+    ``wanted``: the number of cells, None for `auto`. Returns the centre of the codes, the rows
+    when it was taken, and the cells.
+    """
+    live = sum(segment.rows - segment.dead for segment in segments)
+    cells, centre, centred = state.cells, state.centre, state.centred
+    if cells is None and live < (AUTO_FROM if wanted is None else ROWS * wanted):
+        return *code(segments, metric, centre, centred), None
+    version = state.version
+    new = cells is None or live >= GROWTH * cells.rows
+    if new:
+        centre, centred = centre_of(segments, metric), live
+        centroids = train(segments, version, metric, auto(live) if wanted is None else wanted)
+        if cells is None:
+            cells = Cells(centroids, metric, live)
+        else:
+            cells = replace(cells, centroids=centroids, rows=live)
+    assert cells is not None  # as then `new`
+    assert centre is not None  # it is taken before, or at the same time
+    tails = sum(segment.rows - segment.ordered for segment in segments)
+    due = tails > max(BLOCK * BLOCK, live // TAIL)
+    for number, segment in enumerate(segments):
+        if new:
+            segments[number] = ordered(segment, version, cells, centre, None)
+        elif due and segment.rows > segment.ordered:
+            segments[number] = ordered(segment, version, cells, centre, cells_of(segment))
+        else:
+            segments[number] = _with_tail(segment, metric, centre, len(cells.centroids))
+    if new:
+        queries, rows = _left_out(segments, version, TUNED_BY)
+        search = _searcher(segments, version, cells, queries, rows, cells.k)
+        cells = replace(cells, probe=_least(search, cells)[0])
+    return centre, centred, cells
+
+
+# k-means
+
+
+def train(segments: Sequence[Segment], version: int, metric: str, count: int) -> NDArray[Any]:
+    """Centroids (count, dim) of the live rows."""
+    rng = np.random.default_rng(0)
+    sample, _ = _drawn(segments, version, ROWS * count, rng)
+    if metric == "cosine":
+        _to_unit_length(sample)
+    centroids = sample[rng.choice(len(sample), count, replace=False)]
+    for _ in range(ROUNDS):
+        cell = Cells(centroids, metric, 0).of(sample)
+        by_cell = np.argsort(cell.astype(np.uint16), kind="stable")
+        counts = np.bincount(cell, minlength=count)
+        full = np.flatnonzero(counts)
+        first = np.cumsum(counts[full]) - counts[full]
+        sums = np.add.reduceat(sample[by_cell], first, axis=0, dtype=np.float64)
+        centroids = np.zeros_like(centroids)
+        centroids[full] = sums / counts[full, None]
+        # An empty cell gets a row of the largest ones.
+        empty = np.flatnonzero(counts == 0)
+        largest = np.argsort(-counts[full], kind="stable")[np.arange(len(empty)) % len(full)]
+        members = first[largest] + rng.integers(counts[full][largest])
+        centroids[empty] = sample[by_cell[members]]
+        if metric == "cosine":
+            _to_unit_length(centroids)
+    return centroids
+
+
+def _to_unit_length(vectors: NDArray[np.float32]) -> None:
+    """In place; zeros stay."""
+    for first in range(0, len(vectors), 1024):
+        part = vectors[first : first + 1024].astype(np.float64)
+        norms = np.sqrt((part * part).sum(axis=1, keepdims=True))
+        vectors[first : first + 1024] = part / np.where(norms == 0, 1, norms)
+
+
+def _drawn(
+    segments: Sequence[Segment], version: int, count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """So many live rows at random, or all, with their slots, in the order of slots."""
+    live = [segment.rows - segment.dead for segment in segments]
+    ends = np.cumsum(live)
+    chosen = np.sort(rng.choice(ends[-1], min(count, ends[-1]), replace=False, shuffle=False))
+    vectors, slots = [], []
+    for segment, end, size in zip(segments, ends, live, strict=True):
+        rows = chosen[slice(*np.searchsorted(chosen, [end - size, end]))] - (end - size)
+        if segment.dead:
+            rows = segment.alive(version)[rows]
+        vectors.append(segment.floats(rows))
+        slots.append(rows + segment.first_slot)
+    return np.concatenate(vectors), np.concatenate(slots)
+
+
+# The order of codes
+
+
+def cells_of(segment: Segment) -> NDArray[np.int64]:
+    """The cell of each row of a segment; -1: dead, or in the tail."""
+    cells = np.full(segment.rows, -1)
+    if segment.order is not None and segment.cell_blocks is not None:
+        sizes = np.diff(segment.cell_blocks[:-1]) * BLOCK
+        rows = segment.order[: sizes.sum()]
+        cells[rows[rows >= 0]] = np.repeat(np.arange(len(sizes)), sizes)[rows >= 0]
+    return cells
+
+
+def order_by_cell(
+    rows: NDArray[np.int64], cell: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The row of each lane (-1: padding); the first block of each of ``count`` cells, and the end.
+
+    ``cell``: that of each of ``rows``.
+    """
+    sizes = np.bincount(cell, minlength=count)
+    first = np.zeros(count + 1, np.int64)
+    np.cumsum(-(-sizes // BLOCK), out=first[1:])
+    order = np.full(first[-1] * BLOCK, -1, np.int32)
+    by_cell = np.argsort(cell.astype(np.uint16), kind="stable")
+    before = np.cumsum(sizes) - sizes  # rows of earlier cells
+    order[np.arange(len(rows)) + np.repeat(first[:-1] * BLOCK - before, sizes)] = rows[by_cell]
+    return order, first
+
+
+def ordered(
+    segment: Segment,
+    version: int,
+    cells: Cells,
+    centre: NDArray[np.float32],
+    known: NDArray[np.int64] | None,
+) -> Segment:
+    """The segment with all its live rows coded in the order of cells.
+
+    ``known``: the cell of each row, -1 where it is to be found.
+    """
+    alive = segment.alive(version)
+    cell = np.full(len(alive), -1) if known is None else known[alive]
+    new = np.flatnonzero(cell < 0)
+    for first in range(0, len(new), PIECE):
+        part = new[first : first + PIECE]
+        cell[part] = cells.of(segment.floats(alive[part]))
+    order, cell_blocks = order_by_cell(alive, cell, len(cells.centroids))
+    blocks = len(order) // BLOCK
+    room = _Codes.new(segment, blocks + (segment.capacity - segment.rows) // BLOCK)
+    room.order[: len(order)] = order
+    room.code(segment, cells.metric, centre, slice(0, blocks))
+    return replace(
+        segment,
+        **vars(room),
+        centre=centre,
+        coded=segment.rows,
+        cell_blocks=np.append(cell_blocks, blocks),  # the last cell is the tail
+        ordered=segment.rows,
+    )
+
+
+def _with_tail(segment: Segment, metric: str, centre: NDArray[np.float32], count: int) -> Segment:
+    """The segment with its full blocks of new rows coded in its tail.
+
+    ``count``: of the cells, tail aside.
+    """
+    codes, bounds, order = segment.codes, segment.bounds, segment.order
+    cell_blocks, coded = segment.cell_blocks, segment.coded
+    if codes is None or bounds is None or order is None or cell_blocks is None:
+        room = _Codes.new(segment, segment.capacity // BLOCK)
+        cell_blocks, coded = np.zeros(count + 2, np.int64), 0
+    else:
+        room = _Codes(codes, bounds, order)
+    new = (segment.rows - coded) // BLOCK
+    if new == 0:
+        return segment
+    end = int(cell_blocks[-1])
+    rows = np.arange(coded, coded + new * BLOCK)
+    room.order[end * BLOCK : (end + new) * BLOCK] = rows
+    room.code(segment, metric, centre, slice(end, end + new))
+    return replace(
+        segment,
+        **vars(room),
+        centre=centre,
+        coded=coded + len(rows),
+        cell_blocks=np.append(cell_blocks[:-1], end + new),
+    )
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """Those of a segment, for so many blocks."""
+
+    codes: NDArray[np.uint8]
+    bounds: NDArray[np.float32]
+    order: NDArray[np.int32]
+
+    @classmethod
+    def new(cls, segment: Segment, blocks: int) -> _Codes:
+        units = -(-segment.vectors.shape[1] // 4)
+        return cls(
+            np.empty((blocks, units, BLOCK, 4), np.uint8),
+            np.empty((blocks, 3, BLOCK), np.float32),
+            np.empty(blocks * BLOCK, np.int32),
+        )
+
+    def code(
+        self, segment: Segment, metric: str, centre: NDArray[np.float32], blocks: slice
+    ) -> None:
+        """Code the lanes of some blocks."""
+        active_level().code_rows(
+            segment.vectors, segment.scales, metric, centre, self.codes[blocks],
+            self.bounds[blocks], self.order[blocks.start * BLOCK : blocks.stop * BLOCK],
+        )  # fmt: skip
+
+
+# How many cells to visit
+
+
+class Step(NamedTuple):
+    """What a search that visits ``probe`` cells is like."""
+
+    probe: int
+    recall: float
+    queries_per_second: float
+    rows: float  # the part of all rows that a query is compared with
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `Index.tune` found; prints as a table."""
+
+    probe: int  # what searches visit from now on
+    k: int
+    steps: list[Step]
+
+    def __str__(self) -> str:
+        lines = [f"{'probe':>7}  {f'recall@{self.k}':>10}  {'rows':>6}  {'queries/s':>10}"]
+        for step in self.steps:
+            mark = "  <- chosen" if step.probe == self.probe else ""
+            lines.append(
+                f"{step.probe:7}  {step.recall:10.4f}  {step.rows:6.1%}"
+                f"  {step.queries_per_second:10,.0f}{mark}"
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+Searcher = Callable[[int], Step]
+
+
+def _left_out(
+    segments: Sequence[Segment], version: int, count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows as queries, and their slots, where they are not to be found."""
+    return _drawn(segments, version, count, np.random.default_rng(1))
+
+
+def _searcher(
+    segments: Sequence[Segment],
+    version: int,
+    cells: Cells,
+    queries: NDArray[np.float32],
+    own: NDArray[np.int64],
+    k: int,
+) -> Searcher:
+    """A function that measures what visiting so many cells is like."""
+    # Slots as labels
+    native = [replace(one, labels=None, first_label=one.first_slot).native for one in segments]
+
+    def search(visited: NDArray[np.int32] | None) -> tuple[list[NDArray[np.int64]], float]:
+        found, _, counts, stats = active_level().search(
+            native, cells.metric, queries, k + 1, version, [], None, [], None,
+            _native.num_threads(), cells=visited,
+        )  # fmt: skip
+        rows = [row[:count] for row, count in zip(found, counts, strict=True)]
+        return [row[row != slot][:k] for row, slot in zip(rows, own, strict=True)], stats[0]
+
+    true, every = search(None)
+    wanted = sum(map(len, true))
+
+    def step(probe: int) -> Step:
+        start = time.perf_counter()
+        found, seen = search(cells.visited(queries, probe))
+        seconds = time.perf_counter() - start
+        hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True))
+        return Step(probe, hits / max(wanted, 1), len(queries) / seconds, seen / max(every, 1))
+
+    return step
+
+
+def _least(search: Searcher, cells: Cells) -> tuple[int, list[Step]]:
+    """The least probe whose recall is enough, and all that was tried on the way."""
+    most = len(cells.centroids)
+    steps = {1: search(1)}
+    high = 1
+    while steps[high].recall < cells.recall and high < most:
+        high = min(2 * high, most)
+        steps[high] = search(high)
+    low = high // 2  # not enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        steps[middle] = search(middle)
+        low, high = (low, middle) if steps[middle].recall >= cells.recall else (middle, high)
+    return high, [steps[probe] for probe in sorted(steps)]
+
+
+def tune(
+    state: State, recall: float, k: int, queries: NDArray[np.float32] | None
+) -> tuple[Cells, Tuning]:
+    """`Index.tune` on the segments of a state that has cells."""
+    assert state.cells is not None
+    if queries is None:
+        queries, own = _left_out(state.segments, state.version, 4 * TUNED_BY)
+    else:
+        own = np.full(len(queries), -1)
+    cells = replace(state.cells, recall=recall, k=k)
+    search = _searcher(state.segments, state.version, cells, queries, own, k)
+    probe, steps = _least(search, cells)
+    return replace(cells, probe=probe), Tuning(probe, k, steps)

@@ -1,0 +1,331 @@
+"""Cells: what a search visits of an index, and that it is exact there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import firth
+from firth.search import cells as module
+from firth.search.cells import cells_of, order_by_cell
+
+DIM = 24
+
+
+def clustered(rows, seed=0, dim=DIM, centres=40):
+    rng = np.random.default_rng(seed)
+    means = np.random.default_rng(99).standard_normal((centres, dim))
+    chosen = means[rng.integers(centres, size=rows)]
+    return (chosen + 1.5 * rng.standard_normal((rows, dim))).astype(np.float32)
+
+
+def made(rows=6000, cells=32, steps=1, **options):
+    index = firth.Index(DIM, cells=cells, **options)
+    for part in np.array_split(clustered(rows), steps):
+        index.add(part)
+    return index
+
+
+def recall(found, true):
+    hits = [len(np.intersect1d(a, b)) for a, b in zip(found.ids, true.ids, strict=True)]
+    return sum(hits) / sum(map(len, true.ids))
+
+
+def assert_same(a, b):
+    assert len(a.ids) == len(b.ids)
+    for one, other in zip([*a.ids, *a.scores], [*b.ids, *b.scores], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def assert_every_row_once(index):
+    """Each live row stands in one lane, or behind those that have one; -1 pads blocks."""
+    state = index._state
+    assert state.cells is not None
+    for segment in state.segments:
+        alive = segment.alive(state.version)
+        if segment.order is None:
+            assert segment.rows < 32
+            continue
+        lanes = segment.order[: segment.cell_blocks[-1] * 32].reshape(-1, 32)
+        there = lanes >= 0
+        assert (there[:, :-1] >= there[:, 1:]).all()
+        assert there[:, 0].all()
+        rows = np.sort(lanes[there])
+        assert (rows[1:] > rows[:-1]).all()
+        assert np.isin(alive[alive < segment.coded], rows).all()
+        assert (np.diff(segment.cell_blocks) >= 0).all()
+        # each in the cell of its nearest centroid
+        cell = cells_of(segment)
+        at = np.flatnonzero(cell >= 0)
+        assert (cell[at] == state.cells.of(segment.floats(at))).all()
+        assert (segment.rows - segment.ordered) < max(1025, len(index) / 30)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+@pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16", "int8"])
+def test_all_cells_are_the_exact_answer(metric, storage):
+    index = made(4000, cells=40, metric=metric, storage=storage)
+    plain = firth.Index(DIM, metric, storage)
+    plain.add(clustered(4000))
+    queries = clustered(50, seed=1)
+    assert index.stats()["cells"] == 40
+    assert_every_row_once(index)
+    exact = plain.search(queries, 10)
+    assert_same(index.search(queries, 10, probe="all"), exact)
+    assert_same(index.search(queries, 10, probe=40), exact)
+    assert_same(index.search(queries, 10, probe=1000), exact)
+    assert_same(index.search_range(queries, exact.scores[:, 3]),
+                plain.search_range(queries, exact.scores[:, 3]))  # fmt: skip
+    assert recall(index.search(queries, 10), exact) > 0.8
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_a_search_is_exact_in_the_cells_that_it_visits(metric):
+    index = made(5000, metric=metric, steps=2)
+    state, queries = index._state, clustered(20, seed=1)
+    cell = np.concatenate([cells_of(segment) for segment in state.segments])
+    centroids = state.cells.centroids.astype(np.float64)
+    scores = queries @ centroids.T
+    if metric == "cosine":
+        scores /= np.linalg.norm(centroids, axis=1)
+    elif metric == "l2":
+        scores = 2 * scores - (centroids**2).sum(axis=1)
+    for probe in (1, 3, 8):
+        nearest = np.argsort(-scores, axis=1)[:, :probe]
+        visited = [np.flatnonzero(np.isin(cell, [-1, *some])) for some in nearest]
+        wanted = index.search(queries, 10, filter=visited, probe="all")
+        assert_same(index.search(queries, 10, probe=probe), wanted)
+        one = index.search(queries[0], 10, probe=probe)
+        np.testing.assert_array_equal(one.ids, wanted.ids[0])
+
+
+def test_recall_grows_with_the_cells_visited():
+    index, queries = made(), clustered(100, seed=1)
+    exact = index.search(queries, 10, probe="all")
+    reached = [recall(index.search(queries, 10, probe=probe), exact) for probe in range(1, 33)]
+    assert (np.diff(reached) >= 0).all()
+    assert reached[0] < 0.7 < reached[7] < 0.97
+    assert reached[-1] == 1
+
+
+@pytest.mark.parametrize("cells", [32, "auto"])
+def test_growing(cells, monkeypatch):
+    monkeypatch.setattr(module, "AUTO_FROM", 1500)
+    index, plain = firth.Index(DIM, cells=cells), firth.Index(DIM)
+    queries, vectors = clustered(20, seed=1), clustered(14000)
+    trained, done = set(), 0
+    for size in (700, 324, 1, 31, 5, 700, 3000, 17, 900, 64, 900, 1, 1500, 3200, 2000, 657):
+        index.add(vectors[done : done + size])
+        plain.add(vectors[done : done + size])
+        done += size
+        state = index._state
+        assert_same(index.search(queries, 10, probe="all"), plain.search(queries, 10))
+        if state.cells is None:
+            assert done < 1500
+            assert_same(index.search(queries, 10, probe=1), plain.search(queries, 10))
+            continue
+        trained.add(state.cells.rows)
+        assert_every_row_once(index)
+        assert recall(index.search(queries, 10), plain.search(queries, 10)) > 0.8
+    assert done == 14000
+    assert len(trained) == 2  # again after four times the rows
+    if cells == "auto":
+        assert index.stats()["cells"] == module.auto(max(trained))
+
+
+def test_rows_are_ordered_rarely(monkeypatch):
+    calls = []
+    real = module.order_by_cell
+    monkeypatch.setattr(
+        module, "order_by_cell", lambda rows, *rest: calls.append(len(rows)) or real(rows, *rest)
+    )
+    index = made(20000, steps=400)
+    assert 20000 < sum(calls) < 20 * 20000
+    assert_every_row_once(index)
+
+
+def test_rows_that_are_gone_are_never_found():
+    index, queries = made(8000, steps=3), clustered(40, seed=1)
+    rng = np.random.default_rng(0)
+    gone = rng.choice(8000, 1500, replace=False)
+    index.remove(gone)
+    moved = rng.choice(np.setdiff1d(np.arange(8000), gone), 300, replace=False)
+    index.add(clustered(300, seed=7), moved)
+    plain = firth.Index(DIM)
+    plain.add(index.get(index.ids), index.ids)
+    for probe in (2, None, "all"):
+        found = index.search(queries, 10, probe=probe)
+        assert not np.isin(found.ids, gone).any()
+        best = index.get(found.ids.ravel()).astype(np.float64).reshape(40, 10, DIM)
+        scores = np.einsum("qkd,qd->qk", best, queries) / np.linalg.norm(best, axis=2)
+        scores /= np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
+        np.testing.assert_allclose(found.scores, scores, rtol=0, atol=2**-23)
+    assert_same(found, plain.search(queries, 10))
+    index.compact()
+    assert index.stats()["dead"] == 0
+    assert_every_row_once(index)
+    assert_same(index.search(queries, 10, probe="all"), found)
+    index.remove(index.ids[:5000])  # compacts by itself
+    assert_every_row_once(index)
+    assert not np.isin(gone, index.search(queries, 10).ids).any()
+
+
+def test_a_reader_keeps_its_state():
+    index, queries = made(5000), clustered(10, seed=1)
+    before = index._state
+    cells = before.cells.visited(queries, 4)
+    level = firth.kernels._dispatch.active_level()
+
+    def ask():
+        return level.search(
+            before.native, "cosine", queries, 10, before.version, [], None, [], None, 2, cells=cells
+        )[:2]
+
+    wanted = ask()
+    index.remove(wanted[0][0])
+    index.add(clustered(20000, seed=3))
+    assert index._state.cells.rows > 20000
+    for one, other in zip(ask(), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_filters_go_before_k():
+    index, queries = made(6000), clustered(30, seed=1)
+    plain = firth.Index(DIM)
+    plain.add(clustered(6000))
+    rng = np.random.default_rng(0)
+    cell = cells_of(index._state.segments[0])
+    for mask in (
+        rng.random(6000) < 0.3,
+        rng.random(6000) < 0.002,  # some, gathered
+        cell == 5,  # all far from most queries
+        np.isin(cell, np.arange(16)),
+        np.zeros(6000, bool),
+    ):
+        for probe in (1, 4):
+            found = index.search(queries, 10, filter=mask, probe=probe)
+            exact = plain.search(queries, 10, filter=mask)
+            assert [len(ids) for ids in found.ids] == [min(10, mask.sum())] * 30
+            assert mask[np.concatenate(list(found.ids))].all()
+            found = index.search(queries, 10, exclude=~mask, probe=probe)
+            assert [len(ids) for ids in found.ids] == [min(10, mask.sum())] * 30
+        assert_same(index.search(queries, 10, filter=mask, probe="all"), exact)
+    # one for each query, of which some find too little
+    masks = [None if q % 3 else cell == q for q in range(30)]
+    found = index.search(queries, 20, filter=masks, probe=2)
+    for q, mask in enumerate(masks):
+        want = 20 if mask is None else min(20, int(mask.sum()))
+        assert len(found.ids[q]) == want
+        alone = index.search(queries[q], 20, filter=mask, probe=2)
+        np.testing.assert_array_equal(found.ids[q], alone.ids)
+    # more than the cells hold: all are visited
+    assert_same(index.search(queries, 3000, probe=1), plain.search(queries, 3000))
+    assert_same(index.search(queries, 9000), plain.search(queries, 9000))
+
+
+def test_tune_reaches_its_recall():
+    index, queries = made(12000, cells=96), clustered(400, seed=1)
+    for wanted, k in ((0.9, 10), (0.99, 1), (0.97, 30)):
+        exact = index.search(queries, k, probe="all")
+        tuning = index.tune(wanted, k)
+        assert index.stats()["probe"] == tuning.probe
+        steps = {step.probe: step for step in tuning.steps}
+        assert steps[tuning.probe].recall >= wanted
+        assert all(steps[probe].recall < wanted for probe in steps if probe < tuning.probe)
+        assert tuning.probe - 1 in steps or tuning.probe == 1
+        # Other queries of the same distribution: a deviation of 3 sigma, of independent finds.
+        sigma = np.sqrt(wanted * (1 - wanted) / 400)
+        assert recall(index.search(queries, k), exact) > wanted - 3 * sigma
+        # Their own: exactly so.
+        tuning = index.tune(wanted, k, queries)
+        steps = {step.probe: step for step in tuning.steps}
+        reached = recall(index.search(queries, k), exact)
+        assert reached == pytest.approx(steps[tuning.probe].recall, abs=1e-12)
+        assert "<- chosen" in str(tuning)
+        assert f"recall@{k}" in repr(tuning)
+    assert index.tune(1.0, 10, queries[0]).steps[-1].recall == 1
+    # kept as the goal when the index grows
+    index.tune(0.8, 5)
+    index.add(clustered(40000, seed=5))
+    assert (index._state.cells.recall, index._state.cells.k) == (0.8, 5)
+
+
+def test_tune_leaves_rows_out_of_their_answers():
+    # Pairs of equal rows: the one is the best of the other, in the same cell.
+    vectors = clustered(3000)
+    index = firth.Index(DIM, cells=32)
+    index.add(np.concatenate([vectors, vectors]))
+    assert index.tune(1.0, 1).probe == 1
+
+
+def test_the_same_rows_make_the_same_cells():
+    one, other = made(6000, steps=3), made(6000, steps=3)
+    np.testing.assert_array_equal(one._state.cells.centroids, other._state.cells.centroids)
+    assert one.stats()["probe"] == other.stats()["probe"]
+    with firth.kernels.use("native:base"):
+        base = made(6000, steps=3)
+    np.testing.assert_array_equal(one._state.cells.centroids, base._state.cells.centroids)
+    queries = clustered(50, seed=1)
+    assert_same(base.search(queries, 10), one.search(queries, 10))
+
+
+def test_rows_without_difference():
+    for vectors in (np.ones((2000, DIM)), np.zeros((2000, DIM)), np.eye(DIM)[[0, 1] * 1000]):
+        for metric in ("cosine", "ip", "l2"):
+            index = firth.Index(DIM, metric, cells=50)
+            index.add(vectors.astype(np.float32))
+            assert_every_row_once(index)
+            found = index.search(vectors[1], 10)
+            assert len(found.ids) == 10
+            assert (index.search(vectors[1], 10, probe="all").scores == found.scores[0]).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_scale(scale):
+    index = firth.Index(DIM, cells=32)
+    with np.errstate(under="ignore"):
+        index.add(clustered(3000) * np.float32(scale))
+    plain = made(3000)
+    queries = clustered(20, seed=1)
+    np.testing.assert_array_equal(index.search(queries).ids, plain.search(queries).ids)
+
+
+def test_order_by_cell():
+    rows = np.array([3, 5, 8, *range(100, 140)])
+    cell = np.array([2, 0, 2, *[4] * 40])
+    order, blocks = order_by_cell(rows, cell, 6)
+    assert blocks.tolist() == [0, 1, 1, 2, 2, 4, 4]
+    lanes = order.reshape(-1, 32)
+    assert lanes[0].tolist() == [5] + [-1] * 31
+    assert lanes[1].tolist() == [3, 8] + [-1] * 30
+    assert lanes[2:].ravel().tolist() == [*range(100, 140)] + [-1] * 24
+
+
+def test_arguments():
+    for cells in (1, 0, -3, 2**16):
+        with pytest.raises(ValueError, match="Index: cells must be"):
+            firth.Index(3, cells=cells)
+    for cells in ("many", 2.5):
+        with pytest.raises(TypeError):
+            firth.Index(3, cells=cells)
+    index = made(2000)
+    query = clustered(1)[0]
+    for probe in (0, -1, "some", 1.5):
+        with pytest.raises(ValueError, match="search: probe must be at least 1"):
+            index.search(query, probe=probe)
+    for bad in (0, 1.5, -1, float("nan")):
+        with pytest.raises(ValueError, match="tune: recall"):
+            index.tune(bad)
+    with pytest.raises(ValueError, match="tune: k"):
+        index.tune(k=0)
+    with pytest.raises(ValueError, match="queries"):
+        index.tune(queries=np.zeros((3, DIM + 1)))
+    with pytest.raises(ValueError, match="queries"):
+        index.tune(queries=np.zeros((0, DIM)))
+    plain = firth.Index(DIM)
+    with pytest.raises(ValueError, match="probe is for an index with cells"):
+        plain.search(query, probe=3)
+    with pytest.raises(ValueError, match="has no cells"):
+        plain.tune()
+    with pytest.raises(ValueError, match="has no cells yet"):
+        firth.Index(DIM, cells="auto").tune()
