@@ -158,9 +158,11 @@ class Plan {
             if (list == !filter.bitmap) continue;
             if (list) {
                 lists_.emplace_back();
-                for (size_t i = 0; i < filter.bytes * 8; i++)
-                    if (filter.bitmap[i / 8] >> (i % 8) & 1)
-                        lists_.back().push_back(static_cast<int64_t>(i));
+                lists_.back().reserve(count);
+                for (size_t i = 0; i < filter.bytes; i++)
+                    for (unsigned rest = filter.bitmap[i]; rest; rest &= rest - 1)
+                        lists_.back().push_back(
+                            static_cast<int64_t>(8 * i + static_cast<size_t>(__builtin_ctz(rest))));
                 filter = {nullptr, 0, lists_.back().data(), lists_.back().size()};
             } else {
                 bitmaps_.emplace_back((slots + 7) / 8);

@@ -59,8 +59,12 @@ def _is_mask(choice: Any) -> bool:
 
 def _ascending(slots: NDArray[np.int64]) -> NDArray[np.int64]:
     """Slots without -1, each once, in order."""
-    slots = slots[slots >= 0]
-    return slots if (slots[1:] > slots[:-1]).all() else np.unique(slots)
+    if len(slots) and slots.min() < 0:
+        slots = slots[slots >= 0]
+    if not (slots[1:] > slots[:-1]).all():
+        slots = np.sort(slots)
+        slots = slots[np.append(True, slots[1:] != slots[:-1])]
+    return slots
 
 
 def _several(one: Any) -> bool:

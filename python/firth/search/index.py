@@ -594,7 +594,10 @@ class Index:
 
     def _find(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Slots of the live rows of labels, -1 where there is none."""
-        slots = self._known_labels().find(labels)
+        table = self._known_labels()
+        if len(table) == 0:
+            return self._state.run_slots(labels)
+        slots = table.find(labels)
         rest = np.flatnonzero(slots < 0)
         if len(rest):
             slots[rest] = self._state.run_slots(labels[rest])

@@ -142,30 +142,34 @@ class State:
     def by_segment(self, slots: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Numbers of the segments that slots lie in, each with the places of its slots."""
         of = np.searchsorted(self.first_slots, slots, side="right") - 1
-        for number in np.unique(of).tolist():
+        for number in np.flatnonzero(np.bincount(of)).tolist():
             yield number, np.flatnonzero(of == number)
 
     @functools.cached_property
-    def runs(self) -> tuple[list[Segment], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def runs(self) -> tuple[list[Segment], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """The segments that begin with a run; its first label (ascending), length, first slot."""
         runs = [segment for segment in self.segments if segment.run]
-        table = [(one.first_label, one.run, one.first_slot) for one in runs]
-        first, length, slot = np.array(table, np.int64).reshape(-1, 3).T
-        return runs, first, length, slot
+        return (
+            runs,
+            np.array([segment.first_label for segment in runs], np.int64),
+            np.array([segment.run for segment in runs], np.uint64),
+            np.array([segment.first_slot for segment in runs], np.int64),
+        )
 
     def run_slots(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Slots of labels that follow from the place of their row and are alive; else -1."""
         runs, first, length, slot = self.runs
-        slots = np.full(len(labels), -1, np.int64)
         if not runs:
-            return slots
-        of = np.searchsorted(first, labels, side="right") - 1
-        rows = labels - first[of]  # where this overflows it is negative
-        here = np.flatnonzero((of >= 0) & (rows >= 0) & (rows < length[of]))
-        slots[here] = slot[of[here]] + rows[here]
+            return np.full(len(labels), -1, np.int64)
+        of: Any = 0 if len(runs) == 1 else np.searchsorted(first, labels, side="right") - 1
+        rows = labels - first[of]
+        # Below its first label a run has a negative row: a huge one, without the sign. (Nor does
+        # a difference that wraps around lie inside, since the run itself does not wrap.)
+        inside = rows.view(np.uint64) < length[of]
+        slots = np.where(inside, rows + slot[of], -1)
         for number, segment in enumerate(runs):
             if segment.died is not None:
-                mine = here[of[here] == number]
+                mine = np.flatnonzero(inside & (of == number))
                 slots[mine[segment.died[rows[mine]] != 0]] = -1
         return slots
 
@@ -176,20 +180,28 @@ class State:
             + [segment.labels_of(segment.alive(self.version)) for segment in self.segments]
         )
 
+    @functools.cached_property
+    def gaps(self) -> NDArray[np.bool_] | None:
+        """Which slots have a live row; None: the first ones, without a gap."""
+        full = [segment.rows for segment in self.segments[:-1]]
+        if self.live == sum(full) + self.segments[-1].rows and full == [
+            segment.capacity for segment in self.segments[:-1]
+        ]:
+            return None
+        live = np.zeros(self.slots, np.bool_)
+        for segment in self.segments:
+            live[segment.alive(self.version) + segment.first_slot] = True
+        return live
+
     def bitmap(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
         """A mask of the live rows (bool, or packed in uint8) as a bitmap over slots."""
-        if mask.dtype == np.uint8:
+        packed = mask.dtype == np.uint8
+        if not self.segments or self.gaps is None:
+            return np.ascontiguousarray(mask) if packed else np.packbits(mask, bitorder="little")
+        if packed:
             mask = np.unpackbits(mask, count=self.live, bitorder="little").view(np.bool_)
         whole = np.zeros(self.slots, np.bool_)
-        at = 0
-        for segment in self.segments:
-            place = segment.first_slot
-            alive: Any = segment.alive(self.version) + place
-            if len(alive) == segment.rows:
-                alive = slice(place, place + segment.rows)
-            count = segment.rows if isinstance(alive, slice) else len(alive)
-            whole[alive] = mask[at : at + count]
-            at += count
+        whole[self.gaps] = mask
         return np.packbits(whole, bitorder="little")
 
     def floats(self, slots: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
