@@ -1,5 +1,6 @@
 // Bindings of the search: segments as Python holds them, and the searches over lists of them.
 #include "bindings.h"
+#include "engines/codes.h"
 #include "engines/search.h"
 
 namespace firth {
@@ -264,6 +265,31 @@ void bind_code_rows(const Level& level, const py::array& vectors,
     code_rows(*level.kernels, keys, chosen, mean, lanes, blocks, code, bound);
 }
 
+// queries: (Q, D); codes: (B, U, 32, 4), bounds: (B, 3, 32) of `rows` rows; centre: (D,); scores:
+// (Q,); reach: (Q, rows)
+void bind_may_reach(const Level& level, const array<float>& queries, const std::string& metric,
+                    const array<uint8_t>& codes, const array<float>& bounds,
+                    const array<float>& centre, size_t rows, const array<float>& scores,
+                    array<bool>& reach) {
+    if (queries.ndim() != 2) throw py::value_error("may_reach: queries must be a matrix");
+    const auto count = static_cast<size_t>(queries.shape(0));
+    const auto n = static_cast<size_t>(queries.shape(1));
+    const size_t blocks = (rows + kCodeBlock - 1) / kCodeBlock;
+    if (n > kMostCodedDimensions || static_cast<size_t>(centre.size()) != n ||
+        static_cast<size_t>(codes.size()) != blocks * ((n + 3) / 4) * kCodeBlock * 4 ||
+        static_cast<size_t>(bounds.size()) != blocks * 3 * kCodeBlock ||
+        static_cast<size_t>(scores.size()) != count ||
+        static_cast<size_t>(reach.size()) != count * rows)
+        throw py::value_error("may_reach: codes, bounds, centre, scores or reach do not fit");
+    const int chosen = metric_of(metric);
+    const float *query = queries.data(), *bound = bounds.data(), *mean = centre.data(),
+                *score = scores.data();
+    const uint8_t* code = codes.data();
+    bool* out = reach.mutable_data();
+    py::gil_scoped_release unlocked;
+    may_reach(*level.kernels, chosen, query, count, n, code, bound, mean, rows, score, out);
+}
+
 }  // namespace
 
 void bind_search(py::module_& module, py::class_<Level>& level) {
@@ -291,6 +317,10 @@ void bind_search(py::module_& module, py::class_<Level>& level) {
     level.def("search_range", &bind_range, py::arg("segments"), py::arg("metric"), queries,
               py::arg("thresholds").noconvert(), py::arg("version"), py::arg("filters"), filter_of,
               py::arg("exclusions"), exclusion_of, threads, py::arg("exact") = false, cells);
+    level.def("may_reach", &bind_may_reach, queries, py::arg("metric"),
+              py::arg("codes").noconvert(), py::arg("bounds").noconvert(),
+              py::arg("centre").noconvert(), py::arg("rows"), py::arg("scores").noconvert(),
+              py::arg("reach").noconvert());
     level.def("code_rows", &bind_code_rows, py::arg("vectors"), py::arg("scales").noconvert(),
               py::arg("metric"), py::arg("centre").noconvert(), py::arg("codes").noconvert(),
               py::arg("bounds").noconvert(), py::arg("order").noconvert() = py::none());

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace firth {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNever = std::numeric_limits<float>::quiet_NaN();  // nothing is at or above it
 constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer
 
 // A float32 that is not less (not greater) than x.
@@ -44,7 +46,8 @@ CodedQueries::CodedQueries(const Kernels& kernels, int metric, const ExactQuerie
       n_(queries.n),
       step_(members.size()),
       constant_(members.size()),
-      unit_(members.size(), 1.0) {
+      unit_(members.size(), 1.0),
+      everywhere_(members.size(), -kInfinity) {
     const size_t units = (n_ + 3) / 4;
     std::vector<int8_t> codes(members.size() * units * 4, 0);
     packed.resize(members.size() * units * kernels.code_words);
@@ -67,14 +70,14 @@ CodedQueries::CodedQueries(const Kernels& kernels, int metric, const ExactQuerie
         const double step = most / kernels.code_limit;
         if (!(norm < std::numeric_limits<double>::infinity())) {  // NaN or inf: nothing is near
             step_[m] = 0;
-            scan[m] = {0, 0, 0, kInfinity};
+            everywhere_[m] = kNever;
+            scan[m] = {0, 0, 0, kNever};
             continue;
         }
         // A query that is zero, the centre itself or (l2) far out has no codes: every row passes.
         if (norm == 0 || !(step >= 0x1p-40 && step <= 0x1p30)) {
-            // (Its reach is not 0, since the bound of a row may be infinite.)
             step_[m] = 0;
-            scan[m] = {0, 0, 1, -kInfinity};
+            scan[m] = {0, 0, 1, -kInfinity};  // reach 1: the bound of a row may be infinite
             continue;
         }
         int8_t* code = codes.data() + m * units * 4;
@@ -99,7 +102,10 @@ CodedQueries::CodedQueries(const Kernels& kernels, int metric, const ExactQuerie
 }
 
 void CodedQueries::require(size_t i, float required) {
-    if (step_[i] == 0 || required == -kInfinity) return;
+    if (step_[i] == 0 || required == -kInfinity) {
+        scan[i].threshold = everywhere_[i];
+        return;
+    }
     const double score = std::min(required, std::numeric_limits<float>::max());  // inf is more
     const double wanted = score - std::fabs(score) * 0x1.01p-24 - 0x1p-149;
     double least;
@@ -110,8 +116,27 @@ void CodedQueries::require(size_t i, float required) {
     scan[i].threshold = below(least / step_[i] - std::fabs(least / step_[i]) * 0x1p-40 - 0x1p-140);
 }
 
-void CodedQueries::skip(size_t i) {
-    scan[i].threshold = std::numeric_limits<float>::quiet_NaN();  // not even infinity passes
+void CodedQueries::skip(size_t i) { scan[i].threshold = kNever; }
+
+void may_reach(const Kernels& kernels, int metric, const float* queries, size_t count, size_t n,
+               const uint8_t* codes, const float* bounds, const float* centre, size_t rows,
+               const float* scores, bool* reach) {
+    const ExactQueries exact(kernels, metric, queries, static_cast<ptrdiff_t>(n), count, n);
+    std::vector<size_t> members(count);
+    std::iota(members.begin(), members.end(), size_t{0});
+    CodedQueries coded(kernels, metric, exact, members, centre);
+    for (size_t q = 0; q < count; q++) coded.require(q, scores[q]);
+    std::fill_n(reach, count * rows, false);
+    const size_t units = (n + 3) / 4;
+    std::vector<ScanHit> hits(kCodeBlock * count);
+    for (size_t block = 0; block * kCodeBlock < rows; block++) {
+        const size_t found = kernels.scan_codes(
+            codes + block * units * kCodeBlock * 4, bounds + block * 3 * kCodeBlock, 1, units,
+            coded.packed.data(), coded.scan.data(), count, hits.data());
+        for (size_t h = 0; h < found; h++)
+            if (block * kCodeBlock + hits[h].row < rows)
+                reach[hits[h].query * rows + block * kCodeBlock + hits[h].row] = true;
+    }
 }
 
 }  // namespace firth

@@ -1,32 +1,5 @@
-// Bytes in the place of rows and queries, and the bound that makes a search by them exact.
-//
-// A score f(q, x) is the cosine (p = q/|q|, y = x/|x|), the inner product (p = q/|q|, y = x, all
-// divided by |q|) or minus the squared distance (p = q, y = x), rounded once to float32. With a
-// centre m (the mean of the rows, in float32) and p' = p - m, y' = y - m:
-//
-//     cosine, inner product    p.y  = p'.y' + m.y' + p.m          bias b = m.y'
-//     l2                  -|p - y|2 = 2 (p'.y' - |y'|2/2) - |p'|2    bias b = -|y'|2/2
-//
-// The row is coded as y' = s c + r, c in [-127, 127], the query as p' = t e + w, so that
-//
-//     p'.y' = s t (c.e) + t e.r + w.y' <= s t (c.e) + |t e| |r| + |w| |y'|.
-//
-// c.e is an exact sum of integers (|sum| < 2^31 up to 66,000 dimensions). Divided by t, a row can
-// have a score of T or more only if
-//
-//     s (c.e) + b / t + (F / t) B >= (T' - const) / t                                  (1)
-//
-// where B = |r| + k |y'| stands beside the row (k = kQueryError, a usual |w| / |t e|) and F = max(
-// |t e|, |w| / k) beside the query: F B >= |t e| |r| + |w| |y'|. T' is T less what the rounding of
-// f to float32 and its sums in float64 can have added.
-//
-// The left side of (1) is computed in float32 with at most eight roundings, each of 2^-24 of a
-// partial sum, hence within 2^-21 of |s (c.e)| + |b / t| + F B / t. |s c| |e| <= (|y'| + |r|) F /
-// t, so B is stored as (1 + 2^-18) (|r| + k |y'|) + 2^-19 |y'| and b as b + 2^-20 |b|, both rounded
-// up: with |r| <= |y'| these are more than the roundings. y' is itself computed in float64, within
-// 2^-53 (|y| + |m|) an element: 2^-48 |m| is added to B, and that times |y'| to b. A denormal
-// product may lose 2^-149, so the right side is lowered by 2^-140. The test is not strict: equal
-// scores are decided by label, later.
+// Bytes in the place of rows and queries, and the bound that makes a search by them exact: the
+// derivation, every rounding included, stands in python/firth/kernels/byte_codes.py.
 #pragma once
 #include <vector>
 
@@ -73,8 +46,14 @@ class CodedQueries {
     int metric_;
     size_t n_;
     std::vector<double> step_, constant_, unit_;  // t; p.m or -|p'|2; |q| for inner products, or 1
+    std::vector<float> everywhere_;               // a threshold that all rows reach; NaN: none does
     double scale_ =
         0;  // of the centre's part of a score: what its rounding in float64 is a part of
 };
+
+// Which rows may score scores[q] or more. codes, bounds: whole blocks; reach: count x rows, 0 or 1.
+void may_reach(const Kernels& kernels, int metric, const float* queries, size_t count, size_t n,
+               const uint8_t* codes, const float* bounds, const float* centre, size_t rows,
+               const float* scores, bool* reach);
 
 }  // namespace firth

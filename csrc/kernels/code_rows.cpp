@@ -64,6 +64,12 @@ FIRTH_INLINE void code_row(const float* row, size_t n, int metric, double unit, 
     }
     const double residual = sqrt(set1(sum(rest)))[0], norm = sqrt(set1(sum(length)))[0];
     const double bias = metric == kL2 ? -0.5 * norm * norm : sum(centre_product);
+    // Beyond these the arithmetic of the scan could overflow: always a hit.
+    if (norm > 0x1p36 || bias > 0x1p80 || bias < -0x1p80) {
+        *scale_out = *bias_out = 0;
+        *bound_out = kInfinity;
+        return;
+    }
     *scale_out = scale;
     *bias_out = round_up(bias + 0x1p-20 * (bias < 0 ? -bias : bias) + slack * norm);
     *bound_out = round_up((1 + 0x1p-18) * (residual + kQueryError * norm) + 0x1p-19 * norm + slack);
@@ -84,25 +90,18 @@ void code_rows_f32(const float* keys, ptrdiff_t stride, size_t rows, size_t n, i
             continue;
         }
         const float* row = keys + (ptrdiff_t)r * stride;
-        f64xN squares = set1(0.0), most = set1(0.0);
-        for (size_t i = 0; i < n; i += kLanesF64) {
-            const f64xN x =
-                i + kLanesF64 <= n ? load_f64(row + i) : load_f64_partial(row + i, n - i);
-            squares += x * x;
-            most = max(most, max(x, -x));
-        }
         double unit = 1;
         if (metric == kCosine) {
+            f64xN squares = set1(0.0);
+            for (size_t i = 0; i < n; i += kLanesF64) {
+                const f64xN x =
+                    i + kLanesF64 <= n ? load_f64(row + i) : load_f64_partial(row + i, n - i);
+                squares = fma(x, x, squares);
+            }
             const double norm = sqrt(set1(sum(squares)))[0];
             unit = norm > 0 ? 1 / norm : 0;
         }
         code_row(row, n, metric, unit, centre, slack, codes + r * 4, scale, bias, bound);
-        // Beyond these the arithmetic of the scan could overflow or lose bits: always a hit.
-        const double largest = greatest(most), centre_norm = slack * 0x1p48;
-        if (metric != kCosine && !(largest <= 0x1p30 && centre_norm <= 0x1p40)) {
-            *scale = *bias = 0;
-            *bound = kInfinity;
-        }
     }
 }
 

@@ -42,6 +42,17 @@ class Level:
         bounds: NDArray[Any],
         order: NDArray[Any] | None = None,
     ) -> None: ...
+    def may_reach(
+        self,
+        queries: NDArray[Any],
+        metric: str,
+        codes: NDArray[Any],
+        bounds: NDArray[Any],
+        centre: NDArray[Any],
+        rows: int,
+        scores: NDArray[Any],
+        reach: NDArray[Any],
+    ) -> None: ...
     def search(
         self,
         segments: list[Segment],

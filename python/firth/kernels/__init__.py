@@ -1,6 +1,7 @@
 """The kernels: one file each, with contract, NumPy reference, Numba version and native call."""
 
 from firth.kernels._dispatch import active, backends, use
+from firth.kernels.byte_codes import ByteCodes, byte_codes, may_reach
 from firth.kernels.cbow_negative_sampling import cbow_negative_sampling
 from firth.kernels.cosine_topk import TopK, cosine_scores, cosine_topk, row_norms
 from firth.kernels.dot import dot
@@ -13,10 +14,12 @@ from firth.kernels.skipgram_negative_sampling import skipgram_negative_sampling
 from firth.kernels.softmax import log_softmax, softmax
 
 __all__ = [
+    "ByteCodes",
     "PackedMatrix",
     "TopK",
     "active",
     "backends",
+    "byte_codes",
     "cbow_negative_sampling",
     "cosine_scores",
     "cosine_topk",
@@ -26,6 +29,7 @@ __all__ = [
     "hierarchical_softmax",
     "log_softmax",
     "matmul",
+    "may_reach",
     "pack",
     "row_norms",
     "scaled_dot_product_attention",
