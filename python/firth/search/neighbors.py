@@ -186,7 +186,7 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
         n, d = data.shape
         # Scaled by a power of two, which rounds nothing, no square can overflow; and centred, so
         # that data far from 0 keep their digits in float32 (float32 data are what they are).
-        self._exponent = int(np.frexp(max(float(data.max()), -float(data.min())))[1])
+        self._scale = float(_to_one(np.array(max(float(data.max()), -float(data.min())))))
         step = max(1, CHUNK // d)
         parts = [data[start : start + step] for start in range(0, n, step)]
         self._centre = np.zeros(d)
@@ -201,8 +201,7 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
 
     def _scaled(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Rows (..., d) in float64, the largest number of the fitted ones being about 1."""
-        scaled: NDArray[np.float64] = np.ldexp(rows.astype(np.float64), -self._exponent)
-        return scaled
+        return rows.astype(np.float64) * self._scale
 
     def _float32(self, given: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Rows (n, d) as the index knows them, and how far (n,) each is from what it stands for."""
@@ -231,7 +230,7 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
         if self.metric == "cosine":
             return 1 - distances - 2.0**-48 - off - rounding * self._rounding - 2.0**-23
         with np.errstate(over="ignore"):
-            least = np.ldexp(distances, -self._exponent) * (1 + 2.0**-40) + off
+            least = distances * self._scale * (1 + 2.0**-40) + off
             reach: NDArray[np.float64] = -(least**2) * (1 + 2.0**-22) - 2.0**-148
         return reach
 
@@ -244,8 +243,9 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
             return distances
         difference = self._scaled(rows) - self._scaled(query)[..., None, :]
         squares = np.einsum("...md,...md->...m", difference, difference)
-        distances = np.ldexp(np.sqrt(squares), self._exponent)
-        return distances
+        with np.errstate(over="ignore"):
+            length: NDArray[np.float64] = np.sqrt(squares) / self._scale
+        return length
 
     # Asking
 
@@ -514,13 +514,19 @@ def _real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
+def _to_one(largest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Powers of two that bring numbers near 1 (zeros stay): to multiply with them is exact."""
+    powers: NDArray[np.float64] = np.ldexp(1.0, -np.clip(np.frexp(largest)[1], -1020, 1020))
+    return powers
+
+
 def _unit(rows: NDArray[Any]) -> NDArray[np.float64]:
     """Rows (..., d) in float64 at length 1, whatever their length was; zeros stay zeros."""
-    largest = np.abs(rows.astype(np.float64)).max(axis=-1, keepdims=True)
-    scaled = np.ldexp(rows.astype(np.float64), -np.frexp(largest)[1])
-    length = np.sqrt(np.einsum("...d,...d->...", scaled, scaled))[..., None]
-    units: NDArray[np.float64] = scaled / np.where(length > 0, length, 1)
-    return units
+    exact = rows.astype(np.float64)
+    exact *= _to_one(np.abs(exact).max(axis=-1, keepdims=True))
+    length = np.sqrt(np.einsum("...d,...d->...", exact, exact))[..., None]
+    exact /= np.where(length > 0, length, 1)
+    return exact
 
 
 def _feature_names(X: Any) -> NDArray[Any] | None:
