@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc src python -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: demo test test-peers bench lint format sanitize broken clean
+.PHONY: demo test test-peers bench lint format sanitize tsan broken clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,14 +58,30 @@ $(SANITIZE)/firth.stamp: $(SOURCES) CMakeLists.txt pyproject.toml
 	$(PYTHON) -m venv $(SANITIZE)
 	$(SANITIZE)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl \
 		tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
-		--config-settings=cmake.define.FIRTH_SANITIZE=ON
+		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined
 	touch $@
 
 sanitize: $(SANITIZE)/firth.stamp
 	grep -q __asan_init $(SANITIZE)/lib/python*/site-packages/firth/_native*.so
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(SANITIZE)/bin/python -m pytest -m 'not peer and not slow' -k 'not numba' \
-		tests/kernels tests/formats tests/words/test_training.py tests/test_fasttext.py
+		tests/kernels tests/formats tests/words/test_training.py tests/test_fasttext.py tests/search
+
+# Searches beside a writer under ThreadSanitizer. The first line shows that it would notice: a
+# program that races must end with its exit code.
+TSAN := .venv-tsan
+TSAN_RUNTIMES = $(shell $(CXX) -print-file-name=libtsan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
+$(TSAN)/firth.stamp: $(SOURCES) CMakeLists.txt pyproject.toml
+	$(PYTHON) -m venv $(TSAN)
+	$(TSAN)/bin/python -m pip install --quiet pytest hypothesis . \
+		--config-settings=build-dir=build/tsan --config-settings=install.strip=false \
+		--config-settings=cmake.define.FIRTH_SANITIZE=thread
+	touch $@
+
+tsan: $(TSAN)/firth.stamp
+	LD_PRELOAD=$(TSAN_RUNTIMES) $(TSAN)/bin/python tests/expect_race.py >/dev/null 2>&1; test $$? -eq 66
+	LD_PRELOAD=$(TSAN_RUNTIMES) $(TSAN)/bin/python -m pytest -m 'not peer and not slow' \
+		tests/search/test_snapshots.py -k 'not fork and not memory'
 
 # Kernels that lose their last partial vector: every kernel's tests must notice, at every level.
 BROKEN := .venv-broken
