@@ -30,36 +30,41 @@ def graph(name: str) -> tuple[Callable[[int], Subject], float]:
     keys, _ = word_vectors(100)
     path = Path(tempfile.gettempdir()) / f"firth-bench-{name}-{len(keys)}"
     told = path.with_suffix(".json")
-    start = time.perf_counter()
     if name == "hnswlib":
         import hnswlib
 
         made = hnswlib.Index("ip", keys.shape[1])
         made.set_num_threads(THREADS)
-        if told.exists():
-            made.load_index(str(path))
-        else:
+
+        def build() -> None:
             made.init_index(len(keys), M=16)
             made.add_items(keys)
-            made.save_index(str(path))
+
+        load, save = made.load_index, made.save_index
 
         def width(value: int) -> Subject:
             made.set_ef(value)
             return lambda queries: made.knn_query(queries, K)[0]
     else:
         other = usearch.index.Index(ndim=keys.shape[1], metric="ip", connectivity=16)
-        if told.exists():
-            other.load(str(path))
-        else:
+
+        def build() -> None:
             other.add(np.arange(len(keys)), keys, threads=THREADS)
-            other.save(str(path))
+
+        load, save = other.load, other.save
 
         def width(value: int) -> Subject:
             other.expansion_search = value
             return lambda queries: other.search(queries, K, threads=THREADS).keys
 
-    if not told.exists():
-        told.write_text(json.dumps(time.perf_counter() - start))
+    if told.exists():
+        load(str(path))
+    else:
+        start = time.perf_counter()
+        build()
+        seconds = time.perf_counter() - start
+        save(str(path))
+        told.write_text(json.dumps(seconds))
     return width, json.loads(told.read_text())
 
 
@@ -67,7 +72,7 @@ def least(
     width: Callable[[int], Subject], queries: NDArray[np.float32], true: NDArray[np.int64]
 ) -> tuple[int, float]:
     """The least width (of a ladder in steps of 8 %) whose recall is 0.95, and the recall there."""
-    ladder = sorted({round(K * 1.08**i) for i in range(80)})
+    ladder = sorted({round(1.08**i) for i in range(110)})
     low, high = 0, len(ladder) - 1
     while low < high:
         middle = (low + high) // 2

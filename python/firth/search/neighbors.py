@@ -490,12 +490,7 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"Input X contains {what}.")
         return np.ascontiguousarray(data)
 
-    # What scikit-learn and pickle ask for
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags
-
-        return Tags(None, TargetTags(required=False), input_tags=InputTags())
+    # Pickle: the index is made anew
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_index"}
