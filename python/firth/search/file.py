@@ -204,6 +204,7 @@ class File:
             text = self._array("names.text", np.uint8, None)
             ends = self._array("names.ends", np.int64, meta["next_label"])
             names = Names(text, ends, path)
+            self._check(first >= 0, f"first_label {first}, though ids are str")
         coded = "codes" in arrays
         segment = Segment(
             self._array("vectors", STORAGES[storage], capacity, dim),

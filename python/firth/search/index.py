@@ -112,6 +112,9 @@ class Log(Protocol):
     def close(self, index: Index) -> None:
         """The index will tell no more."""
 
+    def leave(self) -> None:
+        """Nor will this process, which is a fork."""
+
 
 class Index:
     """Exact search among vectors: see the head of this module for how it works.
@@ -802,10 +805,17 @@ def _hold_all() -> None:
             _held.append(lock)
 
 
+def _leave_files() -> None:
+    _release_all()
+    for index in list(_alive):
+        if index._log is not None:
+            index._log.leave()  # so that the parent alone holds its lock
+
+
 def _release_all() -> None:
     while _held:
         _held.pop().release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_release_all)
+    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_leave_files)

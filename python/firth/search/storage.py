@@ -25,7 +25,7 @@ import struct
 import sys
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,10 +83,11 @@ def _repeat(made: File, reader: log.Reader, path: str) -> bool:
         return False
     index._log = _Repeating()  # type: ignore[assignment]
     additions = _Additions(index)
-    for record in reader:
-        try:
+    try:
+        for record in reader:
+            offset = record.offset
             if record.kind == ADD:
-                additions.read(record.payload)
+                additions.read(record)
             elif record.kind == REMOVE:
                 additions.repeat()
                 labels = np.frombuffer(record.payload, np.int64)
@@ -95,9 +96,11 @@ def _repeat(made: File, reader: log.Reader, path: str) -> bool:
                 index._remove(labels)
             else:
                 raise ValueError(f"is of an unknown kind, {record.kind}")
-        except ValueError as error:
-            raise FormatError(f"a record {error}", path, record.offset) from None
-    additions.repeat()
+        additions.repeat()
+    except FormatError:
+        raise
+    except ValueError as error:
+        raise FormatError(f"a record {error}", path, offset) from None
     index._log = None
     return True
 
@@ -117,9 +120,9 @@ class _Additions:
         self._names: list[str] = []
         self._bytes = 0
 
-    def read(self, payload: bytes | bytearray) -> None:
-        """Take the payload of a record. ValueError where it does not fit."""
-        index = self._index
+    def read(self, record: log.Record) -> None:
+        """Take a record. ValueError where it does not fit."""
+        index, payload = self._index, record.payload
         dtype = np.dtype(STORAGES[index.storage])
         scale = 4 if index.storage == "int8" else 0
         if len(payload) < _ADDED.size:
@@ -162,12 +165,16 @@ class _Additions:
     def repeat(self) -> None:
         """Do what has been taken."""
         if self._labels:
-            self._index._append(
-                np.concatenate(self._vectors),
-                np.concatenate(self._labels),
-                self._names,
-                np.concatenate(self._scales) if self._scales else None,
-            )
+            vectors, scales = np.concatenate(self._vectors), None
+            finite = True
+            if vectors.dtype == np.uint16:
+                finite = bool((vectors & 0x7F80 != 0x7F80).all())
+            if self._scales:
+                scales = np.concatenate(self._scales)
+                finite = bool(np.isfinite(scales).all())
+            if not finite:
+                raise ValueError("adds numbers that are not finite")
+            self._index._append(vectors, np.concatenate(self._labels), self._names, scales)
             self._clear()
 
 
@@ -178,7 +185,8 @@ class Stored:
     """
 
     def __init__(self, path: str, file: io.FileIO, key: bytes, end: int, mmap: bool) -> None:
-        self.path, self._mmap, self._process = path, mmap, os.getpid()
+        self.path, self._log, self._mmap = path, log_of(path), mmap
+        self._process = os.getpid()
         self._adopt(file, key, end)
 
     def _adopt(self, file: io.FileIO, key: bytes, end: int = 0) -> None:
@@ -217,31 +225,35 @@ class Stored:
         self._append(version, REMOVE, [labels])
 
     def _append(self, version: int, kind: int, payload: list[Any]) -> None:
-        if os.getpid() != self._process:
-            raise io.UnsupportedOperation(
-                f"{os.fspath(self.path)}: belongs to the process that opened it; after a fork, "
-                "open it in the child"
-            )
+        self._check_process()
         if version == self._before[0]:  # the last change was logged but never showed
             self._writer.rewind(self._before[1])
         end = self._writer.end
-        with _named(log_of(self.path)):
+        try:
             self._writer.append(kind, payload)
+        except OSError as error:
+            error.filename = self._log
+            raise
         self._before = (version, end)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise io.UnsupportedOperation(
+                f"{self.path}: only the process that opened the index may change it, not its forks"
+            )
 
     def flush(self, index: Index) -> None:
         """Sync the log to disk."""
         if self._unsure:
             self.compact(index)
             return
-        with _named(log_of(self.path)):
-            try:
-                os.fsync(self._file.fileno())
-                if not self._synced_folder:
-                    _sync_folder(self.path)
-            except OSError:
-                self._unsure = True
-                raise
+        try:
+            os.fsync(self._file.fileno())
+            if not self._synced_folder:
+                _sync_folder(self.path)
+        except OSError as error:
+            self._unsure, error.filename = True, self._log
+            raise
         self._synced_folder = True
 
     def compact_if_due(self, index: Index) -> None:
@@ -257,43 +269,46 @@ class Stored:
             return
         try:
             self.compact(index)
-        except OSError as error:  # the change itself is safe in the log
+        except (OSError, ValueError) as error:  # the change itself is safe in the log
             self._failed_at = size
             warnings.warn(f"the index could not be compacted: {error}", stacklevel=4)
 
     def compact(self, index: Index) -> None:
         """Write the file anew, with all that is in the log, and begin a new log.
 
-        Who calls this holds the lock of writers. Where it fails, nothing has changed.
+        Who calls this holds the lock of writers. Where the disk is full, nothing has changed.
         """
+        self._check_process()
         state, key = index._state, secrets.token_bytes(16)
         with deferred_interrupt() as interrupted:
             fresh, temporary = _new_log(self.path)
-            problem: BaseException | None = None
+            problem = None
             try:
                 write(self.path, index, state, key, self._key)
             except BaseException as error:
-                # A failure that comes behind the rename (a sync) leaves the new file in place.
-                if _key_of(self.path) != key:
-                    fresh.close()
-                    with contextlib.suppress(OSError):
-                        os.unlink(temporary)
-                    raise
                 problem = error
             try:
-                made = File(type(index), self.path, self._mmap, verify=False).state
-                os.replace(temporary, log_of(self.path))
+                # A write may fail when the new file is in its place already (a sync).
+                made = File(type(index), self.path, self._mmap, verify=False)
+                if made.key == key:
+                    os.replace(temporary, self._log)
+                elif made.key != self._key:
+                    raise FormatError("was replaced by another program", self.path)
             except BaseException:
                 # What is added to the old log would count for nothing.
                 fresh.close()
                 self._file.close()
                 index._log = Refusing(self.path, "its log could not be replaced; open it again")
                 raise
-            self._file.close()
-            self._adopt(fresh, key)
-            with index._publishing:
-                index._map = index._label_of = None
-                index._state = replace(made, version=state.version)
+            if made.key == key:
+                self._file.close()
+                self._adopt(fresh, key)
+                with index._publishing:
+                    index._map = index._label_of = None
+                    index._state = replace(made.state, version=state.version)
+            else:
+                fresh.close()
+                os.unlink(temporary)
         if problem is not None:
             raise problem
         if interrupted.is_set():
@@ -301,13 +316,14 @@ class Stored:
 
     def close(self, index: Index) -> None:
         """Sync the log, or remove it where it is empty, and let others open the index."""
-        if os.getpid() == self._process:
-            if self._writer.empty:
-                with contextlib.suppress(OSError):
-                    os.unlink(log_of(self.path))
-            else:
+        try:
+            if os.getpid() == self._process and not self._writer.empty:
                 self.flush(index)
-        self.leave()
+        finally:
+            if os.getpid() == self._process and self._writer.empty:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._log)
+            self.leave()
 
     def leave(self) -> None:
         """Let others open the index."""
@@ -324,7 +340,7 @@ class Refusing:
 
     def refuse(self, *_: Any) -> None:
         """Raise io.UnsupportedOperation (a ValueError and an OSError)."""
-        raise io.UnsupportedOperation(f"{os.fspath(self.path)}: {self._reason}")
+        raise io.UnsupportedOperation(f"{self.path}: {self._reason}")
 
     added = removed = compact = refuse
 
@@ -333,21 +349,13 @@ class Refusing:
 
     compact_if_due = close = flush
 
+    def leave(self) -> None:
+        """Nobody is kept out."""
+
 
 def log_of(path: Path) -> str:
     """The log beside a file."""
     return os.path.realpath(path) + ".log"
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """An error of the disk says which file it was."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno and error.filename is None:
-            error.filename = path
-        raise
 
 
 def _locked(path: str) -> io.FileIO:

@@ -1,0 +1,153 @@
+"""Kills writers of an index at random points; run by test_storage.py: ``crash.py FOLDER KILLS``.
+
+A child opens the index, changes it over and over, and says so on a pipe each time a change has
+returned; it is killed after some milliseconds. Then everything that it said must be in the index,
+and at most one change more. The next child goes on with what was found. It is a program of its own
+because it forks: a child costs no start of an interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import firth
+from firth.search import storage
+
+DIM = 4
+
+
+class Model:
+    """What the index should hold: vectors by id in order of addition."""
+
+    def __init__(self, named: bool) -> None:
+        self.rows: dict[Any, Any] = {}
+        self.named, self.next = named, 0
+
+    def copy(self) -> Model:
+        copied = Model(self.named)
+        copied.rows, copied.next = dict(self.rows), self.next
+        return copied
+
+    def operation(self, rng: np.random.Generator) -> tuple[str, Any, Any]:
+        """Something to do next: name, vectors, ids."""
+        choice = rng.integers(100)
+        here = list(self.rows)
+        if choice < 30 and here:
+            count = min(len(here), int(rng.integers(1, 6)))
+            return "remove", None, [here[i] for i in rng.choice(len(here), count, replace=False)]
+        if choice < 34:
+            return "flush", None, None
+        if choice < 36:
+            return "compact", None, None
+        count = int(rng.integers(1, 5)) if choice < 98 else 300
+        vectors = rng.integers(-127, 128, (count, DIM)).astype(np.float32)
+        vectors[:, 0] = 127  # so int8 stores them as they are
+        if self.named:
+            return "add", vectors, [f"wörd {i}" for i in rng.integers(0, 600, count)]
+        if choice % 2:
+            return "add", vectors, None
+        return "add", vectors, rng.integers(-50, 600, count)
+
+    def apply(self, operation: tuple[str, Any, Any]) -> None:
+        name, vectors, ids = operation
+        if name == "remove":
+            for one in ids:
+                del self.rows[one]
+        elif name == "add":
+            ids = range(self.next, self.next + len(vectors)) if ids is None else ids
+            for one, vector in zip(ids, vectors, strict=True):
+                one = one if self.named else int(one)
+                self.rows.pop(one, None)
+                self.rows[one] = vector
+                if not self.named:
+                    self.next = max(self.next, one + 1)
+
+    def holds(self, index: firth.Index) -> bool:
+        """Whether the index is just this."""
+        ids = list(index.ids)
+        if ids != list(self.rows) or len(index) != len(ids):
+            return False
+        return not ids or bool((index.get(ids) == np.array(list(self.rows.values()))).all())
+
+
+def do(index: firth.Index, operation: tuple[str, Any, Any]) -> None:
+    name, vectors, ids = operation
+    if name == "add":
+        index.add(vectors, ids)
+    elif name == "remove":
+        index.remove(ids)
+    else:
+        getattr(index, name)()
+
+
+def write(path: Path, model: Model, seed: int, pipe: int) -> None:
+    """The child: change the index until somebody ends it."""
+    rng = np.random.default_rng(seed)
+    storage._LOG_FROM = 4000  # so that compaction comes by itself, and often
+    index = firth.Index.open(path)
+    os.write(pipe, b"o")
+    while True:
+        operation = model.operation(rng)
+        do(index, operation)
+        os.write(pipe, b".")
+        model.apply(operation)
+
+
+def kill_once(path: Path, model: Model, seed: int) -> tuple[Model, int]:
+    """What is left after a child was killed, and how many changes it had made."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            write(path, model, seed, send)
+        finally:
+            os._exit(1)
+    os.close(send)
+    delay = np.random.default_rng(seed).uniform(0, 0.02)
+    said = os.read(receive, 1) if seed % 8 else b""  # else it may be killed while it opens
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the writer failed by itself"
+    while more := os.read(receive, 1 << 16):
+        said += more
+    os.close(receive)
+    done = said.count(b".")
+    rng = np.random.default_rng(seed)
+    for _ in range(done):
+        model.apply(model.operation(rng))
+    further = model.copy()
+    further.apply(further.operation(rng))
+    index = firth.Index.open(path, "r", verify=True)
+    if model.holds(index):
+        return model, done
+    assert further.holds(index), f"seed {seed}: something was lost after {done} changes"
+    return further, done
+
+
+def main(folder: Path, kills: int) -> None:
+    configurations = [("float32", False), ("float32", True), ("int8", True), ("float16", False)]
+    changes = compactions = 0
+    for number, (kept, named) in enumerate(configurations):
+        path = folder / f"{number}.index"
+        firth.Index(DIM, storage=kept).save(path)
+        model, inode = Model(named), 0
+        for seed in range(kills // len(configurations)):
+            model, done = kill_once(path, model, 1000 * number + seed)
+            changes += done
+            compactions += inode not in (0, os.stat(path).st_ino)
+            inode = os.stat(path).st_ino
+    print(f"{kills} kills, {changes} changes, {compactions} times with compaction")
+    assert changes > 5 * kills
+    assert compactions > kills / 20
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
