@@ -29,6 +29,8 @@ class Vectors:
         self.next_index = 0  # the first allocated row that has no key yet
         self.vectors = np.zeros((count, vector_size), dtype)
         self.expandos: dict[str, NDArray[Any]] = {}
+        # The norms that belong to it, questions asked since, and codes of the rows; see `coded`.
+        self._asked: tuple[NDArray[Any], int, Any] | None = None
         self.vectors_lockf = np.ones(1, np.float32)  # scales what training adds to (all or V) rows
 
     @property
@@ -58,6 +60,9 @@ class Vectors:
     def _adopt(self, keys: list[Any]) -> None:
         """Take these as all keys, with rows in their order."""
         self.index_to_key, self._rows, self.next_index = keys, None, len(keys)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_asked": None}  # codes are made again where they pay
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}<vector_size={self.vector_size}, {len(self)} keys>"
