@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import firth
+import firth.formats.firth
+from firth.errors import FormatError
 from firth.search import cells as module
 from firth.search.cells import cells_of, order_by_cell
 
@@ -124,7 +126,7 @@ def test_growing(cells, monkeypatch):
             assert done < 1500
             assert_same(index.search(queries, 10, probe=1), plain.search(queries, 10))
             continue
-        trained.add(state.cells.rows)
+        trained.add(state.cells.trained)
         assert_every_row_once(index)
         assert recall(index.search(queries, 10), plain.search(queries, 10)) > 0.8
     assert done == 14000
@@ -184,7 +186,7 @@ def test_a_reader_keeps_its_state():
     wanted = ask()
     index.remove(wanted[0][0])
     index.add(clustered(20000, seed=3))
-    assert index._state.cells.rows > 20000
+    assert index._state.cells.trained > 20000
     for one, other in zip(ask(), wanted, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -288,6 +290,94 @@ def test_scale(scale):
     plain = made(3000)
     queries = clustered(20, seed=1)
     np.testing.assert_array_equal(index.search(queries).ids, plain.search(queries).ids)
+
+
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+@pytest.mark.parametrize("mmap", [True, False])
+def test_files(tmp_path, storage, mmap):
+    queries = clustered(30, seed=1)
+    index = made(6000, steps=9, storage=storage)
+    index.remove(np.arange(0, 900, 2))
+    index.tune(0.8, 3)
+    index.save(tmp_path / "index")
+    wanted = {probe: index.search(queries, 10, probe=probe) for probe in (1, None, "all")}
+    with firth.Index.open(tmp_path / "index", mmap=mmap, verify=True) as opened:
+        assert opened.cells == 32
+        assert opened._state.cells.trained == index._state.cells.trained
+        assert opened.tune(0.8, 3).probe == index.tune(0.8, 3).probe
+        assert_every_row_once(opened)
+        assert_same(opened.search(queries, 10, probe="all"), wanted["all"])
+        # Rows in a tail, which all searches saw, stand in cells now.
+        for probe, before in wanted.items():
+            found = opened.search(queries, 10, probe=probe)
+            assert recall(found, wanted["all"]) <= recall(before, wanted["all"])
+        opened.add(clustered(3000, seed=3))
+        opened.add(clustered(10, seed=4))
+        opened.remove([1, 3, 5])
+        assert_every_row_once(opened)
+        after = opened.search(queries, 10)
+        every = opened.search(queries, 10, probe="all")
+    with firth.Index.open(tmp_path / "index", mmap=mmap) as again:  # repeats the log
+        assert_every_row_once(again)
+        assert_same(again.search(queries, 10, probe="all"), every)
+        again.compact()
+        assert_every_row_once(again)
+        assert_same(again.search(queries, 10, probe="all"), every)
+        assert recall(again.search(queries, 10), every) > recall(after, every) - 0.1
+        again.add(clustered(20000, seed=5))  # trained anew, with the mapped rows
+        assert again._state.cells.trained > 20000
+        assert_every_row_once(again)
+        again.remove(again.ids)
+        again.compact()
+        assert len(again.search(queries, 10).ids[0]) == 0
+    with firth.Index.open(tmp_path / "index") as empty:
+        assert (len(empty), empty.cells) == (0, 32)
+    for cells in ("auto", None):
+        small = firth.Index(DIM, cells=cells)
+        small.add(clustered(2000))
+        small.save(tmp_path / "small")
+        assert firth.Index.open(tmp_path / "small", "r").cells == cells
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "index"
+    made(3000).save(path)
+    content = firth.formats.firth.read(path, "index", decode=False)
+
+    def check(arrays=(), meta=(), verify=False):
+        firth.formats.firth.write(
+            path, "index", content.arrays | dict(arrays), content.meta | dict(meta)
+        )
+        firth.Index.open(path, "r", verify=verify)
+
+    check(verify=True)
+    order, blocks = content.arrays["order"], content.arrays["cell_blocks"]
+    twice = order.copy()
+    twice[0] = twice[1]
+    for name, wrong in {
+        "order": [order[:-32], order[1:], np.where(order == 5, 3000, order),
+                  np.where(order == 5, -2, order), order.astype(np.int64)],
+        "cell_blocks": [blocks[:-1], blocks[::-1].copy(), blocks + 1, blocks.astype(np.int32)],
+        "centroids": [content.arrays["centroids"][:, :-1], content.arrays["centroids"][:0],
+                      content.arrays["centroids"] * np.float32(np.nan)],
+        "codes": [content.arrays["codes"][:-1]],
+        "bounds": [content.arrays["bounds"][1:]],
+    }.items():  # fmt: skip
+        for array in wrong:
+            with pytest.raises(FormatError):
+                check({name: array})
+    with pytest.raises(FormatError):
+        check({"order": twice}, verify=True)
+    for name, wrong in {
+        "cells": [1, "some", None, 2.5, [3]],
+        "probe": [0, 1.5, None, 2**63, "all"],
+        "recall": [0.0, 1, "x", None],
+        "k": [0, None],
+        "trained": [-1, True],
+    }.items():
+        for value in wrong:
+            with pytest.raises(FormatError):
+                check(meta={name: value})
 
 
 def test_order_by_cell():

@@ -45,7 +45,7 @@ class Cells:
 
     centroids: NDArray[np.float32]  # (C, dim)
     metric: str  # of the index
-    rows: int  # that the index had when they were taken
+    trained: int  # rows that the index had when they were taken
     probe: int = 1
     recall: float = 0.95  # what `probe` is chosen for when they are taken anew
     k: int = 10
@@ -62,6 +62,14 @@ class Cells:
         """The cell that each vector (n, dim) belongs to (n,)."""
         metric = "l2" if self.metric == "ip" else self.metric
         return _best(self._assigning, metric, vectors, 1)[:, 0]
+
+    def of_rows(self, segment: Segment, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The cell that each of some rows belongs to."""
+        cell = np.empty(len(rows), np.int64)
+        for first in range(0, len(rows), PIECE):
+            part = slice(first, first + PIECE)
+            cell[part] = self.of(segment.floats(rows[part]))
+        return cell
 
     def visited(self, queries: NDArray[np.float32], probe: int) -> NDArray[np.int32] | None:
         """The cells that queries (Q, dim) visit (Q, probe + 1): the last are the tails.
@@ -107,14 +115,14 @@ def code_in_cells(
     if cells is None and live < (AUTO_FROM if wanted is None else ROWS * wanted):
         return *code(segments, metric, centre, centred), None
     version = state.version
-    new = cells is None or live >= GROWTH * cells.rows
+    new = cells is None or live >= GROWTH * cells.trained
     if new:
         centre, centred = centre_of(segments, metric), live
         centroids = train(segments, version, metric, auto(live) if wanted is None else wanted)
         if cells is None:
             cells = Cells(centroids, metric, live)
         else:
-            cells = replace(cells, centroids=centroids, rows=live)
+            cells = replace(cells, centroids=centroids, trained=live)
     assert cells is not None  # as then `new`
     assert centre is not None  # it is taken before, or at the same time
     tails = sum(segment.rows - segment.ordered for segment in segments)
@@ -231,9 +239,7 @@ def ordered(
     alive = segment.alive(version)
     cell = np.full(len(alive), -1) if known is None else known[alive]
     new = np.flatnonzero(cell < 0)
-    for first in range(0, len(new), PIECE):
-        part = new[first : first + PIECE]
-        cell[part] = cells.of(segment.floats(alive[part]))
+    cell[new] = cells.of_rows(segment, alive[new])
     order, cell_blocks = order_by_cell(alive, cell, len(cells.centroids))
     blocks = len(order) // BLOCK
     room = _Codes.new(segment, blocks + (segment.capacity - segment.rows) // BLOCK)

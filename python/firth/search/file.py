@@ -2,7 +2,8 @@
 
 It is a file of `firth.formats.firth` of kind "index": ``vectors`` (C, dim), C a multiple of 32,
 with ``scales``; ``codes``, ``bounds`` and ``centre``; ``labels`` unless they are consecutive; the
-strings ``names``, where ids are str. Once written it never changes.
+strings ``names``, where ids are str; where there are cells, ``centroids``, ``order`` and
+``cell_blocks``, and the codes stand in that order. Once written it never changes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from firth.errors import FormatError
 from firth.formats import firth
 from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
+from firth.search.cells import MOST, Cells, cells_of, order_by_cell
 from firth.search.segments import (
     BLOCK,
     CODED_FROM,
@@ -32,7 +34,15 @@ if TYPE_CHECKING:
     from firth.search.index import Index
 
 KIND = "index"
+CELL_NUMBERS: dict[str, Any] = {
+    "trained": int,
+    "probe": int,
+    "recall": float,
+    "k": int,
+}  # of `Cells`
 _PART = 1 << 22  # bytes of rows that are put together at a time
+
+Coded = Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]
 
 
 class Names(Sequence[str]):
@@ -111,20 +121,24 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
     centre, centred = state.centre, state.centred
     if rows >= CODED_FROM and (centre is None or rows >= GROWTH * centred):
         centre, centred = centre_of(state.segments, index.metric), rows
+    cells = state.cells if rows else None
     if centre is not None:
-        bounds = np.zeros((blocks, 3, BLOCK), np.float32)
+        if cells is None:
+            coded = _coded(state, index, centre, step)
+        else:
+            order, cell_blocks = _order(state, cells)
+            coded = _coded_by_cell(state, index, centre, order, step)
+            blocks = len(order) // BLOCK
+            arrays["centroids"] = cells.centroids
+            arrays["order"], arrays["cell_blocks"] = order, cell_blocks
         shape = (blocks, -(-dim // 4), BLOCK, 4)
+        bounds = np.zeros((blocks, 3, BLOCK), np.float32)
 
         def codes() -> Iterator[NDArray[np.uint8]]:
             first = 0
-            for part, scales in _live_parts(state, step):
-                full = len(part) // BLOCK
-                made = np.zeros((-(-len(part) // BLOCK), *shape[1:]), np.uint8)
-                active_level().code_rows(
-                    part[: full * BLOCK], None if scales is None else scales[: full * BLOCK],
-                    index.metric, centre, made[:full], bounds[first : first + full],
-                )  # fmt: skip
-                first += full
+            for made, its_bounds in coded:
+                bounds[first : first + len(made)] = its_bounds
+                first += len(made)
                 yield made
 
         arrays["codes"] = firth.Parts(np.dtype(np.uint8), shape, codes)
@@ -134,9 +148,57 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
         "key": key.hex(), "replaces": replaces.hex(), "metric": index.metric,
         "storage": index.storage, "rows": rows, "run": run,
         "first_label": int(labels[0]) if run else 0, "centred": centred,
-        "next_label": state.next_label if names is None else len(names),
+        "next_label": state.next_label if names is None else len(names), "cells": index.cells,
     }  # fmt: skip
+    if cells is not None:
+        meta |= {name: getattr(cells, name) for name in CELL_NUMBERS}
     firth.write(path, KIND, arrays, meta, None if names is None else {"names": names})
+
+
+def _coded(state: State, index: Index, centre: NDArray[np.float32], step: int) -> Coded:
+    """Codes and bounds of the live rows in order, ``step`` at a time."""
+    for part, scales in _live_parts(state, step):
+        full, blocks = len(part) // BLOCK, -(-len(part) // BLOCK)
+        codes = np.zeros((blocks, -(-index.dim // 4), BLOCK, 4), np.uint8)
+        bounds = np.zeros((blocks, 3, BLOCK), np.float32)
+        active_level().code_rows(
+            part[: full * BLOCK], None if scales is None else scales[: full * BLOCK],
+            index.metric, centre, codes[:full], bounds[:full],
+        )  # fmt: skip
+        yield codes, bounds
+
+
+def _order(state: State, cells: Cells) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """`Segment.order` and `Segment.cell_blocks` of the live rows, all of them in cells."""
+    parts = []
+    for segment in state.segments:
+        alive = segment.alive(state.version)
+        cell = cells_of(segment)[alive]
+        new = np.flatnonzero(cell < 0)
+        cell[new] = cells.of_rows(segment, alive[new])
+        parts.append(cell)
+    cell = np.concatenate(parts)
+    order, cell_blocks = order_by_cell(np.arange(len(cell)), cell, len(cells.centroids))
+    return order, np.append(cell_blocks, cell_blocks[-1])  # the tail is empty
+
+
+def _coded_by_cell(
+    state: State, index: Index, centre: NDArray[np.float32], order: NDArray[np.int32], step: int
+) -> Coded:
+    """Codes and bounds of the live rows in an order, ``step`` at a time."""
+    slots = np.concatenate([one.alive(state.version) + one.first_slot for one in state.segments])
+    for first in range(0, len(order), step):
+        rows = order[first : first + step]
+        there = rows >= 0
+        lanes = np.full(len(rows), -1, np.int32)
+        lanes[there] = np.arange(there.sum())
+        codes = np.empty((len(rows) // BLOCK, -(-index.dim // 4), BLOCK, 4), np.uint8)
+        bounds = np.empty((len(rows) // BLOCK, 3, BLOCK), np.float32)
+        active_level().code_rows(
+            state.floats(slots[rows[there]], index.dim), None, index.metric, centre, codes, bounds,
+            lanes,
+        )  # fmt: skip
+        yield codes, bounds
 
 
 def _live_parts(
@@ -214,17 +276,23 @@ class File:
             run=run,
             labels=self._array("labels", np.int64, capacity) if run < rows else None,
         )
+        cells = None
         if coded:
+            in_order = rows // BLOCK * BLOCK
+            if "centroids" in arrays:
+                cells = self._cells(meta, metric, dim)
+                segment, blocks = self._ordered(segment, len(cells.centroids))
+                in_order = rows
             segment = replace(
                 segment,
                 codes=self._array("codes", np.uint8, blocks, -(-dim // 4), BLOCK, 4),
                 bounds=self._array("bounds", np.float32, blocks, 3, BLOCK),
                 centre=self._array("centre", np.float32, dim).copy(),
-                coded=rows // BLOCK * BLOCK,
+                coded=in_order,
             )
         try:
-            self.index = kind(dim, metric, storage)
-        except ValueError as error:
+            self.index = kind(dim, metric, storage, cells=meta.get("cells"))
+        except (TypeError, ValueError) as error:
             raise FormatError(f"is no whole index: {error}", path) from None
         self.state = State(
             segments=(segment,) if rows else (),
@@ -233,7 +301,9 @@ class File:
             names=names,
             centre=segment.centre,
             centred=meta["centred"] if coded else 0,
+            cells=cells,
         )
+        self._check(cells is None or self.index.cells is not None, "cells that nobody wants")
         if verify:
             self._verify(segment, names)
 
@@ -258,6 +328,26 @@ class File:
         self._check(fits, f"{name} has shape {array.shape}, dtype {array.dtype}")
         return array
 
+    def _cells(self, meta: dict[str, Any], metric: str, dim: int) -> Cells:
+        for name, kind in CELL_NUMBERS.items():
+            value: Any = meta.get(name)
+            self._check(type(value) is kind and 0 < value < 2**63, f"{name} {value!r}")
+        centroids = self._array("centroids", np.float32, None, dim).copy()
+        self._check(0 < len(centroids) <= MOST, f"{len(centroids)} centroids")
+        self._check(bool(np.isfinite(centroids).all()), "centroids that are not finite")
+        return Cells(centroids, metric, **{name: meta[name] for name in CELL_NUMBERS})
+
+    def _ordered(self, segment: Segment, cells: int) -> tuple[Segment, int]:
+        cell_blocks = self._array("cell_blocks", np.int64, cells + 2).copy()
+        rising = cell_blocks[0] == 0 and bool((np.diff(cell_blocks) >= 0).all())
+        self._check(rising, "blocks of cells that do not follow each other")
+        order = self._array("order", np.int32, None)
+        self._check(len(order) == cell_blocks[-1] * BLOCK, f"{len(order)} lanes")
+        fits = len(order) == 0 or -1 <= order.min() <= order.max() < segment.rows
+        self._check(bool(fits), "an order of rows that are not there")
+        segment = replace(segment, order=order, cell_blocks=cell_blocks, ordered=segment.rows)
+        return segment, len(order) // BLOCK
+
     def _verify(self, segment: Segment, names: Names | None) -> None:
         """Look at all that the checksums cannot tell."""
         labels = np.sort(segment.labels_of(np.arange(segment.rows)))
@@ -265,6 +355,9 @@ class File:
         if len(labels):
             self._check(labels[-1] < self.state.next_label, f"label {labels[-1]}")
             self._check(names is None or labels[0] >= 0, f"label {labels[0]}")
+        if segment.order is not None:
+            there = np.sort(segment.order[segment.order >= 0])
+            self._check(np.array_equal(there, np.arange(segment.rows)), "rows that have no place")
         if names is not None:
             seen = set(names)  # decodes them all
             self._check(len(seen) == len(names), "a name stands twice")
