@@ -215,3 +215,23 @@ def test_removal_gives_memory_back():
     assert stats["bytes"]["vectors"] < 8000 * 16 * 4
     assert len(index._state.names) < 8000
     assert index.search(rows[:9], 1).ids[:, 0].tolist() == [f"59.{i}" for i in range(9)]
+
+
+@pytest.mark.slow
+def test_more_than_2_to_the_31_numbers():
+    if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") < 6e9:
+        pytest.skip("needs 5 GB of memory")
+    dim, count = 65536, 32800
+    numbers = np.random.default_rng(0).standard_normal(dim + count).astype(np.float32)
+    rows = np.lib.stride_tricks.sliding_window_view(numbers, dim)[:count]  # takes no memory
+    index = firth.Index(dim, storage="int8")
+    index.add(rows)
+    assert index.stats()["bytes"]["vectors"] > 2**31
+    asked = [0, 17000, count - 1]
+    found = index.search(rows[asked], 2)
+    assert found.ids[:, 0].tolist() == asked
+    assert (found.scores[:, 0] > 0.9999).all()
+    assert (found.scores[:, 1] < 0.1).all()
+    assert index.search(rows[-1], filter=[3, count - 1]).ids.tolist() == [count - 1, 3]
+    half_step = np.abs(rows[-1]).max() / 254
+    np.testing.assert_allclose(index.get(count - 1), rows[-1], atol=half_step * 1.001)

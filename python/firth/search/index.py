@@ -177,7 +177,8 @@ class Index:
         self._publishing = threading.Lock()
         self._map: _native.IdMap | None = None  # labels outside of runs; None: not built yet
         self._label_of: dict[str, int] | None = None  # latest label of each str; None: as above
-        _alive.add(self)
+        with _registering:
+            _alive.add(self)
 
     # What is in it
 
@@ -795,10 +796,13 @@ class Index:
 # Fork: a child gets the memory of its parent at one moment. With the locks held, no index is in the
 # middle of a change then, and the child can go on with it.
 _alive: weakref.WeakSet[Index] = weakref.WeakSet()
+_registering = threading.Lock()
 _held: list[threading.Lock] = []
 
 
 def _hold_all() -> None:
+    _registering.acquire()
+    _held.append(_registering)
     for index in list(_alive):
         for lock in (index._writing, index._publishing):
             lock.acquire()
