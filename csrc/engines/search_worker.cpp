@@ -168,6 +168,7 @@ void Worker::scan(const Chunk& chunk) {
     const size_t first_row = fly ? chunk.first : chunk.first * kCodeBlock;
     for (size_t h = 0; h < hits; h++) {
         const size_t q = pass_.scanned[members[hits_[h].query]], lane = hits_[h].row;
+        if (order && order[lane] < 0) continue;  // padding, which only a damaged file lets pass
         survivors_[q]++;
         score_row(q, segment, order ? static_cast<size_t>(order[lane]) : first_row + lane);
     }

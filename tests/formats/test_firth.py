@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,39 @@ def test_strings_that_contradict_themselves(tmp_path: Path, text: bytes, ends: A
     with_header(path, packed, whole[20 + length :])
     with pytest.raises(FormatError, match="'s'"):
         firth.read(path)
+
+
+def test_parts(tmp_path: Path) -> None:
+    """An array that is made while it is written is the same as a whole one."""
+    values = np.arange(3_000_000, dtype=np.float32).reshape(-1, 3)
+    parts = firth.Parts(values.dtype, values.shape, lambda: np.split(values, [0, 7, 500_000]))
+    firth.write(tmp_path / "parts", "test", {"x": parts, "y": [1]}, META, STRINGS)
+    firth.write(tmp_path / "whole", "test", {"x": values, "y": [1]}, META, STRINGS)
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    for wrong in (firth.Parts(values.dtype, values.shape, lambda: [values[1:]]),
+                  firth.Parts(values.dtype, (1, 3), lambda: [values.astype(np.float64)[:1]]),
+                  firth.Parts(np.dtype("<c8"), (0,), list)):  # fmt: skip
+        with pytest.raises((TypeError, ValueError)):
+            firth.write(tmp_path / "parts", "test", {"x": wrong})
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe(path: Path, tmp_path: Path) -> None:
+    """The header cannot be put in its place last there."""
+    os.mkfifo(tmp_path / "pipe")
+    arrays = ARRAYS | {"parts": firth.Parts(np.dtype("<i8"), (3,), lambda: [np.arange(3)])}
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(firth.write, tmp_path / "pipe", "test", arrays, META, STRINGS)
+        (tmp_path / "copy").write_bytes((tmp_path / "pipe").read_bytes())
+        writing.result()
+    assert firth.read(tmp_path / "copy", verify=True).arrays["parts"].tolist() == [0, 1, 2]
+
+
+def test_strings_may_stay_as_they_are(path: Path) -> None:
+    content = firth.read(path, mmap="r", decode=False)
+    assert content.strings == {}
+    assert isinstance(content.arrays["keys.text"], np.memmap)
+    assert content.arrays["keys.text"].tobytes()[:4] == b"king"
+    assert content.arrays["keys.ends"].tolist()[:3] == [4, 4, 10]

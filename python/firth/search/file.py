@@ -20,15 +20,7 @@ from firth.formats import firth
 from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
 from firth.search.cells import MOST, Cells, cells_of, order_by_cell
-from firth.search.segments import (
-    BLOCK,
-    CODED_FROM,
-    GROWTH,
-    STORAGES,
-    Segment,
-    State,
-    centre_of,
-)
+from firth.search.segments import BLOCK, STORAGES, Segment, State
 
 if TYPE_CHECKING:
     from firth.search.index import Index
@@ -118,16 +110,12 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
         arrays["scales"] = np.concatenate([*found, np.zeros(capacity - rows, np.float32)])
     if run < rows:
         arrays["labels"] = np.concatenate([labels, np.zeros(capacity - rows, np.int64)])
-    centre, centred = state.centre, state.centred
-    if rows >= CODED_FROM and (centre is None or rows >= GROWTH * centred):
-        centre, centred = centre_of(state.segments, index.metric), rows
+    centre = state.centre
     cells = state.cells if rows else None
     if centre is not None:
-        if cells is None:
-            coded = _coded(state, index, centre, step)
-        else:
+        order = None
+        if cells is not None:
             order, cell_blocks = _order(state, cells)
-            coded = _coded_by_cell(state, index, centre, order, step)
             blocks = len(order) // BLOCK
             arrays["centroids"] = cells.centroids
             arrays["order"], arrays["cell_blocks"] = order, cell_blocks
@@ -136,6 +124,11 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
 
         def codes() -> Iterator[NDArray[np.uint8]]:
             first = 0
+            coded = (
+                _coded(state, index, centre, step)
+                if order is None
+                else _coded_by_cell(state, index, centre, order, step)
+            )
             for made, its_bounds in coded:
                 bounds[first : first + len(made)] = its_bounds
                 first += len(made)
@@ -147,7 +140,7 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
     meta = {
         "key": key.hex(), "replaces": replaces.hex(), "metric": index.metric,
         "storage": index.storage, "rows": rows, "run": run,
-        "first_label": int(labels[0]) if run else 0, "centred": centred,
+        "first_label": int(labels[0]) if run else 0, "centred": state.centred,
         "next_label": state.next_label if names is None else len(names), "cells": index.cells,
     }  # fmt: skip
     if cells is not None:

@@ -107,7 +107,7 @@ class Log(Protocol):
         """Begin anew with what is alive."""
 
     def compact_if_due(self, index: Index) -> None:
-        """The same where it pays."""
+        """The same where it pays, or where the log could not tell it: the cells have changed."""
 
     def close(self, index: Index) -> None:
         """The index will tell no more."""
@@ -462,6 +462,8 @@ class Index:
             cells, tuning = tune(state, recall, k, wanted)
             with self._publishing:
                 self._state = replace(state, cells=cells)
+            if self._log is not None:
+                self._log.compact_if_due(self)
         return tuning
 
     def _checked_probe(self, probe: Any) -> Any:

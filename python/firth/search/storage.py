@@ -184,14 +184,14 @@ class Stored:
     It does not know its index, so that an index which nobody uses any more is closed at once.
     """
 
-    def __init__(self, path: str, file: io.FileIO, key: bytes, end: int, mmap: bool) -> None:
+    def __init__(self, path: str, file: io.FileIO, made: File, end: int, mmap: bool) -> None:
         self.path, self._log, self._mmap = path, log_of(path), mmap
         self._process = os.getpid()
-        self._adopt(file, key, end)
+        self._adopt(file, made, end)
 
-    def _adopt(self, file: io.FileIO, key: bytes, end: int = 0) -> None:
-        self._file, self._key = file, key
-        self._writer = log.Writer(file, key, end)
+    def _adopt(self, file: io.FileIO, made: File, end: int = 0) -> None:
+        self._file, self._key, self._cells = file, made.key, made.state.cells
+        self._writer = log.Writer(file, made.key, end)
         self._before = (-1, end)  # version and end before the last record
         self._failed_at = 0  # size of the log when the last compaction by itself failed
         self._unsure = False  # whether a sync has failed: the system may have dropped what it held
@@ -257,12 +257,15 @@ class Stored:
         self._synced_folder = True
 
     def compact_if_due(self, index: Index) -> None:
-        """`compact` where the log has outgrown the file, or a quarter of the rows are dead."""
+        """`compact` where the log has outgrown the file, or a quarter of the rows are dead.
+
+        Or where there are new cells, which would be found anew whenever the log is repeated.
+        """
         state = index._state
         rows = sum(segment.rows for segment in state.segments)
         dead = rows - state.live
         size = self._writer.end
-        due = dead > COMPACT_FROM and dead > rows / 4
+        due = (dead > COMPACT_FROM and dead > rows / 4) or state.cells is not self._cells
         if not due and size > _LOG_FROM:
             due = size > os.path.getsize(self.path)
         if not due or size < 2 * self._failed_at:
@@ -302,7 +305,7 @@ class Stored:
                 raise
             if made.key == key:
                 self._file.close()
-                self._adopt(fresh, key)
+                self._adopt(fresh, made)
                 with index._publishing:
                     index._map = index._label_of = None
                     index._state = replace(made.state, version=state.version)
@@ -448,7 +451,7 @@ def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: boo
     except BaseException:
         lock.close()
         raise
-    stored = Stored(path, lock, made.key, end, mmap)
+    stored = Stored(path, lock, made, end, mmap)
     index: Index = made.index
     index._log = stored
     weakref.finalize(index, stored.leave)
