@@ -13,9 +13,12 @@ what a code can hide, scores what may be among the best from the stored vectors,
 then by *label*. A label is an int64: the id itself, or the number of a str in ``names``.
 
 Which slot has a label: rows that were added with consecutive ids need no table, since their
-labels follow from their place (a *run*); others stand in an `IdMap`, which is built when it
-is first needed. Writers exclude each other by a lock; a search with neither ids to look up nor
-a filter takes none.
+labels follow from their place (a *run*); others stand in an `IdMap`, which is built when it is
+first needed. Writers exclude each other by a lock; a search takes one only where its filter has ids
+to look up, and for that moment.
+
+(More than 500 lines: one class whose public methods are half docstring. What does not need its
+locks stands in `segments`, `filters`, `arguments`, `cells` and `storage`.)
 """
 
 from __future__ import annotations
