@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import firth
+from firth.kernels._dispatch import active_level
 from firth.search import index as index_module
 from firth.search import segments as segments_module
 from search import reference
@@ -250,6 +251,49 @@ class Story(RuleBasedStateMachine):
             assert first in index
             np.testing.assert_array_equal(index.get(first), twin[first])
         assert self.name([10**9])[0] not in index
+
+
+def rows_of(kind, rng, count, dim):
+    if kind == "giants":  # a few among normal ones: they spoil a mean and overflow squares
+        rows = rng.standard_normal((count, dim))
+        rows[:: count // 7] *= 1e30
+        return rows.astype(np.float32)
+    if kind == "far":  # near each other and far from zero
+        return (rng.standard_normal((count, dim)) + 1e4).astype(np.float32)
+    if kind == "equal":
+        return np.repeat(rng.standard_normal((3, dim)), -(-count // 3), axis=0)[:count]
+    return vectors(rng, count, dim, kind)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "scales", "giants", "far", "equal"])
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("storage", ["float32", "bfloat16", "int8"])
+def test_codes_change_nothing(kind, metric, storage):
+    """What passes the scan of codes holds every row that scoring them all finds."""
+    rng = np.random.default_rng(7)
+    for count, dim in [(1500, 1), (3000, 33), (9000, 16)]:
+        index = firth.Index(dim, metric, storage)
+        index.add(rows_of(kind, rng, count, dim))
+        queries = np.asarray(rows_of(kind, rng, 9, dim), np.float32)
+        queries[0] = index.get(count // 2)
+        allowed = np.packbits(rng.random(count) < 0.5, bitorder="little")
+        state = index._state
+        for filters, of_query in [([], None), ([allowed], np.zeros(9, np.int64))]:
+            for level in LEVELS:
+                with firth.kernels.use(level):
+                    search = active_level().search
+                common = (state.native, metric, queries, 5, state.version, filters, of_query)
+                want = search(*common, [], None, threads=2, exact=True)
+                found = search(*common, [], None, threads=2)
+                assert found[3][0] > 0  # codes were asked
+                for one, other in zip(found[:3], want[:3], strict=True):
+                    np.testing.assert_array_equal(one, other)
+        for q in (0, 8):
+            twin = reference.scores(metric, queries[q], index.get(np.arange(count)).astype(float))
+            best = np.lexsort((np.arange(count), -twin))[:5]
+            ids, scores = index.search(queries[q], 5)
+            assert ids.tolist() == best.tolist()
+            np.testing.assert_array_equal(scores, twin[best])
 
 
 TestStory = Story.TestCase

@@ -189,6 +189,39 @@ def test_memory_beside_the_vectors(dim, ids):
         assert sizes["codes"] + sizes["other"] + sizes["vectors"] <= 1.3 * rows.nbytes
 
 
+class FullDisk:
+    """A log that cannot be written."""
+
+    def added(self, *_):
+        raise OSError("no space left")
+
+    def removed(self, *_):
+        raise OSError("no space left")
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_what_is_not_logged_does_not_happen(names):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((3000, 8)).astype(np.float32)
+    ids = [str(i) for i in range(3000)] if names else list(range(3000))
+    index = firth.Index(8)
+    index.add(rows[:1000], ids[:1000])
+    index._log = FullDisk()
+    before = index._state
+    for count in (1, 20, 3000):
+        with pytest.raises(OSError, match="no space left"):
+            index.add(rows[::-1][:count], ids[:count])
+        with pytest.raises(OSError, match="no space left"):
+            index.remove(ids[: min(count, 1000)])
+        assert index._state is before
+        assert (index.search(rows[:50], 1).scores == 1).all()
+        np.testing.assert_array_equal(index.get(ids[:1000]), rows[:1000])
+    index._log = None
+    index.add(rows[1000:], ids[1000:])
+    np.testing.assert_array_equal(index.get(ids), rows)
+    assert index.search(rows[2000:2100], 1).ids[:, 0].tolist() == ids[2000:2100]
+
+
 def test_many_small_additions_share_segments():
     index = firth.Index(4)
     rng = np.random.default_rng(0)
