@@ -248,6 +248,111 @@ def test_a_package_that_is_missing(
     assert "pip install 'firth[plot]'" in error(capsys, "plot", "words.firth", "-o", "x.svg")
 
 
+# Indexes
+
+
+def test_an_index_of_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "build", "words.firth", "-o", "x.index"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("x.index: 6 vectors, 3 dimensions, ")
+    assert printed.err == ""
+    assert main(["index", "search", "x.index", "king", "-k", "2"]) == 0
+    assert capsys.readouterr().out == "0.9996  queen\n0.8555  woman\n"
+    with firth.Index.open("x.index") as index:
+        index.add([[1, 0, 0]], ["new"])
+        index.remove("man")
+    assert main(["index", "stats", "x.index", "--verify"]) == 0
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["vectors"] == "6"
+    assert lines["dimensions"] == "3 (float32)"
+    assert lines["metric"] == "cosine"
+    assert lines["dead"].startswith("1 ")
+    assert lines["ids"] == "str: king, queen, woman, apple, na\u00efve"
+    assert lines["checksums"] == "right"
+    assert lines["log"].endswith("changes since")
+    assert error(capsys, "index", "search", "x.index", "quen") == (
+        "'quen' is not among the 6 ids of x.index; did you mean queen?"
+    )
+    assert error(capsys, "similar", "x.index", "king") == (
+        "x.index: holds 'index', wanted 'keyedvectors'"
+    )
+
+
+def test_an_index_of_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = np.random.default_rng(0).standard_normal((3000, 5)).astype(np.float32)
+    np.save("rows.npy", rows)
+    options = ["--metric", "ip", "--storage", "float16", "--cells", "8"]
+    assert main(["index", "build", "rows.npy", "-o", "x.index", *options]) == 0
+    index = firth.Index.open("x.index", "r")
+    assert (index.metric, index.storage, index.cells, len(index)) == ("ip", "float16", 8, 3000)
+    assert main(["index", "stats", "x.index"]) == 0
+    assert "8, of which a search visits" in capsys.readouterr().out
+    assert main(["index", "build", "rows.npy", "-o", "x.index"]) == 0
+    capsys.readouterr()
+    assert main(["index", "search", "x.index", "17", "-k", "1"]) == 0
+    score, one = capsys.readouterr().out.split()
+    best = firth.Index.open("x.index", "r").search(rows[17], 2)
+    assert [17, int(one)] == best.ids.tolist()
+    assert score == f"{best.scores[1]:.4f}"
+    np.save("one.npy", rows[5])
+    np.save("two.npy", rows[5:7])
+    assert main(["index", "search", "x.index", "--queries", "one.npy", "-k", "1"]) == 0
+    assert capsys.readouterr().out == "1.0000  5\n"
+    assert main(["index", "search", "x.index", "--queries", "two.npy", "-k", "1"]) == 0
+    assert capsys.readouterr().out == "0  1.0000  5\n1  1.0000  6\n"
+    assert "'-3' is not among" in error(capsys, "index", "search", "x.index", "--", "-3")
+    assert "'king' is not among" in error(capsys, "index", "search", "x.index", "king")
+
+
+def test_what_an_index_cannot_be_made_of(
+    wrong: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out.index").write_bytes(b"old")
+    for name, message in wrong.items():
+        got = error(capsys, "index", "build", name, "-o", "out.index")
+        assert got.startswith(f"{name}: {message}")
+    np.save("cube.npy", np.zeros((2, 2, 2)))
+    np.save("nan.npy", np.array([[1, 2], [np.nan, 3]]))
+    np.save("late.npy", np.where(np.arange(70000) == 65600, np.inf, 1)[:, None])
+    np.save("objects.npy", np.array([{}]), allow_pickle=True)
+    Path("text.npy").write_text("1 2 3")
+    for name, message in {
+        "cube.npy": "holds an array of shape (2, 2, 2), wanted a matrix",
+        "nan.npy": "add: row 1 of vectors has NaN",
+        "late.npy": "in the vectors from 65,536 on: add: row 64 of vectors has infinity",
+        "objects.npy": "holds object",
+        "text.npy": "is not a .npy file",
+        "none.npy": "no such file",
+    }.items():
+        got = error(capsys, "index", "build", name, "-o", "out.index")
+        assert got.startswith((f"{name}: {message}", f"{name}, {message}"))
+    assert Path("out.index").read_bytes() == b"old"
+    assert error(capsys, "index", "build", "cube.npy", "-o", "none/x").endswith("does not exist")
+    assert "is the input" in error(capsys, "index", "build", "cube.npy", "-o", "./cube.npy")
+    assert "required: -o" in error(capsys, "index", "build", "cube.npy")
+    assert "--cells" in error(capsys, "index", "build", "cube.npy", "-o", "x", "--cells", "1")
+    for arguments in (["search", "out.index", "x"], ["stats", "out.index"]):
+        assert error(capsys, "index", *arguments).startswith("out.index: is not a firth file")
+    assert error(capsys, "index", "stats", "none") == "none: no such file or directory"
+    np.save("rows.npy", np.eye(3))
+    assert main(["index", "build", "rows.npy", "-o", "x.index"]) == 0
+    capsys.readouterr()
+    np.save("long.npy", np.zeros((1, 4)))
+    assert "one of the two" in error(capsys, "index", "search", "x.index")
+    assert "one of the two" in error(capsys, "index", "search", "x.index", "1", "--queries", "y")
+    got = error(capsys, "index", "search", "x.index", "--queries", "long.npy")
+    assert got.startswith("long.npy: search: queries must have shape")
+    damaged = bytearray(Path("x.index").read_bytes())
+    damaged[-1] ^= 1
+    Path("x.index").write_bytes(damaged)
+    assert "checksum" in error(capsys, "index", "stats", "x.index", "--verify")
+    writer = firth.Index.open("x.index")
+    assert error(capsys, "index", "build", "rows.npy", "-o", "x.index") == (
+        "x.index: the index is open for writing elsewhere"
+    )
+    writer.close()
+
+
 # Training: the checks before it, and what is passed on
 
 

@@ -1,4 +1,4 @@
-"""The command line, ``firth``: train, similar, analogy, info, vectors, convert, eval, plot, demo.
+"""The command line, ``firth``: train, similar, analogy, info, vectors, convert, index, eval, ...
 
 Here are arguments, messages and exit codes, nothing that computes. To add a command, add a parser
 in `_parser` and the function that it names. Exit codes: 0, 2 for an error (one line on stderr), 130
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from firth import __version__
 
 if TYPE_CHECKING:
+    from firth.search import Index
     from firth.words import KeyedVectors
 
 _MEGABYTE = 1 << 20
@@ -176,6 +177,57 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("--format", choices=_WRITABLE, help="where the suffix does not say it")
 
+    about_indexes: Any = command(
+        "index", lambda _: about_indexes.print_help(), "Search indexes: build, search, stats."
+    )
+    indexes = about_indexes.add_subparsers(title="commands", metavar="command")
+
+    def index_command(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = indexes.add_parser(name, help=summary, description=summary)
+        added.set_defaults(run=run)
+        return added
+
+    build = index_command("build", _index_build, "Build an index of vectors for exact search.")
+    build.add_argument(
+        "vectors", help="a matrix .npy, whose rows get the ids 0, 1, ...; or, with words as ids, "
+        + _ANY_FILE,
+    )  # fmt: skip
+    build.add_argument("-o", "--output", required=True, help="the index file, such as x.index")
+    build.add_argument(
+        "--metric",
+        choices=("cosine", "ip", "l2"),
+        default="cosine",
+        help="the score: cosine, inner product, or minus the squared distance [cosine]",
+    )
+    build.add_argument(
+        "--storage",
+        choices=("float32", "float16", "bfloat16", "int8"),
+        default="float32",
+        help="how the numbers are kept; the smaller ones round them [float32]",
+    )
+    build.add_argument(
+        "--cells",
+        type=_cells,
+        metavar="auto|N",
+        help="for millions of vectors: visit the nearest of N cells only, and miss some [none]",
+    )
+
+    search = index_command(
+        "search", _index_search, "The vectors of an index that score best, with their scores."
+    )
+    search.add_argument("index", help="a file that firth index build wrote")
+    search.add_argument("id", nargs="?", help="search for the vector of this id (or word)")
+    search.add_argument(
+        "--queries", metavar="FILE", help=".npy: a vector, or a matrix of one query a row"
+    )
+    search.add_argument("-k", "--number", type=_at_least(1), default=10, help="how many [10]")
+
+    stats = index_command("stats", _index_stats, "Size and contents of an index.")
+    stats.add_argument("index", help="a file that firth index build wrote")
+    stats.add_argument(
+        "--verify", action="store_true", help="read all of it and compare its checksums"
+    )
+
     evaluate = command("eval", _evaluate, "How well vectors agree with people's judgements.")
     evaluate.add_argument("vectors", help=_ANY_FILE)
     evaluate.add_argument(
@@ -216,6 +268,10 @@ def _at_least(minimum: int) -> Any:
 
     whole.__name__ = "whole number"
     return whole
+
+
+def _cells(text: str) -> int | str:
+    return text if text == "auto" else int(_at_least(2)(text))
 
 
 def _positive(text: str) -> float:
@@ -374,16 +430,14 @@ def _check_word(vectors: KeyedVectors, word: str, path: str) -> None:
     if word not in vectors:
         raise UserError(
             f"{word!r} is not among the {len(vectors):,} words of {path}"
-            + _close_words(vectors, word)
+            + _close_words(vectors, vectors.index_to_key, word)
         )
 
 
-def _close_words(vectors: KeyedVectors, word: str) -> str:
+def _close_words(known: KeyedVectors | Index, words: list[str], word: str) -> str:
     """A hint at words that are spelt alike, or nothing. Looks at the most frequent words only."""
-    candidates = [
-        other for other in vectors.index_to_key[:100_000] if abs(len(other) - len(word)) <= 2
-    ]
-    close = [word.lower()] if word.lower() in vectors else []
+    candidates = [other for other in words[:100_000] if abs(len(other) - len(word)) <= 2]
+    close = [word.lower()] if word.lower() in known else []
     close += [one for one in difflib.get_close_matches(word, candidates, 4) if one not in close]
     return f"; did you mean {', '.join(close)}?" if close else ""
 
@@ -437,6 +491,113 @@ def _convert(arguments: argparse.Namespace) -> None:
     for warning in warned:
         print(f"firth: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
     print(f"{output}: {len(vectors):,} words, {vectors.vector_size} dimensions")
+
+
+# Indexes
+
+
+def _index_build(arguments: argparse.Namespace) -> None:
+    import firth
+    from firth.formats import npy
+    from firth.progress import progress_bar
+
+    given, output = arguments.vectors, arguments.output
+    os.stat(given)
+    _check_output(output)
+    if os.path.exists(output) and os.path.samefile(output, given):
+        raise UserError(f"{output} is the input; it would be overwritten")
+    start = time.perf_counter()
+    rows: Any
+    ids: Any = None
+    if given.endswith(".npy"):
+        rows = npy.read(given, mmap="r")
+        if rows.ndim != 2:
+            raise UserError(f"{given}: holds an array of shape {rows.shape}, wanted a matrix")
+        count, dim = rows.shape
+    else:
+        rows = _load(given)
+        ids = rows.index_to_key
+        count, dim = len(rows), rows.vector_size
+    index = firth.Index(dim, arguments.metric, arguments.storage, cells=arguments.cells)
+    with progress_bar(count, " vectors", "building") as bar:
+        # Cells are best found when all vectors are there.
+        step = 65536 if arguments.cells is None else max(1, count)
+        for first in range(0, count, step):
+            some = slice(first, first + step)
+            with _named(f"{given}, in the vectors from {first:,} on" if first else given):
+                if ids is None:
+                    index.add(rows[some])
+                else:
+                    index.add(rows[ids[some]], ids[some])
+            bar.update(min(step, count - first))
+    index.save(output)
+    print(
+        f"{output}: {count:,} vectors, {dim} dimensions, {os.path.getsize(output) / 1e6:,.1f} MB, "
+        f"{time.perf_counter() - start:.1f} s"
+    )
+
+
+def _index_search(arguments: argparse.Namespace) -> None:
+    import firth
+    from firth.formats import npy
+
+    if (arguments.id is None) == (arguments.queries is None):
+        raise UserError("give an id or --queries FILE, one of the two")
+    index, k = firth.Index.open(arguments.index, "r"), arguments.number
+    if arguments.queries is None:
+        wanted = _known_id(index, arguments.id, arguments.index)
+        _print_matches("", *index.search(index.get(wanted), k, exclude=[wanted]))
+        return
+    with _named(arguments.queries):
+        queries = npy.read(arguments.queries)
+        found = index.search(queries, k)
+    if queries.ndim == 1:
+        _print_matches("", *found)
+        return
+    for number, (ids, scores) in enumerate(zip(*found, strict=True)):
+        _print_matches(f"{number}  ", ids, scores)
+
+
+def _print_matches(prefix: str, ids: Any, scores: Any) -> None:
+    for one, score in zip(ids, scores, strict=True):
+        print(f"{prefix}{score:.4f}  {one}")
+
+
+def _known_id(index: Index, text: str, path: str) -> Any:
+    named = index._state.names is not None
+    if text in index:
+        return text
+    if not named and text.lstrip("-").isdecimal() and int(text) in index:
+        return int(text)
+    hint = _close_words(index, index.ids, text) if named else ""
+    raise UserError(f"{text!r} is not among the {len(index):,} ids of {path}{hint}")
+
+
+def _index_stats(arguments: argparse.Namespace) -> None:
+    import firth
+
+    path = arguments.index
+    index = firth.Index.open(path, "r", verify=arguments.verify)
+    numbers = index.stats()
+    log = f"{path}.log"
+    size = os.path.getsize(log) if os.path.exists(log) else 0
+    lines = {
+        "file": f"{path}, {os.path.getsize(path) / 1e6:,.1f} MB",
+        "log": f"{size / 1e6:,.1f} MB of changes since" if size else "empty",
+        "vectors": f"{len(index):,}",
+        "dimensions": f"{index.dim} ({index.storage})",
+        "metric": index.metric,
+        "dead": f"{numbers['dead']:,} removed or replaced, until the file is compacted",
+    }
+    if len(index):
+        first = index._state.ids(index._state.live_labels()[:5])
+        lines["ids"] = f"{'int' if first.dtype == 'int64' else 'str'}: {', '.join(map(str, first))}"
+    if numbers["cells"]:
+        lines["cells"] = f"{numbers['cells']:,}, of which a search visits {numbers['probe']:,}"
+    if arguments.verify:
+        lines["checksums"] = "right"
+    for name, value in lines.items():
+        print(f"{name:<11}  {value}")
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -361,10 +361,10 @@ def log_of(path: Path) -> str:
     return os.path.realpath(path) + ".log"
 
 
-def _locked(path: str) -> io.FileIO:
+def _locked(path: str, index: Path) -> io.FileIO:
     """The log of this name, made if need be, for this process alone.
 
-    BlockingIOError where another one has it.
+    BlockingIOError where another one has it, with the name of the index.
     """
     while True:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -379,7 +379,7 @@ def _locked(path: str) -> io.FileIO:
         except BlockingIOError:
             file.close()
             raise BlockingIOError(
-                errno.EAGAIN, "the index is open for writing elsewhere", path.removesuffix(".log")
+                errno.EAGAIN, "the index is open for writing elsewhere", os.fspath(index)
             ) from None
         except BaseException:
             file.close()
@@ -391,7 +391,7 @@ def _new_log(path: Path) -> tuple[io.FileIO, str]:
     """An empty log, locked, under a temporary name."""
     folder, name = os.path.split(log_of(path))
     temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
-    return _locked(temporary), temporary
+    return _locked(temporary, path), temporary
 
 
 def _key_of(path: Path) -> bytes | None:
@@ -419,7 +419,7 @@ def save(path: Path, index: Index) -> None:
     if not os.path.exists(beside):
         write(path, index, index._state, secrets.token_bytes(16), bytes(16))
         return
-    with _locked(beside):
+    with _locked(beside, path):
         with open(beside, "rb") as file:
             old = log.Reader(file, beside).key
         write(path, index, index._state, secrets.token_bytes(16), old or bytes(16))
@@ -430,11 +430,10 @@ def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: boo
     """Open what `save` wrote; see `Index.open`."""
     if mode not in ("r", "r+"):
         raise ValueError(f"Index.open: mode must be 'r' or 'r+', got {mode!r}")
-    path = os.path.realpath(path)  # the same file, wherever the process goes
     os.stat(path)
     if mode == "r":
         return _open_to_read(kind, path, mmap, verify)
-    lock = _locked(log_of(path))
+    lock = _locked(log_of(path), path)
     try:
         made = File(kind, path, mmap, verify)
         with open(log_of(path), "rb") as file:
@@ -451,14 +450,14 @@ def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: boo
     except BaseException:
         lock.close()
         raise
-    stored = Stored(path, lock, made, end, mmap)
+    stored = Stored(os.path.realpath(path), lock, made, end, mmap)
     index: Index = made.index
     index._log = stored
     weakref.finalize(index, stored.leave)
     return index
 
 
-def _open_to_read(kind: type[Index], path: str, mmap: bool, verify: bool) -> Index:
+def _open_to_read(kind: type[Index], path: Path, mmap: bool, verify: bool) -> Index:
     tries = 3
     while True:
         with contextlib.ExitStack() as stack:
@@ -477,5 +476,7 @@ def _open_to_read(kind: type[Index], path: str, mmap: bool, verify: bool) -> Ind
                     raise
                 tries -= 1
                 continue
-            index._log = Refusing(path, "the index was opened for reading (mode='r')")
+            index._log = Refusing(
+                os.path.realpath(path), "the index was opened for reading (mode='r')"
+            )
             return index
