@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -696,6 +697,40 @@ def test_many_processes_map_one_file(path: Path) -> None:
             assert reader.stdout.readline() == "3005\n"
             assert reader.wait() == 0
     writer.close()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_opening_beside_a_writer(path: Path, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    """A reader sees all that was acknowledged before it opened, whatever is being written."""
+    monkeypatch.setattr(storage, "_LOG_FROM", 2000)
+    firth.Index(DIM).save(path)
+    acknowledged = 0
+
+    def write() -> None:
+        nonlocal acknowledged
+        with firth.Index.open(path) as index:
+            for number in range(1500):
+                index.add(np.full(DIM, number + 1), f"w{number}" if named else None)
+                acknowledged += 1
+
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(write)
+        opened = files_seen = inode = 0
+        while not writer.done():
+            before = acknowledged
+            index = firth.Index.open(path, "r")
+            after = acknowledged
+            assert before <= len(index) <= after + 1
+            assert list(index.ids) == [f"w{i}" if named else i for i in range(len(index))]
+            if len(index):
+                assert index.get(index.ids)[:, 0].tolist() == [*range(1, len(index) + 1)]
+            opened += 1
+            files_seen += path.stat().st_ino != inode
+            inode = path.stat().st_ino
+        writer.result()
+    assert opened > 5
+    assert files_seen > 1
+    assert len(firth.Index.open(path, "r")) == 1500
 
 
 def test_one_writer_at_a_time(path: Path) -> None:
