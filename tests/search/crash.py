@@ -144,6 +144,11 @@ def main(folder: Path, kills: int) -> None:
             changes += done
             compactions += inode not in (0, os.stat(path).st_ino)
             inode = os.stat(path).st_ino
+        with firth.Index.open(path) as index:
+            index.compact()
+            assert model.holds(index)
+    left = sorted(file.name for file in folder.iterdir())
+    assert left == [f"{number}.index" for number in range(len(configurations))], left
     print(f"{kills} kills, {changes} changes, {compactions} times with compaction")
     assert changes > 5 * kills
     assert compactions > kills / 20

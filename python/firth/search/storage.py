@@ -20,6 +20,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import secrets
 import struct
 import sys
@@ -282,6 +283,7 @@ class Stored:
         Who calls this holds the lock of writers. Where the disk is full, nothing has changed.
         """
         self._check_process()
+        _sweep(self.path)
         state, key = index._state, secrets.token_bytes(16)
         with deferred_interrupt() as interrupted:
             fresh, temporary = _new_log(self.path)
@@ -399,6 +401,17 @@ def _key_of(path: Path) -> bytes | None:
         return bytes.fromhex(firth.read(path, KIND, mmap="r", decode=False).meta["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _sweep(path: str) -> None:
+    """Remove what writers that were killed have left: unfinished files may be large."""
+    folder, name = os.path.split(path)
+    left = re.compile(rf"\.{re.escape(name[:200])}(\.log)?\.[0-9a-f]{{8}}\.tmp")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if left.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
 
 
 def _sync_folder(path: Path) -> None:
