@@ -125,18 +125,29 @@ size_t slots_of(const std::vector<Segment>& segments) {
 // queries want is in cache for the second.
 void gather_lists(const Pass& pass, const std::vector<size_t>& members,
                   std::vector<Worker>& workers) {
-    const size_t slots = slots_of(pass.segments);
-    const size_t rows = std::max<size_t>(kChunkBytes / 4 / (pass.queries.n + 1), 32);
-    share((slots + rows - 1) / rows, workers.size(), [&](size_t worker, size_t chunk) {
-        const auto first = static_cast<int64_t>(chunk * rows),
-                   last = static_cast<int64_t>((chunk + 1) * rows);
-        for (const size_t q : members) {
-            const SlotFilter& list = *pass.filters[q];
-            const int64_t* end = list.slots + list.count;
-            const int64_t* begin = std::lower_bound(list.slots, end, first);
-            workers[worker].gather(q, begin, std::lower_bound(begin, end, last));
-        }
-    });
+    const auto slots = static_cast<int64_t>(slots_of(pass.segments));
+    const auto rows =
+        static_cast<int64_t>(std::max<size_t>(kChunkBytes / 4 / (pass.queries.n + 1), 32));
+    // A share of many chunks, through which a place in each list moves on.
+    const int64_t shared = rows * std::clamp<int64_t>(slots / rows / 64, 1, 256);
+    share(static_cast<size_t>((slots + shared - 1) / shared), workers.size(),
+          [&](size_t worker, size_t item) {
+              const int64_t begin = static_cast<int64_t>(item) * shared,
+                            end = std::min(begin + shared, slots);
+              std::vector<const int64_t*> places;
+              for (const size_t q : members) {
+                  const SlotFilter& list = *pass.filters[q];
+                  places.push_back(std::lower_bound(list.slots, list.slots + list.count, begin));
+              }
+              for (int64_t chunk = begin; chunk < end; chunk += rows)
+                  for (size_t i = 0; i < members.size(); i++) {
+                      const SlotFilter& list = *pass.filters[members[i]];
+                      const int64_t *place = places[i], *last = list.slots + list.count;
+                      while (place < last && *place < std::min(chunk + rows, end)) place++;
+                      workers[worker].gather(members[i], places[i], place);
+                      places[i] = place;
+                  }
+          });
 }
 
 // Filters in the form that suits how much they allow: few slots as a list, to be gathered, many as

@@ -10,6 +10,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // A row that more than one in so many pass is better scored with its neighbours at once; what
 // passes at the start is forgiven.
+constexpr size_t kPrefetched = 2048;  // bytes of a row: the rest is seen coming
 constexpr size_t kManySurvive = 8, kForgiven = 2048;
 
 bool alive(const Segment& segment, size_t row, int64_t version) {
@@ -92,15 +93,38 @@ void Worker::search(const Chunk& chunk) {
         scan(chunk);
 }
 
+// Brings a row on its way into cache: what is scored comes from anywhere in memory, so that the
+// processor cannot see it coming.
+void Worker::prefetch(const Segment& segment, size_t row) const {
+    const size_t size = segment.keys.type == RowType::f32  ? 4
+                        : segment.keys.type == RowType::i8 ? 1
+                                                           : 2;
+    const char* data =
+        static_cast<const char*>(segment.keys.data) +
+        static_cast<ptrdiff_t>(row) * segment.keys.stride * static_cast<ptrdiff_t>(size);
+    const size_t bytes = std::min(segment.keys.n * size, kPrefetched);
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(data + i);
+}
+
 void Worker::gather(size_t q, const int64_t* begin, const int64_t* end) {
     const std::vector<Segment>& segments = pass_.segments;
-    size_t s = 0;
-    for (; begin < end; begin++) {
-        const auto slot = static_cast<size_t>(*begin);
-        while (s + 1 < segments.size() && slot >= segments[s + 1].first_slot) s++;
-        if (s < segments.size() && slot >= segments[s].first_slot &&
-            slot - segments[s].first_slot < segments[s].keys.rows)
-            score_row(q, segments[s], slot - segments[s].first_slot);
+    const auto segment_of = [&](size_t slot) -> const Segment* {
+        const auto after = std::upper_bound(
+            segments.begin(), segments.end(), slot,
+            [](size_t wanted, const Segment& segment) { return wanted < segment.first_slot; });
+        if (after == segments.begin()) return nullptr;
+        const Segment& segment = *(after - 1);
+        return slot - segment.first_slot < segment.keys.rows ? &segment : nullptr;
+    };
+    const Segment* next = begin < end ? segment_of(static_cast<size_t>(*begin)) : nullptr;
+    while (begin < end) {
+        const auto slot = static_cast<size_t>(*begin++);
+        const Segment* segment = next;
+        if (begin < end) {
+            next = segment_of(static_cast<size_t>(*begin));
+            if (next) prefetch(*next, static_cast<size_t>(*begin) - next->first_slot);
+        }
+        if (segment) score_row(q, *segment, slot - segment->first_slot);
     }
 }
 
@@ -166,11 +190,18 @@ void Worker::scan(const Chunk& chunk) {
     stats.survivors += hits;
     const int32_t* order = segment.order ? segment.order + chunk.first * kCodeBlock : nullptr;
     const size_t first_row = fly ? chunk.first : chunk.first * kCodeBlock;
+    // -1: padding, which only a damaged file lets pass.
+    const auto row_of = [&](const ScanHit& hit) {
+        return order ? static_cast<ptrdiff_t>(order[hit.row])
+                     : static_cast<ptrdiff_t>(first_row + hit.row);
+    };
     for (size_t h = 0; h < hits; h++) {
-        const size_t q = pass_.scanned[members[hits_[h].query]], lane = hits_[h].row;
-        if (order && order[lane] < 0) continue;  // padding, which only a damaged file lets pass
+        const ptrdiff_t row = row_of(hits_[h]), next = h + 1 < hits ? row_of(hits_[h + 1]) : -1;
+        if (next >= 0) prefetch(segment, static_cast<size_t>(next));
+        if (row < 0) continue;
+        const size_t q = pass_.scanned[members[hits_[h].query]];
         survivors_[q]++;
-        score_row(q, segment, order ? static_cast<size_t>(order[lane]) : first_row + lane);
+        score_row(q, segment, static_cast<size_t>(row));
     }
     if (all_rows.empty()) return;
     if (!order)

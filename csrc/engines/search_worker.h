@@ -86,6 +86,7 @@ class Worker {
   private:
     void scan(const Chunk& chunk);
     void raise(size_t q);
+    void prefetch(const Segment& segment, size_t row) const;
     void score_row(size_t q, const Segment& segment, size_t row);
     void score_rows(const Segment& segment, size_t first, size_t count,
                     const std::vector<size_t>& queries);

@@ -33,6 +33,12 @@ FIRTH_INLINE f64xN load_row(const float* row, size_t i, size_t n) {
     return i < n ? load_f64_partial(row + i, n - i) : set1(0.0);
 }
 
+FIRTH_INLINE float cosine(double product, double scale) {
+    double cosine = scale == 0 ? 0 : product / scale;  // NaN where a number is
+    cosine = cosine > 1 ? 1 : cosine;
+    return (float)(cosine < -1 ? -1 : cosine);
+}
+
 struct Product {
     FIRTH_INLINE f64xN apply(f64xN q, f64xN x, f64xN sum) { return fma(q, x, sum); }
 };
@@ -119,6 +125,26 @@ void squared_norms_f64(const float* keys, ptrdiff_t stride, size_t rows, size_t 
     }
 }
 
+// One query and one row, both sums in one pass: what a search does with what passed its scan.
+FIRTH_INLINE float cosine_of_row(const double* query, double query_norm, const float* row,
+                                 size_t n) {
+    Lanes product = {}, square = {};
+    const auto add = [&](size_t i, size_t end) {
+#pragma GCC unroll 8
+        for (size_t p = 0; p < kParts; p++) {
+            const f64xN x = load_row(row, i + p * kLanesF64, end);
+            f64xN y;
+            memcpy(&y, query + i + p * kLanesF64, sizeof y);
+            product.part[p] = fma(y, x, product.part[p]);
+            square.part[p] = fma(x, x, square.part[p]);
+        }
+    };
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) add(i, i + 16);
+    if (i < n) add(i, n);
+    return cosine(total(product), query_norm * sqrt(set1(total(square)))[0]);
+}
+
 // metric: of enum Metric; queries: query_count x n in float64, query_stride apart, zeros from n up
 // to a multiple of 16; query_norms: query_count (the square root of the sum that a row equal to the
 // query would get); keys: rows x n, at most 128 rows; scores: query_count x rows at score_stride.
@@ -126,6 +152,11 @@ void squared_norms_f64(const float* keys, ptrdiff_t stride, size_t rows, size_t 
 void exact_scores_f32(int metric, const double* queries, size_t query_stride, size_t query_count,
                       const double* query_norms, const float* keys, ptrdiff_t key_stride,
                       size_t rows, size_t n, float* scores, size_t score_stride) {
+    if (metric == kCosine && query_count == 1) {
+        for (size_t r = 0; r < rows; r++)
+            scores[r] = cosine_of_row(queries, query_norms[0], keys + (ptrdiff_t)r * key_stride, n);
+        return;
+    }
     double norms[kMostRows];
     if (metric == kCosine) {
         squared_norms_f64(keys, key_stride, rows, n, norms);
@@ -146,11 +177,7 @@ void exact_scores_f32(int metric, const double* queries, size_t query_stride, si
             const double norm = query_norms[first + q];
             for (size_t r = 0; r < rows; r++) {
                 if (metric == kCosine) {
-                    const double scale = norm * norms[r];
-                    double cosine = scale == 0 ? 0 : sum[r] / scale;  // NaN where a number is
-
-                    cosine = cosine > 1 ? 1 : cosine;
-                    score[r] = (float)(cosine < -1 ? -1 : cosine);
+                    score[r] = cosine(sum[r], norm * norms[r]);
                 } else {
                     score[r] = (float)(metric == kL2 ? -sum[r] : sum[r]);
                 }
