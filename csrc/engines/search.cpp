@@ -15,6 +15,7 @@ constexpr size_t kTogether = 1024;          // queries that pass over a chunk to
 constexpr size_t kChunkBytes = 256 << 10;   // a chunk of codes or rows stays in L2
 constexpr size_t kSample = 64;              // blocks that set the first thresholds
 constexpr size_t kListShare = 32;           // fewer than 1 / 32 of the slots are a list
+constexpr size_t kListsABlock = 16;         // slots of lists in a block for which codes pay
 constexpr size_t kFlyQueries = 12;          // from so many on rows are coded on the fly
 constexpr size_t kFlyRows = 1024;           // if there are so many of them
 constexpr size_t kSmall = size_t{1} << 18;  // multiplications below which one thread does it all
@@ -121,33 +122,91 @@ size_t slots_of(const std::vector<Segment>& segments) {
     return slots;
 }
 
+// A walk through the lists of some queries: next(last) gives each one's slots before `last`.
+class Lists {
+  public:
+    Lists(const Pass& pass, const std::vector<size_t>& members, int64_t begin) {
+        for (const size_t q : members) {
+            const SlotFilter& list = *pass.filters[q];
+            const int64_t* end = list.slots + list.count;
+            places_.push_back({std::lower_bound(list.slots, end, begin), end});
+        }
+    }
+    // body(i, begin, end) for each member i that has some.
+    template <class Body>
+    void next(int64_t last, const Body& body) {
+        for (size_t i = 0; i < places_.size(); i++) {
+            auto& [place, end] = places_[i];
+            const int64_t* begin = place;
+            while (place < end && *place < last) place++;
+            if (begin < place) body(i, begin, place);
+        }
+    }
+
+  private:
+    std::vector<std::pair<const int64_t*, const int64_t*>> places_;
+};
+
 // Queries whose list of slots is short: rows come chunk by chunk, so that a row that several
-// queries want is in cache for the second.
-void gather_lists(const Pass& pass, const std::vector<size_t>& members,
+// queries want is in cache for the second. Without those rows that have codes, if `uncoded`.
+void gather_lists(const Pass& pass, const std::vector<size_t>& members, bool uncoded,
                   std::vector<Worker>& workers) {
-    const auto slots = static_cast<int64_t>(slots_of(pass.segments));
-    const auto rows =
-        static_cast<int64_t>(std::max<size_t>(kChunkBytes / 4 / (pass.queries.n + 1), 32));
-    // A share of many chunks, through which a place in each list moves on.
-    const int64_t shared = rows * std::clamp<int64_t>(slots / rows / 64, 1, 256);
-    share(static_cast<size_t>((slots + shared - 1) / shared), workers.size(),
-          [&](size_t worker, size_t item) {
-              const int64_t begin = static_cast<int64_t>(item) * shared,
-                            end = std::min(begin + shared, slots);
-              std::vector<const int64_t*> places;
-              for (const size_t q : members) {
-                  const SlotFilter& list = *pass.filters[q];
-                  places.push_back(std::lower_bound(list.slots, list.slots + list.count, begin));
-              }
-              for (int64_t chunk = begin; chunk < end; chunk += rows)
-                  for (size_t i = 0; i < members.size(); i++) {
-                      const SlotFilter& list = *pass.filters[members[i]];
-                      const int64_t *place = places[i], *last = list.slots + list.count;
-                      while (place < last && *place < std::min(chunk + rows, end)) place++;
-                      workers[worker].gather(members[i], places[i], place);
-                      places[i] = place;
-                  }
-          });
+    const size_t rows = std::max<size_t>(kChunkBytes / 4 / (pass.queries.n + 1), 32);
+    struct Share {
+        int64_t begin, end;
+    };
+    std::vector<Share> shares;
+    for (const Segment& segment : pass.segments) {
+        const size_t share = rows * std::clamp<size_t>(segment.keys.rows / rows / 64, 1, 256);
+        for (size_t row = uncoded ? segment.coded : 0; row < segment.keys.rows; row += share)
+            shares.push_back({static_cast<int64_t>(segment.first_slot + row),
+                              static_cast<int64_t>(segment.first_slot +
+                                                   std::min(row + share, segment.keys.rows))});
+    }
+    share(shares.size(), workers.size(), [&](size_t worker, size_t item) {
+        const auto [begin, end] = shares[item];
+        Lists lists(pass, members, begin);
+        for (int64_t chunk = begin; chunk < end; chunk += static_cast<int64_t>(rows))
+            lists.next(std::min(chunk + static_cast<int64_t>(rows), end),
+                       [&](size_t i, const int64_t* first, const int64_t* last) {
+                           workers[worker].gather(members[i], first, last);
+                       });
+    });
+}
+
+// The same by codes: a block is scanned for the queries that want some of its rows.
+void scan_lists(const Pass& pass, const std::vector<size_t>& members,
+                std::vector<Worker>& workers) {
+    constexpr size_t kBlocks = 128;  // of a share
+    struct Share {
+        const Segment* segment;
+        size_t block;
+    };
+    std::vector<Share> shares;
+    for (const Segment& segment : pass.segments)
+        for (size_t block = 0; block < segment.blocks; block += kBlocks)
+            shares.push_back({&segment, block});
+    share(shares.size(), workers.size(), [&](size_t worker, size_t item) {
+        const Segment& segment = *shares[item].segment;
+        const size_t end = std::min(shares[item].block + kBlocks, segment.blocks);
+        const auto slot = [&](size_t block) {
+            return static_cast<int64_t>(segment.first_slot + block * kCodeBlock);
+        };
+        Lists lists(pass, members, slot(shares[item].block));
+        std::vector<uint32_t> places, masks;
+        for (size_t block = shares[item].block; block < end; block++) {
+            places.clear();
+            masks.clear();
+            lists.next(slot(block + 1), [&](size_t i, const int64_t* first, const int64_t* last) {
+                places.push_back(static_cast<uint32_t>(pass.scanned.size() + i));
+                masks.push_back(0);
+                for (; first < last; first++) masks.back() |= 1u << (*first - slot(block));
+            });
+            if (!places.empty())
+                workers[worker].search({&segment, Chunk::kCodes, block, 1, places.data(),
+                                        places.size(), masks.data()});
+        }
+    });
 }
 
 // Filters in the form that suits how much they allow: few slots as a list, to be gathered, many as
@@ -213,6 +272,7 @@ class Run {
                 {},
                 {},
                 {},
+                {},
                 std::make_unique<std::atomic<float>[]>(count)} {
         size_t rows = 0, wanted = 0;
         for (const Segment& segment : segments) rows += segment.keys.rows;
@@ -238,7 +298,18 @@ class Run {
                            request.n > kMostCodedDimensions || request.n == 0;
         const Cuts cuts{request.n, exact, !exact && pass_.scanned.size() >= kFlyQueries,
                         request.cells != nullptr};
-        if (!exact && !pass_.scanned.empty()) code_queries(cuts);
+        // Lists are met by codes where many queries want rows of a block, unless cells have it.
+        size_t blocks = 0;
+        bool cells = false;
+        for (const Segment& segment : segments) {
+            blocks += segment.blocks;
+            cells = cells || segment.order;
+        }
+        const size_t many = kernels.vector_bytes == 64 ? kListsABlock : 4 * kListsABlock;
+        const bool coded_lists = !exact && !cells && blocks && wanted / blocks >= many;
+        pass_.coding = pass_.scanned;
+        if (coded_lists) pass_.coding.insert(pass_.coding.end(), listed.begin(), listed.end());
+        if (!exact && !pass_.coding.empty()) code_queries(cuts);
         if (!pass_.scanned.empty() && !exact && k) {
             // What the sample finds is dropped: the scan meets it again.
             workers = make();
@@ -258,7 +329,8 @@ class Run {
                         visit(segment, 1, request.probes);
                     }
         }
-        if (!listed.empty()) gather_lists(pass_, listed, workers);
+        if (coded_lists) scan_lists(pass_, listed, workers);
+        if (!listed.empty()) gather_lists(pass_, listed, coded_lists, workers);
     }
 
     std::vector<Scored> found(size_t q) const {
@@ -277,7 +349,7 @@ class Run {
                 if (of == centre) return;
             pass_.coded.emplace_back(
                 centre, std::make_unique<CodedQueries>(pass_.kernels, pass_.request.metric,
-                                                       pass_.queries, pass_.scanned, centre));
+                                                       pass_.queries, pass_.coding, centre));
         };
         for (const Segment& segment : pass_.segments) {
             if (segment.blocks) add(segment.centre);

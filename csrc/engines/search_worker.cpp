@@ -83,7 +83,10 @@ Worker::Worker(const Pass& pass, size_t k, const float* thresholds)
         if (thresholds) best[q].threshold = thresholds[q];
     }
     std::iota(everyone_.begin(), everyone_.end(), 0u);
-    for (const auto& [centre, queries] : pass.coded) coded_.push_back(*queries);
+    for (const auto& [centre, queries] : pass.coded) {
+        coded_.push_back(*queries);
+        required_.emplace_back(pass.coding.size(), -kInfinity);
+    }
 }
 
 void Worker::search(const Chunk& chunk) {
@@ -160,13 +163,15 @@ void Worker::scan(const Chunk& chunk) {
     const size_t count = chunk.members ? chunk.member_count : everyone_.size();
     std::vector<size_t> all_rows;
     for (size_t m = 0; m < count; m++) {
-        const size_t i = members[m], q = pass_.scanned[i];
+        const size_t i = members[m], q = pass_.coding[i];
         raise(q);
-        if (survivors_[q] > seen_[q] / kManySurvive + kForgiven) {
+        float& required = required_[c][i];
+        if (!chunk.masks && survivors_[q] > seen_[q] / kManySurvive + kForgiven) {
             queries.skip(i);
+            required = std::numeric_limits<float>::quiet_NaN();
             all_rows.push_back(q);
-        } else {
-            queries.require(i, best[q].threshold);
+        } else if (!(required == best[q].threshold)) {
+            queries.require(i, required = best[q].threshold);
         }
         seen_[q] += blocks * kCodeBlock;
     }
@@ -191,6 +196,7 @@ void Worker::scan(const Chunk& chunk) {
     const int32_t* order = segment.order ? segment.order + chunk.first * kCodeBlock : nullptr;
     const size_t first_row = fly ? chunk.first : chunk.first * kCodeBlock;
     // -1: padding, which only a damaged file lets pass.
+    // -1: padding, which only a damaged file lets pass.
     const auto row_of = [&](const ScanHit& hit) {
         return order ? static_cast<ptrdiff_t>(order[hit.row])
                      : static_cast<ptrdiff_t>(first_row + hit.row);
@@ -198,8 +204,9 @@ void Worker::scan(const Chunk& chunk) {
     for (size_t h = 0; h < hits; h++) {
         const ptrdiff_t row = row_of(hits_[h]), next = h + 1 < hits ? row_of(hits_[h + 1]) : -1;
         if (next >= 0) prefetch(segment, static_cast<size_t>(next));
+        if (chunk.masks && !(chunk.masks[hits_[h].query] >> hits_[h].row & 1)) continue;
         if (row < 0) continue;
-        const size_t q = pass_.scanned[members[hits_[h].query]];
+        const size_t q = pass_.coding[members[hits_[h].query]];
         survivors_[q]++;
         score_row(q, segment, static_cast<size_t>(row));
     }

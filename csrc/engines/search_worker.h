@@ -51,9 +51,11 @@ struct Chunk {
     const Segment* segment;
     Kind kind;
     size_t first, count;
-    // Places in Pass::scanned, or null: all.
+    // Places in Pass::coding, or null: those of all that are scanned.
     const uint32_t* members = nullptr;
     size_t member_count = 0;
+    // Of each member, if the chunk is one block: the rows that it may find, a bit each; or null.
+    const uint32_t* masks = nullptr;
 };
 
 // What all workers share.
@@ -63,7 +65,8 @@ struct Pass {
     const std::vector<Segment>& segments;
     ExactQueries queries;
     std::vector<const SlotFilter*> filters, exclusions;  // of each query, or null
-    std::vector<size_t> scanned;  // queries that meet chunks; others have lists
+    std::vector<size_t> scanned;  // queries that meet all rows; others have lists of slots
+    std::vector<size_t> coding;   // queries with codes: the scanned ones, then some with lists
     std::vector<std::pair<const float*, std::unique_ptr<CodedQueries>>> coded;  // by centre
     std::vector<float> no_centre;  // zeros: what rows are coded around on the fly
     // The best k-th score that anybody has seen, of each query.
@@ -93,9 +96,10 @@ class Worker {
 
     const Pass& pass_;
     Widened widened_;
-    std::vector<CodedQueries> coded_;       // with this worker's thresholds
-    std::vector<size_t> survivors_, seen_;  // of each query
-    std::vector<uint32_t> everyone_;        // 0, 1, ...
+    std::vector<CodedQueries> coded_;           // with this worker's thresholds
+    std::vector<size_t> survivors_, seen_;      // of each query
+    std::vector<uint32_t> everyone_;            // places of the scanned ones: 0, 1, ...
+    std::vector<std::vector<float>> required_;  // the score that coded_ is set to, of each member
     std::vector<ScanHit> hits_;
     std::vector<float> scores_, bounds_;
     std::vector<int32_t> packed_;
