@@ -196,7 +196,6 @@ void Worker::scan(const Chunk& chunk) {
     const int32_t* order = segment.order ? segment.order + chunk.first * kCodeBlock : nullptr;
     const size_t first_row = fly ? chunk.first : chunk.first * kCodeBlock;
     // -1: padding, which only a damaged file lets pass.
-    // -1: padding, which only a damaged file lets pass.
     const auto row_of = [&](const ScanHit& hit) {
         return order ? static_cast<ptrdiff_t>(order[hit.row])
                      : static_cast<ptrdiff_t>(first_row + hit.row);
