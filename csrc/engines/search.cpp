@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "engines/search_worker.h"
 #include "parallel.h"
@@ -209,6 +211,19 @@ void scan_lists(const Pass& pass, const std::vector<size_t>& members,
     });
 }
 
+// The slots of a bitmap in order, if there are fewer than `limit`.
+std::optional<std::vector<int64_t>> few_slots(const SlotFilter& filter, size_t limit) {
+    std::vector<int64_t> slots;
+    for (size_t i = 0; i < filter.bytes && slots.size() < limit; i += 8) {
+        uint64_t rest = 0;  // little-endian, as every platform is that there are wheels for
+        std::memcpy(&rest, filter.bitmap + i, std::min<size_t>(8, filter.bytes - i));
+        for (; rest; rest &= rest - 1)
+            slots.push_back(static_cast<int64_t>(8 * i) + __builtin_ctzll(rest));
+    }
+    if (slots.size() >= limit) return std::nullopt;
+    return slots;
+}
+
 // Filters in the form that suits how much they allow: few slots as a list, to be gathered, many as
 // a bitmap, to be asked by what passes the scan.
 class Plan {
@@ -216,25 +231,15 @@ class Plan {
     Plan(const std::vector<SlotFilter>* given, size_t slots) {
         if (!given) return;
         filters = *given;
+        const size_t limit = slots / kListShare + 1;
         for (SlotFilter& filter : filters) {
-            size_t count = filter.count;
             if (filter.bitmap) {
                 filter.bytes = std::min(filter.bytes, (slots + 7) / 8);
-                count = 0;
-                for (size_t i = 0; i < filter.bytes; i++)
-                    count += static_cast<size_t>(__builtin_popcount(filter.bitmap[i]));
-            }
-            const bool list = count < slots / kListShare + 1;
-            if (list == !filter.bitmap) continue;
-            if (list) {
-                lists_.emplace_back();
-                lists_.back().reserve(count);
-                for (size_t i = 0; i < filter.bytes; i++)
-                    for (unsigned rest = filter.bitmap[i]; rest; rest &= rest - 1)
-                        lists_.back().push_back(
-                            static_cast<int64_t>(8 * i + static_cast<size_t>(__builtin_ctz(rest))));
-                filter = {nullptr, 0, lists_.back().data(), lists_.back().size()};
-            } else {
+                if (auto few = few_slots(filter, limit)) {
+                    lists_.push_back(std::move(*few));
+                    filter = {nullptr, 0, lists_.back().data(), lists_.back().size()};
+                }
+            } else if (filter.count >= limit) {
                 bitmaps_.emplace_back((slots + 7) / 8);
                 for (size_t i = 0; i < filter.count; i++) {
                     const auto slot = static_cast<size_t>(filter.slots[i]);
