@@ -14,6 +14,7 @@ namespace firth {
 namespace {
 
 constexpr size_t kTogether = 1024;          // queries that pass over a chunk together
+constexpr size_t kFewRows = 16384;          // of so few the queries are shared out, not the rows
 constexpr size_t kChunkBytes = 256 << 10;   // a chunk of codes or rows stays in L2
 constexpr size_t kSample = 64;              // blocks that set the first thresholds
 constexpr size_t kListShare = 32;           // fewer than 1 / 32 of the slots are a list
@@ -336,6 +337,7 @@ class Run {
         }
         if (coded_lists) scan_lists(pass_, listed, workers);
         if (!listed.empty()) gather_lists(pass_, listed, coded_lists, workers);
+        for (Worker& worker : workers) worker.finish();
     }
 
     std::vector<Scored> found(size_t q) const {
@@ -376,6 +378,7 @@ class Run {
     void search(const std::vector<Chunk>& chunks) {
         share(chunks.size(), threads_,
               [&](size_t worker, size_t i) { workers[worker].search(chunks[i]); });
+        for (Worker& worker : workers) worker.finish();
     }
 
     // Columns [begin, end) of the cells that the queries visit.
@@ -386,9 +389,9 @@ class Run {
             if (members == 0) return;
             // Few blocks first, while the thresholds are low.
             const auto last = static_cast<size_t>(segment.cell_blocks[cell + 1]);
-            size_t blocks = 1;
+            size_t blocks = 0;
             for (auto b = static_cast<size_t>(segment.cell_blocks[cell]); b < last; b += blocks) {
-                blocks = std::min({2 * blocks, size_t{64}, last - b});
+                blocks = std::min({2 * blocks + 1, size_t{64}, last - b});
                 workers[worker].search({&segment, Chunk::kCodes, b, blocks,
                                         visits.members.data() + visits.starts[cell], members});
             }
@@ -418,12 +421,9 @@ SearchStats search(const Kernels& kernels, const std::vector<Segment>& segments,
     if (k == 0) return stats;
     const Plan plan(request.filters, slots_of(segments));
     // The candidates of a large k take at most about 64 MB a thread.
-    const size_t together =
-        std::clamp<size_t>((size_t{64} << 20) / ((2 * k + 32) * sizeof(Scored)), 1, kTogether);
-    for (size_t first = 0; first < request.query_count; first += together) {
-        const size_t count = std::min(together, request.query_count - first);
-        const Run run(kernels, segments, request, first, count, k, nullptr, plan);
-        add_stats(stats, run.workers);
+    const size_t most = std::max<size_t>((size_t{64} << 20) / ((2 * k + 32) * sizeof(Scored)), 1);
+    const auto answer = [&](const Search& some, size_t first, size_t count) {
+        const Run run(kernels, segments, some, first, count, k, nullptr, plan);
         for (size_t q = 0; q < count; q++) {
             std::vector<Scored> all = run.found(q);
             const size_t found = std::min(k, all.size());
@@ -435,7 +435,34 @@ SearchStats search(const Kernels& kernels, const std::vector<Segment>& segments,
                 labels[(first + q) * k + j] = all[j].label;
             }
         }
+        SearchStats part;
+        add_stats(part, run.workers);
+        return part;
+    };
+    const auto add = [&](const SearchStats& part) {
+        stats.coded += part.coded;
+        stats.survivors += part.survivors;
+        stats.scored += part.scored;
+    };
+    const size_t queries = request.query_count;
+    const auto threads = static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
+    if (slots_of(segments) <= kFewRows && threads > 1 && queries >= threads * kFlyQueries) {
+        // Few rows: threads share the queries.
+        const size_t groups = std::max(threads, (queries + kTogether - 1) / kTogether);
+        const size_t together = std::min(most, (queries + groups - 1) / groups);
+        Search some = request;
+        some.threads = 1;
+        std::vector<SearchStats> parts((queries + together - 1) / together);
+        share(parts.size(), threads, [&](size_t, size_t group) {
+            const size_t first = group * together;
+            parts[group] = answer(some, first, std::min(together, queries - first));
+        });
+        for (const SearchStats& part : parts) add(part);
+        return stats;
     }
+    const size_t together = std::min(most, kTogether);
+    for (size_t first = 0; first < queries; first += together)
+        add(answer(request, first, std::min(together, queries - first)));
     return stats;
 }
 

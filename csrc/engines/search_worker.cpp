@@ -188,26 +188,24 @@ void Worker::scan(const Chunk& chunk) {
         packed = packed_.data();
         scanned = scan_.data();
     }
-    hits_.resize(blocks * kCodeBlock * count);
+    if (hits_.size() < blocks * kCodeBlock * count) hits_.resize(blocks * kCodeBlock * count);
     const size_t hits = pass_.kernels.scan_codes(codes, bounds, blocks, units, packed, scanned,
                                                  count, hits_.data());
     stats.coded += blocks * kCodeBlock * count;
     stats.survivors += hits;
     const int32_t* order = segment.order ? segment.order + chunk.first * kCodeBlock : nullptr;
     const size_t first_row = fly ? chunk.first : chunk.first * kCodeBlock;
-    // -1: padding, which only a damaged file lets pass.
-    const auto row_of = [&](const ScanHit& hit) {
-        return order ? static_cast<ptrdiff_t>(order[hit.row])
-                     : static_cast<ptrdiff_t>(first_row + hit.row);
-    };
     for (size_t h = 0; h < hits; h++) {
-        const ptrdiff_t row = row_of(hits_[h]), next = h + 1 < hits ? row_of(hits_[h + 1]) : -1;
-        if (next >= 0) prefetch(segment, static_cast<size_t>(next));
         if (chunk.masks && !(chunk.masks[hits_[h].query] >> hits_[h].row & 1)) continue;
-        if (row < 0) continue;
+        const size_t lane = hits_[h].row;
+        if (order && order[lane] < 0) continue;  // padding, which only a damaged file lets pass
+        const size_t row = order ? static_cast<size_t>(order[lane]) : first_row + lane;
+        prefetch(segment, row);
         const size_t q = pass_.coding[members[hits_[h].query]];
         survivors_[q]++;
-        score_row(q, segment, static_cast<size_t>(row));
+        Passed& place = passed_[passed_count_++ % kAhead];
+        if (place.segment) score_row(place.q, *place.segment, place.row);
+        place = {q, &segment, row};
     }
     if (all_rows.empty()) return;
     if (!order)
@@ -215,6 +213,13 @@ void Worker::scan(const Chunk& chunk) {
     for (size_t lane = 0; lane < blocks * kCodeBlock; lane++)
         if (order[lane] >= 0)
             for (const size_t q : all_rows) score_row(q, segment, static_cast<size_t>(order[lane]));
+}
+
+void Worker::finish() {
+    for (Passed& place : passed_) {
+        if (place.segment) score_row(place.q, *place.segment, place.row);
+        place.segment = nullptr;
+    }
 }
 
 // Take over what other workers have reached.

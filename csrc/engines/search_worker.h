@@ -1,5 +1,6 @@
 // One thread's part of a search: scans chunks of codes, scores what passes, keeps the best.
 #pragma once
+#include <array>
 #include <atomic>
 #include <limits>
 #include <memory>
@@ -80,6 +81,9 @@ class Worker {
 
     void search(const Chunk& chunk);
 
+    // Scores what has passed and was not scored yet.
+    void finish();
+
     // The slots [begin, end) of the list of query q.
     void gather(size_t q, const int64_t* begin, const int64_t* end);
 
@@ -94,7 +98,17 @@ class Worker {
     void score_rows(const Segment& segment, size_t first, size_t count,
                     const std::vector<size_t>& queries);
 
+    // Rows that have passed stand anywhere: while they come from memory, the scan goes on.
+    static constexpr size_t kAhead = 8;
+    struct Passed {
+        size_t q;
+        const Segment* segment;  // null: none
+        size_t row;
+    };
+
     const Pass& pass_;
+    std::array<Passed, kAhead> passed_{};
+    size_t passed_count_ = 0;
     Widened widened_;
     std::vector<CodedQueries> coded_;           // with this worker's thresholds
     std::vector<size_t> survivors_, seen_;      // of each query

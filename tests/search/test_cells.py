@@ -419,3 +419,25 @@ def test_arguments():
         plain.tune()
     with pytest.raises(ValueError, match="has no cells yet"):
         firth.Index(DIM, cells="auto").tune()
+
+
+def test_queries_among_few_rows_are_shared_by_threads():
+    index = made(4000, cells=None)
+    queries = clustered(2500, seed=1)
+    masks = np.random.default_rng(0).random((3, 4000)) < [[0.5], [0.01], [0]]
+    chosen = [None if q % 4 == 3 else masks[q % 4] for q in range(2500)]
+    threads = firth._native.num_threads()
+    try:
+        found = {}
+        for count in (1, 2, 3):
+            firth.set_num_threads(count)
+            found[count] = index.search(queries, 7, filter=chosen), index.stats()["last_search"]
+    finally:
+        firth.set_num_threads(threads)
+    for count in (2, 3):
+        assert_same(found[count][0], found[1][0])
+        assert found[count][1]["coded"] == found[1][1]["coded"]
+    for q in range(0, 2500, 77):
+        alone = index.search(queries[q], 7, filter=chosen[q])
+        np.testing.assert_array_equal(found[2][0].ids[q], alone.ids)
+        np.testing.assert_array_equal(found[2][0].scores[q], alone.scores)

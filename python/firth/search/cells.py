@@ -51,17 +51,18 @@ class Cells:
     k: int = 10
 
     @functools.cached_property
-    def _assigning(self) -> list[_native.Segment]:
-        return [_ready(self.centroids, "l2" if self.metric == "ip" else self.metric)]
+    def _by_product(self) -> list[_native.Segment]:
+        return _ready(self.centroids, "ip")
 
     @functools.cached_property
-    def _probing(self) -> list[_native.Segment]:
-        return [_ready(self.centroids, "ip")] if self.metric == "ip" else self._assigning
+    def _by_distance(self) -> list[_native.Segment]:
+        return _ready(self.centroids, "l2")
 
     def of(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """The cell that each vector (n, dim) belongs to (n,)."""
-        metric = "l2" if self.metric == "ip" else self.metric
-        return _best(self._assigning, metric, vectors, 1)[:, 0]
+        if self.metric == "cosine":  # the centroids have unit length
+            return _best(self._by_product, "ip", vectors, 1)[:, 0]
+        return _best(self._by_distance, "l2", vectors, 1)[:, 0]
 
     def of_rows(self, segment: Segment, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The cell that each of some rows belongs to."""
@@ -80,13 +81,16 @@ class Cells:
         if probe >= count:
             return None
         cells = np.full((len(queries), probe + 1), count, np.int32)
-        cells[:, :probe] = _best(self._probing, self.metric, queries, probe)
+        if self.metric == "l2":
+            cells[:, :probe] = _best(self._by_distance, "l2", queries, probe)
+        else:
+            cells[:, :probe] = _best(self._by_product, "ip", queries, probe)
         return cells
 
 
-def _ready(centroids: NDArray[np.float32], metric: str) -> _native.Segment:
+def _ready(centroids: NDArray[np.float32], metric: str) -> list[_native.Segment]:
     centre = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return coded(Segment(centroids, rows=len(centroids)), metric, centre).native
+    return [coded(Segment(centroids, rows=len(centroids)), metric, centre).native]
 
 
 def _best(
