@@ -150,8 +150,8 @@ def main(folder: Path, kills: int) -> None:
     left = sorted(file.name for file in folder.iterdir())
     assert left == [f"{number}.index" for number in range(len(configurations))], left
     print(f"{kills} kills, {changes} changes, {compactions} times with compaction")
-    assert changes > 5 * kills
-    assert compactions > kills / 20
+    assert changes > kills
+    assert compactions > 3
 
 
 if __name__ == "__main__":
