@@ -188,20 +188,23 @@ void Worker::scan(const Chunk& chunk) {
         packed = packed_.data();
         scanned = scan_.data();
     }
-    if (hits_.size() < blocks * kCodeBlock * count) hits_.resize(blocks * kCodeBlock * count);
-    const size_t hits = pass_.kernels.scan_codes(codes, bounds, blocks, units, packed, scanned,
-                                                 count, hits_.data());
+    // Room for all, of which memory is taken where something passes.
+    const size_t room = blocks * kCodeBlock * count * sizeof(ScanHit);
+    if (room > hit_bytes_) hits_ = AlignedBuffer(hit_bytes_ = room);
+    auto* found = reinterpret_cast<ScanHit*>(hits_.data());
+    const size_t hits =
+        pass_.kernels.scan_codes(codes, bounds, blocks, units, packed, scanned, count, found);
     stats.coded += blocks * kCodeBlock * count;
     stats.survivors += hits;
     const int32_t* order = segment.order ? segment.order + chunk.first * kCodeBlock : nullptr;
     const size_t first_row = fly ? chunk.first : chunk.first * kCodeBlock;
     for (size_t h = 0; h < hits; h++) {
-        if (chunk.masks && !(chunk.masks[hits_[h].query] >> hits_[h].row & 1)) continue;
-        const size_t lane = hits_[h].row;
+        if (chunk.masks && !(chunk.masks[found[h].query] >> found[h].row & 1)) continue;
+        const size_t lane = found[h].row;
         if (order && order[lane] < 0) continue;  // padding, which only a damaged file lets pass
         const size_t row = order ? static_cast<size_t>(order[lane]) : first_row + lane;
         prefetch(segment, row);
-        const size_t q = pass_.coding[members[hits_[h].query]];
+        const size_t q = pass_.coding[members[found[h].query]];
         survivors_[q]++;
         Passed& place = passed_[passed_count_++ % kAhead];
         if (place.segment) score_row(place.q, *place.segment, place.row);

@@ -114,7 +114,8 @@ class Worker {
     std::vector<size_t> survivors_, seen_;      // of each query
     std::vector<uint32_t> everyone_;            // places of the scanned ones: 0, 1, ...
     std::vector<std::vector<float>> required_;  // the score that coded_ is set to, of each member
-    std::vector<ScanHit> hits_;
+    AlignedBuffer hits_;
+    size_t hit_bytes_ = 0;
     std::vector<float> scores_, bounds_;
     std::vector<int32_t> packed_;
     std::vector<ScanQuery> scan_;
