@@ -22,6 +22,7 @@ constexpr size_t kListsABlock = 16;         // slots of lists in a block for whi
 constexpr size_t kFlyQueries = 12;          // from so many on rows are coded on the fly
 constexpr size_t kFlyRows = 1024;           // if there are so many of them
 constexpr size_t kSmall = size_t{1} << 18;  // multiplications below which one thread does it all
+constexpr size_t kSmallCoded = size_t{1} << 22;  // the same, of bytes
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // How the rows of a search are met.
@@ -297,11 +298,16 @@ class Run {
                 pass_.scanned.push_back(q);
             }
         }
-        const size_t work = (rows * pass_.scanned.size() + wanted) * (request.n + 1);
-        threads_ =
-            work < kSmall ? 1 : static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
         const bool exact = request.exact || (k && rows / 32 < k) || rows < kFlyRows ||
                            request.n > kMostCodedDimensions || request.n == 0;
+        size_t visited = rows;
+        for (const Segment& segment : segments)
+            if (request.cells && segment.order && segment.cells > request.probes)
+                visited -= segment.coded - segment.coded / segment.cells * request.probes;
+        const size_t work = (visited * pass_.scanned.size() + wanted) * (request.n + 1);
+        threads_ = work < (exact ? kSmall : kSmallCoded)
+                       ? 1
+                       : static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
         const Cuts cuts{request.n, exact, !exact && pass_.scanned.size() >= kFlyQueries,
                         request.cells != nullptr};
         // Lists are met by codes where many queries want rows of a block, unless cells have it.

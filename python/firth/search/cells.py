@@ -30,7 +30,7 @@ from firth.kernels._dispatch import active_level
 from firth.search.segments import BLOCK, GROWTH, Segment, State, centre_of, code, coded
 
 AUTO_FROM = 32768  # rows from which cells="auto" has cells; so many are scanned in no time
-AUTO = 3  # cells="auto": times the square root of the rows
+AUTO = 2  # cells="auto": times the square root of the rows
 ROWS = 32  # rows for each cell, at least; and the sample of k-means
 ROUNDS = 6  # of k-means; more find cells that save 2% of a search
 TAIL = 32  # ordered anew when one row of so many stands in a tail

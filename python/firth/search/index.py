@@ -136,7 +136,7 @@ class Index:
         of its largest magnitude); the search is exact on the rounded vectors.
     cells : "auto" or int, at least 2; optional
         For millions of vectors: how many groups (IVF) the rows are divided into, as soon as there
-        are enough of them; "auto": about three times the square root of their number, from 32,768
+        are enough of them; "auto": about twice the square root of their number, from 32,768
         rows on. A search then visits the groups that are nearest to the query, and is exact
         within these: see `search` and `tune`. Default: none, every search is exact.
 
