@@ -20,13 +20,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
 from firth.kernels._dispatch import active_level
+from firth.progress import progress_bar
 from firth.search.segments import BLOCK, GROWTH, Segment, State, centre_of, code, coded
 
 AUTO_FROM = 32768  # rows from which cells="auto" has cells; so many are scanned in no time
@@ -37,6 +38,7 @@ TAIL = 32  # ordered anew when one row of so many stands in a tail
 MOST = 2**16 - 1  # cells: their numbers are sorted as uint16
 TUNED_BY = 256  # rows that are queries
 PIECE = 65536  # rows that are assigned at once
+LONG = 1e11  # multiplications from which there is a bar: some seconds
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,15 @@ class Cells:
             return _best(self._by_product, "ip", vectors, 1)[:, 0]
         return _best(self._by_distance, "l2", vectors, 1)[:, 0]
 
-    def of_rows(self, segment: Segment, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The cell that each of some rows belongs to."""
+    def of_rows(
+        self, segment: Segment, rows: NDArray[np.int64], told: Callable[[int], object] = int
+    ) -> NDArray[np.int64]:
+        """The cell that each of some rows belongs to. ``told``: how many more were assigned."""
         cell = np.empty(len(rows), np.int64)
         for first in range(0, len(rows), PIECE):
             part = slice(first, first + PIECE)
             cell[part] = self.of(segment.floats(rows[part]))
+            told(len(cell[part]))
         return cell
 
     def visited(self, queries: NDArray[np.float32], probe: int) -> NDArray[np.int32] | None:
@@ -119,37 +124,44 @@ def code_in_cells(
     if cells is None and live < (AUTO_FROM if wanted is None else ROWS * wanted):
         return *code(segments, metric, centre, centred), None
     version = state.version
-    new = cells is None or live >= GROWTH * cells.trained
-    if new:
+    if cells is None or live >= GROWTH * cells.trained:
         centre, centred = centre_of(segments, metric), live
-        centroids = train(segments, version, metric, auto(live) if wanted is None else wanted)
-        if cells is None:
-            cells = Cells(centroids, metric, live)
-        else:
-            cells = replace(cells, centroids=centroids, trained=live)
-    assert cells is not None  # as then `new`
-    assert centre is not None  # it is taken before, or at the same time
+        count = auto(live) if wanted is None else wanted
+        rows = live + ROUNDS * min(live, ROWS * count)
+        long = rows * count * len(centre) > LONG
+        with progress_bar(rows, " rows", "finding cells", None if long else False) as bar:
+            centroids = train(segments, version, metric, count, bar.update)
+            if cells is None:
+                cells = Cells(centroids, metric, live)
+            else:
+                cells = replace(cells, centroids=centroids, trained=live)
+            for number, segment in enumerate(segments):
+                segments[number] = ordered(segment, version, cells, centre, None, bar.update)
+        queries, own = _left_out(segments, version, TUNED_BY)
+        search = _searcher(segments, version, cells, queries, own, cells.k)
+        return centre, centred, replace(cells, probe=_least(search, cells)[0])
+    assert centre is not None  # it is taken with the cells
     tails = sum(segment.rows - segment.ordered for segment in segments)
     due = tails > max(BLOCK * BLOCK, live // TAIL)
     for number, segment in enumerate(segments):
-        if new:
-            segments[number] = ordered(segment, version, cells, centre, None)
-        elif due and segment.rows > segment.ordered:
+        if due and segment.rows > segment.ordered:
             segments[number] = ordered(segment, version, cells, centre, cells_of(segment))
         else:
             segments[number] = _with_tail(segment, metric, centre, len(cells.centroids))
-    if new:
-        queries, rows = _left_out(segments, version, TUNED_BY)
-        search = _searcher(segments, version, cells, queries, rows, cells.k)
-        cells = replace(cells, probe=_least(search, cells)[0])
     return centre, centred, cells
 
 
 # k-means
 
 
-def train(segments: Sequence[Segment], version: int, metric: str, count: int) -> NDArray[Any]:
-    """Centroids (count, dim) of the live rows."""
+def train(
+    segments: Sequence[Segment],
+    version: int,
+    metric: str,
+    count: int,
+    told: Callable[[int], object] = int,
+) -> NDArray[np.float32]:
+    """Centroids (count, dim) of the live rows. ``told``: how many more rows were assigned."""
     rng = np.random.default_rng(0)
     sample, _ = _drawn(segments, version, ROWS * count, rng)
     if metric == "cosine":
@@ -171,6 +183,7 @@ def train(segments: Sequence[Segment], version: int, metric: str, count: int) ->
         centroids[empty] = sample[by_cell[members]]
         if metric == "cosine":
             _to_unit_length(centroids)
+        told(len(sample))
     return centroids
 
 
@@ -235,15 +248,16 @@ def ordered(
     cells: Cells,
     centre: NDArray[np.float32],
     known: NDArray[np.int64] | None,
+    told: Callable[[int], object] = int,
 ) -> Segment:
     """The segment with all its live rows coded in the order of cells.
 
-    ``known``: the cell of each row, -1 where it is to be found.
+    ``known``: the cell of each row, -1 where it is to be found; ``told``: as in `train`.
     """
     alive = segment.alive(version)
     cell = np.full(len(alive), -1) if known is None else known[alive]
     new = np.flatnonzero(cell < 0)
-    cell[new] = cells.of_rows(segment, alive[new])
+    cell[new] = cells.of_rows(segment, alive[new], told)
     order, cell_blocks = order_by_cell(alive, cell, len(cells.centroids))
     blocks = len(order) // BLOCK
     room = _Codes.new(segment, blocks + (segment.capacity - segment.rows) // BLOCK)
