@@ -164,7 +164,7 @@ def write(
             for name, part in parts.items():
                 for block in _blocks(part):
                     add(name, block)
-        offset = file.write(head())
+        offset = started = file.write(head())
         with ThreadPoolExecutor(1, "firth-checksum") as summing:
             waiting: collections.deque[Future[None]] = collections.deque()
             for name, part in parts.items():
@@ -173,8 +173,10 @@ def write(
                     if not final:
                         waiting.append(summing.submit(add, name, block))
                     file.write(block)
-                    _start_writing(file, offset, len(block))
                     offset += len(block)
+                    if offset - started >= _BLOCK:
+                        _start_writing(file, started, offset - started)
+                        started = offset
                     if len(waiting) > 8:  # as much is held of what is made while it is written
                         waiting.popleft().result()
         if not final:
@@ -198,7 +200,7 @@ def _blocks(part: NDArray[Any] | Parts) -> Iterator[memoryview]:
 
 def _start_writing(file: BinaryIO, offset: int, size: int) -> None:
     """Have the kernel begin to write these bytes to the disk (Linux), and do not wait."""
-    if size == _BLOCK and hasattr(os, "posix_fadvise"):
+    if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):  # not a file on a disk
             # Pages that are still to be written are not dropped, only queued.
             os.posix_fadvise(file.fileno(), offset, size, os.POSIX_FADV_DONTNEED)

@@ -150,6 +150,17 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
 
 def _coded(state: State, index: Index, centre: NDArray[np.float32], step: int) -> Coded:
     """Codes and bounds of the live rows in order, ``step`` at a time."""
+    if _as_they_stand(state, centre):
+        for segment in state.segments:
+            assert segment.codes is not None
+            assert segment.bounds is not None
+            for first in range(0, segment.coded // BLOCK, step // BLOCK):
+                some = slice(first, min(first + step // BLOCK, segment.coded // BLOCK))
+                yield segment.codes[some], segment.bounds[some]
+        if state.live % BLOCK:  # the last block is coded when it is full
+            codes = np.zeros((1, -(-index.dim // 4), BLOCK, 4), np.uint8)
+            yield codes, np.zeros((1, 3, BLOCK), np.float32)
+        return
     for part, scales in _live_parts(state, step):
         full, blocks = len(part) // BLOCK, -(-len(part) // BLOCK)
         codes = np.zeros((blocks, -(-index.dim // 4), BLOCK, 4), np.uint8)
@@ -159,6 +170,18 @@ def _coded(state: State, index: Index, centre: NDArray[np.float32], step: int) -
             index.metric, centre, codes[:full], bounds[:full],
         )  # fmt: skip
         yield codes, bounds
+
+
+def _as_they_stand(state: State, centre: NDArray[np.float32]) -> bool:
+    """Whether the codes of all segments, one after the other, are those of the live rows."""
+    return all(
+        segment.died is None
+        and segment.order is None
+        and segment.centre is centre
+        and segment.coded == segment.rows // BLOCK * BLOCK
+        and (segment.rows == segment.capacity or segment is state.segments[-1])
+        for segment in state.segments
+    )
 
 
 def _order(state: State, cells: Cells) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
