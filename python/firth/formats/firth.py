@@ -46,6 +46,7 @@ from firth.formats.files import Path, atomic
 MAGIC = b"\x93FIRTH\r\n"
 VERSION = 1
 ALIGN = 64
+_SYNCED = 1 << 26  # bytes after which the disk begins to write what has come so far
 _BLOCK = 1 << 22  # bytes written at a time: they are still in a cache when they are summed
 _PREFIX = struct.Struct("<8sIII")
 _DTYPES = {"|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8))}
@@ -165,7 +166,11 @@ def write(
                 for block in _blocks(part):
                     add(name, block)
         offset = started = file.write(head())
-        with ThreadPoolExecutor(1, "firth-checksum") as summing:
+        synced: Future[None] | None = None
+        with (
+            ThreadPoolExecutor(1, "firth-checksum") as summing,
+            ThreadPoolExecutor(1, "firth-writing") as syncing,
+        ):
             waiting: collections.deque[Future[None]] = collections.deque()
             for name, part in parts.items():
                 offset += file.write(bytes(_padding(offset)))
@@ -174,8 +179,8 @@ def write(
                         waiting.append(summing.submit(add, name, block))
                     file.write(block)
                     offset += len(block)
-                    if offset - started >= _BLOCK:
-                        _start_writing(file, started, offset - started)
+                    if offset - started >= _SYNCED and (synced is None or synced.done()):
+                        synced = syncing.submit(_sync, file)
                         started = offset
                     if len(waiting) > 8:  # as much is held of what is made while it is written
                         waiting.popleft().result()
@@ -198,12 +203,10 @@ def _blocks(part: NDArray[Any] | Parts) -> Iterator[memoryview]:
         raise ValueError(f"write: parts of {given} numbers in all, wanted shape {part.shape}")
 
 
-def _start_writing(file: BinaryIO, offset: int, size: int) -> None:
-    """Have the kernel begin to write these bytes to the disk (Linux), and do not wait."""
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):  # not a file on a disk
-            # Pages that are still to be written are not dropped, only queued.
-            os.posix_fadvise(file.fileno(), offset, size, os.POSIX_FADV_DONTNEED)
+def _sync(file: BinaryIO) -> None:
+    """Have the kernel write what there is; an error comes again at the end."""
+    with contextlib.suppress(OSError):  # not a file on a disk
+        getattr(os, "fdatasync", os.fsync)(file.fileno())
 
 
 def read(
