@@ -82,7 +82,7 @@ def run() -> list[Row]:
                 losses = []
                 for level, taken in seconds.items():
                     with use(f"native:{level}"):
-                        model, once = bench_words.firth_train(path, dim, 1, negatives)
+                        model, once = bench_words.firth_train(path, dim, 1, negatives=negatives)
                     taken.append(once)
                     losses += model.epoch_losses
                 # Hogwild on two threads moves the mean loss by about 0.002; untrained it is 4.16
