@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -52,6 +54,46 @@ def test_a_state_keeps_its_answer(storage):
         for state, before in zip(states, answers, strict=True):
             assert answer(index, state, query, 20) == before
     assert len({state.version for state in states}) == len(states)
+
+
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+@pytest.mark.parametrize(
+    "twin_of", [lambda i: pickle.loads(pickle.dumps(i)), copy.deepcopy, copy.copy]
+)
+def test_a_twin_goes_its_own_way(storage, twin_of):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((9000, 12)).astype(np.float32)
+    for ids, cells in ((None, None), ([f"row {i}" for i in range(9000)], 40)):
+        index = firth.Index(12, storage=storage, cells=cells)
+        index.add(rows, ids)
+        known = index.ids
+        index.remove([known[5], known[6]])
+        index.search(rows[:3])  # has native parts now
+        twin = twin_of(index)
+        assert list(twin.ids) == list(index.ids)
+        for probe in (None, "all") if cells else (None,):
+            want, got = (
+                index.search(rows[:20], 7, probe=probe),
+                twin.search(rows[:20], 7, probe=probe),
+            )
+            assert (got.ids == want.ids).all()
+            assert (got.scores == want.scores).all()
+        new = twin.add(-rows[5], None if ids is None else "new")
+        assert new in twin
+        assert new not in index
+        index.remove(known[7])
+        assert known[7] in twin
+
+
+def test_an_open_file_is_not_pickled(tmp_path):
+    index = firth.Index(2)
+    index.add([[1, 2]])
+    index.save(tmp_path / "x")
+    with (
+        firth.Index.open(tmp_path / "x") as opened,
+        pytest.raises(TypeError, match="open .*x there"),
+    ):
+        pickle.dumps(opened)
 
 
 def test_readers_beside_a_writer():

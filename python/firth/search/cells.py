@@ -19,8 +19,8 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,9 @@ class Cells:
     probe: int = 1
     recall: float = 0.95  # what `probe` is chosen for when they are taken anew
     k: int = 10
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # nothing native
 
     @functools.cached_property
     def _by_product(self) -> list[_native.Segment]:

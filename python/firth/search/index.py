@@ -23,6 +23,7 @@ locks stands in `segments`, `filters`, `arguments`, `cells` and `storage`.)
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import itertools
@@ -193,6 +194,21 @@ class Index:
             f"firth.Index(dim={self.dim}, metric={self.metric!r}, storage={self.storage!r}) "
             f"of {len(self)} vectors"
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled, or copied: all of an index in memory."""
+        if self._log is not None:
+            raise TypeError(f"an index in a file is not pickled: open {self._log.path} there")
+        taken = {name: getattr(self, name) for name in ("dim", "metric", "storage", "cells")}
+        return {**taken, "state": self._state}
+
+    def __setstate__(self, taken: dict[str, Any]) -> None:
+        state = taken.pop("state")
+        self.__init__(**taken)  # type: ignore[misc]
+        self._state = state
+
+    def __copy__(self) -> Index:
+        return copy.deepcopy(self)  # two that share arrays would both write to them
 
     def __contains__(self, id: Any) -> bool:
         try:
@@ -629,7 +645,7 @@ class Index:
     ) -> tuple[State, NDArray[np.int64], NDArray[np.int64]]:
         """A state, the labels of checked ids, and their slots in it. KeyError for a missing one."""
         with self._publishing:
-            labels = self._labels(where, ids)
+            labels = self._labels(f"{where}: ids", ids)
             state, slots = self._state, self._find(labels)
         missing = np.flatnonzero(slots < 0)
         if len(missing):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +64,9 @@ class Segment:
     order: NDArray[np.int32] | None = None  # (blocks * 32,): the row of each lane, -1: none
     cell_blocks: NDArray[np.int64] | None = None  # (cells + 2,): first block of each; tail; end
     ordered: int = 0  # leading rows that stand in cells, but those that were dead then
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # nothing native
 
     @property
     def capacity(self) -> int:
@@ -123,6 +126,9 @@ class State:
     centre: NDArray[np.float32] | None = None  # of new codes
     centred: int = 0  # rows when it was taken
     cells: Cells | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @functools.cached_property
     def native(self) -> list[_native.Segment]:
