@@ -89,11 +89,10 @@ def test_an_open_file_is_not_pickled(tmp_path):
     index = firth.Index(2)
     index.add([[1, 2]])
     index.save(tmp_path / "x")
-    with (
-        firth.Index.open(tmp_path / "x") as opened,
-        pytest.raises(TypeError, match="open .*x there"),
-    ):
-        pickle.dumps(opened)
+    with firth.Index.open(tmp_path / "x") as opened:
+        with pytest.raises(TypeError, match="an index in a file is not pickled: open"):
+            pickle.dumps(opened)
+        assert len(opened) == 1
 
 
 def test_readers_beside_a_writer():
