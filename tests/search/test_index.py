@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from numpy.testing import assert_array_equal
 
 import firth
 from firth.kernels._dispatch import active_level
@@ -305,3 +306,27 @@ TestStory.settings = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_many_queries_are_answered_in_parts(monkeypatch):
+    """Filters and exclusions of each query, and cells, come along."""
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((3000, 10)).astype(np.float32)
+    queries = rng.standard_normal((101, 10)).astype(np.float32)
+    filter = [
+        None if i % 3 == 0 else rng.choice(3000, 2000 if i % 3 == 1 else 40) for i in range(101)
+    ]
+    exclude = [None if i % 4 else [i, i + 1] for i in range(101)]
+    for cells in (None, 20):
+        index = firth.Index(10, cells=cells)
+        index.add(rows)
+        choices = [{}, {"filter": np.arange(100)}, {"filter": filter}]
+        choices += [{"exclude": exclude}, {"filter": filter, "exclude": exclude}]
+        want = [index.search(queries, 9, **choice) for choice in choices]
+        with monkeypatch.context() as patch:
+            patch.setattr("firth.search.index.AT_ONCE", 25)
+            got = [index.search(queries, 9, **choice) for choice in choices]
+        for one, other in zip(got, want, strict=True):
+            assert_array_equal(one.ids, other.ids)
+            assert_array_equal(one.scores, other.scores)
+        assert sum(index.stats()["last_search"].values()) > 0

@@ -108,3 +108,16 @@ def parse(where: str, given: Any, queries: int) -> Choices:
             of_query[query] = len(choices)
             choices.append(_choice(where, one))
     return Choices(where, choices, of_query)
+
+
+def part(chosen: dict[str, Any], queries: Any) -> dict[str, Any]:
+    """The choices of some of the queries (a slice or places), and no others."""
+    result = {}
+    for name, of_name in (("filters", "filter_of"), ("exclusions", "exclusion_of")):
+        result[name], result[of_name] = chosen[name], chosen[of_name]
+        if chosen[of_name] is not None:
+            of = chosen[of_name][queries]
+            used = np.unique(of[of >= 0])
+            result[name] = [chosen[name][number] for number in used.tolist()]
+            result[of_name] = np.where(of < 0, -1, np.searchsorted(used, of))
+    return result

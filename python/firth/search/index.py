@@ -24,7 +24,6 @@ locks stands in `segments`, `filters`, `arguments`, `cells` and `storage`.)
 from __future__ import annotations
 
 import copy
-import functools
 import io
 import itertools
 import operator
@@ -42,6 +41,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
+from firth.progress import progress_bar
 from firth.search import convert, filters
 from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds
 from firth.search.cells import MOST, Cells, Tuning, code_in_cells, tune
@@ -60,6 +60,7 @@ from firth.search.segments import (
 )
 
 METRICS = ("cosine", "ip", "l2")
+AT_ONCE = 4096  # queries of a native call; between two of them Ctrl-C is heard
 COMPACT_FROM = 1024  # dead rows from which rewriting pays
 
 
@@ -174,7 +175,7 @@ class Index:
         self.dim, self.metric, self.storage, self.cells = dim, metric, storage, cells
         self._state = State()
         self._log: Log | None = None
-        self._last = (0, 0, 0)  # what the last search told of its way
+        self._last: tuple[int, ...] = (0, 0, 0)  # what the last search told of its way
         # Held by a writer from begin to end.
         self._writing = threading.Lock()
         # Held for a moment, by who changes or reads these two together with the state.
@@ -388,15 +389,11 @@ class Index:
         visited = None
         if state.cells is not None and probe != "all":
             visited = state.cells.visited(wanted, probe or state.cells.probe)
-        native_search = functools.partial(
-            active_level().search, state.native, self.metric, k=k, version=state.version,
-            threads=_native.num_threads(),
-        )  # fmt: skip
-        labels, scores, counts, self._last = native_search(wanted, **chosen, cells=visited)
+        labels, scores, counts = self._answers(state, wanted, k, chosen, visited)
         if visited is not None and len(few := np.flatnonzero(counts < k)):
-            for name in ("filter_of", "exclusion_of"):
-                chosen[name] = None if chosen[name] is None else chosen[name][few]
-            labels[few], scores[few], counts[few], _ = native_search(wanted[few], **chosen)
+            labels[few], scores[few], counts[few] = self._answers(
+                state, wanted[few], k, filters.part(chosen, few), None, told=False
+            )
         if single:
             count = int(counts[0])
             return Matches(state.ids(labels[0, :count]), scores[0, :count])
@@ -407,6 +404,37 @@ class Index:
             [state.ids(row[:count]) for row, count in zip(labels, counts, strict=True)],
             [row[:count] for row, count in zip(scores, counts, strict=True)],
         )
+
+    def _answers(
+        self, state: State, wanted: Any, k: int, chosen: Any, visited: Any, *, told: bool = True
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        """Labels and scores (Q, k), and how many of each row count; `stats` is ``told`` how."""
+
+        def native(wanted: Any, chosen: Any, visited: Any) -> Any:
+            return active_level().search(
+                state.native, self.metric, wanted, k, state.version, **chosen,
+                threads=_native.num_threads(), cells=visited,
+            )  # fmt: skip
+
+        count = len(wanted)
+        if count <= AT_ONCE:
+            labels, scores, counts, way = native(wanted, chosen, visited)
+        else:
+            labels, scores = np.empty((count, k), np.int64), np.empty((count, k), np.float32)
+            counts, way = np.empty(count, np.int64), (0, 0, 0)
+            with progress_bar(count, " queries", "searching") as bar:
+                for first in range(0, count, AT_ONCE):
+                    some = slice(first, first + AT_ONCE)
+                    labels[some], scores[some], counts[some], more = native(
+                        wanted[some],
+                        filters.part(chosen, some),
+                        None if visited is None else visited[some],
+                    )
+                    way = tuple(np.add(way, more).tolist())
+                    bar.update(len(counts[some]))
+        if told:
+            self._last = way
+        return labels, scores, counts
 
     def search_range(
         self, queries: Any, threshold: Any, *, filter: Any = None, exclude: Any = None
