@@ -602,3 +602,11 @@ def test_diverged_training_replaces_nothing(tmp_path, monkeypatch, capsys):
     assert main(["train", "corpus.txt", "-o", "w.firth", *arguments]) == 2
     assert "diverged" in capsys.readouterr().err
     assert Path("w.firth").read_bytes() == b"old"
+
+
+def test_index_of_a_foreign_byte_order_is_one_line(tmp_path: Path, capsys: Any) -> None:
+    np.save(tmp_path / "be.npy", np.ones((3, 4), ">f4"))
+    assert main(["index", "build", str(tmp_path / "be.npy"), "-o", str(tmp_path / "x")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "native byte order" in error

@@ -71,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\nfirth: interrupted{''.join(map(str, interrupt.args))}", file=sys.stderr)
         return 130
-    except (UserError, OSError, ValueError, MemoryError, FloatingPointError, ImportError) as error:
+    except (
+        UserError, OSError, ValueError, TypeError, MemoryError, FloatingPointError, ImportError,
+    ) as error:  # fmt: skip
+        if isinstance(error, TypeError) and "must be" not in str(error):
+            raise  # not what firth says of its input
         print(f"firth: error: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0

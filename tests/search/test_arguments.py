@@ -369,3 +369,10 @@ def test_cosine_is_cosine():
     zero = index.search(np.zeros(7), 3)
     assert zero.ids.tolist() == [0, 1, 2]
     assert zero.scores.tolist() == [0, 0, 0]
+
+
+def test_a_set_is_no_order_for_vectors():
+    index = firth.Index(2)
+    with pytest.raises(TypeError, match="add: ids must be in the order of the vectors, got a set"):
+        index.add([[1, 2], [3, 4]], {"b", "a"})
+    assert len(index) == 0

@@ -441,3 +441,15 @@ def test_queries_among_few_rows_are_shared_by_threads():
         alone = index.search(queries[q], 7, filter=chosen[q])
         np.testing.assert_array_equal(found[2][0].ids[q], alone.ids)
         np.testing.assert_array_equal(found[2][0].scores[q], alone.scores)
+
+
+def test_tune_refuses_a_k_for_which_every_search_is_exact():
+    rng = np.random.default_rng(0)
+    index = firth.Index(8, cells=40)
+    index.add(rng.standard_normal((6400, 8)).astype(np.float32))
+    probe = index.stats()["probe"]
+    for k in (200, 10**6):
+        with pytest.raises(ValueError, match="tune: k must be below 200"):
+            index.tune(0.95, k)
+    assert index.stats()["probe"] == probe
+    assert index.tune(0.95, 199).k == 199

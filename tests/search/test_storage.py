@@ -844,3 +844,13 @@ def test_a_full_disk(path: Path) -> None:
         print(len(index))
     """
     run_script(source, str(path))
+
+
+def test_no_log_beside_what_is_no_index(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(firth.FormatError):
+        firth.Index.open(tmp_path / "notes.txt")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        firth.Index.open(tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "notes.txt"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,10 @@ def refuse_infinite(
 
 def checked_ids(where: str, given: Any) -> tuple[NDArray[np.int64] | list[str], bool]:
     """Ids as an int64 array, or as a list of str; and whether it was one alone."""
+    if isinstance(given, Set) and where.startswith("add"):
+        raise TypeError(
+            f"{where} must be in the order of the vectors, got a {type(given).__name__}"
+        )
     single = isinstance(given, (str, int, np.integer))
     if single:
         given = [given]

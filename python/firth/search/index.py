@@ -61,6 +61,7 @@ from firth.search.segments import (
 
 METRICS = ("cosine", "ip", "l2")
 AT_ONCE = 4096  # queries of a native call; between two of them Ctrl-C is heard
+EXACT_SHARE = 32  # native searches for more than one row in so many are exact, cells or not
 COMPACT_FROM = 1024  # dead rows from which rewriting pays
 
 
@@ -506,6 +507,9 @@ class Index:
             state = self._state
             if state.cells is None:
                 raise ValueError(f"tune: {self!r} has no cells" + (" yet" if self.cells else ""))
+            if k >= state.live // EXACT_SHARE:
+                most = state.live // EXACT_SHARE
+                raise ValueError(f"tune: k must be below {most}, where cells pay, got {k}")
             cells, tuning = tune(state, recall, k, wanted)
             with self._publishing:
                 self._state = replace(state, cells=cells)
@@ -693,7 +697,7 @@ class Index:
         if id_lists:
             with self._publishing:  # the ids as of this very state
                 state = self._state
-                labels = [self._labels(f"{function}: ids", ids) for ids in id_lists]
+                labels = [self._labels(f"{function}: filter", ids) for ids in id_lists]
                 found = self._find(np.concatenate(labels))
             slots = np.split(found, np.cumsum([len(part) for part in labels])[:-1])
         else:

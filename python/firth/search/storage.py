@@ -443,9 +443,10 @@ def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: boo
     """Open what `save` wrote; see `Index.open`."""
     if mode not in ("r", "r+"):
         raise ValueError(f"Index.open: mode must be 'r' or 'r+', got {mode!r}")
-    os.stat(path)
     if mode == "r":
+        os.stat(path)
         return _open_to_read(kind, path, mmap, verify)
+    File(kind, path, True, False)  # before a log is made beside what is no index
     lock = _locked(log_of(path), path)
     try:
         made = File(kind, path, mmap, verify)
