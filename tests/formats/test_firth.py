@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import struct
@@ -265,3 +266,20 @@ def test_strings_may_stay_as_they_are(path: Path) -> None:
     assert isinstance(content.arrays["keys.text"], np.memmap)
     assert content.arrays["keys.text"].tobytes()[:4] == b"king"
     assert content.arrays["keys.ends"].tolist()[:3] == [4, 4, 10]
+
+
+def test_an_error_of_the_disk_while_writing_is_not_lost(tmp_path, monkeypatch):
+    """A failed sync is told once by the kernel: the last one of all would then succeed."""
+    path = tmp_path / "x"
+    firth.write(path, "k", {"a": np.arange(5)})
+    before = path.read_bytes()
+
+    def failing(descriptor):
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(firth, "_SYNCED", 1)
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(OSError, match="the disk is broken"):
+        firth.write(path, "k", {"a": np.zeros(1 << 21), "b": np.arange(9)})
+    assert path.read_bytes() == before
+    assert [other.name for other in tmp_path.iterdir()] == ["x"]

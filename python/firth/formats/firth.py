@@ -25,7 +25,7 @@ little left to wait for.
 from __future__ import annotations
 
 import collections
-import contextlib
+import errno
 import itertools
 import json
 import math
@@ -180,10 +180,13 @@ def write(
                     file.write(block)
                     offset += len(block)
                     if offset - started >= _SYNCED and (synced is None or synced.done()):
-                        synced = syncing.submit(_sync, file)
-                        started = offset
+                        if synced is not None:
+                            synced.result()
+                        synced, started = syncing.submit(_sync, file), offset
                     if len(waiting) > 8:  # as much is held of what is made while it is written
                         waiting.popleft().result()
+        if synced is not None:
+            synced.result()
         if not final:
             file.seek(0)
             file.write(head())
@@ -204,9 +207,12 @@ def _blocks(part: NDArray[Any] | Parts) -> Iterator[memoryview]:
 
 
 def _sync(file: BinaryIO) -> None:
-    """Have the kernel write what there is; an error comes again at the end."""
-    with contextlib.suppress(OSError):  # not a file on a disk
+    """Have the kernel write what there is. A failure is told once only: it must not be lost."""
+    try:
         getattr(os, "fdatasync", os.fsync)(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a pipe or a device
+            raise
 
 
 def read(
