@@ -15,16 +15,16 @@ void parallel_tasks(size_t tasks, int threads, void (*task)(void* context, size_
                     void* context);
 
 // body(begin, end) over disjoint ranges of `grain` items (the last may be shorter) that cover [0,
-// n).
+// n), by at most so many threads.
 template <class Body>
-void parallel_for(size_t n, size_t grain, const Body& body) {
+void parallel_for(size_t n, size_t grain, const Body& body, int threads = num_threads()) {
     struct Job {
         const Body& body;
         size_t n, grain;
     } job{body, n, grain};
     const size_t tasks = (n + grain - 1) / grain;
     parallel_tasks(
-        tasks, num_threads(),
+        tasks, threads,
         [](void* context, size_t i) {
             const Job& j = *static_cast<const Job*>(context);
             const size_t begin = i * j.grain;

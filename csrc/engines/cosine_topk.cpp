@@ -25,10 +25,7 @@ void for_blocks(const Kernels& kernels, const KeyRows& keys, size_t queries, int
              row += kExactRows)
             body(widened, row, std::min(kExactRows, keys.rows - row));
     };
-    if (threads > 1)
-        parallel_for(blocks, grain, some);
-    else
-        some(0, blocks);
+    parallel_for(blocks, grain, some, std::clamp(threads, 1, num_threads()));
 }
 
 }  // namespace
