@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth.kernels import cosine_scores, cosine_topk, dot
-from firth.words.coded import CodedRows, pays
+from firth.words import coded
 from firth.words.transport import transport_cost
 from firth.words.vectors import KEY, Vectors, scaled
 
@@ -499,11 +499,11 @@ class Similarity(Vectors):
                 best = _best(cosines, np.flatnonzero(~np.isnan(cosines)), k)
                 found.append((cosines[best], best))
             return found
-        coded = self._coded(len(queries)) if len(vectors) == len(self.vectors) else None
+        segment = self._coded(len(queries)) if len(vectors) == len(self.vectors) else None
         for first in range(0, len(queries), _AT_ONCE):
             some = queries[first : first + _AT_ONCE].astype(np.float32)
-            if coded is not None:
-                found += coded.topk(some, k, norms, threads)
+            if segment is not None:
+                found += coded.topk(segment, some, k, norms, threads)
                 continue
             top = cosine_topk(some, vectors, k, norms=norms, scales=scales, threads=threads)
             for scores, rows in zip(top.scores, top.indices, strict=True):
@@ -511,16 +511,16 @@ class Similarity(Vectors):
                 found.append((scores[:count], rows[:count]))
         return found
 
-    def _coded(self, questions: int) -> CodedRows | None:
-        """The rows as bytes too, once enough was asked; kept as long as ``norms``."""
+    def _coded(self, questions: int) -> Any:
+        """The rows with codes too, once enough was asked; kept as long as ``norms``. Or None."""
         norms = self._filled_norms()
         if self._asked is None or self._asked[0] is not norms:
             self._asked = (norms, 0, None)
-        _, before, coded = self._asked
-        if coded is None and pays(self.vectors, before + questions):
-            coded = CodedRows.of(self.vectors, self.scales)
-        self._asked = (norms, before + questions, coded)
-        return coded
+        _, before, segment = self._asked
+        if segment is None and coded.pays(self.vectors, before + questions):
+            segment = coded.code(self.vectors, self.scales)
+        self._asked = (norms, before + questions, segment)
+        return segment
 
 
 def as_list(items: Any) -> list[Any]:
