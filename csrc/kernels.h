@@ -149,7 +149,7 @@ constexpr size_t kScanTile = 12;
 // What the bound of a row takes a query's relative coding error to be; codes.h.
 constexpr double kQueryError = 1.0 / 128;
 
-// One query of a scan; what the numbers mean is derived in engines/codes.h.
+// One query of a scan; what the numbers mean is derived in python/firth/kernels/byte_codes.py.
 struct ScanQuery {
     int32_t start;       // -128 times the sum of its codes: undoes the offset of the rows' bytes
     float inverse_step;  // of the bias

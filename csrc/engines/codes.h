@@ -47,8 +47,7 @@ class CodedQueries {
     size_t n_;
     std::vector<double> step_, constant_, unit_;  // t; p.m or -|p'|2; |q| for inner products, or 1
     std::vector<float> everywhere_;               // a threshold that all rows reach; NaN: none does
-    double scale_ =
-        0;  // of the centre's part of a score: what its rounding in float64 is a part of
+    double scale_ = 0;  // of the centre's part of a score, which float64 rounds
 };
 
 // Which rows may score scores[q] or more. codes, bounds: whole blocks; reach: count x rows, 0 or 1.

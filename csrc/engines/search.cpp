@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <memory>
-#include <optional>
 
+#include "engines/search_plan.h"
 #include "engines/search_worker.h"
 #include "parallel.h"
 
@@ -17,7 +16,7 @@ constexpr size_t kTogether = 1024;          // queries that pass over a chunk to
 constexpr size_t kFewRows = 16384;          // of so few the queries are shared out, not the rows
 constexpr size_t kChunkBytes = 256 << 10;   // a chunk of codes or rows stays in L2
 constexpr size_t kSample = 64;              // blocks that set the first thresholds
-constexpr size_t kListShare = 32;           // fewer than 1 / 32 of the slots are a list
+constexpr size_t kExactShare = 32;          // for more than one row in so many all get a score
 constexpr size_t kListsABlock = 16;         // slots of lists in a block for which codes pay
 constexpr size_t kFlyQueries = 12;          // from so many on rows are coded on the fly
 constexpr size_t kFlyRows = 1024;           // if there are so many of them
@@ -86,7 +85,7 @@ std::vector<Chunk> sample(const std::vector<Segment>& segments, const Cuts& cuts
 }
 
 // Which queries visit a cell: members[starts[cell] .. starts[cell + 1]) are places in
-// Pass::scanned.
+// Pass::coding.
 struct Visits {
     std::vector<uint32_t> members;
     std::vector<size_t> starts;
@@ -117,13 +116,6 @@ void share(size_t items, size_t workers, const Body& body) {
     parallel_for(workers, 1, [&](size_t worker, size_t) {
         for (size_t item; (item = next.fetch_add(1)) < items;) body(worker, item);
     });
-}
-
-size_t slots_of(const std::vector<Segment>& segments) {
-    size_t slots = 0;
-    for (const Segment& segment : segments)
-        slots = std::max(slots, segment.first_slot + segment.keys.rows);
-    return slots;
 }
 
 // A walk through the lists of some queries: next(last) gives each one's slots before `last`.
@@ -213,53 +205,6 @@ void scan_lists(const Pass& pass, const std::vector<size_t>& members,
     });
 }
 
-// The slots of a bitmap in order, if there are fewer than `limit`.
-std::optional<std::vector<int64_t>> few_slots(const SlotFilter& filter, size_t limit) {
-    std::vector<int64_t> slots;
-    for (size_t i = 0; i < filter.bytes && slots.size() < limit; i += 8) {
-        uint64_t rest = 0;  // little-endian, as every platform is that there are wheels for
-        std::memcpy(&rest, filter.bitmap + i, std::min<size_t>(8, filter.bytes - i));
-        for (; rest; rest &= rest - 1)
-            slots.push_back(static_cast<int64_t>(8 * i) + __builtin_ctzll(rest));
-    }
-    if (slots.size() >= limit) return std::nullopt;
-    return slots;
-}
-
-// Filters in the form that suits how much they allow: few slots as a list, to be gathered, many as
-// a bitmap, to be asked by what passes the scan.
-class Plan {
-  public:
-    Plan(const std::vector<SlotFilter>* given, size_t slots) {
-        if (!given) return;
-        filters = *given;
-        const size_t limit = slots / kListShare + 1;
-        for (SlotFilter& filter : filters) {
-            if (filter.bitmap) {
-                filter.bytes = std::min(filter.bytes, (slots + 7) / 8);
-                if (auto few = few_slots(filter, limit)) {
-                    lists_.push_back(std::move(*few));
-                    filter = {nullptr, 0, lists_.back().data(), lists_.back().size()};
-                }
-            } else if (filter.count >= limit) {
-                bitmaps_.emplace_back((slots + 7) / 8);
-                for (size_t i = 0; i < filter.count; i++) {
-                    const auto slot = static_cast<size_t>(filter.slots[i]);
-                    if (slot < slots)
-                        bitmaps_.back()[slot / 8] |= static_cast<uint8_t>(1 << slot % 8);
-                }
-                filter = {bitmaps_.back().data(), bitmaps_.back().size(), nullptr, 0};
-            }
-        }
-    }
-
-    std::vector<SlotFilter> filters;
-
-  private:
-    std::vector<std::vector<int64_t>> lists_;
-    std::vector<std::vector<uint8_t>> bitmaps_;
-};
-
 // A search of up to kTogether queries.
 class Run {
   public:
@@ -298,7 +243,7 @@ class Run {
                 pass_.scanned.push_back(q);
             }
         }
-        const bool exact = request.exact || (k && rows / 32 < k) || rows < kFlyRows ||
+        const bool exact = request.exact || (k && rows / kExactShare < k) || rows < kFlyRows ||
                            request.n > kMostCodedDimensions || request.n == 0;
         size_t visited = rows;
         for (const Segment& segment : segments)
@@ -346,14 +291,18 @@ class Run {
         for (Worker& worker : workers) worker.finish();
     }
 
+    SearchStats stats() const {
+        SearchStats all;
+        for (const Worker& worker : workers) all += worker.stats;
+        return all;
+    }
+
     std::vector<Scored> found(size_t q) const {
         std::vector<Scored> all;
         for (const Worker& worker : workers)
             all.insert(all.end(), worker.best[q].found.begin(), worker.best[q].found.end());
         return all;
     }
-
-    std::vector<Worker> workers;
 
   private:
     void code_queries(const Cuts& cuts) {
@@ -404,18 +353,11 @@ class Run {
         });
     }
 
+    std::vector<Worker> workers;
     size_t first_, k_, threads_ = 1;
     const float* thresholds_;
     Pass pass_;
 };
-
-void add_stats(SearchStats& stats, const std::vector<Worker>& workers) {
-    for (const Worker& worker : workers) {
-        stats.coded += worker.stats.coded;
-        stats.survivors += worker.stats.survivors;
-        stats.scored += worker.stats.scored;
-    }
-}
 
 }  // namespace
 
@@ -441,14 +383,7 @@ SearchStats search(const Kernels& kernels, const std::vector<Segment>& segments,
                 labels[(first + q) * k + j] = all[j].label;
             }
         }
-        SearchStats part;
-        add_stats(part, run.workers);
-        return part;
-    };
-    const auto add = [&](const SearchStats& part) {
-        stats.coded += part.coded;
-        stats.survivors += part.survivors;
-        stats.scored += part.scored;
+        return run.stats();
     };
     const size_t queries = request.query_count;
     const auto threads = static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
@@ -463,12 +398,12 @@ SearchStats search(const Kernels& kernels, const std::vector<Segment>& segments,
             const size_t first = group * together;
             parts[group] = answer(some, first, std::min(together, queries - first));
         });
-        for (const SearchStats& part : parts) add(part);
+        for (const SearchStats& part : parts) stats += part;
         return stats;
     }
     const size_t together = std::min(most, kTogether);
     for (size_t first = 0; first < queries; first += together)
-        add(answer(request, first, std::min(together, queries - first)));
+        stats += answer(request, first, std::min(together, queries - first));
     return stats;
 }
 
@@ -481,7 +416,7 @@ SearchStats search_range(const Kernels& kernels, const std::vector<Segment>& seg
     for (size_t first = 0; first < request.query_count; first += kTogether) {
         const size_t count = std::min(kTogether, request.query_count - first);
         const Run run(kernels, segments, request, first, count, 0, thresholds, plan);
-        add_stats(stats, run.workers);
+        stats += run.stats();
         for (size_t q = 0; q < count; q++) {
             found.push_back(run.found(q));
             std::sort(found.back().begin(), found.back().end(), better);

@@ -4,7 +4,6 @@
 // their score (kernels/exact_scores.cpp), and the best of these are the answer. What comes out is
 // bit for bit what scoring every row gives, whatever passed the first.
 #pragma once
-#include <atomic>
 #include <vector>
 
 #include "engines/cosine_topk.h"
@@ -58,6 +57,13 @@ struct SearchStats {
     size_t coded = 0;      // pairs of query and row that the first pass decided
     size_t survivors = 0;  // of these, how many got a score
     size_t scored = 0;     // pairs that were scored without it
+
+    SearchStats& operator+=(const SearchStats& other) {
+        coded += other.coded;
+        survivors += other.survivors;
+        scored += other.scored;
+        return *this;
+    }
 };
 
 // labels, scores: query_count x k, the first counts[q] of a row are valid: score descending, label

@@ -1,5 +1,6 @@
-// Rows as signed bytes, and how far these are from the rows: see engines/codes.h for what the
-// numbers are for. In float64: the bounds must hold, and coding is a small part of a search's cost.
+// Rows as signed bytes, and how far these are from the rows: python/firth/kernels/byte_codes.py
+// tells what the numbers are for. In float64: the bounds must hold, and coding is a small part of a
+// search's cost.
 #include "../isa.h"
 #include "../kernels.h"
 
@@ -19,8 +20,6 @@ FIRTH_INLINE f64xN centred(const float* row, const float* centre, size_t i, size
     return load_f64_partial(row + i, n - i) * unit - load_f64_partial(centre + i, n - i);
 }
 
-FIRTH_INLINE double greatest(f64xN v) { return max_lane(v); }
-
 FIRTH_INLINE float round_up(double x) {
     const float near = (float)x;
     return (double)near < x ? near + __builtin_fabsf(near) * 0x1p-22f + 0x1p-149f : near;
@@ -36,8 +35,7 @@ FIRTH_INLINE void code_row(const float* row, size_t n, int metric, double unit, 
         const f64xN y = centred(row, centre, i, n, units);
         most = max(most, max(y, -y));
     }
-    const double greatest_value = greatest(most);
-    float scale = round_up(greatest_value / 127);
+    float scale = round_up(max_lane(most) / 127);
     if (!(scale >= 0x1p-120f)) scale = 0;  // too small to divide by: all codes 0
     const f64xN step = set1((double)scale), inverse = set1(scale > 0 ? 1 / (double)scale : 0.0),
                 magic = set1(kMagic);

@@ -164,7 +164,7 @@ def cosine_topk(
     place of the row, or threads. The Numba version may differ in the last bit.
 
     From 12 queries on rows are first compared as bytes, which tell which may be among the best;
-    `firth.search.codes` has the bound that makes this change no result.
+    `byte_codes` has the bound that makes this change no result.
     """
     cosines = cosine_scores.reference(queries, keys, norms=norms, scales=scales)
     *lead, n = cosines.shape

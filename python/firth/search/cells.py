@@ -19,8 +19,8 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.kernels._dispatch import active_level
 from firth.progress import progress_bar
-from firth.search.segments import BLOCK, GROWTH, Segment, State, centre_of, code, coded
+from firth.search.segments import BLOCK, GROWTH, Segment, State, centre_of, code, coded, only_fields
 
 AUTO_FROM = 32768  # rows from which cells="auto" has cells; so many are scanned in no time
 AUTO = 2  # cells="auto": times the square root of the rows
@@ -52,8 +52,7 @@ class Cells:
     recall: float = 0.95  # what `probe` is chosen for when they are taken anew
     k: int = 10
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # nothing native
+    __getstate__ = only_fields
 
     @functools.cached_property
     def _by_product(self) -> list[_native.Segment]:

@@ -4,6 +4,9 @@ An index holds float32, scikit-learn's users mostly have float64. So the index o
 distances that come back are computed in float64 from the data as they were given, and `_reach` says
 how far the index has to look so that rounding to float32 cannot hide a neighbour. The answer is
 that of a float64 scan, equal distances ordered by index.
+
+(More than 500 lines: one class whose arguments, docstrings and errors are scikit-learn's, and the
+bound that makes its answers right.)
 """
 
 from __future__ import annotations

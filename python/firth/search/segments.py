@@ -39,6 +39,11 @@ SAMPLE = 8192  # rows whose mean is the centre: it is within 1% of their spread 
 PIECE = 131072  # numbers that are converted at once: they stay in cache until they are checked
 
 
+def only_fields(self: Any) -> dict[str, Any]:
+    """What is pickled of a dataclass: nothing native that it has cached."""
+    return {one.name: getattr(self, one.name) for one in fields(self)}
+
+
 @dataclass(frozen=True)
 class Segment:
     """Arrays of C rows (a multiple of 32), of which the first ``rows`` are there.
@@ -65,8 +70,7 @@ class Segment:
     cell_blocks: NDArray[np.int64] | None = None  # (cells + 2,): first block of each; tail; end
     ordered: int = 0  # leading rows that stand in cells, but those that were dead then
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # nothing native
+    __getstate__ = only_fields
 
     @property
     def capacity(self) -> int:
@@ -127,8 +131,7 @@ class State:
     centred: int = 0  # rows when it was taken
     cells: Cells | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+    __getstate__ = only_fields
 
     @functools.cached_property
     def native(self) -> list[_native.Segment]:
