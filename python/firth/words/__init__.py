@@ -12,6 +12,7 @@ from firth.words.files import load_vectors, save_vectors
 from firth.words.floret import Floret
 from firth.words.glove import GloVe
 from firth.words.keyedvectors import KeyedVectors
+from firth.words.preprocessing import simple_preprocess
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
 from firth.words.static import StaticModel
 from firth.words.text import Text
@@ -41,4 +42,5 @@ __all__ = [
     "load_vectors",
     "save_facebook_model",
     "save_vectors",
+    "simple_preprocess",
 ]
