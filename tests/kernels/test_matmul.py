@@ -119,7 +119,8 @@ def test_non_finite(backend, value, place, dtype):
     a, b = np.ones((3, 33), np.float32), np.ones((33, 35), np.float32)
     a[1, place] = value
     b[place, 34] = value
-    want = np.matmul(a, b)
+    with np.errstate(invalid="ignore"):  # some of OpenBLAS's kernels make inf * 0 on the way
+        want = np.matmul(a, b)
     if dtype == "bfloat16":
         a, b = bits(a), bits(b)
     assert_array_equal(matmul(a, b), want)

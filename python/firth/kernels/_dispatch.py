@@ -30,6 +30,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
+import numpy as np
+
 from firth import _native
 from firth.kernels import _arrays
 
@@ -117,12 +119,27 @@ def use(backend: str) -> Iterator[str]:
         _active.reset(token)
 
 
+def _quiet(reference: Callable[P, R]) -> Callable[P, R]:
+    """`reference` without NumPy's warnings about inf and NaN.
+
+    Kernels propagate them and say so; compiled code is silent. Which operations of NumPy warn
+    depends on the BLAS kernels that it picks for the CPU, so there is nothing to rely on either.
+    """
+
+    @functools.wraps(reference)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> R:
+        with np.errstate(all="ignore"):
+            return reference(*args, **kwargs)
+
+    return quiet
+
+
 class Kernel(Generic[P, R]):
     """A public kernel with its three implementations; made by the `kernel` decorator."""
 
     def __init__(self, reference: Callable[P, R]) -> None:
         functools.update_wrapper(self, reference)
-        self.reference = reference
+        self.reference = _quiet(reference)
         """The NumPy definition of the truth, callable with the public arguments."""
         self._prepare: Callable[P, tuple[Any, ...]]
         self._numba: Callable[..., Any]
