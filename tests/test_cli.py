@@ -18,7 +18,7 @@ import pytest
 import firth
 from firth import KeyedVectors
 from firth.cli import main
-from firth.formats import firth as formats
+from firth.formats import container
 
 WORDS = ["king", "queen", "man", "woman", "apple", "naïve"]
 VECTORS = [[0.8, 0.65, 0.1], [0.78, 0.66, 0.12], [0.9, 0.1, 0.1], [0.88, 0.12, 0.12],
@@ -375,7 +375,7 @@ class Trainer:
         options = {**self.options, "corpus_file": corpus_file, "checkpoint": checkpoint}
         type(self).calls.append(options)
         if self.checkpoint:
-            formats.write(checkpoint, self.kind, {})
+            container.write(checkpoint, self.kind, {})
         if self.outcome is not None:
             raise self.outcome
 

@@ -312,11 +312,11 @@ def _train(arguments: argparse.Namespace) -> None:
         )
 
     import firth
-    from firth.formats import firth as formats
+    from firth.formats import container
     from firth.interrupt import deferred_interrupt
 
     if arguments.resume:
-        is_glove = formats.read(checkpoint, mmap="r").kind == "glove"
+        is_glove = container.read(checkpoint, mmap="r").kind == "glove"
     else:
         is_glove = given.get("model") == "glove"
         foreign = [name for name in (_NOT_GLOVE if is_glove else _GLOVE_ONLY) if name in given]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import firth
-import firth.formats.firth
 from firth.errors import FormatError
+from firth.formats import container
 from firth.search import cells as module
 from firth.search.cells import cells_of, order_by_cell
 
@@ -342,12 +342,10 @@ def test_files(tmp_path, storage, mmap):
 def test_damaged_files(tmp_path):
     path = tmp_path / "index"
     made(3000).save(path)
-    content = firth.formats.firth.read(path, "index", decode=False)
+    content = container.read(path, "index", decode=False)
 
     def check(arrays=(), meta=(), verify=False):
-        firth.formats.firth.write(
-            path, "index", content.arrays | dict(arrays), content.meta | dict(meta)
-        )
+        container.write(path, "index", content.arrays | dict(arrays), content.meta | dict(meta))
         firth.Index.open(path, "r", verify=verify)
 
     check(verify=True)

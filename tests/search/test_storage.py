@@ -20,7 +20,7 @@ import pytest
 
 import firth
 from firth import FormatError
-from firth.formats import firth as files
+from firth.formats import container as files
 from firth.formats import log as logs
 from firth.search import storage
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from firth import FormatError, KeyedVectors, Word2Vec
-from firth.formats import firth as container
+from firth.formats import container
 from firth.words import CallbackAny2Vec
 
 TEXT = [[f"w{(i * j) % 23}" for j in range(1, 9)] for i in range(60)]

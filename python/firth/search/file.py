@@ -1,6 +1,6 @@
 """The file of an index: its live rows as one segment that is mapped, not read.
 
-It is a file of `firth.formats.firth` of kind "index": ``vectors`` (C, dim), C a multiple of 32,
+It is a file of `firth.formats.container` of kind "index": ``vectors`` (C, dim), C a multiple of 32,
 with ``scales``; ``codes``, ``bounds`` and ``centre``; ``labels`` unless they are consecutive; the
 strings ``names``, where ids are str; where there are cells, ``centroids``, ``order`` and
 ``cell_blocks``, and the codes stand in that order. Once written it never changes.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError
-from firth.formats import firth
+from firth.formats import container
 from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
 from firth.search.cells import MOST, Cells, cells_of, order_by_cell
@@ -104,7 +104,7 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
             yield part
         yield np.zeros((capacity - rows, dim), dtype)
 
-    arrays: dict[str, Any] = {"vectors": firth.Parts(dtype, (capacity, dim), vectors)}
+    arrays: dict[str, Any] = {"vectors": container.Parts(dtype, (capacity, dim), vectors)}
     if index.storage == "int8":
         found = [part for _, part in _live_parts(state, step) if part is not None]
         arrays["scales"] = np.concatenate([*found, np.zeros(capacity - rows, np.float32)])
@@ -134,8 +134,8 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
                 first += len(made)
                 yield made
 
-        arrays["codes"] = firth.Parts(np.dtype(np.uint8), shape, codes)
-        arrays["bounds"] = firth.Parts(bounds.dtype, bounds.shape, lambda: [bounds])
+        arrays["codes"] = container.Parts(np.dtype(np.uint8), shape, codes)
+        arrays["bounds"] = container.Parts(bounds.dtype, bounds.shape, lambda: [bounds])
         arrays["centre"] = centre
     meta = {
         "key": key.hex(), "replaces": replaces.hex(), "metric": index.metric,
@@ -145,7 +145,7 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
     }  # fmt: skip
     if cells is not None:
         meta |= {name: getattr(cells, name) for name in CELL_NUMBERS}
-    firth.write(path, KIND, arrays, meta, None if names is None else {"names": names})
+    container.write(path, KIND, arrays, meta, None if names is None else {"names": names})
 
 
 def _coded(state: State, index: Index, centre: NDArray[np.float32], step: int) -> Coded:
@@ -254,7 +254,7 @@ class File:
     """
 
     def __init__(self, kind: type[Index], path: Path, mmap: bool, verify: bool) -> None:
-        content = firth.read(
+        content = container.read(
             path, KIND, mmap="r" if mmap else None, verify=True if verify else None, decode=False
         )
         self.path = path

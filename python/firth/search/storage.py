@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError
-from firth.formats import firth, log
+from firth.formats import container, log
 from firth.formats.files import Path
 from firth.interrupt import deferred_interrupt
 from firth.search.file import KIND, File, write
@@ -398,7 +398,7 @@ def _new_log(path: Path) -> tuple[io.FileIO, str]:
 
 def _key_of(path: Path) -> bytes | None:
     try:
-        return bytes.fromhex(firth.read(path, KIND, mmap="r", decode=False).meta["key"])
+        return bytes.fromhex(container.read(path, KIND, mmap="r", decode=False).meta["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from firth.errors import FormatError
-from firth.formats import fasttext, firth
+from firth.formats import container, fasttext
 from firth.formats.files import Path
 from firth.words import training
 from firth.words.corpus import Sentences
@@ -222,7 +222,7 @@ class FastTextKeyedVectors(KeyedVectors):
         return made
 
     @classmethod
-    def _loaded(cls, content: firth.Content, fname: Path) -> Self:
+    def _loaded(cls, content: container.Content, fname: Path) -> Self:
         try:
             loaded = super()._loaded(content, fname)
         except (KeyError, TypeError, AttributeError, LookupError, ValueError) as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firth.errors import FormatError
-from firth.formats import fasttext, firth, gensim, model2vec, spacy, word2vec
+from firth.formats import container, fasttext, gensim, model2vec, spacy, word2vec
 from firth.formats.files import COMPRESSED, Path, reading
 from firth.words.fasttext import FastTextKeyedVectors, load_facebook_vectors
 from firth.words.floret import Floret
@@ -53,7 +53,7 @@ def sniff(path: Path) -> str:
         raise FormatError("is empty", path)
     if head.startswith(fasttext.MAGIC.to_bytes(4, "little")):
         return "fasttext"
-    if head.startswith(firth.MAGIC):
+    if head.startswith(container.MAGIC):
         return "firth"
     if gensim.is_pickle(path):
         return "gensim"

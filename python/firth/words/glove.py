@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.errors import FormatError
-from firth.formats import firth, glove, word2vec
+from firth.formats import container, glove, word2vec
 from firth.formats.files import Path
 from firth.interrupt import deferred_interrupt
 from firth.kernels._dispatch import active_level
@@ -405,12 +405,12 @@ class GloVe:
             "words": self._words[:, :, : self.vector_size + 1],
             "contexts": self._contexts[:, :, : self.vector_size + 1],
         }
-        firth.write(fname, _KIND, arrays, meta, {"keys": self.wv.index_to_key})
+        container.write(fname, _KIND, arrays, meta, {"keys": self.wv.index_to_key})
 
     @classmethod
     def load(cls, fname: Path) -> GloVe:
         """Load what `save` or a checkpoint left; FormatError for another kind of file."""
-        content = firth.read(fname, _KIND)
+        content = container.read(fname, _KIND)
         try:
             model = cls(**{name: content.meta[name] for name in _PARAMETERS})
             model.wv = KeyedVectors.load(fname)

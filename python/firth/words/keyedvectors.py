@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from firth.errors import FormatError
-from firth.formats import firth, gensim, word2vec
+from firth.formats import container, gensim, word2vec
 from firth.formats.files import Path
 from firth.words import evaluation, plot
 from firth.words.similarity import Similarity
@@ -160,12 +160,12 @@ class KeyedVectors(Similarity):
     # Files
 
     def save(self, fname: Path) -> None:
-        """Save to one file: checksummed, atomic, without pickle (see `firth.formats.firth`).
+        """Save to one file: checksummed, atomic, without pickle (see `firth.formats.container`).
 
         Words' paths through a model's tree ("code", "point") are left out: the model has them.
         TypeError for keys other than str and int, and for attributes that are no numbers.
         """
-        firth.write(fname, self._kinds[0], *self._sections())
+        container.write(fname, self._kinds[0], *self._sections())
 
     _kinds: tuple[str, ...] = ("keyedvectors", "word2vec", "glove")  # a model holds vectors too
 
@@ -208,7 +208,7 @@ class KeyedVectors(Similarity):
             from firth.words.from_gensim import keyed_vectors
 
             return keyed_vectors(gensim.read(fname, mmap=mmap), fname)
-        content = firth.read(fname, mmap=mmap)
+        content = container.read(fname, mmap=mmap)
         if cls is KeyedVectors and content.kind in ("fasttextkeyedvectors", "fasttext"):
             from firth.words.fasttext import FastTextKeyedVectors
 
@@ -223,7 +223,7 @@ class KeyedVectors(Similarity):
         return cls(vector_size)
 
     @classmethod
-    def _loaded(cls, content: firth.Content, fname: Path) -> Self:
+    def _loaded(cls, content: container.Content, fname: Path) -> Self:
         """The vectors of a file's content; FormatError where it does not fit together."""
         arrays, keys = content.arrays, content.strings.get("keys", [])
         vectors, scales = arrays.get("vectors", np.zeros(0)), arrays.get("scales")

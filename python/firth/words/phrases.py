@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from firth.errors import FormatError
-from firth.formats import firth
+from firth.formats import container
 from firth.words.corpus import Sentences
 from firth.words.vocabulary import File, prune_vocab
 
@@ -146,12 +146,12 @@ class _Transformation:
         table = self._table()
         values = {"values": np.array(list(table.values()), np.float64)}
         strings = {"tokens": list(table), "connectors": sorted(self.connector_words)}
-        firth.write(fname, _KIND, values, meta, strings)
+        container.write(fname, _KIND, values, meta, strings)
 
     @classmethod
     def load(cls, fname: File) -> Any:
         """Load what `save` wrote; FormatError for another file."""
-        content = firth.read(fname, _KIND)
+        content = container.read(fname, _KIND)
         try:
             meta = content.meta
             table = dict(

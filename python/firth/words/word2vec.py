@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError
-from firth.formats import firth, gensim
+from firth.formats import container, gensim
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors, deprecated, keys_as_text, keys_from_text
@@ -718,13 +718,13 @@ class Word2Vec(Vocabulary):
         if self.raw_vocab:
             strings["raw_vocab"], arrays["raw_integers"] = keys_as_text(self.raw_vocab)
             arrays["raw_counts"] = np.array(list(self.raw_vocab.values()), np.int64)
-        firth.write(path, self._kind, arrays, meta, strings)
+        container.write(path, self._kind, arrays, meta, strings)
 
     @classmethod
     def _read(
         cls, path: File, mmap: Literal["r", "c"] | None = None
     ) -> tuple[Self, dict[str, Any] | None]:
-        content = firth.read(path, mmap=mmap)
+        content = container.read(path, mmap=mmap)
         if content.kind != cls._kind:
             raise AttributeError(
                 f"{os.fspath(path)} holds {content.kind!r}, not a {cls.__name__}; for vectors "

@@ -17,7 +17,7 @@ import pytest
 
 from firth import FormatError
 from firth.errors import TruncatedError
-from firth.formats import firth
+from firth.formats import container
 
 ARRAYS = {
     "vectors": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
@@ -33,11 +33,11 @@ META = {"dim": 4, "nested": {"list": [1, 2.5, None, "é"]}}
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    firth.write(tmp_path / "file.firth", "test", ARRAYS, META, STRINGS)
+    container.write(tmp_path / "file.firth", "test", ARRAYS, META, STRINGS)
     return tmp_path / "file.firth"
 
 
-def same(content: firth.Content) -> bool:
+def same(content: container.Content) -> bool:
     assert content.kind == "test"
     assert content.meta == META
     assert content.strings == STRINGS
@@ -53,28 +53,28 @@ def same(content: firth.Content) -> bool:
 @pytest.mark.parametrize("mmap", [None, "r", "c"])
 @pytest.mark.parametrize("verify", [None, True, False])
 def test_round_trip(path: Path, mmap: Any, verify: bool | None) -> None:
-    content = firth.read(path, "test", mmap=mmap, verify=verify)
+    content = container.read(path, "test", mmap=mmap, verify=verify)
     assert same(content)
     vectors = content.arrays["vectors"]
     assert isinstance(vectors, np.memmap) == (mmap is not None)
     assert vectors.flags.writeable == (mmap != "r")
     if mmap:
-        assert vectors.ctypes.data % firth.ALIGN == 0
+        assert vectors.ctypes.data % container.ALIGN == 0
     if mmap == "c":
         vectors[0] = 9  # stays in memory
-        assert same(firth.read(path))
+        assert same(container.read(path))
 
 
 def test_same_content_same_bytes(path: Path, tmp_path: Path) -> None:
-    firth.write(tmp_path / "again", "test", ARRAYS, META, STRINGS)
+    container.write(tmp_path / "again", "test", ARRAYS, META, STRINGS)
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
 def test_layout_of_arrays(tmp_path: Path) -> None:
     values = np.arange(24, dtype=">f4").reshape(4, 6)
     arrays = {"big": values, "fortran": np.asfortranarray(values), "view": values[::2, 1::3]}
-    firth.write(tmp_path / "f", "test", arrays)
-    content = firth.read(tmp_path / "f")
+    container.write(tmp_path / "f", "test", arrays)
+    content = container.read(tmp_path / "f")
     for name, array in arrays.items():
         np.testing.assert_array_equal(content.arrays[name], array)
         assert content.arrays[name].dtype == np.dtype("<f4")
@@ -84,17 +84,17 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "f"
     for bad in (np.array([None]), np.array(["text"]), np.array([1j])):
         with pytest.raises(TypeError, match="array 'x' has dtype"):
-            firth.write(path, "test", {"x": bad})
+            container.write(path, "test", {"x": bad})
     with pytest.raises(TypeError):
-        firth.write(path, "test", {}, {"x": object()})
+        container.write(path, "test", {}, {"x": object()})
     assert not path.exists()
 
 
 def test_wrong_kind_and_mode(path: Path) -> None:
     with pytest.raises(FormatError, match="holds 'test', wanted 'other'"):
-        firth.read(path, "other")
+        container.read(path, "other")
     with pytest.raises(ValueError, match="mmap must be"):
-        firth.read(path, mmap="r+")  # type: ignore[arg-type]
+        container.read(path, mmap="r+")  # type: ignore[arg-type]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for data in (b"", b"3 2\nking 1 2\n", b"\x80\x05pickle", b"\x93FIRTH\n\n", b"\x93FIRTX"):
         path.write_bytes(data)
         with pytest.raises(FormatError):
-            firth.read(path)
+            container.read(path)
 
 
 @pytest.mark.parametrize("mmap", [None, "r"])
@@ -111,13 +111,13 @@ def test_truncated_anywhere(path: Path, mmap: Any) -> None:
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(FormatError) as caught:
-            firth.read(path, mmap=mmap)
+            container.read(path, mmap=mmap)
         assert str(path) in str(caught.value)
-        if length >= len(firth.MAGIC):
+        if length >= len(container.MAGIC):
             assert isinstance(caught.value, TruncatedError | EOFError)
     path.write_bytes(whole + b"\0")
     with pytest.raises(FormatError, match="behind its last array"):
-        firth.read(path, mmap=mmap)
+        container.read(path, mmap=mmap)
 
 
 def test_each_flipped_byte_is_noticed(path: Path) -> None:
@@ -128,7 +128,7 @@ def test_each_flipped_byte_is_noticed(path: Path) -> None:
             damaged[position] ^= flip
             path.write_bytes(damaged)
             with pytest.raises(FormatError):
-                firth.read(path)
+                container.read(path)
 
 
 def test_random_damage_never_raises_anything_else(path: Path) -> None:
@@ -142,13 +142,13 @@ def test_random_damage_never_raises_anything_else(path: Path) -> None:
                 damaged[position] = rng.integers(256)
         path.write_bytes(damaged)
         with contextlib.suppress(FormatError):
-            firth.read(path, mmap="r")
+            container.read(path, mmap="r")
 
 
 def with_header(path: Path, header: Any, tail: bytes = b"") -> None:
     """A file with a valid checksum over whatever header is given."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    start = struct.pack("<8sII", firth.MAGIC, 1, len(text))
+    start = struct.pack("<8sII", container.MAGIC, 1, len(text))
     path.write_bytes(start + struct.pack("<I", zlib.crc32(text, zlib.crc32(start))) + text + tail)
 
 
@@ -202,7 +202,7 @@ def test_malicious_headers(tmp_path: Path, malicious: Any) -> None:
     with_header(path, malicious, bytes(200))
     for mmap in (None, "r"):
         with pytest.raises(FormatError):
-            firth.read(path, mmap=mmap)  # type: ignore[arg-type]
+            container.read(path, mmap=mmap)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_malicious_headers(tmp_path: Path, malicious: Any) -> None:
 def test_strings_that_contradict_themselves(tmp_path: Path, text: bytes, ends: Any) -> None:
     path = tmp_path / "f"
     arrays = {"s.text": np.frombuffer(text, np.uint8), "s.ends": np.array(ends)}
-    firth.write(path, "k", arrays, {"room": "for the name below"})
+    container.write(path, "k", arrays, {"room": "for the name below"})
     whole = path.read_bytes()
     length = struct.unpack("<I", whole[12:16])[0]
     changed = json.loads(whole[20 : 20 + length])
@@ -229,21 +229,21 @@ def test_strings_that_contradict_themselves(tmp_path: Path, text: bytes, ends: A
     assert len(packed) == length
     with_header(path, packed, whole[20 + length :])
     with pytest.raises(FormatError, match="'s'"):
-        firth.read(path)
+        container.read(path)
 
 
 def test_parts(tmp_path: Path) -> None:
     """An array that is made while it is written is the same as a whole one."""
     values = np.arange(3_000_000, dtype=np.float32).reshape(-1, 3)
-    parts = firth.Parts(values.dtype, values.shape, lambda: np.split(values, [0, 7, 500_000]))
-    firth.write(tmp_path / "parts", "test", {"x": parts, "y": [1]}, META, STRINGS)
-    firth.write(tmp_path / "whole", "test", {"x": values, "y": [1]}, META, STRINGS)
+    parts = container.Parts(values.dtype, values.shape, lambda: np.split(values, [0, 7, 500_000]))
+    container.write(tmp_path / "parts", "test", {"x": parts, "y": [1]}, META, STRINGS)
+    container.write(tmp_path / "whole", "test", {"x": values, "y": [1]}, META, STRINGS)
     assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
-    for wrong in (firth.Parts(values.dtype, values.shape, lambda: [values[1:]]),
-                  firth.Parts(values.dtype, (1, 3), lambda: [values.astype(np.float64)[:1]]),
-                  firth.Parts(np.dtype("<c8"), (0,), list)):  # fmt: skip
+    for wrong in (container.Parts(values.dtype, values.shape, lambda: [values[1:]]),
+                  container.Parts(values.dtype, (1, 3), lambda: [values.astype(np.float64)[:1]]),
+                  container.Parts(np.dtype("<c8"), (0,), list)):  # fmt: skip
         with pytest.raises((TypeError, ValueError)):
-            firth.write(tmp_path / "parts", "test", {"x": wrong})
+            container.write(tmp_path / "parts", "test", {"x": wrong})
     assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -252,16 +252,16 @@ def test_parts(tmp_path: Path) -> None:
 def test_a_pipe(path: Path, tmp_path: Path) -> None:
     """The header cannot be put in its place last there."""
     os.mkfifo(tmp_path / "pipe")
-    arrays = ARRAYS | {"parts": firth.Parts(np.dtype("<i8"), (3,), lambda: [np.arange(3)])}
+    arrays = ARRAYS | {"parts": container.Parts(np.dtype("<i8"), (3,), lambda: [np.arange(3)])}
     with ThreadPoolExecutor() as pool:
-        writing = pool.submit(firth.write, tmp_path / "pipe", "test", arrays, META, STRINGS)
+        writing = pool.submit(container.write, tmp_path / "pipe", "test", arrays, META, STRINGS)
         (tmp_path / "copy").write_bytes((tmp_path / "pipe").read_bytes())
         writing.result()
-    assert firth.read(tmp_path / "copy", verify=True).arrays["parts"].tolist() == [0, 1, 2]
+    assert container.read(tmp_path / "copy", verify=True).arrays["parts"].tolist() == [0, 1, 2]
 
 
 def test_strings_may_stay_as_they_are(path: Path) -> None:
-    content = firth.read(path, mmap="r", decode=False)
+    content = container.read(path, mmap="r", decode=False)
     assert content.strings == {}
     assert isinstance(content.arrays["keys.text"], np.memmap)
     assert content.arrays["keys.text"].tobytes()[:4] == b"king"
@@ -271,15 +271,15 @@ def test_strings_may_stay_as_they_are(path: Path) -> None:
 def test_an_error_of_the_disk_while_writing_is_not_lost(tmp_path, monkeypatch):
     """A failed sync is told once by the kernel: the last one of all would then succeed."""
     path = tmp_path / "x"
-    firth.write(path, "k", {"a": np.arange(5)})
+    container.write(path, "k", {"a": np.arange(5)})
     before = path.read_bytes()
 
     def failing(descriptor):
         raise OSError(errno.EIO, "the disk is broken")
 
-    monkeypatch.setattr(firth, "_SYNCED", 1)
+    monkeypatch.setattr(container, "_SYNCED", 1)
     monkeypatch.setattr(os, "fdatasync", failing)
     with pytest.raises(OSError, match="the disk is broken"):
-        firth.write(path, "k", {"a": np.zeros(1 << 21), "b": np.arange(9)})
+        container.write(path, "k", {"a": np.zeros(1 << 21), "b": np.arange(9)})
     assert path.read_bytes() == before
     assert [other.name for other in tmp_path.iterdir()] == ["x"]
