@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
-
 import faiss
 import numpy as np
 import torch
@@ -14,9 +9,9 @@ from usearch.index import MetricKind, search
 
 import firth
 from firth.kernels import cosine_topk, row_norms
-from harness import THREADS, Row, interleave
+from harness import THREADS, Row, compared, interleave, size
 
-N, D, K = 500_000, 384, 10
+N, D, K = size(500_000), 384, 10
 
 
 def verify(queries: np.ndarray, keys: np.ndarray) -> None:
@@ -42,6 +37,7 @@ def numpy_topk(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 def run() -> list[Row]:
+    """About 4 minutes."""
     torch.set_num_threads(THREADS)
     faiss.omp_set_num_threads(THREADS)
     firth.set_num_threads(THREADS)
@@ -58,68 +54,62 @@ def run() -> list[Row]:
 
     rows = []
     for queries in (batch[:1], batch):
-        rows += compare(queries, keys, norms, torch.from_numpy(keys), index)
+        rows += against_all(queries, keys, norms, torch.from_numpy(keys), index)
     return rows
 
 
-def compare(
+def against_all(
     queries: np.ndarray,
     keys: np.ndarray,
     norms: np.ndarray,
     tensor: torch.Tensor,
     index: faiss.IndexFlatIP,
 ) -> list[Row]:
+    """One number of queries: peers, reading the matrix once, norms given, and levels."""
     single = len(queries) == 1
     given = torch.from_numpy(queries)
-    ours = {
-        "firth": lambda: cosine_topk(queries, keys, K),
-        "norms given": lambda: cosine_topk(queries, keys, K, norms=norms),
-    }
+
+    def ours(**options: np.ndarray) -> object:
+        return cosine_topk(queries, keys, K, **options)
+
+    def at_level(level: str) -> object:
+        with firth.kernels.use(f"native:{level}"):
+            return ours()
+
+    own = {"firth": ours, "norms given": lambda: ours(norms=norms)}
+    levels = {level: lambda level=level: at_level(level) for level in ("v3", "v4")
+              if f"native:{level}" in firth.kernels.backends()}  # fmt: skip
     streaming = {"reading the matrix once (row_norms)": lambda: row_norms(keys)} if single else {}
     peers = {
         "torch matmul + topk": lambda: torch.topk(given @ tensor.T, K),
         "NumPy matmul + argpartition": lambda: numpy_topk(queries, keys),
-    }
-    slow = {  # seconds for a batch
         "FAISS IndexFlatIP": lambda: index.search(queries, K),
         "usearch exact": lambda: search(
             keys, queries, K, MetricKind.IP, exact=True, threads=THREADS
         ),
     }
-    if single:
-        timings = interleave({**ours, **streaming, **peers, **slow}, 7, pause=0.2)
-    else:
-        timings = interleave({**ours, **peers}, 3, pause=0.2) | interleave(slow, 1)
-    with firth.kernels.use("native:v3"):
-        v3 = interleave({"v3": ours["firth"]}, 3)["v3"]
-    with firth.kernels.use("native:v4"):
-        v4 = interleave({"v4": ours["firth"]}, 3)["v4"]
-
-    work = f"cosine_topk k={K}, {N} x {D}, {len(queries)} queries"
-    firth_time = timings["firth"]
-    best = min(timings[name].median for name in (*peers, *slow))
-    rows = []
-    for name in (*streaming, *peers, *slow):
-        peer = timings[name].median
-        goal = 1 / 1.2 if name in streaming else None
-        if peer == best:
-            goal = 1.5 if single else 1.7
-        rows.append(
-            Row(work, name, peer * 1e3, firth_time.median * 1e3, "ms", goal,
-                spread=firth_time.spread)
-        )  # fmt: skip
-    given_norms = timings["norms given"].median
-    rows.append(
-        Row(f"{work}, norms given", "firth without norms", firth_time.median * 1e3,
-            given_norms * 1e3, "ms")
-    )  # fmt: skip
-    rows.append(
-        Row(f"{work}, level v3", "firth v4", v4.median * 1e3, v3.median * 1e3, "ms", 1 / 1.6)
+    timings = interleave({**own, **streaming, **peers, **levels}, 7 if single else 5)
+    work = f"cosine_topk k={K}, {N:,} x {D}, " + (
+        "1 query" if single else f"{len(queries)} queries"
     )
+    mine = timings["firth"]
+    best = min(peers, key=lambda name: timings[name].median)
+    goal = 1.5 if single else 1.7
+    rows = [
+        compared(work, name, timings[name], mine, "ms", goal if name == best else None)
+        for name in peers
+    ]
+    rows += [
+        compared(work, name, timings[name], mine, "ms", 1 / 1.2, kind="budget")
+        for name in streaming
+    ]
+    rows.append(
+        compared(f"{work}, norms given", "firth without norms", mine, timings["norms given"], "ms",
+                 1.0, kind="self")
+    )  # fmt: skip
+    if len(levels) == 2:
+        rows.append(
+            compared(f"{work}, level v3", "firth v4", timings["v4"], timings["v3"], "ms", 1 / 1.6,
+                     kind="self")
+        )  # fmt: skip
     return rows
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(f"{row.work:55} {row.peer_name:36} {row.peer:9.1f} {row.ours:9.1f} {row.unit} "
-              f"{row.ratio:6.2f} x" + (f" (goal {row.goal:.2f})" if row.goal else ""))  # fmt: skip

@@ -8,7 +8,6 @@ Quality is scored by gensim's evaluator for both.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,9 +21,9 @@ from firth import GloVe, set_num_threads
 from firth.formats import glove
 from firth.words.corpus import encode_file
 from firth.words.glove import cooccurrences
-from harness import THREADS, Row, Timing
+from harness import THREADS, Row, Timing, compared, size
 
-HEAD_BYTES = 53_000_000
+HEAD_BYTES = size(53_000_000, 1_000_000)
 
 
 def binaries() -> Path:
@@ -112,7 +111,7 @@ def check(stanford: Stanford, path: Path) -> int:
 
 
 def run(repeats: int = 3, size: int = HEAD_BYTES) -> list[Row]:
-    """Seconds of counting with shuffling and of an epoch, in turn."""
+    """Seconds of counting with shuffling and of an epoch, in turn; about 6 minutes."""
     set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -131,17 +130,16 @@ def run(repeats: int = 3, size: int = HEAD_BYTES) -> list[Row]:
             seconds["epoch C"].append(stanford.train(2) - once)
         words = model.corpus_total_words / 1e6
         return [
-            Row(f"GloVe, counting with shuffling, {words:.1f} M words, window 15", "GloVe (C)",
-                statistics.median(seconds["count C"]), statistics.median(seconds["count"]), "s", 3,
-                spread=Timing(seconds["count"]).spread),
-            Row(f"GloVe, an epoch over {records / 1e6:.1f} M pairs, dim 100", "GloVe (C)",
-                statistics.median(seconds["epoch C"]), statistics.median(seconds["epoch"]), "s", 6,
-                spread=Timing(seconds["epoch"]).spread),
+            compared(f"GloVe, counting with shuffling, {words:.1f} M words, window 15", "GloVe (C)",
+                     Timing(seconds["count C"]), Timing(seconds["count"]), "s", 3,
+                     threads=f"1 / {THREADS}"),
+            compared(f"GloVe, an epoch over {records / 1e6:.1f} M pairs, dim 100", "GloVe (C)",
+                     Timing(seconds["epoch C"]), Timing(seconds["epoch"]), "s", 6),
         ]  # fmt: skip
 
 
-def quality(seeds: tuple[int, ...] = (1, 2, 3), epochs: int = 15) -> str:
-    """A table of the scores of each model and seed, and their means, on half of the text."""
+def quality(seeds: tuple[int, ...] = (1, 2, 3), epochs: int = size(15, 1)) -> str:
+    """A table of the scores of each model and seed, and their means, on half the text; an hour."""
     set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,25 +1,19 @@
 """firth.Index against exact and approximate search, side by side: one function a part of run.py.
 
-Before anything is timed, our answers are checked against float64, and the recall of the peers that
-approximate is told beside their name. All take unit vectors, so that cosine and inner product are
-the same work. `python benchmarks/bench_search.py PART ...` prints parts without recording them.
-bench_search_cells.py has what only approximates, bench_search_identity.py what times nothing.
+Before anything is timed, our answers are checked against float64; the note of a peer that
+approximates gives its recall. All take unit vectors, so that cosine and inner product are the same
+work. bench_search_cells.py has what only approximates, bench_search_identity.py what times nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
-os.environ.setdefault("RAYON_NUM_THREADS", "2")
 
 import faiss
 import numpy as np
@@ -29,18 +23,13 @@ from numpy.typing import NDArray
 
 import firth
 from bench_words import corpus_file
-from harness import THREADS, Row, Timing, interleave
+from harness import QUICK, THREADS, Row, Timing, compared, extrapolated, fit_note, interleave, size
 
 K = 10
-SCALE = float(os.environ.get("FIRTH_BENCH_SCALE", "1"))  # below 1: smaller matrices, for a trial
 Subject = Callable[[NDArray[np.float32]], NDArray[np.int64]]  # (Q, D) -> the ids (Q, K)
 
 
 # ---- data
-
-
-def size(rows: int) -> int:
-    return int(rows * SCALE)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -57,7 +46,10 @@ def word_vectors(d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     Each is a word of the dev corpus, drawn with replacement, to which noise with the words' own
     covariance is added: sqrt(3)/2 of the word and 1/2 of the noise keep mean and spectrum. One
     worker trains the words once, so they are the same everywhere; they are kept for the next time.
+    A trial has normal vectors: words of so short a text all lie in one direction.
     """
+    if QUICK:
+        return normal(size(1_000_000), d), normal(1000, d, seed=1)
     path = Path(tempfile.gettempdir()) / f"firth-bench-words-{d}.npy"
     if not path.exists():
         model = firth.Word2Vec(
@@ -68,7 +60,7 @@ def word_vectors(d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     mean = words.mean(axis=0)
     spread = np.linalg.cholesky(np.cov(words.T)).astype(np.float32)
     rng = np.random.default_rng(d)
-    made = np.empty((size(1_000_000) + 1000, d), np.float32)
+    made = np.empty((1_001_000, d), np.float32)
     for start in range(0, len(made), 50_000):
         part = made[start : start + 50_000]
         chosen = words[rng.integers(len(words), size=len(part))]
@@ -140,9 +132,9 @@ def exact_peers(keys: NDArray[np.float32]) -> dict[str, Subject]:
 
 def approximate_peers(
     keys: NDArray[np.float32], queries: NDArray[np.float32], true: NDArray[np.int64]
-) -> dict[str, Subject]:
-    """The recall of these queries stands in the names."""
-    made = {}
+) -> tuple[dict[str, Subject], dict[str, str]]:
+    """The peers, and the recall of these queries for the notes."""
+    made, notes = {}, {}
     kinds = {
         "FAISS bfloat16": faiss.ScalarQuantizer.QT_bf16,
         "FAISS SQ8": faiss.ScalarQuantizer.QT_8bit,
@@ -151,53 +143,37 @@ def approximate_peers(
         index = faiss.IndexScalarQuantizer(keys.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
         index.train(keys[:100_000])
         index.add(keys)
-        found = recall(index.search(queries, K)[1], true)
-        made[f"{name}, recall {found:.3f}"] = lambda some, index=index: index.search(some, K)[1]
-    return made
+        notes[name] = f"recall {recall(index.search(queries, K)[1], true):.3f}"
+        made[name] = lambda some, index=index: index.search(some, K)[1]
+    return made, notes
 
 
 # ---- timing
 
 
-def times(subjects: dict[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
-    """Interleaved; what takes more than a second is called once to warm up and once to count."""
-    fast, slow = {}, {}
-    for name, subject in subjects.items():
-        start = time.perf_counter()
-        subject()
-        (slow if time.perf_counter() - start > 1 else fast)[name] = subject
-    timings = interleave(fast, repeats, pause=0.2)
-    for name, subject in slow.items():
-        time.sleep(0.2)
-        start = time.perf_counter()
-        subject()
-        timings[name] = Timing([time.perf_counter() - start])
-    return timings
-
-
-def compare(
+def against_all(
     work: str,
     queries: NDArray[np.float32],
     index: firth.Index,
     exact: dict[str, Subject],
     approximate: dict[str, Subject],
     goal: float,
+    notes: dict[str, str],
     repeats: int = 5,
 ) -> list[Row]:
-    """A row a peer: the goal is set against the best exact one, 1 x against the best other one."""
+    """A row for each peer: the goal against the fastest exact one, 1 x against the others'."""
     subjects: dict[str, Subject] = {"firth": lambda q: index.search(q, K).ids}
     subjects |= exact | approximate
     calls = {name: lambda call=call: call(queries) for name, call in subjects.items()}
-    timings = times(calls, repeats)
+    timings = interleave(calls, repeats)
     rows = []
     for group, wanted in ((exact, goal), (approximate, 1.0)):
-        best = min((timings[name].median for name in group), default=None)
-        for name in group:
-            ours, peer = timings["firth"], timings[name].median
-            rows.append(
-                Row(work, name, peer * 1e3, ours.median * 1e3, "ms",
-                    wanted if peer == best else None, spread=ours.spread)
-            )  # fmt: skip
+        best = min(group, key=lambda name: timings[name].median, default=None)
+        rows += [
+            compared(work, name, timings[name], timings["firth"], "ms",
+                     wanted if name == best else None, note=notes.get(name, ""))
+            for name in group
+        ]  # fmt: skip
     return rows
 
 
@@ -205,7 +181,7 @@ def compare(
 
 
 def flat() -> list[Row]:
-    """500,000 x 384: 1, 16 and 256 queries, and the v3 level against the best."""
+    """500,000 x 384: 1, 16 and 256 queries, and v3 against the best level; about 5 minutes."""
     set_threads()
     n, d = size(500_000), 384
     keys, queries = normal(n, d), normal(256, d, seed=1)
@@ -213,27 +189,31 @@ def flat() -> list[Row]:
     verify(index, queries[:40], keys)
     work = f"k={K}, {n:,} x {d}"
     true = index.search(queries[:64], K).ids
-    exact, approximate = exact_peers(keys), approximate_peers(keys, queries[:64], true)
-    rows = compare(f"{work}, 1 query", queries[:1], index, exact, approximate, 4, repeats=9)
+    exact = exact_peers(keys)
+    approximate, notes = approximate_peers(keys, queries[:64], true)
+    rows = against_all(f"{work}, 1 query", queries[:1], index, exact, approximate, 4, notes, 9)
     bfloat16 = {name: call for name, call in approximate.items() if "bfloat16" in name}
-    rows += compare(f"{work}, 16 queries", queries[:16], index, exact, bfloat16, 8)
-    rows += compare(f"{work}, 256 queries", queries, index, exact, {}, 5)
+    rows += against_all(f"{work}, 16 queries", queries[:16], index, exact, bfloat16, 8, notes)
+    rows += against_all(f"{work}, 256 queries", queries, index, exact, {}, 5, notes)
     best = firth.info().usable_levels[0]
+
+    def at_level(level: str, batch: NDArray[np.float32]) -> None:
+        with firth.kernels.use(f"native:{level}"):
+            index.search(batch, K)
+
+    if best in ("base", "v3") or "native:v3" not in firth.kernels.backends():
+        return rows
     for name, batch in (("1 query", queries[:1]), ("256 queries", queries)):
-        levels = {}
-        for level in ("v3", best):
-            with firth.kernels.use(f"native:{level}"):
-                levels[level] = interleave({"": lambda q=batch: index.search(q, K)}, 5)[""]
+        timings = interleave({level: partial(at_level, level, batch) for level in ("v3", best)})
         rows.append(
-            Row(f"{work}, {name}, level v3", f"firth {best}",
-                levels[best].median * 1e3, levels["v3"].median * 1e3, "ms", 1 / 2.5,
-                spread=levels["v3"].spread)
+            compared(f"{work}, {name}, level v3", f"firth {best}", timings[best], timings["v3"],
+                     "ms", 1 / 2.5, kind="self")
         )  # fmt: skip
     return rows
 
 
 def words(d: int) -> list[Row]:
-    """1,000,000 word vectors: 1 and 256 queries. gensim answers one at a time."""
+    """1,000,000 word vectors: 1 and 256 queries; 6 minutes. gensim answers one at a time."""
     import gensim.models
 
     set_threads()
@@ -252,17 +232,26 @@ def words(d: int) -> list[Row]:
     work = f"word vectors, k={K}, {len(keys):,} x {d}"
     exact = exact_peers(keys)
     single = exact | {"gensim": one_by_one}
-    others = approximate_peers(keys, queries[:64], index.search(queries[:64], K).ids)
-    rows = compare(f"{work}, 1 query", queries[:1], index, single, others, 4, repeats=7)
-    batch = compare(f"{work}, 256 queries", queries[:256], index, exact, {}, 5)
-    gensim_time = times({"": lambda: one_by_one(queries[:8])}, 3)[""].median / 8 * 256
-    ours = batch[0]
-    return [
-        *rows,
-        *batch,
-        Row(ours.work, "gensim, one by one (scaled up from 8)", gensim_time * 1e3, ours.ours, "ms",
-            spread=ours.spread),
-    ]  # fmt: skip
+    others, notes = approximate_peers(keys, queries[:64], index.search(queries[:64], K).ids)
+    rows = against_all(f"{work}, 1 query", queries[:1], index, single, others, 4, notes, 7)
+    batch = queries[:256]
+    rows += against_all(f"{work}, 256 queries", batch, index, exact, {}, 5, notes)
+    counts = 8, 32
+    timings = interleave(
+        {
+            "few": lambda: one_by_one(batch[: counts[0]]),
+            "many": lambda: one_by_one(batch[: counts[1]]),
+            "firth": lambda: index.search(batch, K),
+        },
+        3,
+    )
+    few, many = timings["few"], timings["many"]
+    rows.append(
+        compared(f"{work}, 256 queries", "gensim one by one",
+                 extrapolated(few, many, counts, len(batch)), timings["firth"], "ms",
+                 note=fit_note(few, many, counts))
+    )  # fmt: skip
+    return rows
 
 
 def words_100() -> list[Row]:
@@ -274,7 +263,7 @@ def words_300() -> list[Row]:
 
 
 def filters() -> list[Row]:
-    """256 queries among 500,000 x 384, each with its own hundredth of the ids.
+    """256 queries among 500,000 x 384, each with its own hundredth of the ids; about a minute.
 
     The peers take one filter a call; their selectors and masks are made before the clock runs.
     """
@@ -323,7 +312,7 @@ def filters() -> list[Row]:
     peers = {
         "FAISS IDSelectorBatch": selected(batches),
         "FAISS IDSelectorBitmap": selected(bits),
-        "turbovec, 4 bits": lambda: np.concatenate(
+        "turbovec 4 bits": lambda: np.concatenate(
             [
                 quantised.search(queries[i : i + 1], K, mask=mask)[1].astype(np.int64)
                 for i, mask in enumerate(masks)
@@ -331,7 +320,7 @@ def filters() -> list[Row]:
         ),
         "NumPy, rows gathered": by_hand,
     }
-    timings = times(
+    timings = interleave(
         {
             "ids": lambda: index.search(queries, K, filter=allowed),
             "bitmaps": lambda: index.search(queries, K, filter=list(bitmaps)),
@@ -339,20 +328,14 @@ def filters() -> list[Row]:
         },
         5,
     )
-    best = min(timings[name].median for name in peers if not name.startswith("NumPy"))
-    rows = []
-    for form in ("ids", "bitmaps"):
-        for name, call in peers.items():
-            ours, peer = timings[form], timings[name].median
-            told = name
-            if name.startswith("turbovec"):
-                told = f"{name}, recall {recall(call(), true):.3f}"
-            rows.append(
-                Row(f"256 queries, each with its own 1 % of {n:,} x {d} as {form}", told,
-                    peer * 1e3, ours.median * 1e3, "ms", 5 if peer == best else None,
-                    spread=ours.spread)
-            )  # fmt: skip
-    return rows
+    best = min((n for n in peers if not n.startswith("NumPy")), key=lambda n: timings[n].median)
+    found = {name: recall(call(), true) for name, call in peers.items()}
+    return [
+        compared(f"256 queries, each with its own 1 % of {n:,} x {d} as {form}", name,
+                 timings[name], timings[form], "ms", 5 if name == best else None,
+                 note=f"recall {found[name]:.3f}" if name.startswith("turbovec") else "")
+        for form in ("ids", "bitmaps") for name in peers
+    ]  # fmt: skip
 
 
 def resident() -> int:
@@ -373,7 +356,7 @@ def write_through(path: Path, write: Callable[[], object]) -> float:
 
 
 def files() -> list[Row]:
-    """1,000,000 x 384: memory beside the vectors, save, open and the first answer."""
+    """1,000,000 x 384: memory beside the vectors, save, open, first answer; 3 minutes."""
     set_threads()
     n, d = size(1_000_000), 384
     rng = np.random.default_rng(0)
@@ -386,7 +369,10 @@ def files() -> list[Row]:
     stored = 4 * n * d
     beside = 100 * (resident() - before - stored) / stored
     work = f"{n:,} x {d}"
-    rows = [Row(f"memory beside the vectors, {work}", "what is allowed", 30, beside, "%", 1)]
+    rows = [
+        Row(f"memory beside the vectors, {work}", "what is allowed", 30, beside, "%", 1,
+            kind="budget", threads="1")
+    ]  # fmt: skip
 
     other = faiss.IndexFlatIP(d)
     other.add(index.get(index.ids))
@@ -401,16 +387,16 @@ def files() -> list[Row]:
             seconds["theirs"].append(
                 write_through(theirs, lambda: faiss.write_index(other, str(theirs)))
             )
-        gigabytes = len(content) / 1e9
-        saving = Timing(seconds["ours"])
-        for name, told, goal in (
-            ("plain", "a plain write of the same bytes, fsync", 1.0),
-            ("theirs", f"FAISS write_index, fsync ({theirs.stat().st_size / 1e9:.2f} GB)", None),
-        ):
-            rows.append(
-                Row(f"save {work} ({gigabytes:.2f} GB), on the disk", told,
-                    Timing(seconds[name]).median, saving.median, "s", goal, spread=saving.spread)
-            )  # fmt: skip
+        sizes = f"{len(content) / 1e9:.2f} GB"
+        saving, serial = Timing(seconds["ours"]), f"1 / {THREADS}"
+        rows += [
+            compared(f"save {work}, fsync", "a plain write of the same bytes",
+                     Timing(seconds["plain"]), saving, "s", 1.0, kind="budget", threads=serial,
+                     note=sizes),
+            compared(f"save {work}, fsync", "FAISS write_index", Timing(seconds["theirs"]), saving,
+                     "s", threads=serial,
+                     note=f"{sizes}; FAISS {theirs.stat().st_size / 1e9:.2f}"),
+        ]  # fmt: skip
         del content
 
         def first(mode: str) -> None:
@@ -425,31 +411,23 @@ def files() -> list[Row]:
         calls = {
             "open": opening,
             "first": lambda: first("r"),
-            "FAISS read_index, then search": lambda: faiss.read_index(str(theirs)).search(query, K),
-            "FAISS read_index with IO_FLAG_MMAP_IFC, then search": lambda: faiss.read_index(
+            "FAISS read_index": lambda: faiss.read_index(str(theirs)).search(query, K),
+            "FAISS read_index, IO_FLAG_MMAP_IFC": lambda: faiss.read_index(
                 str(theirs), faiss.IO_FLAG_MMAP_IFC
             ).search(query, K),
         }
-        timings = times(calls, 5)
-        opened, answered = timings["open"], timings["first"]
+        timings = interleave(calls, 5)
+        answered = timings["first"]
+        for what, timing, allowed in (
+            (f"open {work}, mapped", timings["open"], 10),
+            (f"open {work} and answer once, pages in memory", answered, 50),
+        ):
+            rows.append(
+                Row(what, "what is allowed", allowed, timing.median * 1e3, "ms", 1,
+                    spread=timing.spread, kind="budget")
+            )  # fmt: skip
         rows += [
-            Row(f"open {work}, mapped", "what is allowed", 10, opened.median * 1e3, "ms", 1,
-                spread=opened.spread),
-            Row(f"open {work} and answer once, pages in memory", "what is allowed", 50,
-                answered.median * 1e3, "ms", 1, spread=answered.spread),
-        ]  # fmt: skip
-        rows += [
-            Row(rows[-1].work, name, timings[name].median * 1e3, answered.median * 1e3, "ms",
-                spread=answered.spread)
+            compared(rows[-1].work, name, timings[name], answered, "ms")
             for name in calls if name.startswith("FAISS")
         ]  # fmt: skip
     return rows
-
-
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        for row in globals()[name]():
-            print(
-                f"{row.work:60} {row.peer_name:50} {row.peer:10.3f} {row.ours:10.3f} {row.unit} "
-                f"{row.ratio:6.2f} x" + (f" (goal {row.goal:.2f})" if row.goal else "")
-            )

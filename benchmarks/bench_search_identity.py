@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 import firth
-from bench_search import K, index_of, normal, set_threads, size, unit
+from bench_search import K, index_of, normal, set_threads, unit
 from firth.kernels._dispatch import active_level
-from harness import THREADS
+from harness import THREADS, size
 
 
 def adversaries(seed: int) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -164,7 +164,3 @@ def peers_by_batch() -> list[str]:
                 changed.append(f"{int((scores != alone).sum()):,}")
         lines.append(f"| {name} | {' | '.join(changed)} |")
     return lines
-
-
-if __name__ == "__main__":
-    print(run())

@@ -8,20 +8,16 @@ default: above 10,000 texts batches on all cores in threads, below the threads o
 from __future__ import annotations
 
 import importlib.util
-import os
 import tempfile
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from bench_words import COMPRESSED, corpus_file
-from harness import THREADS, Row, interleave
-
-os.environ["RAYON_NUM_THREADS"] = str(THREADS)
-
 import firth
+from bench_words import COMPRESSED, corpus_file
 from firth.formats.tokenizer import Tokenizer
+from harness import THREADS, Row, compared, interleave, size
 
 DIM = 256
 
@@ -46,18 +42,18 @@ def bpe(texts: list[str]) -> Tokenizer:
 
 
 def run(repeats: int = 5) -> list[Row]:
-    """Seconds of encode, text in, vectors out."""
+    """Seconds of encode, text in, vectors out; about 2 minutes."""
     import model2vec
 
     firth.set_num_threads(THREADS)
     with open(corpus_file(), encoding="utf-8") as file:
-        sentences = [line.rstrip("\n") for line in islice(file, 100_000)]
+        sentences = [line.rstrip("\n") for line in islice(file, size(100_000))]
     paragraphs = []
     for path in sorted((COMPRESSED.parent / "docs").glob("*.txt")):
         paragraphs += [line for line in path.read_text(encoding="utf-8").splitlines() if line]
     rows = []
     for name, texts, tokenizer, goal in (
-        ("100,000 sentences, WordPiece", sentences, Tokenizer.from_file(minilm()), 5),
+        (f"{len(sentences):,} sentences, WordPiece", sentences, Tokenizer.from_file(minilm()), 5),
         (
             f"{len(paragraphs):,} paragraphs, WordPiece",
             paragraphs,
@@ -80,7 +76,7 @@ def run(repeats: int = 5) -> list[Row]:
             repeats,
         )  # fmt: skip
         rows.append(
-            Row(f"StaticModel.encode, {name}", "model2vec", timings["peer"].median,
-                timings["ours"].median, "s", goal, spread=timings["ours"].spread)
+            compared(f"StaticModel.encode, {name}", "model2vec", timings["peer"],
+                     timings["ours"], "s", goal)
         )  # fmt: skip
     return rows

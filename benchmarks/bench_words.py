@@ -20,20 +20,23 @@ import numpy as np
 import firth
 from firth import Word2Vec, set_num_threads
 from firth.words import corpus
-from harness import THREADS, Row, Timing
+from harness import QUICK, THREADS, Row, Timing, best_run, compared, size
 
 COMPRESSED = Path(__file__).resolve().parents[2] / "shared" / "data" / "corpus_dev.txt.xz"
+LEARNED = 4.2 if QUICK else 3.2  # the loss of an epoch of skip-gram, below which it has learned
 SETTINGS = {"sg": 1, "window": 5, "min_count": 5, "negative": 5, "sample": 1e-4, "workers": THREADS}
 
 
 def corpus_file() -> Path:
-    """The unpacked corpus, kept in the temporary folder."""
-    path = Path(tempfile.gettempdir()) / "firth-corpus-dev.txt"
+    """The unpacked corpus, kept in the temporary folder; in a trial its first part."""
+    path = Path(tempfile.gettempdir()) / f"firth-corpus-dev{'-quick' * QUICK}.txt"
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
         with lzma.open(COMPRESSED) as source, open(part, "wb") as target:
-            while block := source.read(1 << 24):
+            while block := source.read(1 << (21 if QUICK else 24)):
                 target.write(block)
+                if QUICK:
+                    break
         part.rename(path)
     return path
 
@@ -63,8 +66,8 @@ def firth_train(path: Path, dim: int, epochs: int, seed: int = 1, kind="Word2Vec
     return model, time.perf_counter() - start
 
 
-def run(repeats: int = 5) -> list[Row]:
-    """Words/s of one epoch and the vocabulary, peers in turn."""
+def run(repeats: int = size(5, 3)) -> list[Row]:
+    """Words/s of one epoch and the vocabulary, peers in turn; about 12 minutes."""
     import gensim.models
 
     set_num_threads(THREADS)
@@ -81,8 +84,9 @@ def run(repeats: int = 5) -> list[Row]:
         corpus.encode_file(path, model.wv.index_to_key)
         ours.append(time.perf_counter() - start)
     rows.append(
-        Row("vocabulary and encoding, 98 MB (gensim: vocabulary only)", "gensim",
-            statistics.median(scan), statistics.median(ours), "s", 5, spread=Timing(ours).spread)
+        compared(f"vocabulary and encoding, {path.stat().st_size / 1e6:.0f} MB", "gensim",
+                 Timing(scan), Timing(ours), "s", 5, threads=f"1 / {THREADS}",
+                 note="gensim: vocabulary only")
     )  # fmt: skip
     words = model.corpus_total_words
     for dim, goals in ((300, (6.5, 1.5)), (100, (8.0, 2.0))):
@@ -91,18 +95,16 @@ def run(repeats: int = 5) -> list[Row]:
             seconds["gensim"].append(gensim_train(path, dim, 1)[1])
             for negatives in ("shared", "independent"):
                 trained, taken = firth_train(path, dim, 1, negatives=negatives)
-                assert trained.epoch_losses[0] < 3.2, "training must have lowered the loss (4.16)"
+                assert trained.epoch_losses[0] < LEARNED, "training must lower the loss from 4.16"
                 seconds[negatives].append(taken)
+        theirs = Timing(seconds["gensim"])
         for negatives, goal in zip(("shared", "independent"), goals, strict=True):
             # The median; and the best run of each, since other machines on the same processor can
             # halve the speed of either for a minute by emptying the L3 cache (see NOTES.md).
-            for note, pick in (("", statistics.median), (", best runs", min)):
-                rows.append(
-                    Row(f"skip-gram, dim {dim}, {negatives} negatives, 1 epoch{note}", "gensim",
-                        words / pick(seconds["gensim"]), words / pick(seconds[negatives]),
-                        "words/s", None if note else goal, True,
-                        None if note else Timing(seconds[negatives]).spread)
-                )  # fmt: skip
+            mine = Timing(seconds[negatives])
+            row = compared(f"skip-gram, dim {dim}, {negatives} negatives, 1 epoch", "gensim",
+                           theirs, mine, "words/s", goal, amount=words)  # fmt: skip
+            rows += [row, best_run(row, theirs, mine, words)]
     return rows
 
 
@@ -165,8 +167,11 @@ QUALITY_HEAD = [
 ]
 
 
-def quality(seeds: tuple[int, ...] = (1, 2, 3)) -> str:
-    """A table of the scores of each model and seed, and their means; about an hour."""
+def quality(seeds: tuple[int, ...] = (1, 2, 3)[: size(3, 1)]) -> str:
+    """A table of the scores of each model and seed, and their means; about two hours.
+
+    Scores do not depend on how busy the machine is.
+    """
     set_num_threads(THREADS)
     path = corpus_file()
     lines = list(QUALITY_HEAD)
@@ -183,4 +188,9 @@ def quality(seeds: tuple[int, ...] = (1, 2, 3)) -> str:
                 return model.wv.index_to_key, model.wv.vectors
 
             lines += scored(f"{name}, {way}", seeds, train)
+    lines += [
+        "",
+        "gensim lowers the learning rate on `corpus_file` too slowly (it ends near 0.0025); on "
+        "`sentences=` it falls as it should, and so does firth's on either (see NOTES.md).",
+    ]
     return "\n".join(lines)

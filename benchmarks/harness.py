@@ -1,40 +1,34 @@
-"""What every benchmark shares: interleaved timing, one row of the table, the machine line.
+"""What every benchmark shares: interleaved timing, rows of the tables, sizes for a quick trial.
 
 A benchmark file `bench_<name>.py` has `run() -> list[Row]`: it makes its data, checks that firth's
-answer is right, then times firth and the peers in turn (A B A B ...) with equal threads, so that a
-machine whose speed drifts is unfair to nobody. `run.py` collects the rows into RESULTS.md.
+answer is right, then times firth and the peers in turn (A B A B ...), so that a machine whose speed
+drifts is unfair to nobody. `run.py` runs it; import this module before NumPy and the peers, since
+it sets the threads of their pools.
 """
 
 from __future__ import annotations
 
-import platform
+import os
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+from report import Row
 
 THREADS = 2
+for _pool in ("OMP", "OPENBLAS", "RAYON", "FIRTH"):
+    os.environ.setdefault(f"{_pool}_NUM_THREADS", str(THREADS))
+
+QUICK = bool(os.environ.get("FIRTH_BENCH_QUICK"))
+"""Whether this is a trial of the code (`run.py --quick`): small data, nothing recorded."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of RESULTS.md. Figures are medians; `spread` is (max - min) / median of ours."""
-
-    work: str
-    peer_name: str
-    peer: float
-    ours: float
-    unit: str  # "ms", "GFLOP/s", "words/s", ...
-    goal: float | None = None  # how many times better than the peer; None where it is only told
-    higher_is_better: bool = False
-    spread: float | None = None
-
-    @property
-    def ratio(self) -> float:
-        """How many times better than the peer: above 1 is faster."""
-        return self.ours / self.peer if self.higher_is_better else self.peer / self.ours
+def size(full: int, quick: int | None = None) -> int:
+    """A number of rows, words, queries: `full`, or in a trial `quick` (default: a hundredth)."""
+    if not QUICK:
+        return full
+    return max(full // 100, 1) if quick is None else quick
 
 
 @dataclass(frozen=True)
@@ -51,33 +45,80 @@ class Timing:
     def spread(self) -> float:
         return (max(self.seconds) - min(self.seconds)) / self.median
 
+    def __mul__(self, factor: float) -> Timing:
+        return Timing([factor * once for once in self.seconds])
+
+
+def compared(
+    work: str,
+    peer_name: str,
+    peer: Timing,
+    ours: Timing,
+    unit: str,
+    goal: float | None = None,
+    *,
+    amount: float | None = None,
+    kind: str = "peer",
+    threads: str = f"{THREADS}",
+    note: str = "",
+) -> Row:
+    """A row of two timings: in seconds or ms, or as `amount` of work a second."""
+    scale = {"ms": 1e3}.get(unit, 1.0)
+
+    def figure(timing: Timing) -> float:
+        return timing.median * scale if amount is None else amount / timing.median
+
+    return Row(
+        work, peer_name, figure(peer), figure(ours), unit, goal, amount is not None, ours.spread,
+        peer.spread, kind, threads, note,
+    )  # fmt: skip
+
+
+def best_run(row: Row, peer: Timing, ours: Timing, amount: float) -> Row:
+    """The row of the fastest run of each, beside the medians: see NOTES.md, skip-gram training."""
+    return Row(
+        f"{row.work}, best runs", row.peer_name, amount / min(peer.seconds),
+        amount / min(ours.seconds), row.unit, None, True, threads=row.threads,
+    )  # fmt: skip
+
 
 def interleave(
     subjects: Mapping[str, Callable[[], object]],
     repeats: int = 5,
     minimum: float = 0.02,
-    pause: float = 0.15,
+    pause: float = 0.2,
 ) -> dict[str, Timing]:
-    """Time the subjects in turn after one warm-up each.
+    """Time the subjects in turn after a warm-up of each.
 
     A round calls each subject often enough to last `minimum` seconds and counts the mean of its
     calls; the median over `repeats` rounds is the figure. Before its turn a subject gets `pause`
     seconds and one call that does not count: the thread pools of OpenBLAS and OpenMP go on spinning
-    after a call and take a core from whoever comes next (measured here: OpenBLAS burns about
-    100 ms, PyTorch about 10 ms).
+    after a call and take a core from the next subject (measured here: OpenBLAS burns about 100 ms,
+    PyTorch about 10 ms).
+
+    A subject whose call takes more than a second has three rounds, in turn with the others, and no
+    uncounted call in them: what that would warm is a thousandth of it.
     """
-    calls = {}
+    calls, slow = {}, set()
     for name, subject in subjects.items():
+        start = time.perf_counter()
         subject()
+        if time.perf_counter() - start > 1:
+            calls[name] = 1
+            slow.add(name)
+            continue
         start = time.perf_counter()
         subject()
         once = time.perf_counter() - start
         calls[name] = max(1, min(1000, int(minimum / max(once, 1e-9))))
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for _ in range(repeats):
+    for turn in range(max(repeats, 3) if slow else repeats):
         for name, subject in subjects.items():
+            if name in slow and turn >= 3:
+                continue
             time.sleep(pause)
-            subject()
+            if name not in slow:
+                subject()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 subject()
@@ -85,20 +126,24 @@ def interleave(
     return {name: Timing(values) for name, values in seconds.items()}
 
 
-def machine() -> str:
-    """One line: processor, cores, memory, compiler-independent; for the head of RESULTS.md."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return f"{name}, {THREADS} threads, {platform.system()}, Python {platform.python_version()}, commit {commit}"  # noqa: E501
+def extrapolated(few: Timing, many: Timing, counts: tuple[int, int], total: int) -> Timing:
+    """Seconds for `total` questions from those for two smaller counts of the same rounds.
+
+    A call costs fixed + marginal * questions. Scaling one measurement up would multiply the fixed
+    part too, in favour of whoever is not scaled.
+    """
+    whole = []
+    for a, b in zip(few.seconds, many.seconds, strict=True):
+        marginal = (b - a) / (counts[1] - counts[0])
+        whole.append(a + marginal * (total - counts[0]))
+    return Timing(whole)
+
+
+def fit_note(few: Timing, many: Timing, counts: tuple[int, int]) -> str:
+    """What `extrapolated` found, for the note of its row."""
+    marginal = (many.median - few.median) / (counts[1] - counts[0])
+    fixed = few.median - marginal * counts[0]
+    return (
+        f"peer fitted from {counts[0]} and {counts[1]}: "
+        f"{1e3 * fixed:.3g} ms + {1e3 * marginal:.3g} ms each"
+    )

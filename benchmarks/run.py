@@ -1,50 +1,29 @@
-"""Runs the benchmarks and writes RESULTS.md; `python benchmarks/run.py softmax words` only these.
+"""Runs benchmarks and writes RESULTS.md and the README's table.
 
-Each part of RESULTS.md is kept in benchmarks/results/<name>.md, so that one can be measured anew
-without the others.
+`python benchmarks/run.py softmax words` measures these parts, each into
+results/<cpu>/<part>.md, and writes both anew from all there is; without names it measures every
+part. `--check` measures nothing and fails where RESULTS.md or the README differ from results/;
+`--write` only writes them.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import os
+import platform
 import subprocess
 import sys
-import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness import Row, machine
+import report
+from harness import THREADS
+from report import CPUS, HERE, PARTS
 
-HERE = Path(__file__).resolve().parent
-PARTS = {
-    "words": "Word vectors",
-    "words_models": "CBOW and hierarchical softmax",
-    "quality": "Quality of the vectors (dev corpus, 5 epochs, dim 100, sample 1e-4)",
-    "fasttext_words": "FastText's word vectors",
-    "static": "Static embeddings of texts",
-    "glove": "GloVe",
-    "glove_quality": "Quality of GloVe's vectors (4.6 M words, 15 epochs, dim 100)",
-    "files": "Files of vectors",
-    "keyedvectors": "Questions to vectors",
-    "fasttext": "fastText's Python module",
-    "softmax": "Softmax",
-    "matmul": "Matrix product",
-    "scaled_dot_product_attention": "Attention",
-    "cosine_topk": "Nearest rows by cosine",
-    "search_flat": "Search: 500,000 x 384",
-    "search_words_100": "Search: 1,000,000 word vectors of 100 numbers",
-    "search_words_300": "Search: 1,000,000 word vectors of 300 numbers",
-    "search_filters": "Search: a filter a query",
-    "search_files": "Search: files and memory",
-    "search_cells": "Search: cells against graphs",
-    "search_identity": "Search: the same answer whatever the batch, threads and level",
-    "levels": "The v3 level, forced, against the best level",
-    "package": "Package",
-}
-# The parts that are not `run` of their own module.
+# The parts that are not `run` of a module of their own name.
 ELSEWHERE = {
     "quality": ("bench_words", "quality"),
     "glove_quality": ("bench_glove", "quality"),
@@ -55,84 +34,45 @@ ELSEWHERE = {
     "search_files": ("bench_search", "files"),
 }
 PEERS = [
-    "numpy", "gensim", "fasttext-numpy2", "model2vec", "spacy", "torch", "faiss-cpu", "usearch",
-    "hnswlib", "turbovec", "scikit-learn",
+    "numpy", "gensim", "fasttext-numpy2", "model2vec", "tokenizers", "torch", "faiss-cpu",
+    "usearch", "hnswlib", "turbovec",
 ]  # fmt: skip
 
 
-def number(value: float) -> str:
-    """Three or four significant digits, no exponent."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+def cpu_folder() -> str | None:
+    """This CPU's folder by vendor and features, since the model of a virtual machine may lie."""
+    info = Path("/proc/cpuinfo")
+    words = set(info.read_text().split()) if info.exists() else set()
+    if "AuthenticAMD" in words and "avx512_bf16" in words:
+        return "zen5" if "avx512_vp2intersect" in words or "avx_vnni" in words else "zen4"
+    if "GenuineIntel" in words and "amx_tile" in words:
+        return "granite-rapids" if "amx_fp16" in words else "sapphire-rapids"
+    return None
 
 
-def table(rows: list[Row]) -> str:
-    """Rows as Markdown."""
-    lines = [
-        "| work | peer | peer's | ours | ratio | goal | spread |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        goal = "" if row.goal is None else f"{row.goal:g} x"
-        spread = "" if row.spread is None else f"{100 * row.spread:.0f} %"
-        lines.append(
-            f"| {row.work} | {row.peer_name} | {number(row.peer)} {row.unit} | "
-            f"{number(row.ours)} {row.unit} | **{row.ratio:.2f} x** | {goal} | {spread} |"
-        )
-    return "\n".join(lines)
+def cpu_name() -> str:
+    """What the system calls the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
-def package() -> str:
-    """Wheel size, build time and import time, measured on this checkout."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "wheel",
-                "-q",
-                "--no-deps",
-                "-w",
-                folder,
-                str(HERE.parent),
-            ],
-            check=True,
-        )
-        build = time.perf_counter() - start
-        size = next(Path(folder).glob("*.whl")).stat().st_size
-
-    def best(code: str) -> float:
-        taken = []
-        for _ in range(9):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True)
-            taken.append(time.perf_counter() - start)
-        return sorted(taken)[4]
-
-    nothing = best("pass")
-    numpy = best("import numpy") - nothing
-    firth = best("import firth") - nothing
-    kernels = best("import firth; firth.kernels; firth.Word2Vec") - nothing
-    lines = [
-        "| what | measured | goal |",
-        "|---|---|---|",
-        f"| wheel | {size / 1e6:.2f} MB | below 3 MB |",
-        f"| `pip wheel`, from nothing | {build:.0f} s | |",
-        f"| `import firth` | {1e3 * firth:.0f} ms, {firth / numpy:.2f} x `import numpy` | 1.3 x |",
-        f"| `import firth`, then `kernels` and `Word2Vec` used | {1e3 * kernels:.0f} ms, "
-        f"{kernels / numpy:.2f} x `import numpy` ({1e3 * numpy:.0f} ms) | |",
-    ]
-    return "\n".join(lines)
+def git(*arguments: str) -> str:
+    found = subprocess.run(
+        ["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()
 
 
-def measure(name: str) -> str:
-    """One part's text."""
-    if name == "package":
-        return package()
-    module, function = ELSEWHERE.get(name, (f"bench_{name}", "run"))
-    found = getattr(importlib.import_module(module), function)()
-    return found if isinstance(found, str) else table(found)
+def commit() -> str:
+    """The commit that is measured; "dirty" where anything but results differs from it."""
+    changed = git(
+        "status", "--porcelain", "--", "..", ":!results", ":!RESULTS.md", ":!../README.md"
+    )
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" (dirty)" if changed else "")
 
 
 def versions() -> str:
@@ -143,64 +83,68 @@ def versions() -> str:
             found.append(f"{peer} {version(peer)}")
         except PackageNotFoundError:
             continue
+    if folder := os.environ.get("FIRTH_GLOVE_C"):
+        found.append(f"GloVe-C {git('-C', folder, 'rev-parse', '--short', 'HEAD') or 'unknown'}")
     return ", ".join(found)
 
 
+def measure(name: str, cpu: str) -> str:
+    """One part's text: what its function found, and how it was measured."""
+    module, function = ELSEWHERE.get(name, (f"bench_{name}", "run"))
+    at, today, start = commit(), datetime.date.today(), time.perf_counter()
+    found = getattr(importlib.import_module(module), function)()
+    text = found if isinstance(found, str) else report.tables(found)
+    taken = time.perf_counter() - start
+    print(f"{name}: took {taken:.0f} s", file=sys.stderr, flush=True)
+    return (
+        f"{text}\n\nMeasured {today} at commit {at} on {cpu_name()} ({CPUS.get(cpu, cpu)}), "
+        f"{THREADS} threads, {platform.system()}, Python {platform.python_version()}, in "
+        f"{taken:.0f} s; {versions()}.\n"
+    )
+
+
 def main() -> None:
-    """Measure the named parts (all by default) and write RESULTS.md from all there are."""
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    """Measure the named parts (all by default), then write RESULTS.md and the README's table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", nargs="*", help=f"of {', '.join(PARTS)}")
-    names = parser.parse_args().part
-    if unknown := [name for name in names if name not in PARTS]:
+    parser.add_argument("--cpu", help="folder of results/ (default: by vendor and features)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, print, record nothing")
+    parser.add_argument("--print", action="store_true", help="measure and print, record nothing")
+    parser.add_argument("--write", action="store_true", help="measure nothing, write both files")
+    parser.add_argument("--check", action="store_true", help="measure nothing, fail if stale")
+    options = parser.parse_args()
+    if options.check or options.write:
+        if options.write:
+            report.write()
+        sys.exit("\n".join(f"{path} is not what results/ says: run.py --write"
+                           for path in report.stale()) or 0)  # fmt: skip
+    if options.quick and "FIRTH_BENCH_QUICK" not in os.environ:
+        # Sizes are read when modules are imported, in this process and those that it starts.
+        os.environ["FIRTH_BENCH_QUICK"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    if unknown := [name for name in options.part if name not in PARTS]:
         parser.error(f"unknown part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    cpu = options.cpu or cpu_folder()
+    if cpu is None:
+        parser.error("this CPU is unknown: --cpu names the folder of its results")
+    names = options.part
     if not names:
         names = [n for n in PARTS if not n.startswith("glove") or "FIRTH_GLOVE_C" in os.environ]
         if len(names) < len(PARTS):
             print("without FIRTH_GLOVE_C GloVe is not measured", file=sys.stderr)
+    start = time.perf_counter()
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        text = f"{measure(name)}\n\nMeasured on {machine()}; {versions()}.\n"
-        (results / f"{name}.md").write_text(text)
+        text = measure(name, cpu)
         print(text, flush=True)
-    write()
-
-
-def write() -> None:
-    """RESULTS.md and the README's table, from what has been measured."""
-    results = HERE / "results"
-    parts = [
-        f"## {title}\n\n{(results / f'{name}.md').read_text()}"
-        for name, title in PARTS.items()
-        if (results / f"{name}.md").exists()
-    ]
-    head = (
-        "# Results\n\nWritten by `make bench`: medians, firth and the peer in turn in one run with "
-        "equal threads; a ratio above 1 means that firth is faster. Spread is (max - min) / median "
-        "of ours. How each figure came about stands in NOTES.md.\n\n"
-    )
-    (HERE / "RESULTS.md").write_text(head + "\n".join(parts))
-    summarise([name for name in PARTS if (results / f"{name}.md").exists()])
-
-
-def summarise(names: list[str]) -> None:
-    """Put the rows that have a goal, the level table aside, between the marks in the README."""
-    lines, machines = ["| work | peer | peer's | firth | ratio |", "|---|---|---|---|---|"], []
-    for name in names:
-        text = (HERE / "results" / f"{name}.md").read_text()
-        cells = [line.split(" | ") for line in text.splitlines() if "** | " in line]
-        rows = [" | ".join(row[:5]) + " |" for row in cells if len(row) == 7 and row[5].strip()]
-        if name != "levels":
-            lines += rows
-            machines += [line for line in text.splitlines() if line.startswith("Measured on")]
-    readme = HERE.parent / "README.md"
-    before, rest = readme.read_text().split("<!-- results -->\n")
-    after = rest.split("<!-- /results -->")[1]
-    table = "\n".join(lines)
-    readme.write_text(
-        f"{before}<!-- results -->\n{table}\n\n{machines[0]}\n<!-- /results -->{after}"
-    )
+        if not (options.quick or options.print):
+            folder = HERE / "results" / cpu
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.md").write_text(text, encoding="utf-8")
+            report.write()
+    print(f"all in {time.perf_counter() - start:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,9 @@ class Word2Vec(Vocabulary):
         Draw each window's size uniformly from 1..window.
     negatives : {None, "shared", "independent"}
         ``"shared"``: one set of negatives for a whole window (CBOW: for eight neighbouring ones)
-        and one update of all its pairs, as pWord2Vec; several times faster at the same quality.
+        and one update of all its pairs, as pWord2Vec; several times faster. Measured on 16.9
+        million words, five epochs, analogies in percent: skip-gram 28.6 (gensim 28.3), CBOW 21.9
+        (gensim 23.3 by ``corpus_file=``, 22.4 by ``sentences=``).
         ``"independent"``: gensim's update, pair by pair, each with its own negatives; with one
         worker the random numbers are gensim's too (those of its ``sentences=``), so that the
         vectors are the same up to rounding. None: gensim's very numbers for a corpus of at most
