@@ -143,7 +143,7 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "words/s" in printed
     assert "Nearest words:" in printed
     assert Path("map.png").exists()
-    for wrong in ("map.svg", "no/folder/map.png"):
+    for wrong in ("map.gif", "no/folder/map.png"):
         assert main(["demo", "-o", wrong]) == 2
 
 

@@ -52,7 +52,7 @@ _GROUPS = {
 
 
 def run(picture: str) -> None:
-    """Train on the documentation, print neighbours and analogies, draw ``picture`` (a PNG)."""
+    """Train on the documentation, print neighbours and analogies, draw ``picture`` (a file name)."""
     import firth
 
     word2vec: Any = firth.Word2Vec
@@ -155,7 +155,7 @@ def sentences(texts: Iterator[str]) -> Iterator[list[str]]:
 
 
 def draw(vectors: KeyedVectors, path: str) -> None:
-    """Draw some well-known words as a PNG: their two principal axes, coloured by group.
+    """Draw some well-known words (.png, .svg or .pdf): their two principal axes, coloured by group.
 
     ImportError where matplotlib is missing.
     """
@@ -186,4 +186,4 @@ def draw(vectors: KeyedVectors, path: str) -> None:
     label(axes, canvas, points, words, colours)
     figure.set_layout_engine("none")
     with atomic(path) as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format=os.path.splitext(path)[1][1:])

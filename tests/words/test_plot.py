@@ -95,15 +95,15 @@ def test_umap_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         make(20, 5).plot(method="umap")
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf"])
 def test_command(tmp_path: Path, name: str, capsys: Any) -> None:
     pytest.importorskip("matplotlib")
     make(100, 20).save(tmp_path / "v.firth")
     out = str(tmp_path / name)
     assert main(["plot", str(tmp_path / "v.firth"), "w1", "w2", "-o", out]) == 0
-    assert Path(out).read_bytes()[:4] in (b"\x89PNG", b"<?xm")
+    assert Path(out).read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
     assert main(["plot", str(tmp_path / "v.firth"), "-o", "a.gif"]) == 2
-    assert "must end in .png or .svg" in capsys.readouterr().err
+    assert "must end in .png, .svg or .pdf" in capsys.readouterr().err
     assert main(["plot", str(tmp_path / "v.firth"), "missing", "-o", out]) == 2
 
 

@@ -1,0 +1,84 @@
+"""The command line, ``firth``: train, similar, classify, index, eval, plot, convert, ...
+
+`main` and what ends a run; one file a command, each with ``add(commands)`` and the function that
+runs it; `common` holds what several need. Here are arguments, messages and exit codes, nothing that
+computes. To add a command, add a file and its name in `_parser`.
+
+Exit codes: 0, 2 for an error (one line on stderr), 130 for Ctrl-C, 141 where the reader of a pipe
+went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from firth import __version__
+from firth.cli import ask, classify, demo, evaluate, index, plot, train, vectors
+from firth.cli.common import Parser, UserError, complain
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    ``argv`` are the arguments behind the program's name, by default those of the process.
+    """
+    _repair_streams()
+    try:
+        arguments = _parser().parse_args(argv)
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As `firth similar ... | head -1`. Python flushes stdout once more at exit: to nowhere.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt as interrupt:
+        with contextlib.suppress(OSError, ValueError):
+            print(file=sys.stderr)  # behind the ^C of the terminal
+        complain(f"interrupted{''.join(map(str, interrupt.args))}")
+        return 130
+    except (
+        UserError, OSError, ValueError, TypeError, MemoryError, FloatingPointError, ImportError,
+    ) as error:  # fmt: skip
+        if isinstance(error, TypeError) and "must be" not in str(error):
+            raise  # not what firth says of its input
+        complain(f"error: {_one_line(error)}")
+        return 2
+    return 0
+
+
+def _repair_streams() -> None:
+    """Any word can be printed on any terminal, and a stream that the caller closed takes all."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Messages would go to the other one, and a file that is opened could take its number.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        with contextlib.suppress(AttributeError, ValueError):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror.lower()
+        return f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}"
+    return " ".join(str(error).split())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="firth",
+        description="Word vectors, classifiers and search indexes: train them on a text, use them.",
+    )
+    parser.add_argument("--version", action="version", version=f"firth {__version__}")
+    parser.set_defaults(run=lambda _: parser.print_help())
+    commands = parser.add_subparsers(title="commands", metavar="command")
+    for command in (train, ask, vectors, classify, index, evaluate, plot, demo):
+        command.add(commands)
+    return parser

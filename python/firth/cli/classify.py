@@ -1,0 +1,174 @@
+"""``firth classify``: fastText's classifiers of lines of text."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from firth.cli.common import (
+    UserError,
+    at_least,
+    check_output,
+    command,
+    group,
+    named,
+    positive,
+    say,
+)
+
+if TYPE_CHECKING:
+    from firth.fasttext import Model
+
+_READ = 1 << 20  # bytes
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    classify = group(commands, "classify", "Classifiers of lines of text: train, predict, test.")
+
+    train = command(
+        classify,
+        "train",
+        _train,
+        "Train a classifier on lines of words, of which those that begin with __label__ are the "
+        "labels of the line.",
+        epilog="Defaults are those of Facebook's fastText, which reads the models too. For lines "
+        "with several labels: --loss ova. Letters and punctuation are taken as they are, so "
+        "prepare what is trained on, tested and predicted alike.",
+    )
+    number, count = at_least(1), at_least(0)
+    train.add_argument("text", help="text file in UTF-8")
+    train.add_argument(
+        "-o", "--output", required=True, help="the model: .bin, or .ftz for a quantised, small one"
+    )
+    train.add_argument("--dim", type=number, default=100, help="dimensions of a vector [100]")
+    train.add_argument("--epochs", type=number, default=5, help="passes over the text [5]")
+    train.add_argument(
+        "--alpha", "--lr", type=positive, default=0.1, help="learning rate at the start [0.1]"
+    )
+    train.add_argument("--loss", choices=("softmax", "ns", "hs", "ova"), default="softmax",
+                       help="[softmax]")  # fmt: skip
+    train.add_argument("--word-ngrams", type=number, default=1, help="longest run of words [1]")
+    train.add_argument("--min-n", type=count, default=0, help="shortest n-gram of letters [0]")
+    train.add_argument("--max-n", type=count, default=0, help="longest n-gram of letters [0]")
+    train.add_argument("--min-count", type=number, default=1, help="leave out rarer words [1]")
+    train.add_argument(
+        "--bucket", type=number, default=2_000_000, help="rows for n-grams [2000000]"
+    )
+    train.add_argument("--label", default="__label__", help="what labels begin with [__label__]")
+    train.add_argument("--vectors", default="", metavar="FILE", help=".vec to start from")
+    train.add_argument("--seed", type=count, default=0, help="of the random numbers [0]")
+    train.add_argument("--workers", type=number, help="threads [all cores]")
+
+    predict = command(
+        classify, "predict", _predict, "The likeliest labels of each line, one line of labels each."
+    )
+    test = command(
+        classify, "test", _test, "Precision and recall of a classifier on lines with labels."
+    )
+    for one, what in ((predict, "text file in UTF-8; - for standard input"), (test, "text file")):
+        one.add_argument("model", help="a .bin or .ftz of firth or fastText")
+        one.add_argument("text", help=what)
+        one.add_argument("-k", "--number", type=number, default=1, help="labels a line [1]")
+        one.add_argument(
+            "--threshold", type=float, default=0.0, help="least probability of a label [0]"
+        )
+    predict.add_argument(
+        "--probabilities", action="store_true", help="print the probability behind each label"
+    )
+    test.add_argument("--per-label", action="store_true", help="for each label too")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    text, output = arguments.text, arguments.output
+    if not output.endswith((".bin", ".ftz")):
+        raise UserError(f"{output}: the name must end in .bin or .ftz")
+    os.stat(text)
+    check_output(output, text)
+
+    from firth import fasttext
+    from firth.interrupt import deferred_interrupt
+
+    start = time.perf_counter()
+    try:
+        with named(text):
+            model = fasttext.train_supervised(
+                text, lr=arguments.alpha, dim=arguments.dim, epoch=arguments.epochs,
+                minCount=arguments.min_count, minn=arguments.min_n, maxn=arguments.max_n,
+                wordNgrams=arguments.word_ngrams, loss=arguments.loss, bucket=arguments.bucket,
+                thread=arguments.workers, label=arguments.label,
+                pretrainedVectors=arguments.vectors, seed=arguments.seed,
+            )  # fmt: skip
+            if output.endswith(".ftz"):
+                model.quantize()
+    except RuntimeError as error:  # the model has become NaN
+        raise UserError(f"{error} Try a lower --alpha") from None
+    seconds = time.perf_counter() - start
+    with deferred_interrupt() as interrupted:
+        model.save_model(output)
+    say(
+        f"{output}: {len(model.words):,} words, {len(model.labels):,} labels, "
+        f"{arguments.dim} dimensions, {seconds:.1f} s"
+    )
+    if interrupted.is_set():
+        raise KeyboardInterrupt(f"; {output} is complete")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    model = _load(arguments.model)
+    if arguments.text == "-":
+        _label(model, sys.stdin.buffer, arguments)
+    else:
+        with open(arguments.text, "rb") as file:
+            _label(model, file, arguments)
+
+
+def _label(model: Model, source: BinaryIO, arguments: argparse.Namespace) -> None:
+    for lines in _lines(source):
+        texts = [line.decode("utf-8", "replace") for line in lines]
+        found = model.predict(texts, arguments.number, arguments.threshold, "replace")
+        for labels, probabilities in zip(*found, strict=True):
+            if arguments.probabilities:
+                labels = [
+                    f"{label} {min(float(one), 1.0):.4f}"
+                    for label, one in zip(labels, probabilities, strict=True)
+                ]
+            say(" ".join(labels))
+        sys.stdout.flush()  # whoever writes to a pipe line by line gets an answer to each
+
+
+def _lines(source: Any) -> Iterator[list[bytes]]:
+    """The lines that are there, as soon as they are."""
+    rest = b""
+    while data := source.read1(_READ):
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
+
+
+def _test(arguments: argparse.Namespace) -> None:
+    model, path, k = _load(arguments.model), arguments.text, arguments.number
+    with named(path):
+        count, precision, recall = model.test(path, k, arguments.threshold)
+    say(f"lines   {count:,}")
+    say(f"P@{k:<4}  {precision:.3f}")
+    say(f"R@{k:<4}  {recall:.3f}")
+    if arguments.per_label:
+        for label, numbers in model.test_label(path, k, arguments.threshold).items():
+            values = "   ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+            say(f"{values}   {label}")
+
+
+def _load(path: str) -> Model:
+    from firth import fasttext
+
+    model = fasttext.load_model(path)
+    if getattr(model, "model") != "supervised":  # noqa: B009
+        raise UserError(f"{path}: holds word vectors, not a classifier")
+    return model

@@ -1,0 +1,173 @@
+"""What several commands need: parsers, kinds of numbers, checks, and the two ways of printing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from firth.search import Index
+    from firth.words import KeyedVectors
+
+ANY_FILE = "vectors: of firth, gensim, word2vec (text or binary), GloVe, fastText, spaCy, model2vec"
+# Control characters (colours, the cursor), line and paragraph separators, directions of writing.
+_NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+class UserError(Exception):
+    """The command cannot be done as it was given; the message is one line for the user."""
+
+
+# Printing: the only two places, so that no word of a file reaches the terminal as a command to it
+
+
+def say(line: str) -> None:
+    """Print a line of results on stdout."""
+    print(shown(line))
+
+
+def complain(message: str) -> None:
+    """Print a message on stderr."""
+    with contextlib.suppress(OSError, ValueError):  # stderr is closed: the exit code must do
+        print(f"firth: {shown(message)}", file=sys.stderr, flush=True)
+
+
+def table(lines: dict[str, str]) -> None:
+    """Print facts with their names."""
+    for name, value in lines.items():
+        say(f"{name:<11}  {value}")
+
+
+def shown(text: str) -> str:
+    r"""The text with each control character as an escape such as ``\x1b``."""
+    return _NOT_SHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+# Parsers and kinds of arguments
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors end in one line, as all errors do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UserError`."""
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str, **more: Any
+) -> Any:
+    """Add a command that calls ``run`` with its arguments, and return its parser."""
+    added = commands.add_parser(name, help=summary, description=summary, **more)
+    added.set_defaults(run=run)
+    return added
+
+
+def group(commands: Any, name: str, summary: str) -> Any:
+    """Add a command that has commands of its own, and return what they are added to."""
+    added: Any = command(commands, name, lambda _: added.print_help(), summary)
+    return added.add_subparsers(title="commands", metavar="command")
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """A whole number that is not below this."""
+
+    def whole(text: str) -> int:
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {text}")
+        return int(text)
+
+    whole.__name__ = "whole number"
+    return whole
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A number that is 0 or above."""
+    return 0.0 if float(text) == 0 else positive(text)
+
+
+def options(names: Iterable[str]) -> str:
+    """Names of settings as they are typed."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+# Files
+
+
+def check_output(path: str, *inputs: str) -> None:
+    """Refuse an output that cannot be written, or is an input, before the work that is lost."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if not path or os.path.isdir(path):
+        raise UserError(f"{path or 'the output'}: is a folder, or no name")
+    if not os.path.isdir(folder):
+        raise UserError(f"{path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{path}: the folder {folder} cannot be written to")
+    if os.path.exists(path) and any(os.path.samefile(path, one) for one in inputs):
+        raise UserError(f"{path} is the input; it would be overwritten")
+
+
+def picture_format(path: str) -> str:
+    """The format of a picture by its suffix: png, svg or pdf."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{path}: the name must end in .png, .svg or .pdf")
+    return suffix[1:]
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """What is wrong with a file is said with its name."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error) if path in str(error) else f"{path}: {error}") from None
+
+
+def megabytes(path: str) -> str:
+    """Size of a file, or of those in a folder."""
+    files = [path]
+    if os.path.isdir(path):
+        files = [entry.path for entry in os.scandir(path) if entry.is_file()]
+    return f"{sum(map(os.path.getsize, files)) / 1e6:,.1f} MB"
+
+
+# Vectors and their words
+
+
+def load(path: str) -> KeyedVectors:
+    """The vectors of a file of any format."""
+    from firth.words.files import load_vectors
+
+    return load_vectors(path)
+
+
+def check_word(vectors: KeyedVectors, word: str, path: str) -> None:
+    """Refuse a word without a vector, and name words that are spelt alike."""
+    if word not in vectors:
+        raise UserError(
+            f"{word!r} is not among the {len(vectors):,} words of {path}"
+            + close_words(vectors, vectors.index_to_key, word)
+        )
+
+
+def close_words(known: KeyedVectors | Index, words: list[str], word: str) -> str:
+    """A hint at words that are spelt alike, or nothing. Looks at the most frequent words only."""
+    candidates = [other for other in words[:100_000] if abs(len(other) - len(word)) <= 2]
+    close = [word.lower()] if word.lower() in known else []
+    close += [one for one in difflib.get_close_matches(word, candidates, 4) if one not in close]
+    return f"; did you mean {', '.join(close)}?" if close else ""

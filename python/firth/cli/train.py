@@ -1,0 +1,208 @@
+"""``firth train``: word vectors from a text."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import mmap
+import os
+import shlex
+import shutil
+import time
+import warnings
+from typing import Any
+
+from firth.cli.common import (
+    UserError,
+    at_least,
+    check_output,
+    command,
+    not_negative,
+    options,
+    positive,
+    say,
+)
+from firth.cli.vectors import save
+
+_MEGABYTE = 1 << 20
+# The options that shape a model; a checkpoint holds them, so --resume takes none of them.
+_SHAPING = (
+    "model", "dim", "window", "min_count", "negative", "hs", "sample", "epochs", "seed", "alpha",
+    "mode", "min_n", "max_n", "bucket", "x_max", "memory",
+)  # fmt: skip
+_WINDOWS, _NGRAMS = {"negative", "hs", "sample", "mode"}, {"min_n", "max_n", "bucket"}
+_OWN = {  # of the options that not every model has, those it has
+    "skipgram": _WINDOWS,
+    "cbow": _WINDOWS,
+    "fasttext": _WINDOWS | _NGRAMS,
+    "glove": {"x_max", "memory"},
+}
+_SOME = set().union(*_OWN.values())
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    train = command(
+        commands,
+        "train",
+        _train,
+        "Train word vectors on a text: one sentence a line, words separated by spaces.",
+        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; "
+        "glove has Stanford's, behind a semicolon where they differ. "
+        "Ctrl-C leaves a checkpoint beside the output and prints the command that goes on.",
+    )
+    train.add_argument("corpus", help="text file in UTF-8")
+    train.add_argument(
+        "-o", "--output", default="words.firth",
+        help="its suffix says the format: .txt, .vec, .bin (of fasttext a model of Facebook's "
+        "fastText), also .gz, ...; any other is firth's own [words.firth]",
+    )  # fmt: skip
+    number = at_least(1)
+    train.add_argument(
+        "--model", choices=tuple(_OWN), help="fasttext: skip-gram with character n-grams [skipgram]"
+    )
+    train.add_argument("--dim", type=number, help="dimensions of a vector [100]")
+    train.add_argument("--window", type=number, help="words on each side that count [5; 15]")
+    train.add_argument("--min-count", type=number, help="leave out rarer words [5]")
+    train.add_argument("--negative", type=number, help="negative samples a word [5]")
+    train.add_argument(
+        "--hs",
+        action="store_const",
+        const=1,
+        help="hierarchical softmax; without --negative instead of negative samples",
+    )
+    train.add_argument(
+        "--sample", type=not_negative, help="thin out more frequent words; 0: none [1e-3]"
+    )
+    train.add_argument("--epochs", type=number, help="passes over the text [5; 25]")
+    train.add_argument("--alpha", type=positive, help="learning rate at the start [0.025; 0.05]")
+    train.add_argument("--seed", type=at_least(0), help="of the random numbers [1]")
+    train.add_argument(
+        "--mode",
+        choices=("shared", "independent"),
+        help="negative samples for a whole window (faster), or for each pair as gensim [shared]",
+    )
+    train.add_argument("--min-n", type=number, help="fasttext: shortest n-gram [3]")
+    train.add_argument("--max-n", type=number, help="fasttext: longest n-gram [6]")
+    train.add_argument("--bucket", type=number, help="fasttext: rows for n-grams [2000000]")
+    train.add_argument("--x-max", type=positive, help="glove: the count that has full weight [100]")
+    train.add_argument("--memory", type=positive, help="glove: GiB for counting pairs [4]")
+    train.add_argument("--workers", type=number, help="threads [all cores]")
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint of an interrupted run"
+    )
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    corpus, output = arguments.corpus, arguments.output
+    _check_corpus(corpus)
+    check_output(output, corpus)
+    checkpoint = f"{output}.checkpoint"
+    shaping = {name: getattr(arguments, name) for name in _SHAPING}
+    given = {name: value for name, value in shaping.items() if value is not None}
+    if arguments.resume and given:
+        raise UserError(f"--resume takes {options(given)} from the checkpoint; leave it out")
+    if arguments.resume and not os.path.exists(checkpoint):
+        raise UserError(f"there is no {checkpoint} to resume from")
+    if os.path.exists(checkpoint) and not arguments.resume:
+        raise UserError(
+            f"{checkpoint} is left from an interrupted run: "
+            "--resume goes on from it, or remove it to start anew"
+        )
+
+    import firth
+    from firth.formats import container
+    from firth.interrupt import deferred_interrupt
+    from firth.words.files import format_of_name
+
+    format = format_of_name(output)  # an output that is only read is an error now, not at the end
+    kinds: dict[str, Any] = {
+        "word2vec": firth.Word2Vec, "fasttext": firth.FastText, "glove": firth.GloVe,
+    }  # fmt: skip
+    if arguments.resume:
+        kind = container.read(checkpoint, mmap="r").kind
+        if kind not in kinds:
+            raise UserError(f"{checkpoint}: holds {kind!r}, not a model in training")
+    else:
+        name = given.pop("model", "skipgram")
+        foreign = [
+            one for one in given if one not in _OWN[name] and one in set().union(*_OWN.values())
+        ]
+        if foreign:
+            raise UserError(f"{options(foreign)}: not an option of --model {name}")
+        kind = name if name in kinds else "word2vec"
+    start = time.perf_counter()
+    try:
+        if arguments.resume:
+            model = kinds[kind].resume(checkpoint, corpus_file=corpus, workers=arguments.workers)
+        else:
+            model = kinds[kind](**_settings(name, given), workers=arguments.workers)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
+                model.build_vocab(corpus_file=corpus)
+            # A checkpoint holds the other matrix too; GloVe's two, and as much of sums of squares.
+            size = (5 if kind == "glove" else 2) * model.wv.vectors.nbytes
+            if kind == "fasttext":
+                size += model.wv.vectors_vocab.nbytes + model.wv.vectors_ngrams.nbytes
+            _check_space(output, size)
+            model.train(corpus_file=corpus, checkpoint=checkpoint)
+    except RuntimeError as error:
+        raise UserError(str(error)) from None
+    except KeyboardInterrupt:
+        if os.path.exists(checkpoint):
+            again = shlex.join(["firth", "train", corpus, "-o", output, "--resume"])
+            raise KeyboardInterrupt(
+                f"; the state is in {checkpoint}; go on with: {again}"
+            ) from None
+        raise KeyboardInterrupt(" before training began; nothing was saved") from None
+    seconds = time.perf_counter() - start
+    with deferred_interrupt() as interrupted:
+        if kind == "fasttext" and format == "word2vec-binary":
+            firth.words.save_facebook_model(model, output)
+        else:
+            save(model.wv, output, format or "firth")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(checkpoint)
+    say(f"{output}: {len(model.wv):,} words, {model.wv.vector_size} dimensions, {seconds:.1f} s")
+    if interrupted.is_set():
+        raise KeyboardInterrupt(f"; {output} is complete")
+
+
+def _settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the model's class."""
+    names = {"dim": "vector_size", "mode": "negatives"}
+    if name == "glove":
+        return {{**names, "alpha": "eta"}.get(one, one): value for one, value in given.items()}
+    settings = {names.get(one, one): value for one, value in given.items()}
+    if "hs" in given:
+        settings.setdefault("negative", 0)
+    return settings | {"sg": int(name != "cbow")}
+
+
+def _check_corpus(path: str) -> None:
+    """Refuse what is no text, before any work."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(f"{path}: must be a file, since it is read several times")
+    with open(path, "rb") as file:  # a missing or unreadable file is an OSError with its reason
+        head = file.read(_MEGABYTE)
+        if not head or not os.path.getsize(path):
+            raise UserError(f"{path}: is empty")
+        if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")):
+            raise UserError(f"{path}: is compressed; unpack it first")
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise UserError(f"{path}: is UTF-16; convert it to UTF-8 first")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            nul = data.find(b"\0", 0, 64 * _MEGABYTE)
+        if nul >= 0:
+            raise UserError(f"{path}: is not text, it has a NUL at byte {nul}")
+
+
+def _check_space(path: str, size: int) -> None:
+    """Refuse to train what the disk cannot hold: the vectors, or a checkpoint of both matrices."""
+    free = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
+    device = os.path.exists(path) and not os.path.isfile(path)
+    if free < size and not device:
+        raise UserError(
+            f"{path}: the disk has {free / 1e6:,.0f} MB free, "
+            f"vectors and checkpoint take {size / 1e6:,.0f} MB"
+        )

@@ -1,0 +1,99 @@
+"""``firth info``, ``vectors info`` and ``convert``: files of vectors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from typing import Any
+
+from firth.cli import index
+from firth.cli.common import (
+    ANY_FILE,
+    UserError,
+    check_output,
+    command,
+    complain,
+    group,
+    load,
+    megabytes,
+    say,
+    table,
+)
+
+_WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy")  # of firth.words.files
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    info = command(commands, "info", _info, "About a file, or about this installation.")
+    info.add_argument("file", nargs="?", help="an index, or " + ANY_FILE)
+
+    about = command(
+        group(commands, "vectors", "About files of vectors."),
+        "info",
+        _info,
+        "Format, size and first words of a file, without reading all of it where possible.",
+    )
+    about.add_argument("file", help=ANY_FILE)
+
+    convert = command(commands, "convert", _convert, "Write vectors in another format.")
+    convert.add_argument("vectors", help=ANY_FILE)
+    convert.add_argument(
+        "output", help="its suffix says the format: .firth, .txt, .vec, .bin; also .gz, ..."
+    )
+    convert.add_argument("--format", choices=_WRITABLE, help="where the suffix does not say it")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    path = arguments.file
+    if path is None:
+        from firth.system import info
+
+        for line in str(info()).splitlines():
+            say(line)
+        return
+    if index.is_index(path):
+        index.show_stats(path)
+        return
+    from firth.words.files import describe
+
+    found = describe(path)
+    table(
+        {
+            "file": f"{path}, {megabytes(path)}",
+            "format": found.format,
+            "words": "not counted" if found.words is None else f"{found.words:,}",
+            "dimensions": f"{found.dimensions} ({found.dtype})",
+            "first": ", ".join(found.first),
+            **found.more,
+        }
+    )
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from firth.words.files import format_of_name
+
+    output, format = arguments.output, arguments.format
+    os.stat(arguments.vectors)
+    if format != "spacy":
+        check_output(output, arguments.vectors)
+    if format_of_name(output) is None and format is None:
+        raise UserError(
+            f"{output}: its suffix is none of .firth, .txt, .vec, .bin, so it does not say the "
+            f"format; give --format ({', '.join(_WRITABLE)})"
+        )
+    vectors = load(arguments.vectors)
+    save(vectors, output, format)
+    say(f"{output}: {len(vectors):,} words, {vectors.vector_size} dimensions")
+
+
+def save(vectors: Any, output: str, format: str | None) -> None:
+    """Save vectors, by default in the format of the suffix; warnings are lines on stderr."""
+    from firth.words.files import save_vectors
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        save_vectors(vectors, output, format)
+    for warning in warned:
+        complain(f"warning: {' '.join(str(warning.message).split())}")
