@@ -52,7 +52,7 @@ _GROUPS = {
 
 
 def run(picture: str) -> None:
-    """Train on the documentation, print neighbours and analogies, draw ``picture`` (a file name)."""
+    """Train on the documentation, print neighbours and analogies, draw a ``picture`` (a file)."""
     import firth
 
     word2vec: Any = firth.Word2Vec
@@ -74,7 +74,7 @@ def run(picture: str) -> None:
     try:
         draw(vectors, picture)
     except ImportError:
-        print('\nFor a picture of these words: pip install "firth[plot]"')
+        print("\nFor a picture of these words: pip install matplotlib")
     else:
         print(f"\nA map of some words: {picture}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,13 @@ def set_num_threads(count: int) -> None:
 
 def register_threadpoolctl() -> None:
     """Make ``threadpoolctl`` see and limit firth's pool; ImportError where it is missing."""
-    try:
-        import threadpoolctl
-    except ImportError as error:
-        raise ImportError(
-            "register_threadpoolctl needs threadpoolctl: pip install threadpoolctl"
-        ) from error
+    from firth.optional import needs
 
-    class FirthController(threadpoolctl.LibController):  # type: ignore[misc]
+    threadpoolctl = needs("threadpoolctl", "register_threadpoolctl")
+
+    base: Any = threadpoolctl.LibController
+
+    class FirthController(base):  # type: ignore[misc]
         user_api = "firth"
         internal_api = "firth"
         filename_prefixes = ("_native",)

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 from firth.errors import FormatError, TruncatedError
+from firth.optional import needs
 from firth.progress import progress_bar
 
 Path = str | os.PathLike[str]
@@ -32,13 +33,7 @@ def _gzip(file: BinaryIO, mode: Any) -> gzip.GzipFile:
 
 
 def _zstandard() -> Any:
-    try:
-        import zstandard
-    except ImportError:
-        raise ImportError(
-            "Zstandard files need the package zstandard: pip install 'firth[words]'"
-        ) from None
-    return zstandard
+    return needs("zstandard", "a file of Zstandard")
 
 
 def _zst(file: BinaryIO, mode: Any) -> Any:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from firth.errors import FormatError, TruncatedError
 from firth.formats.files import Path, atomic
+from firth.optional import needs
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1"}
 _DTYPES |= {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
@@ -28,13 +29,7 @@ _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 
 def _dtype(name: Any) -> Any:
     if name == "BF16":
-        try:
-            import ml_dtypes
-        except ImportError as error:
-            raise ImportError(
-                "safetensors.read: bfloat16 needs ml_dtypes: pip install 'firth[words]'"
-            ) from error
-        return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(needs("ml_dtypes", "safetensors.read: bfloat16").bfloat16)
     if name not in _DTYPES:
         raise ValueError(f"dtype {name!r} is not supported")
     return np.dtype(_DTYPES[name])

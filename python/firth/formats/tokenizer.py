@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.errors import FormatError
 from firth.formats.files import Path
+from firth.optional import needs
 
 Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Ids of all texts (N,), and where each text starts, with N at the end (B + 1,)."""
@@ -97,13 +98,7 @@ class Tokenizer:
     @functools.cached_property
     def library(self) -> Any:
         """The same tokenizer as a ``tokenizers.Tokenizer``, without padding and truncation."""
-        try:
-            import tokenizers
-        except ImportError as error:
-            raise ImportError(
-                "this tokenizer (or this text) needs the tokenizers package: "
-                "pip install 'firth[words]'"
-            ) from error
+        tokenizers = needs("tokenizers", "this tokenizer (or this text)")
         tokenizer = tokenizers.Tokenizer.from_str(self.json)
         tokenizer.no_padding()
         tokenizer.no_truncation()

@@ -34,6 +34,7 @@ import numpy as np
 
 from firth import _native
 from firth.kernels import _arrays
+from firth.optional import needs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,12 +65,7 @@ def _parse(name: str, source: str) -> str:
             f"{source}: unknown or unavailable backend {name!r}; legal names are {backends()}"
         )
     if name == "numba":
-        try:
-            import numba  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                f"{source}: backend 'numba' needs Numba: pip install 'firth[numba]'"
-            ) from error
+        needs("numba", f"{source}: backend 'numba'")
     return name
 
 

@@ -6,7 +6,6 @@ int: a str id becomes its place in ``index.ids``. FAISS's is exact, the other tw
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.optional import needs
 
 if TYPE_CHECKING:
     from firth.search.index import Index
     from firth.search.segments import State
 
 CHUNK = 1 << 24  # numbers that are handed over at a time
-
-
-def _imported(method: str, module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{method} needs {package}: pip install {package}") from error
 
 
 def _parts(state: State, dim: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -64,7 +57,7 @@ def to_faiss(self: Index) -> Any:
     ImportError
         faiss-cpu is missing.
     """
-    faiss = _imported("to_faiss", "faiss", "faiss-cpu")
+    faiss = needs("faiss", "to_faiss", "faiss-cpu")
     kind = faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT
     made = faiss.IndexIDMap2(faiss.IndexFlat(self.dim, kind))
     for ids, rows in _parts(self._state, self.dim):
@@ -96,7 +89,7 @@ def to_usearch(self: Index, **options: Any) -> Any:
     ValueError
         An id is negative: usearch has none.
     """
-    usearch = _imported("to_usearch", "usearch.index", "usearch")
+    usearch = needs("usearch.index", "to_usearch")
     state = self._state
     _refuse_negative("to_usearch", state)
     metric = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}[self.metric]
@@ -127,7 +120,7 @@ def to_hnswlib(self: Index, **options: Any) -> Any:
     ValueError
         An id is negative: hnswlib has none.
     """
-    hnswlib = _imported("to_hnswlib", "hnswlib", "hnswlib")
+    hnswlib = needs("hnswlib", "to_hnswlib")
     state = self._state
     _refuse_negative("to_hnswlib", state)
     made = hnswlib.Index(self.metric, self.dim)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.optional import needs
 from firth.search.index import Index
 
 try:
@@ -405,10 +406,7 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
         return self._graph(distances, indices, mode)
 
     def _graph(self, distances: Any, indices: Any, mode: str) -> Any:
-        try:
-            from scipy.sparse import csr_matrix
-        except ImportError as error:
-            raise ImportError("graphs of neighbours need SciPy: pip install scipy") from error
+        sparse = needs("scipy.sparse", "a graph of neighbours")
         if mode not in ("connectivity", "distance"):
             raise ValueError(
                 'Unsupported mode, must be one of "connectivity", or "distance" '
@@ -417,7 +415,7 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
         columns = np.concatenate(list(indices))
         ends = np.cumsum([0, *map(len, indices)])
         values = np.concatenate(list(distances)) if mode == "distance" else np.ones(len(columns))
-        return csr_matrix((values, columns, ends), shape=(len(indices), self.n_samples_fit_))
+        return sparse.csr_matrix((values, columns, ends), shape=(len(indices), self.n_samples_fit_))
 
     # Arguments
 

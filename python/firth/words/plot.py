@@ -1,7 +1,7 @@
 """Pictures of word vectors: a map of words on which every label can be read.
 
-`plot` is a method of `KeyedVectors`; `principal_axes` and `label` serve the demo too. Needs the
-extra ``plot`` (matplotlib), and umap-learn for ``method="umap"``. D = dimensions.
+`plot` is a method of `KeyedVectors`; `principal_axes` and `label` serve the demo too. Needs
+matplotlib, and umap-learn for ``method="umap"``. D = dimensions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.optional import needs
 from firth.words.vectors import KEY
 
 if TYPE_CHECKING:
@@ -72,11 +73,8 @@ def plot(
         words = [words]
     if analogy is not None and (len(analogy) != 3 or len(set(analogy)) != 3):
         raise ValueError(f"plot: analogy must be three different words, got {analogy!r}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plot needs matplotlib: pip install 'firth[plot]'") from error
+    matplotlib = needs("matplotlib.figure", "plot")
+    backend = needs("matplotlib.backends.backend_agg", "plot")
     corners: list[Any] = []
     title = "Words that are used alike stand near one another"
     if analogy is not None:
@@ -111,8 +109,8 @@ def plot(
         # The axes of an analogy are those of its four words.
         points = principal_axes(unit, len(corners) or len(unit))
 
-    figure = Figure(figsize=(10, 7.5), dpi=120, layout="constrained")
-    canvas: Any = FigureCanvasAgg(figure)
+    figure = matplotlib.Figure(figsize=(10, 7.5), dpi=120, layout="constrained")
+    canvas: Any = backend.FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     bold = [word in asked for word in shown]
     lines = np.zeros((0, 2))  # points on lines, which labels keep off
@@ -162,13 +160,12 @@ def _sample(self: KeyedVectors) -> list[Any]:
 
 
 def _umap(rows: NDArray[Any], seed: int) -> NDArray[Any]:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise ImportError('plot: method="umap" needs umap-learn: pip install umap-learn') from error
+    umap = needs("umap", 'plot: method="umap"', "umap-learn")
     neighbours = min(15, len(rows) - 1)
-    made = UMAP(n_neighbors=neighbours, metric="cosine", init="random", random_state=seed, n_jobs=1)
-    points: NDArray[Any] = np.asarray(made.fit_transform(rows), np.float64)
+    reducer = umap.UMAP(
+        n_neighbors=neighbours, metric="cosine", init="random", random_state=seed, n_jobs=1
+    )
+    points: NDArray[Any] = np.asarray(reducer.fit_transform(rows), np.float64)
     return points
 
 

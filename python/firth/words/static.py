@@ -17,6 +17,7 @@ from firth.formats import model2vec
 from firth.formats.files import Path
 from firth.formats.tokenizer import Tokenizer
 from firth.kernels import embedding_bag
+from firth.optional import needs
 from firth.progress import progress_bar
 
 _UNSET: Any = object()  # None means: no limit
@@ -357,19 +358,15 @@ class StaticModel:
         """Replace the rows by the means of clusters of their directions; lengths become weights."""
         if self.token_mapping is not None:
             raise ValueError("from_pretrained: the vocabulary is quantized already")
-        try:
-            from sklearn.cluster import KMeans
-        except ImportError as error:
-            raise ImportError(
-                "from_pretrained: vocabulary_quantization needs scikit-learn: "
-                "pip install scikit-learn"
-            ) from error
+        cluster = needs(
+            "sklearn.cluster", "from_pretrained: vocabulary_quantization", "scikit-learn"
+        )
         rows, dtype = self.embedding, self.embedding.dtype
         if self.weights is None:
             self.weights = np.linalg.norm(rows, axis=1) + 1e-32
             rows = rows / self.weights[:, None]
         rows = rows.astype(np.float32)
-        kmeans = KMeans(n_clusters=clusters, random_state=42, init="random").fit(rows)
+        kmeans = cluster.KMeans(n_clusters=clusters, random_state=42, init="random").fit(rows)
         self.token_mapping = kmeans.predict(rows)
         self.embedding = kmeans.cluster_centers_.astype(dtype)
 
