@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from importlib import metadata, resources
+from pathlib import Path
 
 import pytest
 
 import firth
+from firth.optional import needs
+from firth.words import evaluation_file
 
 
 def python(code: str) -> str:
@@ -22,6 +26,30 @@ def test_types_are_shipped() -> None:
     root = resources.files("firth")
     for name in ("py.typed", "_native.pyi", "_corpus.pyi"):
         assert root.joinpath(name).is_file()
+
+
+def test_questions_are_shipped() -> None:
+    """Small, and of the form that they claim: each ordered couple of the pairs of a section."""
+    sections: dict[str, list[tuple[str, ...]]] = {}
+    for line in Path(evaluation_file("analogies")).read_text().splitlines():
+        if line.startswith(": "):
+            section = sections.setdefault(line[2:], [])
+        else:
+            section.append(tuple(line.split(" ")))
+    assert len(sections) == 15
+    for questions in sections.values():
+        pairs = list(dict.fromkeys(question[:2] for question in questions))
+        assert len(pairs) == 10
+        assert questions == [a + b for a, b in itertools.permutations(pairs, 2)]
+    pairs_file = Path(evaluation_file("pairs")).read_text()
+    judged = [line.split("\t") for line in pairs_file.splitlines() if line[0] != "#"]
+    assert len({frozenset(line[:2]) for line in judged}) == len(judged) == 209
+    assert all(0 <= float(line[2]) <= 10 for line in judged)
+    read_me = resources.files("firth").joinpath("data", "README.txt").read_text()
+    assert "1350 questions" in read_me
+    assert "209 pairs" in read_me
+    with pytest.raises(ValueError, match="name must be one of"):
+        evaluation_file("words")  # type: ignore[arg-type]
 
 
 def test_no_sources_are_shipped() -> None:
@@ -69,6 +97,17 @@ def test_optional_packages_are_not_imported() -> None:
     assert loaded.strip() == "[]"
 
 
+def test_what_is_missing_is_named_as_it_is_installed() -> None:
+    with pytest.raises(ImportError, match=r"^plot needs nothing-such: pip install nothing-such$"):
+        needs("nothing_such.module", "plot", "nothing-such")
+    with pytest.raises(ImportError, match=r"^plot needs nothing_such: pip install nothing_such$"):
+        needs("nothing_such.module", "plot")
+    assert needs("firth.errors", "plot") is sys.modules["firth.errors"]
+    root = Path(firth.__file__).parent
+    hints = [path for path in root.rglob("*.py") if "firth[" in path.read_text()]
+    assert not hints, "firth[extra] names a package of an index, where firth is not"
+
+
 def test_public_names() -> None:
     for name in firth.__all__:
         assert getattr(firth, name) is not None
@@ -80,7 +119,7 @@ def test_public_names() -> None:
 @pytest.mark.parametrize(
     "start", ["firth.kernels.use('numba').__enter__()", "firth.kernels.dot.numba(x, x)"]
 )
-def test_missing_numba_names_its_extra(start: str) -> None:
+def test_missing_numba_is_named(start: str) -> None:
     message = python(
         "import sys; sys.modules['numba'] = None\n"
         "import firth, numpy\n"
@@ -88,7 +127,7 @@ def test_missing_numba_names_its_extra(start: str) -> None:
         f"try: {start}\n"
         "except ImportError as error: print(error)\n"
     )
-    assert "pip install 'firth[numba]'" in message
+    assert "pip install numba" in message
 
 
 def test_missing_numba_in_the_environment() -> None:
@@ -99,4 +138,4 @@ def test_missing_numba_in_the_environment() -> None:
         "except ImportError as error: print(error)\n"
     )
     assert message.startswith("FIRTH_BACKEND")
-    assert "pip install 'firth[numba]'" in message
+    assert "pip install numba" in message

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from typing import Any
 
-from firth.cli.common import ANY_FILE, UserError, at_least, command, load, named, say
+from firth.cli.common import ANY_FILE, at_least, command, load, named, say
 
 
 def add(commands: Any) -> None:
@@ -32,12 +31,9 @@ def add(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     analogies, pairs = arguments.analogies, arguments.pairs
     if analogies is None and not pairs:
-        found = importlib.util.find_spec("gensim")
-        if found is None or found.origin is None:
-            raise UserError("give --analogies FILE or --pairs FILE (or install gensim for its own)")
-        data = os.path.join(os.path.dirname(found.origin), "test", "test_data")
-        analogies = os.path.join(data, "questions-words.txt")
-        pairs = [os.path.join(data, name) for name in ("wordsim353.tsv", "simlex999.txt")]
+        from firth.words import evaluation_file
+
+        analogies, pairs = evaluation_file("analogies"), [evaluation_file("pairs")]
     for path in [*pairs, *([] if analogies is None else [analogies])]:
         os.stat(path)  # a missing one is an error before vectors are read
     vectors, limit = load(arguments.vectors), arguments.restrict

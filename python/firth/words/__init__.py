@@ -1,6 +1,7 @@
 """Word vectors."""
 
 from firth.words.callbacks import CallbackAny2Vec
+from firth.words.evaluation import evaluation_file
 from firth.words.fasttext import (
     FastText,
     FastTextKeyedVectors,
@@ -36,6 +37,7 @@ __all__ = [
     "Text",
     "Text8Corpus",
     "Word2Vec",
+    "evaluation_file",
     "keep_vocab_item",
     "load_facebook_model",
     "load_facebook_vectors",

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,21 @@ class Correlation(NamedTuple):
     def correlation(self) -> float:
         """The statistic, as SciPy also calls it."""
         return self.statistic
+
+
+def evaluation_file(name: Literal["analogies", "pairs"]) -> str:
+    """The path of questions or judgements that come with firth, for a first look at vectors.
+
+    Small sets of our own making (see README.txt beside them): 1350 analogies for
+    `evaluate_word_analogies`, 209 pairs for `evaluate_word_pairs`. Figures to be compared with a
+    paper's need the paper's sets.
+
+    ValueError for another name.
+    """
+    files = {"analogies": "analogies.txt", "pairs": "pairs.tsv"}
+    if name not in files:
+        raise ValueError(f"evaluation_file: name must be one of {list(files)}, got {name!r}")
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", files[name])
 
 
 # Word pairs
