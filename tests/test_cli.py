@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import gzip
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import firth
+import firth.cli
 from firth import KeyedVectors
 from firth.cli import main
 from firth.formats import container
@@ -614,3 +616,304 @@ def test_index_of_a_foreign_byte_order_is_one_line(tmp_path: Path, capsys: Any) 
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "native byte order" in error
+
+
+# What is printed, and where
+
+
+def test_only_two_functions_print() -> None:
+    """`say` and `complain` escape what a terminal would obey; the rest must go through them."""
+    for path in Path(firth.cli.__file__).parent.glob("*.py"):
+        calls = [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+        printing = [call for call in calls if call.func.id == "print" and call.args]  # type: ignore[attr-defined]
+        assert len(printing) == (2 if path.name == "common.py" else 0), path
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\r", "\x07", "\x9b", "\u202e", "\u2028"])
+def test_words_cannot_steer_the_terminal(
+    here: Path, capsys: pytest.CaptureFixture[str], character: str
+) -> None:
+    kv, word, joined = KeyedVectors(3), f"a{character}[31mb", "می\u200cخواهم"
+    kv.add_vectors(["king", word, joined], np.array([[0.8, 0.65, 0.1]] * 3))
+    kv.save("words.firth")
+    escaped = word.encode("unicode_escape").decode()
+    assert main(["index", "build", "words.firth", "-o", "x.index"]) == 0
+    capsys.readouterr()
+    for command in ("similar words.firth king", "index search x.index king"):
+        assert main(command.split()) == 0
+        # What is no control character stays: here one that joins letters.
+        assert f"1.0000  {escaped}\n1.0000  {joined}\n" in capsys.readouterr().out
+    Path("one.vec").write_text(f"1 2\n{word} 1 2\n", newline="")
+    if character not in "\r\x1b\x07":  # as in text, where these are white space or refused
+        assert main(["info", "one.vec"]) == 0
+        assert escaped in capsys.readouterr().out
+    assert escaped in error(capsys, "similar", "words.firth", word + "x")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams of the shell")
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_stream_takes_nothing_to_the_other(here: Path, closed: str) -> None:
+    for command, code, stream in (("similar words.firth kin", 2, "2"),
+                                  ("similar words.firth king", 0, "1"),
+                                  ("train corpus.txt -o out.firth", 0, "1")):  # fmt: skip
+        line = f"'{sys.executable}' -m firth {command} {closed}>&-"
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done
+        printed = {"1": done.stdout, "2": done.stderr}
+        assert printed.pop(closed) == ""
+        (rest,) = printed.values()
+        assert bool(rest) == (stream != closed)
+
+
+# Indexes that change
+
+
+def test_an_index_that_changes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "build", "words.firth", "-o", "x.index"]) == 0
+    more = KeyedVectors(3)
+    more.add_vectors(["king", "new"], np.eye(3)[:2])
+    more.save("more.firth")
+    capsys.readouterr()
+    assert main(["index", "add", "x.index", "more.firth"]) == 0
+    assert capsys.readouterr().out == "x.index: 1 added, 1 replaced, 7 vectors\n"
+    assert main(["index", "remove", "x.index", "man", "woman", "man"]) == 0
+    assert capsys.readouterr().out == "x.index: 5 vectors\n"
+    index = firth.Index.open("x.index", "r")
+    assert sorted(index.ids) == sorted(["queen", "apple", "naïve", "king", "new"])
+    assert index.get("king").tolist() == [1, 0, 0]
+    assert "'man' is not among the 5 ids" in error(capsys, "index", "remove", "x.index", "man")
+    assert "did you mean king" in error(capsys, "index", "remove", "x.index", "queen", "kin")
+    assert len(firth.Index.open("x.index", "r")) == 5
+    np.save("rows.npy", np.eye(3))
+    assert error(capsys, "index", "add", "x.index", "rows.npy") == (
+        "x.index: its ids are words, those of rows.npy are numbers"
+    )
+    np.save("long.npy", np.eye(4))
+    assert main(["index", "build", "rows.npy", "-o", "n.index"]) == 0
+    capsys.readouterr()
+    assert error(capsys, "index", "add", "n.index", "words.firth").startswith(
+        "n.index: its ids are numbers, those of words.firth are words"
+    )
+    assert error(capsys, "index", "add", "n.index", "long.npy").startswith("long.npy: add: vectors")
+    assert main(["index", "add", "n.index", "rows.npy"]) == 0
+    assert capsys.readouterr().out == "n.index: 3 added, 0 replaced, 6 vectors\n"
+    assert firth.Index.open("n.index", "r").ids.tolist() == [0, 1, 2, 3, 4, 5]
+    assert error(capsys, "index", "add", "none", "rows.npy") == "none: no such file or directory"
+    with firth.Index.open("n.index"):
+        for command in ("add n.index rows.npy", "remove n.index 1", "tune n.index"):
+            assert "open for writing elsewhere" in error(capsys, "index", *command.split())
+
+
+def test_ids_from_standard_input(here: Path) -> None:
+    np.save("rows.npy", np.eye(3))
+    assert main(["index", "build", "rows.npy", "-o", "n.index"]) == 0
+    done = run("index", "remove", "n.index", "-", input="0\n2\n")
+    assert (done.returncode, done.stdout) == (0, "n.index: 1 vectors\n")
+    assert firth.Index.open("n.index", "r").ids.tolist() == [1]
+
+
+def test_cells_are_tuned_and_probed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = np.random.default_rng(0).standard_normal((4000, 8)).astype(np.float32)
+    np.save("rows.npy", rows)
+    np.save("queries.npy", rows[:200] + 0.01)
+    assert main(["index", "build", "rows.npy", "-o", "x.index", "--cells", "16"]) == 0
+    found = {}
+    for recall in ("0.3", "0.99"):
+        assert main(["index", "tune", "x.index", "--recall", recall, "-k", "5",
+                     "--queries", "queries.npy"]) == 0  # fmt: skip
+        assert "recall" in capsys.readouterr().out
+        found[recall] = firth.Index.open("x.index", "r").stats()["probe"]
+    assert found["0.3"] < found["0.99"] <= 16
+    np.save("one.npy", rows[3] + rows[4])
+    index = firth.Index.open("x.index", "r")
+    for probe in (1, "all"):
+        command = ["index", "search", "x.index", "--queries", "one.npy", "--probe", str(probe)]
+        assert main(command) == 0
+        ids = [int(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+        assert ids == index.search(rows[3] + rows[4], 10, probe=probe).ids.tolist()
+    assert "at least 1, got 0" in error(capsys, *command[:-1], "0")
+    assert "must be all or a whole number, got 'some'" in error(capsys, *command[:-1], "some")
+    assert "must be auto or a whole number, got 'foo'" in error(
+        capsys, "index", "build", "rows.npy", "-o", "y", "--cells", "foo"
+    )
+    assert "recall must be above 0" in error(capsys, "index", "tune", "x.index", "--recall", "2")
+    assert main(["index", "build", "rows.npy", "-o", "y.index"]) == 0
+    capsys.readouterr()
+    assert error(capsys, "index", "tune", "y.index").startswith("y.index: tune: firth.Index(")
+    assert "probe is for an index with cells" in error(
+        capsys, "index", "search", "y.index", "3", "--probe", "2"
+    )
+
+
+# Classifiers
+
+
+@pytest.fixture
+def labelled(here: Path) -> Path:
+    Path("labelled.txt").write_text("__label__royal king queen\n__label__food apple pear\n" * 50)
+    return here
+
+
+def test_a_classifier(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "-o m.bin --dim 8 --epochs 20 --alpha 0.5 --word-ngrams 2 --bucket 100 --workers 1"
+    assert main(["classify", "train", "labelled.txt", *options.split()]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("m.bin: 5 words, 2 labels, 8 dimensions, ")
+    model = firth.fasttext.load_model("m.bin")
+    assert (model.dim, model.epoch, model.wordNgrams, model.bucket) == (8, 20, 2, 100)
+    Path("in.txt").write_bytes(b"king queen\n\nap\xffple apple\nunknown")
+    assert main(["classify", "predict", "m.bin", "in.txt"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[0], lines[2]] == ["__label__royal", "__label__food"]
+    assert len(lines) == 4
+    assert main(["classify", "predict", "m.bin", "in.txt", "-k", "-1"]) == 2
+    capsys.readouterr()
+    assert main(["classify", "predict", "m.bin", "in.txt", "-k", "2", "--probabilities"]) == 0
+    first = capsys.readouterr().out.splitlines()[0].split()
+    assert [first[0], first[2]] == ["__label__royal", "__label__food"]
+    labels, probabilities = model.predict("king queen", 2)
+    assert first == [
+        text
+        for label, one in zip(labels, probabilities, strict=True)
+        for text in (label, f"{min(one, 1):.4f}")
+    ]
+    assert main(["classify", "predict", "m.bin", "in.txt", "-k", "2", "--threshold", "0.9"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "__label__royal"
+    assert main(["classify", "test", "m.bin", "labelled.txt", "--per-label"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["lines   100", "P@1     1.000", "R@1     1.000"]
+    assert sorted(line.split()[-1] for line in lines[3:]) == ["__label__food", "__label__royal"]
+    done = run("classify", "predict", "m.bin", "-", input="king queen\napple")
+    assert (done.returncode, done.stdout) == (0, "__label__royal\n__label__food\n")
+
+
+def test_each_line_of_a_pipe_is_answered_at_once(labelled: Path) -> None:
+    options = "-o m.bin --dim 4 --workers 1"
+    assert main(["classify", "train", "labelled.txt", *options.split()]) == 0
+    command = [sys.executable, "-m", "firth", "classify", "predict", "m.bin", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):  # the second only when the first has been answered
+            process.stdin.write(b"king\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(b"__label__")
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_a_small_classifier(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    lines = (f"__label__{n % 3} w{n % 3} w{rng.integers(400)}" for n in range(3000))
+    Path("labelled.txt").write_text("\n".join(lines) + "\n")
+    assert main(["classify", "train", "labelled.txt", "-o", "m.ftz", "--dim", "4"]) == 0
+    assert firth.fasttext.load_model("m.ftz").is_quantized()
+    capsys.readouterr()
+    assert main(["info", "m.ftz"]) == 0
+    assert "supervised" in capsys.readouterr().out
+
+
+def test_what_cannot_be_classified(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = ["classify", "train", "labelled.txt", "-o"]
+    for name in ("m", "m.firth", "m.bin.gz"):
+        assert error(capsys, *train, name) == f"{name}: the name must end in .bin or .ftz"
+    assert error(capsys, *train, "no/m.bin").endswith("does not exist")
+    os.link("labelled.txt", "same.bin")
+    assert "is the input" in error(capsys, *train, "same.bin")
+    assert error(capsys, "classify", "train", "none", "-o", "m.bin") == (
+        "none: no such file or directory"
+    )
+    assert "corpus.txt: train_supervised: no word of the file begins with '__label__'" in error(
+        capsys, "classify", "train", "corpus.txt", "-o", "m.bin"
+    )
+    assert "at least 256 rows" in error(capsys, *train, "m.ftz")
+    assert "invalid choice: 'x'" in error(capsys, *train, "m.bin", "--loss", "x")
+    assert not os.path.exists("m.bin")
+    assert not os.path.exists("m.ftz")
+    model = firth.fasttext.train_unsupervised("corpus.txt", dim=4, bucket=10, verbose=0)
+    model.save_model("words.bin")
+    for command in ("predict", "test"):
+        assert error(capsys, "classify", command, "words.bin", "labelled.txt") == (
+            "words.bin: holds word vectors, not a classifier"
+        )
+        assert "words.firth" in error(capsys, "classify", command, "words.firth", "labelled.txt")
+        assert "no such file" in error(capsys, "classify", command, "none", "labelled.txt")
+
+
+# What train writes
+
+
+def test_the_output_goes_by_its_suffix(
+    here: Path, trainer: type[Trainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from firth.words.files import sniff
+
+    for name, format in {
+        "r.txt": "word2vec", "r.vec": "word2vec", "r.vec.gz": "word2vec",
+        "r.bin": "word2vec-binary", "r.firth": "firth", "r": "firth", "r.model": "firth",
+    }.items():  # fmt: skip
+        assert main(["train", "corpus.txt", "-o", name]) == 0
+        assert sniff(name) == format
+        assert main(["similar", name, "king", "-n", "1"]) == 0
+        assert capsys.readouterr().out.endswith("0.9996  queen\n")
+    assert ".zip is read only" in error(capsys, "train", "corpus.txt", "-o", "r.zip")
+    assert len(trainer.calls) == 7
+
+
+def test_train_fasttext(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--model fasttext --dim 8 --bucket 500 --min-n 2 --max-n 4 --workers 1"
+    for name in ("f.firth", "f.bin", "f.vec"):
+        assert main(["train", "corpus.txt", "-o", name, *options.split()]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "firth: warning: f.vec: without the n-grams, so unknown words have no vectors there; "
+        "firth's format keeps them, save_facebook_model writes fastText's\n"
+    )
+    kept = KeyedVectors.load("f.firth")
+    assert (kept.bucket, kept.min_n, kept.max_n, kept.vector_size) == (500, 2, 4, 8)
+    theirs = firth.fasttext.load_model("f.bin")
+    assert (theirs.bucket, theirs.minn, theirs.maxn, theirs.model) == (500, 2, 4, "skipgram")
+    rows = np.concatenate([kept.vectors_vocab, kept.vectors_ngrams])
+    np.testing.assert_array_equal(theirs.get_input_matrix(), rows)
+    assert main(["similar", "f.firth", "kings", "-n", "1"]) == 0
+    assert len(capsys.readouterr().out.split()) == 2
+    assert "--bucket: not an option of --model cbow" in error(
+        capsys, "train", "corpus.txt", "--model", "cbow", "--bucket", "5"
+    )
+    assert "--x-max: not an option of --model fasttext" in error(
+        capsys, "train", "corpus.txt", "--model", "fasttext", "--x-max", "5"
+    )
+
+
+def test_fasttext_is_resumed(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(firth, "FastText", Trainer, raising=False)
+    monkeypatch.setattr(Trainer, "kind", "fasttext")
+    Trainer.calls, Trainer.outcome, Trainer.checkpoint = [], None, True
+    container.write("out.firth.checkpoint", "fasttext", {})
+    assert main(["train", "corpus.txt", "-o", "out.firth", "--resume"]) == 0
+    assert Trainer.calls[-1]["resumed"]
+    capsys.readouterr()
+    container.write("out.firth.checkpoint", "keyedvectors", {})
+    assert "holds 'keyedvectors', not a model in training" in error(
+        capsys, "train", "corpus.txt", "-o", "out.firth", "--resume"
+    )
+
+
+def test_eval_has_questions_of_its_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["king", "queen", "man", "woman", "car", "automobile", "river", "arithmetic"]
+    kv = KeyedVectors(4)
+    rows = [[1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.01, 0], [0, 0, 1, 0], [0, 0, 1, 0.1],
+            [0, 0, 1, 1], [0, 1, -1, 0]]  # fmt: skip
+    kv.add_vectors(words, np.array(rows, float))
+    kv.save("v.firth")
+    assert main(["eval", "v.firth"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("pairs.tsv ")
+    assert lines[-1].startswith("Total accuracy ")
+    assert any(line.startswith("man and woman") and "of 2" in line for line in lines)
