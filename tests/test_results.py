@@ -74,7 +74,7 @@ def test_readme_leaves_no_row_out() -> None:
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     rows = [
-        report.Row("a", "torch", 3.0, 2.0, "ms", 1.6, spread=0.1, peer_spread=0.25, threads="1 / 2"),
+        report.Row("a", "torch", 3.0, 2.0, "ms", 1.6, False, 0.1, 0.25, threads="1 / 2"),
         report.Row("b", "NumPy", 1234.0, 4936.0, "words/s", 2, True, note="fitted"),
         report.Row("c", "what is allowed", 10, 5, "MB", 1, kind="budget"),
         report.Row("d", "firth v4", 1, 2, "ms", 0.4, kind="self"),
