@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import bz2
 import errno
 import gzip
+import lzma
 import os
 import shutil
 import signal
@@ -461,7 +463,6 @@ def test_train_checks_before_it_starts(
         b"": "is empty",
         b"text\0text": "is not text, it has a NUL at byte 4",
         b"x" * (2 << 20) + b"\0": f"NUL at byte {2 << 20}",
-        gzip.compress(b"text"): "is compressed",
         "text".encode("utf-16"): "is UTF-16",
     }.items():
         Path("bad.txt").write_bytes(content)
@@ -845,6 +846,72 @@ def test_what_cannot_be_classified(labelled: Path, capsys: pytest.CaptureFixture
 
 
 # What train writes
+
+
+RAW = "The King, and the Queen! The king's MEN\n" * 50
+
+
+@pytest.mark.parametrize("packed", [None, gzip, lzma, bz2])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [(None, "The King, and the Queen! king's MEN"), ("--lower", "the king, and queen! king's men"),
+     ("--tokenize", "the king and queen men")],
+)  # fmt: skip
+def test_a_text_is_prepared(
+    here: Path, capsys: pytest.CaptureFixture[str], packed: Any, option: str | None, words: str
+) -> None:
+    text = RAW.encode()
+    Path("raw.txt").write_bytes(text if packed is None else packed.compress(text))
+    options = [option] if option else []
+    assert main(["train", "raw.txt", "-o", "raw.firth", "--dim", "4", *options]) == 0
+    printed = capsys.readouterr()
+    assert sorted(KeyedVectors.load("raw.firth").index_to_key) == sorted(words.split())
+    if option:
+        assert printed.err == ""
+    else:
+        assert printed.err.startswith("firth: hint: raw.txt looks like raw text: ")
+        assert "--tokenize" in printed.err
+        assert printed.err.count("\n") == 1
+    assert main(["train", "corpus.txt", "-o", "raw.firth", "--dim", "4"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_text_from_standard_input(here: Path) -> None:
+    for text in (RAW.encode(), gzip.compress(RAW.encode())):
+        command = [sys.executable, "-m", "firth", "train", "-", "-o", "raw.firth", "--tokenize"]
+        done = subprocess.run(command, input=text, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "queen" in KeyedVectors.load("raw.firth")
+    done = subprocess.run(command[:-1], input=RAW.encode(), capture_output=True, check=False)
+    assert b"hint: standard input looks like raw text" in done.stderr
+    for text, message in {b"": "is empty", b"a\0b": "is not text", gzip.compress(b""): "is empty",
+                          "text".encode("utf-16"): "is UTF-16"}.items():  # fmt: skip
+        done = subprocess.run(command[:-1], input=text, capture_output=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.decode().startswith(f"firth: error: standard input: {message}")
+
+
+def test_a_prepared_text_is_resumed(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+
+    class Reader(Trainer):
+        def build_vocab(self, corpus_file: str) -> None:
+            texts.append(Path(corpus_file).read_text())
+            self.wv = vectors()
+
+    monkeypatch.setattr(firth, "Word2Vec", Reader, raising=False)
+    Trainer.calls, Trainer.outcome, Trainer.checkpoint = [], KeyboardInterrupt(), True
+    Path("raw.txt").write_text(RAW)
+    start = ["train", "raw.txt", "-o", "raw.firth", "--lower", "--tokenize"]
+    assert main(start) == 130
+    command = "firth train raw.txt -o raw.firth --lower --tokenize --resume"
+    assert f"go on with: {command}\n" in capsys.readouterr().err
+    Trainer.outcome = None
+    assert main(command.split()[1:]) == 0
+    assert texts == ["the king and the queen the king men\n" * 50] * 2
+    assert not os.path.exists(Trainer.calls[-1]["corpus_file"])  # the temporary text is gone
 
 
 def test_the_output_goes_by_its_suffix(

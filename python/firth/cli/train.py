@@ -8,8 +8,11 @@ import mmap
 import os
 import shlex
 import shutil
+import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from firth.cli.common import (
@@ -17,6 +20,7 @@ from firth.cli.common import (
     at_least,
     check_output,
     command,
+    complain,
     not_negative,
     options,
     positive,
@@ -51,12 +55,21 @@ def add(commands: Any) -> None:
         "glove has Stanford's, behind a semicolon where they differ. "
         "Ctrl-C leaves a checkpoint beside the output and prints the command that goes on.",
     )
-    train.add_argument("corpus", help="text file in UTF-8")
+    train.add_argument(
+        "corpus", help="text file in UTF-8, packed too (.xz, .gz, ...); -: standard input"
+    )
     train.add_argument(
         "-o", "--output", default="words.firth",
         help="its suffix says the format: .txt, .vec, .bin (of fasttext a model of Facebook's "
         "fastText), also .gz, ...; any other is firth's own [words.firth]",
     )  # fmt: skip
+    train.add_argument("--lower", action="store_true", help="train on the text in lower case")
+    train.add_argument(
+        "--tokenize",
+        action="store_true",
+        help="prepare raw text: runs of 2 to 15 letters in lower case, without punctuation and "
+        "digits (firth.words.simple_preprocess)",
+    )
     number = at_least(1)
     train.add_argument(
         "--model", choices=tuple(_OWN), help="fasttext: skip-gram with character n-grams [skipgram]"
@@ -94,9 +107,11 @@ def add(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    """Check what can be checked, then train on the text as it is to be."""
     corpus, output = arguments.corpus, arguments.output
-    _check_corpus(corpus)
-    check_output(output, corpus)
+    if corpus != "-":
+        _check_corpus(corpus)
+    check_output(output, *([] if corpus == "-" else [corpus]))
     checkpoint = f"{output}.checkpoint"
     shaping = {name: getattr(arguments, name) for name in _SHAPING}
     given = {name: value for name, value in shaping.items() if value is not None}
@@ -133,24 +148,22 @@ def _train(arguments: argparse.Namespace) -> None:
         kind = name if name in kinds else "word2vec"
     start = time.perf_counter()
     try:
-        if arguments.resume:
-            model = kinds[kind].resume(checkpoint, corpus_file=corpus, workers=arguments.workers)
-        else:
-            model = kinds[kind](**_settings(name, given), workers=arguments.workers)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
-                model.build_vocab(corpus_file=corpus)
-            # A checkpoint holds the other matrix too; GloVe's two, and as much of sums of squares.
-            size = (5 if kind == "glove" else 2) * model.wv.vectors.nbytes
-            if kind == "fasttext":
-                size += model.wv.vectors_vocab.nbytes + model.wv.vectors_ngrams.nbytes
-            _check_space(output, size)
-            model.train(corpus_file=corpus, checkpoint=checkpoint)
+        with _prepared(arguments) as text:
+            if arguments.resume:
+                model = kinds[kind].resume(checkpoint, corpus_file=text, workers=arguments.workers)
+            else:
+                model = kinds[kind](**_settings(name, given), workers=arguments.workers)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
+                    model.build_vocab(corpus_file=text)
+                _check_space(output, _bytes_of_checkpoint(kind, model))
+                model.train(corpus_file=text, checkpoint=checkpoint)
     except RuntimeError as error:
         raise UserError(str(error)) from None
     except KeyboardInterrupt:
         if os.path.exists(checkpoint):
-            again = shlex.join(["firth", "train", corpus, "-o", output, "--resume"])
+            flags = [f"--{one}" for one in ("lower", "tokenize") if getattr(arguments, one)]
+            again = shlex.join(["firth", "train", corpus, "-o", output, *flags, "--resume"])
             raise KeyboardInterrupt(
                 f"; the state is in {checkpoint}; go on with: {again}"
             ) from None
@@ -168,6 +181,72 @@ def _train(arguments: argparse.Namespace) -> None:
         raise KeyboardInterrupt(f"; {output} is complete")
 
 
+@contextlib.contextmanager
+def _prepared(arguments: argparse.Namespace) -> Iterator[str]:
+    """The file to train on: a temporary one where the text is in a pipe, packed or to be changed.
+
+    Training reads it several times, and parts of it at once.
+    """
+    corpus, name = arguments.corpus, arguments.corpus
+    with tempfile.TemporaryDirectory(prefix="firth-train-") as folder:
+        if corpus == "-":
+            corpus, name = os.path.join(folder, "standard-input"), "standard input"
+            with open(corpus, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            _check_corpus(corpus, name)
+        if arguments.tokenize or arguments.lower or _is_packed(corpus):
+            prepared = os.path.join(folder, "prepared")
+            _prepare(corpus, prepared, arguments)
+            _check_corpus(prepared, name)
+            corpus = prepared
+        if not (arguments.tokenize or arguments.lower):
+            _say_if_raw(corpus, name)
+        yield corpus
+
+
+def _is_packed(path: str) -> bool:
+    from firth.formats.files import reading
+
+    with reading(path) as source:
+        return source.size is None
+
+
+def _prepare(path: str, output: str, arguments: argparse.Namespace) -> None:
+    """Write the text unpacked, in lower case or as words alone, line by line."""
+    from firth.words import simple_preprocess
+    from firth.words.readers import file_lines
+
+    with open(output, "wb") as file:
+        for line in file_lines(path):
+            if arguments.tokenize:
+                line = " ".join(simple_preprocess(line)).encode()
+            elif arguments.lower:
+                text = line.decode("utf-8", "surrogateescape").lower()
+                line = text.encode("utf-8", "surrogateescape")
+            file.write(line + b"\n")
+
+
+def _say_if_raw(path: str, name: str) -> None:
+    from firth.words.preprocessing import looks_raw
+
+    with open(path, "rb") as file:
+        head = file.read(_MEGABYTE)
+    signs = looks_raw(head.decode("utf-8", "replace").splitlines())
+    if signs:
+        complain(
+            f"hint: {name} looks like raw text: {signs}. --tokenize takes the words out of it, "
+            "--lower makes one word of those that differ in capitals"
+        )
+
+
+def _bytes_of_checkpoint(kind: str, model: Any) -> int:
+    """Two matrices; GloVe's two, and as much of sums of squares, beside the vectors."""
+    size: int = (5 if kind == "glove" else 2) * model.wv.vectors.nbytes
+    if kind == "fasttext":
+        size += model.wv.vectors_vocab.nbytes + model.wv.vectors_ngrams.nbytes
+    return size
+
+
 def _settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """Arguments of the model's class."""
     names = {"dim": "vector_size", "mode": "negatives"}
@@ -179,22 +258,23 @@ def _settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     return settings | {"sg": int(name != "cbow")}
 
 
-def _check_corpus(path: str) -> None:
+def _check_corpus(path: str, name: str | None = None) -> None:
     """Refuse what is no text, before any work."""
+    name = name or path
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise UserError(f"{path}: must be a file, since it is read several times")
+        raise UserError(f"{name}: must be a file, since it is read several times")
     with open(path, "rb") as file:  # a missing or unreadable file is an OSError with its reason
         head = file.read(_MEGABYTE)
         if not head or not os.path.getsize(path):
-            raise UserError(f"{path}: is empty")
-        if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")):
-            raise UserError(f"{path}: is compressed; unpack it first")
+            raise UserError(f"{name}: is empty")
+        if _is_packed(path):
+            return
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise UserError(f"{path}: is UTF-16; convert it to UTF-8 first")
+            raise UserError(f"{name}: is UTF-16; convert it to UTF-8 first")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             nul = data.find(b"\0", 0, 64 * _MEGABYTE)
         if nul >= 0:
-            raise UserError(f"{path}: is not text, it has a NUL at byte {nul}")
+            raise UserError(f"{name}: is not text, it has a NUL at byte {nul}")
 
 
 def _check_space(path: str, size: int) -> None:
