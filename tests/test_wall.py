@@ -71,7 +71,7 @@ def test_core_knows_no_python():
 def test_imports_point_one_way():
     """formats, kernels <- words, search, nn <- models <- rag <- serve, cli."""
     layers = [
-        {"errors", "interrupt", "progress", "system", "kernels", "formats"},
+        {"errors", "interrupt", "progress", "system", "geometry", "kernels", "formats"},
         {"words", "search", "nn", "downloader", "fasttext"},
         {"models"},
         {"rag"},

@@ -186,6 +186,34 @@ def test_pretrained_options(tmp_path: Path) -> None:
         load(folder, quantize_to="int4")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_quantization_of_any_magnitude(tmp_path: Path, dtype: Any) -> None:
+    pytest.importorskip("sklearn")
+    plain = model(dtype=dtype)
+    found = {}
+    least, most = {2: (-4, 8), 4: (-100, 100), 8: (-900, 900)}[np.dtype(dtype).itemsize]
+    for exponent in (least, 0, most):
+        table = np.ldexp(plain.embedding, exponent)
+        firth.StaticModel(table, plain._tokenizer).save_pretrained(tmp_path)
+        load = firth.StaticModel.from_pretrained
+        clustered = load(tmp_path, vocabulary_quantization=5)
+        found[exponent] = (load(tmp_path, quantize_to="int8").embedding, clustered.embedding)
+        lengths = np.linalg.norm(table.astype(np.longdouble), axis=1)
+        np.testing.assert_allclose(
+            clustered.weights, lengths.astype(np.float64), rtol=8 * np.finfo(dtype).eps
+        )
+    for exponent in (least, most):
+        for got, want in zip(found[exponent], found[0], strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert np.abs(found[0][0]).max() == 127
+
+
+def test_quantization_of_zeros(tmp_path: Path) -> None:
+    plain = model()
+    firth.StaticModel(plain.embedding * 0, plain._tokenizer).save_pretrained(tmp_path)
+    assert not firth.StaticModel.from_pretrained(tmp_path, quantize_to="int8").embedding.any()
+
+
 def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = firth.StaticModel.from_pretrained
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

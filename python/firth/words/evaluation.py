@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from firth import geometry
 from firth.formats.files import Path
-from firth.words.vectors import scaled
 
 if TYPE_CHECKING:
     from firth.words.keyedvectors import KeyedVectors
@@ -257,11 +257,9 @@ def _cosadd(
     candidates = self._candidates(0, len(self.index_to_key[:limit]))
     words, inverse = np.unique(places, return_inverse=True)
     values = self._values(words).astype(np.float64)
-    a, b, c = np.moveaxis(scaled(values, np.linalg.norm(values, axis=1))[inverse].reshape(
-        *places.shape, -1), 1, 0)  # fmt: skip
-    queries = b + c - a
-    queries = scaled(queries, np.linalg.norm(queries, axis=1))
-    ranked = self._ranked(queries, _BEST + 3, candidates, None)
+    directions = geometry.unit(values)[inverse].reshape(*places.shape, -1)
+    a, b, c = np.moveaxis(directions, 1, 0)
+    ranked = self._ranked(geometry.unit(b + c - a), _BEST + 3, candidates, None)
     for place, (_, best) in zip(places.tolist(), ranked, strict=True):
         yield [row for row in candidates.number(best) if row not in place][:_BEST]
 
@@ -277,8 +275,8 @@ def _cosmul(
         part = places[start : start + step]
         words, inverse = np.unique(part, return_inverse=True)
         values = self._values(words).astype(np.float64)
-        unit = scaled(values, np.linalg.norm(values, axis=1))
-        shifted = np.stack([self._cosines(query, candidates, None) for query in unit])
+        directions = geometry.unit(values)
+        shifted = np.stack([self._cosines(query, candidates, None) for query in directions])
         shifted = (1 + shifted) / 2
         for place, (a, b, c) in zip(part.tolist(), inverse.reshape(part.shape), strict=True):
             scores = shifted[b] * shifted[c] / (shifted[a] + 1e-6)
@@ -301,11 +299,10 @@ def pearsonr(x: ArrayLike, y: ArrayLike) -> Correlation:
     a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(a) < 2 or a.shape != b.shape:
         raise ValueError("pearsonr: x and y must have the same length of at least 2")
-    a, b = a - a.mean(), b - b.mean()
-    norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    if min(norms) == 0:
+    if a.min() == a.max() or b.min() == b.max():
         return Correlation(math.nan, math.nan)
-    r = float(np.clip(np.dot(a / norms[0], b / norms[1]), -1, 1))
+    centred = [one - geometry.mean(one[:, None], [1] * len(one)) for one in (a, b)]
+    r = geometry.cosine(*centred)
     if len(a) == 2:
         return Correlation(math.copysign(1.0, r), 1.0)
     # t^2 = r^2 df / (1 - r^2), and the two tails of t are I_{df / (df + t^2)}(df / 2, 1 / 2).

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from firth import geometry
 from firth.errors import FormatError
 from firth.formats import container, fasttext
 from firth.formats.files import Path
@@ -19,7 +20,7 @@ from firth.words import training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors, deprecated
 from firth.words.subwords import subword_ids, subword_means
-from firth.words.vectors import KEY, scaled
+from firth.words.vectors import KEY
 from firth.words.vocabulary import File, TrimRule, check_whole
 from firth.words.word2vec import Word2Vec, fill
 
@@ -102,7 +103,7 @@ class FastTextKeyedVectors(KeyedVectors):
         if not isinstance(key, str) or key in self.key_to_index:
             return super().get_vector(key, norm)
         vector = self._inferred([key])[0]
-        return scaled(vector, np.linalg.norm(vector)) if norm else vector
+        return geometry.normed(vector, geometry.lengths(vector)) if norm else vector
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """The vector of a key (D,), or the vectors of several ones (len(key), D)."""
@@ -134,10 +135,9 @@ class FastTextKeyedVectors(KeyedVectors):
         """
         if len(sentence) == 0:
             raise ValueError("get_sentence_vector: cannot compute the mean of no words")
-        vectors = self[[word for word in sentence if word in self]].astype(np.float64)
-        norms = np.linalg.norm(vectors, axis=1)
-        unit = vectors[norms > 0] / norms[norms > 0, None]
-        mean: NDArray[Any] = unit.sum(axis=0) / max(1, len(unit))
+        directions = geometry.unit(self[[word for word in sentence if word in self]])
+        count = np.count_nonzero(directions.any(axis=1))
+        mean: NDArray[Any] = directions.sum(axis=0) / max(1, count)
         return mean.astype(self.vectors.dtype)
 
     # N-grams

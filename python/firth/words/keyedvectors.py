@@ -77,9 +77,7 @@ class KeyedVectors(Similarity):
                 f"astype: dtype must be float16, float32, float64 or int8, got {dtype!r}"
             )
         made = KeyedVectors(self.vector_size, len(self), wanted)
-        block = max(1, (1 << 22) // (self.vector_size + 1))  # never a float32 copy of the whole
-        for start in range(0, len(self), block):
-            rows = slice(start, start + block)
+        for rows in self._blocks():  # never a float32 copy of the whole
             made._store(rows, self._values(rows))
         made.index_to_key, made.key_to_index = list(self.index_to_key), dict(self.key_to_index)
         made.next_index = self.next_index

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from firth.kernels import cosine_scores, cosine_topk, dot
+from firth import geometry
+from firth.kernels import cosine_scores, cosine_topk
 from firth.words import coded
 from firth.words.transport import transport_cost
-from firth.words.vectors import KEY, Vectors, scaled
+from firth.words.vectors import KEY, Vectors
 
 _logger = logging.getLogger(__name__)
 _AT_ONCE = 2048  # queries in a native call; between two of them Ctrl-C is heard
@@ -51,7 +52,7 @@ class Similarity(Vectors):
 
         0 where one of them is all zeros.
         """
-        return _cosine(self.get_vector(w1), self.get_vector(w2))
+        return geometry.cosine(self.get_vector(w1), self.get_vector(w2))
 
     def distance(self, w1: Any, w2: Any) -> float:
         """1 - `similarity`: exactly 0 for a key and itself, even where its row is all zeros."""
@@ -65,7 +66,8 @@ class Similarity(Vectors):
         """
         if len(ws1) == 0 or len(ws2) == 0:
             raise ZeroDivisionError("n_similarity: both sets of keys must have at least one")
-        return _cosine(*(self.get_mean_vector(ws, pre_normalize=False) for ws in (ws1, ws2)))
+        one, two = (self._mean(ws, None, normalize=False, ignore_missing=True) for ws in (ws1, ws2))
+        return geometry.cosine(one, two)
 
     def get_mean_vector(
         self,
@@ -94,6 +96,15 @@ class Similarity(Vectors):
         ValueError
             No keys, or another number of weights.
         """
+        mean = self._mean(keys, weights, normalize=pre_normalize, ignore_missing=ignore_missing)
+        if post_normalize:
+            mean = geometry.unit(mean)
+        return mean.astype(np.float32 if self.scales is not None else self.vectors.dtype)
+
+    def _mean(
+        self, keys: Any, weights: Any, *, normalize: bool, ignore_missing: bool
+    ) -> NDArray[np.float64]:
+        """`get_mean_vector` before it is rounded to the dtype of the vectors."""
         if len(keys) == 0:
             raise ValueError("get_mean_vector: cannot compute the mean of nothing")
         weights = np.ones(len(keys)) if weights is None else np.asarray(weights, np.float64)
@@ -101,23 +112,18 @@ class Similarity(Vectors):
             raise ValueError(
                 f"get_mean_vector: weights must have shape ({len(keys)},), got {weights.shape}"
             )
-        total, weight = np.zeros(self.vector_size), 0.0
+        vectors, factors = [np.zeros(self.vector_size)], [0.0]
         for key, factor in zip(keys, weights.tolist(), strict=True):
             if isinstance(key, np.ndarray):
-                vector = self._checked(key)
+                vectors.append(self._checked(key))
             elif key in self:
-                vector = self.get_vector(key, norm=pre_normalize)
+                vectors.append(self.get_vector(key, norm=normalize))
             elif ignore_missing:
                 continue
             else:
-                raise KeyError(f"Key {key!r} not present in vocabulary")
-            total += factor * vector.astype(np.float64)
-            weight += abs(factor)
-        if weight > 0:
-            total /= weight
-        if post_normalize:
-            total = scaled(total, np.linalg.norm(total))
-        return total.astype(np.float32 if self.scales is not None else self.vectors.dtype)
+                self.get_index(key)  # raises KeyError
+            factors.append(factor)
+        return geometry.mean(vectors, factors)
 
     def _checked(self, vector: NDArray[Any]) -> NDArray[Any]:
         if vector.shape != (self.vector_size,):
@@ -126,10 +132,15 @@ class Similarity(Vectors):
 
     @staticmethod
     def cosine_similarities(vector_1: ArrayLike, vectors_all: ArrayLike) -> NDArray[Any]:
-        """Cosines of a vector (D,) with rows (N, D): (N,); 0 where one of the two is all zeros."""
+        """Cosines of a vector (D,) with rows (N, D): (N,); 0 where one of the two is all zeros.
+
+        float32 where both are float32 or float16, else float64.
+        """
         vector, rows = np.asarray(vector_1), np.asarray(vectors_all)
-        norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(vector)
-        return scaled(rows @ vector, norms)
+        short = (np.float16, np.float32)
+        if vector.dtype in short and rows.dtype in short:
+            return cosine_scores(vector.astype(np.float32), rows)
+        return geometry.cosines(vector, rows.astype(np.float64, copy=False))
 
     def distances(self, word_or_vector: Any, other_words: Sequence[Any] = ()) -> NDArray[Any]:
         """1 - cosine of a key or vector (D,) with some keys, by default with all: (N,)."""
@@ -144,7 +155,7 @@ class Similarity(Vectors):
             scales = None if self.scales is None else self.scales[rows]
             norms = self._filled_norms()[rows]
             candidates = _Candidates(self.vectors[rows], norms, scales, rows)
-        distances = 1 - self._cosines(_unit(vector), candidates, None)
+        distances = 1 - self._cosines(geometry.unit(vector), candidates, None)
         if index >= 0:
             distances[(rows == index) & ~np.isnan(distances)] = 0
         return distances
@@ -167,10 +178,11 @@ class Similarity(Vectors):
     def rank_by_centrality(
         self, words: Sequence[Any], use_norm: bool = True
     ) -> list[tuple[float, Any]]:
-        """Words with their cosine to the mean of all, highest first.
+        """Words with their cosine to the mean of all, highest first, equal ones as they are given.
 
         Words that are missing do not count; ValueError where none is left. ``use_norm`` scales
-        vectors to length 1 first, so that each has the same weight.
+        vectors to length 1 first, so that each has the same weight; without it a vector counts by
+        its length, in the mean and in its score (length times cosine), as in gensim.
         """
         if not len(words):
             raise ValueError("rank_by_centrality, doesnt_match: words must have at least one")
@@ -179,9 +191,13 @@ class Similarity(Vectors):
             _logger.warning("words that are not present do not count: %s", set(words) - set(used))
         if not used:
             raise ValueError(f"none of the words is present: {list(words)}")
-        rows = np.stack([self.get_vector(word, norm=use_norm) for word in used]).astype(np.float32)
-        mean = self.get_mean_vector(rows, post_normalize=True)
-        return sorted(zip((rows @ mean).tolist(), used, strict=True), reverse=True)
+        rows = np.stack([self.get_vector(word) for word in used]).astype(np.float64)
+        mean = geometry.mean(geometry.unit(rows) if use_norm else rows, [1.0] * len(rows))
+        scores = geometry.cosines(mean, rows)
+        if not use_norm:
+            scores *= geometry.lengths(rows)
+        ranked = zip(scores.tolist(), used, strict=True)
+        return sorted(ranked, key=lambda pair: pair[0], reverse=True)
 
     def doesnt_match(self, words: Sequence[Any]) -> Any:
         """The word that is farthest from the mean of all, as of `rank_by_centrality`."""
@@ -219,10 +235,10 @@ class Similarity(Vectors):
         if not all(documents):
             return float("inf")
         one, two = (
-            np.stack([self.get_vector(word, norm=norm) for word in document]).astype(np.float64)
+            np.stack([self.get_vector(word) for word in document]).astype(np.float64)
             for document in documents
         )
-        costs = np.stack([np.linalg.norm(two - row, axis=1) for row in one])
+        costs = geometry.distances_of_directions(one, two) if norm else geometry.distances(one, two)
         return transport_cost(costs, *(list(document.values()) for document in documents))
 
     # Neighbours
@@ -404,19 +420,20 @@ class Similarity(Vectors):
         items += [(item, -1.0) for item in as_list(negative)]
         if not items:
             raise ValueError(f"{function}: cannot compute the mean of nothing")
-        total = np.zeros(self.vector_size)
+        vectors, weights = [], []
         asked = set()
         for item, sign in items:
             key, weight = item if isinstance(item, (tuple, list)) else (item, sign)
             if isinstance(key, np.ndarray):
-                total += weight * self._checked(key).astype(np.float64)
+                vectors.append(self._checked(key))
             else:
                 # as `get_vector` gives it: asking with that vector gives the same bits
-                total += weight * self.get_vector(key, norm=True).astype(np.float64)
+                vectors.append(self.get_vector(key, norm=True))
                 index = self.get_index(key, -1)
                 if index >= 0:
                     asked.add(index)
-        return scaled(total, np.linalg.norm(total)), asked
+            weights.append(weight)
+        return geometry.unit(geometry.mean(vectors, weights)), asked
 
     def _candidates(
         self,
@@ -463,8 +480,7 @@ class Similarity(Vectors):
             return cosine_scores(
                 query.astype(np.float32), vectors, norms=norms, scales=scales, threads=threads
             )
-        cosines: NDArray[Any] = np.clip(scaled(dot(vectors, query), norms), -1, 1)
-        return cosines
+        return geometry.cosines(query, vectors, norms)
 
     def _nearest(
         self,
@@ -534,19 +550,6 @@ def as_list(items: Any) -> list[Any]:
 
 def _keys(keys: Iterable[Any]) -> list[Any]:
     return [keys] if isinstance(keys, KEY) else list(keys)
-
-
-def _unit(vector: NDArray[Any]) -> NDArray[np.float64]:
-    vector = vector.astype(np.float64)
-    return scaled(vector, np.linalg.norm(vector))
-
-
-def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    same = np.array_equal(a, b)
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    cosine = float(np.clip(np.dot(a, b) / norms, -1.0, 1.0)) if norms != 0 else 0.0
-    return 1.0 if same and cosine > 0 else cosine
 
 
 def _best(scores: NDArray[Any], candidates: NDArray[Any], count: int) -> NDArray[np.int64]:

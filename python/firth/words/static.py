@@ -362,9 +362,16 @@ class StaticModel:
             "sklearn.cluster", "from_pretrained: vocabulary_quantization", "scikit-learn"
         )
         rows, dtype = self.embedding, self.embedding.dtype
+        if dtype.name == "bfloat16":
+            rows = rows.astype(np.float32)
         if self.weights is None:
-            self.weights = np.linalg.norm(rows, axis=1) + 1e-32
-            rows = rows / self.weights[:, None]
+            # model2vec's numbers, to the bit, since clusters depend on them; but of rows brought
+            # near 1 by powers of two, since its squares leave the range of the dtype.
+            exponents = np.frexp(np.abs(rows).max(axis=1, keepdims=True, initial=0))[1]
+            rows = np.ldexp(rows, -exponents)
+            norms = np.linalg.norm(rows, axis=1, keepdims=True)
+            self.weights = np.ldexp(norms, exponents)[:, 0]
+            rows = rows / np.where(norms == 0, 1, norms)
         rows = rows.astype(np.float32)
         kmeans = cluster.KMeans(n_clusters=clusters, random_state=42, init="random").fit(rows)
         self.token_mapping = kmeans.predict(rows)
@@ -386,9 +393,13 @@ def _quantize(rows: NDArray[Any], name: str) -> NDArray[Any]:
         )
     if name != "int8" or rows.dtype == np.int8:
         return rows.astype(_DTYPES[name], copy=False)
-    scale = np.abs(rows).max() / 127.0
-    scaled = np.rint((rows.astype(np.float16) / scale).astype(np.float16))
-    quantized: NDArray[Any] = scaled.clip(-127, 127).astype(np.int8)
+    if rows.dtype.name == "bfloat16":
+        rows = rows.astype(np.float32)
+    # Near 1, where float16 has room: to multiply by a power of two changes no digit.
+    rows = np.ldexp(rows, -np.frexp(np.abs(rows).max(initial=0))[1])
+    scale = np.abs(rows).max(initial=0) / 127.0 or 1.0
+    steps = np.rint((rows.astype(np.float16) / scale).astype(np.float16))
+    quantized: NDArray[Any] = steps.clip(-127, 127).astype(np.int8)
     return quantized
 
 

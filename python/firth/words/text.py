@@ -6,10 +6,12 @@ import re
 import warnings
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from firth import geometry
 
 if TYPE_CHECKING:
     from firth.words.keyedvectors import KeyedVectors
@@ -59,17 +61,25 @@ class Text:
         return f"Text({' '.join(self.tokens)!r})"
 
     @cached_property
-    def vector(self) -> NDArray[np.float32]:
-        """Mean of the tokens' vectors (D,); a token without one counts as zeros."""
-        known = [token for token in self.tokens if token in self.vectors]
-        total = self.vectors[known].astype(np.float64).sum(axis=0)
-        mean: NDArray[np.float32] = (total / max(1, len(self.tokens))).astype(np.float32)
-        return mean
+    def vector(self) -> NDArray[Any]:
+        """Mean of the tokens' vectors (D,); a token without one counts as zeros.
+
+        float32, or of float64 vectors float64.
+        """
+        wide = self.vectors.vectors.dtype == np.float64
+        return self._mean if wide else self._mean.astype(np.float32)
+
+    @cached_property
+    def _mean(self) -> NDArray[np.float64]:
+        known = self.vectors[[token for token in self.tokens if token in self.vectors]]
+        unknown = len(self.tokens) - len(known)
+        zeros = np.zeros(self.vectors.vector_size)
+        return geometry.mean([zeros, *known], [unknown, *[1] * len(known)])
 
     @cached_property
     def vector_norm(self) -> float:
         """Euclidean length of ``vector``."""
-        return float(np.linalg.norm(self.vector.astype(np.float64)))
+        return float(geometry.lengths(self._mean))
 
     @property
     def has_vector(self) -> bool:
@@ -77,7 +87,7 @@ class Text:
         return any(token in self.vectors for token in self.tokens)
 
     def similarity(self, other: Text) -> float:
-        """Cosine of the two vectors; 1 for the same tokens.
+        """Cosine of the two vectors; exactly 1 for the same tokens, however often they occur.
 
         0, with a warning, where one of the two has no vector. TypeError for what is no `Text`.
         """
@@ -85,8 +95,7 @@ class Text:
             raise TypeError(f"Text.similarity: other must be a Text, got {type(other).__name__}")
         if self.tokens == other.tokens:
             return 1.0
-        norms = self.vector_norm * other.vector_norm
-        if norms == 0:
+        if self.vector_norm == 0 or other.vector_norm == 0:
             warnings.warn("similarity: a text without vectors is similar to nothing", stacklevel=2)
             return 0.0
-        return float(np.dot(self.vector.astype(np.float64), other.vector) / norms)
+        return geometry.cosine(self._mean, other._mean)

@@ -43,6 +43,8 @@ def transport_cost(costs: NDArray[Any], supply: Sequence[int], demand: Sequence[
         raise ValueError("transport_cost: numbers must be positive and costs not negative")
     if not np.isfinite(costs).all():
         return float("nan")
-    # Whole numbers of one sum, so that nothing is lost to rounding.
-    total = _native.transport(costs, amounts[0] * sums[1], amounts[1] * sums[0])
-    return total / sums[0] / sums[1]
+    # Whole numbers of one sum, and costs near 1, so that nothing is lost to rounding or overflows.
+    _, exponent = np.frexp(costs.max())
+    near_one = np.ldexp(costs, -exponent)
+    total = _native.transport(near_one, amounts[0] * sums[1], amounts[1] * sums[0])
+    return float(np.ldexp(total / sums[0] / sums[1], exponent))

@@ -8,13 +8,14 @@ V = number of keys, D = dimensions of a vector.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from firth.kernels import dot, row_norms
+from firth import geometry
+from firth.kernels import row_norms
 
 KEY = (str, int, np.integer)
 
@@ -118,13 +119,13 @@ class Vectors:
         index = self.get_index(key)
         vector = self._values(index)
         if norm:
-            vector = scaled(vector, self._filled_norms()[index])
+            vector = geometry.normed(vector, self._filled_norms()[index])
         vector.setflags(write=False)
         return vector
 
     def get_normed_vectors(self) -> NDArray[Any]:
         """All vectors scaled to length 1, (V, D); a row of zeros stays one."""
-        return scaled(self._values(), self._filled_norms())
+        return geometry.normed(self._values(), self._filled_norms())
 
     def fill_norms(self, force: bool = False) -> None:
         """Compute ``norms`` if they are not there, or anew."""
@@ -134,8 +135,8 @@ class Vectors:
 
     def _filled_norms(self) -> NDArray[Any]:
         if self.norms is None:
-            if self.vectors.dtype == np.float64:  # squares may leave float32's range
-                self.norms = np.sqrt(dot(self.vectors, self.vectors))
+            if self.vectors.dtype == np.float64:
+                self.norms = geometry.lengths(self.vectors)
             else:
                 self.norms = row_norms(self.vectors, scales=self.scales)
         return self.norms
@@ -143,11 +144,19 @@ class Vectors:
     def unit_normalize_all(self) -> None:
         """Scale all vectors to length 1, in place (float16: rounded); rows of zeros stay."""
         norms = self._filled_norms()
-        if self.scales is not None:
-            self.scales = scaled(self.scales, norms)
-        else:
-            self.vectors /= np.where(norms == 0, 1, norms)[:, None].astype(self.vectors.dtype)
+        for rows in self._blocks():
+            if self.scales is None:
+                self.vectors[rows] = geometry.normed(self.vectors[rows], norms[rows])
+            else:
+                codes = geometry.lengths(self.vectors[rows])
+                self.scales[rows] = np.sign(self.scales[rows]) / np.where(codes == 0, 1, codes)
         self.fill_norms(force=True)
+
+    def _blocks(self) -> Iterator[slice]:
+        """All rows in blocks whose values are small enough to be copied."""
+        step = max(1, (1 << 22) // (self.vector_size + 1))
+        for start in range(0, len(self.vectors), step):
+            yield slice(start, start + step)
 
     # Adding
 
@@ -327,20 +336,6 @@ class Vectors:
             self.vectors = self.vectors[order]
             if scales is not None:
                 self.scales = scales[order]
-
-
-def scaled(values: NDArray[Any], norms: Any) -> NDArray[Any]:
-    """Values divided by norms, those with norm 0 unchanged; a new array (float16: of float32).
-
-    Rows (V, D) by norms (V,); or both of one shape; or by one number.
-    """
-    values = values.astype(np.float32) if values.dtype == np.float16 else values
-    divisors = np.where(norms == 0, 1, norms).astype(values.dtype)
-    if values.ndim > divisors.ndim > 0:
-        divisors = divisors[:, None]
-    with np.errstate(invalid="ignore"):  # infinite values have infinite norms: NaN is the answer
-        quotients: NDArray[Any] = values / divisors
-    return quotients
 
 
 def to_int8(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
