@@ -61,13 +61,14 @@ def cosine(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def cosines(
-    query: ArrayLike, rows: NDArray[np.float64], norms: ArrayLike | None = None
+    query: ArrayLike, rows: ArrayLike, norms: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     """Cosines (N,) of a vector (D,) with rows (N, D), as `cosine`, each for itself.
 
     ``norms`` (N,) are the rows' `lengths`, where they are known: a row whose norm is NaN gets NaN.
     """
     vector, _ = _near_one(np.asarray(query, np.float64))
+    rows = np.asarray(rows, np.float64)
     norms = np.asarray(lengths(rows) if norms is None else norms)
     if not np.isfinite(vector).all():
         return np.full(len(rows), np.nan)

@@ -336,3 +336,10 @@ def test_in_scikit_learns_company():
     assert pipeline[-1].kneighbors(pipeline[:-1].transform(rows), 1)[1].ravel().tolist() == list(
         range(50)
     )
+
+
+def test_cosine_distance_of_parallel_rows_is_zero() -> None:
+    rows = np.random.default_rng(0).standard_normal((30, 7))
+    near = NearestNeighbors(metric="cosine", n_neighbors=2).fit(np.concatenate([rows, 3 * rows]))
+    distances, _ = near.kneighbors(rows / 7)
+    np.testing.assert_array_equal(distances, np.zeros((30, 2)))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth import geometry
 from firth.optional import needs
 from firth.search.index import Index
 
@@ -209,7 +210,9 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
 
     def _float32(self, given: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Rows (n, d) as the index knows them, and how far (n,) each is from what it stands for."""
-        exact = _unit(given) if self.metric == "cosine" else self._scaled(given) - self._centre
+        exact = (
+            geometry.unit(given) if self.metric == "cosine" else self._scaled(given) - self._centre
+        )
         length = np.sqrt(np.einsum("ij,ij->i", exact, exact))
         # A query may be out of all proportion: shortened it still finds everything (see _reach).
         shorter = np.minimum(1, 1e15 / np.maximum(length, 1))
@@ -242,8 +245,9 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
         """Distances, in float64, of queries (q, d) from rows (q, m), or of one (d,) from (m,)."""
         rows = self._fit_X[found]
         if self.metric == "cosine":
-            cosines = np.einsum("...d,...md->...m", _unit(query), _unit(rows))
-            distances: NDArray[np.float64] = np.clip(1 - cosines, 0, 2)
+            pairs = zip(query, rows, strict=True) if query.ndim > 1 else [(query, rows)]
+            cosines = [geometry.cosines(one, near) for one, near in pairs]
+            distances: NDArray[np.float64] = 1 - np.reshape(cosines, found.shape)
             return distances
         difference = self._scaled(rows) - self._scaled(query)[..., None, :]
         squares = np.einsum("...md,...md->...m", difference, difference)
@@ -514,15 +518,6 @@ def _to_one(largest: NDArray[np.float64]) -> NDArray[np.float64]:
     """Powers of two that bring numbers near 1 (zeros stay): to multiply with them is exact."""
     powers: NDArray[np.float64] = np.ldexp(1.0, -np.clip(np.frexp(largest)[1], -1020, 1020))
     return powers
-
-
-def _unit(rows: NDArray[Any]) -> NDArray[np.float64]:
-    """Rows (..., d) in float64 at length 1, whatever their length was; zeros stay zeros."""
-    exact = rows.astype(np.float64)
-    exact *= _to_one(np.abs(exact).max(axis=-1, keepdims=True))
-    length = np.sqrt(np.einsum("...d,...d->...", exact, exact))[..., None]
-    exact /= np.where(length > 0, length, 1)
-    return exact
 
 
 def _feature_names(X: Any) -> NDArray[Any] | None:

@@ -140,7 +140,7 @@ class Similarity(Vectors):
         short = (np.float16, np.float32)
         if vector.dtype in short and rows.dtype in short:
             return cosine_scores(vector.astype(np.float32), rows)
-        return geometry.cosines(vector, rows.astype(np.float64, copy=False))
+        return geometry.cosines(vector, rows)
 
     def distances(self, word_or_vector: Any, other_words: Sequence[Any] = ()) -> NDArray[Any]:
         """1 - cosine of a key or vector (D,) with some keys, by default with all: (N,)."""
