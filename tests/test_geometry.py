@@ -64,7 +64,7 @@ def test_cosines_stay_within_one_and_are_symmetric(backend: str) -> None:
         assert geometry.cosine(a, b) == geometry.cosine(b, a) <= 1
 
 
-def test_near_parallel_vectors_keep_their_distance(backend: str) -> None:
+def test_near_parallel_vectors_keep_their_distance() -> None:
     # cos of an angle t is 1 - t^2 / 2: a dot product of unit vectors loses it
     for angle in (1e-6, 1e-5, 1e-3):
         cosine = geometry.cosine([1.0, 0.0], [math.cos(angle), math.sin(angle)])

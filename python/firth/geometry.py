@@ -2,11 +2,12 @@
 
 The one home of these outside the kernels. Squares of finite numbers may leave float64's range;
 lengths, directions and cosines here do not suffer from it: 1e-320 and 1e308 are as good as 1.
-D = length of a vector.
+What is computed of a row depends on the row alone, not on the others. D = length of a vector.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from firth.kernels import dot
 
 _LEAST, _MOST = 2.0**-450, 2.0**450  # lengths whose squares keep all digits in float64
+_NORMAL = {np.dtype(one): float(np.finfo(one).tiny) for one in (np.float32, np.float64)}
 _NEAR = 1 - 2.0**-10  # from this cosine on, the distance of the directions is more exact
 _PARALLEL = 2.0**-50  # directions that differ by no more differ by their rounding
 
@@ -26,17 +28,22 @@ def lengths(rows: ArrayLike) -> NDArray[np.float64]:
     """
     exact = np.asarray(rows, np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        found = np.asarray(np.sqrt(dot(exact, exact)))
+        squares = dot(exact, exact) if exact.ndim > 1 else _inner(exact, exact)
+        found = np.asarray(np.sqrt(squares))
         odd = ~((found >= _LEAST) & (found <= _MOST))
         if odd.any():
-            part, exponents = _near_one(exact[odd])
-            found[odd] = np.ldexp(np.sqrt(dot(part, part)), exponents[..., 0])
+            near, exponents = _near_one(exact[odd])
+            found[odd] = np.ldexp(np.sqrt(_inner(near, near)), exponents[..., 0])
     return found
 
 
 def unit(rows: ArrayLike) -> NDArray[np.float64]:
-    """Rows (..., D) at length 1, float64; rows of zeros stay, of those with inf NaN remains."""
-    return _divided(_near_one(np.asarray(rows, np.float64))[0])
+    """Rows (..., D) at length 1, float64; rows of zeros stay, those with NaN or inf have NaN."""
+    exact = np.asarray(rows, np.float64)
+    norms = lengths(exact)[..., None]
+    if ((norms >= _LEAST) & (norms <= _MOST)).all():
+        return exact / norms
+    return _directions(_near_one(exact)[0])
 
 
 def normed(rows: NDArray[Any], norms: ArrayLike) -> NDArray[Any]:
@@ -47,7 +54,7 @@ def normed(rows: NDArray[Any], norms: ArrayLike) -> NDArray[Any]:
     rows = rows.astype(np.float32) if rows.dtype == np.float16 else rows
     with np.errstate(over="ignore", under="ignore"):
         norms = np.asarray(norms, rows.dtype)
-    plain = (norms >= np.finfo(rows.dtype).tiny) & (norms < np.inf)
+    plain = (norms >= _NORMAL[norms.dtype]) & (norms < np.inf)
     found: NDArray[Any] = rows / np.where(plain, norms, 1)[..., None]
     if not plain.all():
         found[~plain] = unit(rows[~plain])
@@ -56,8 +63,14 @@ def normed(rows: NDArray[Any], norms: ArrayLike) -> NDArray[Any]:
 
 def cosine(a: ArrayLike, b: ArrayLike) -> float:
     """Cosine of two vectors (D,): exactly 1 or -1 for parallel ones, 0 where one is all zeros."""
-    one, other = (_near_one(np.asarray(vector, np.float64))[0] for vector in (a, b))
-    return float(_cosines(one[None], other)[0])
+    one, two = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    with np.errstate(all="ignore"):
+        norms = math.sqrt(_inner(one, one)), math.sqrt(_inner(two, two))
+        if min(norms) >= _LEAST and max(norms) <= _MOST:
+            found = float(_inner(one, two)) / (norms[0] * norms[1])
+            if abs(found) < _NEAR:
+                return found
+    return float(_cosines(_near_one(one)[0][None], _near_one(two)[0])[0])
 
 
 def cosines(
@@ -67,8 +80,7 @@ def cosines(
 
     ``norms`` (N,) are the rows' `lengths`, where they are known: a row whose norm is NaN gets NaN.
     """
-    vector, _ = _near_one(np.asarray(query, np.float64))
-    rows = np.asarray(rows, np.float64)
+    vector, rows = _near_one(np.asarray(query, np.float64))[0], np.asarray(rows, np.float64)
     norms = np.asarray(lengths(rows) if norms is None else norms)
     if not np.isfinite(vector).all():
         return np.full(len(rows), np.nan)
@@ -83,13 +95,17 @@ def cosines(
 
 def mean(vectors: Any, weights: Any) -> NDArray[np.float64]:
     """Sum (D,) of vectors (N, D) times weights (N,), over the sum of |weights| unless that is 0."""
-    exact, vector_exponent = _whole_near_one(vectors)
-    factors, _ = _whole_near_one(weights)
-    total = (factors[:, None] * exact).sum(axis=0)
-    weight = np.abs(factors).sum()
-    with np.errstate(over="ignore", under="ignore"):
-        found: NDArray[np.float64] = np.ldexp(total / (weight or 1), vector_exponent)
-    return found
+    exact, factors = np.asarray(vectors, np.float64), np.asarray(weights, np.float64)
+    with np.errstate(all="ignore"):
+        total, weight = (factors[:, None] * exact).sum(axis=0), np.abs(factors).sum()
+        largest = np.abs(total).max(initial=0)
+        if not (_LEAST <= largest <= _MOST and _LEAST <= weight <= _MOST):
+            near, exponents = _near_one(exact.reshape(-1))
+            factors, _ = _near_one(factors)
+            total = (factors[:, None] * near.reshape(exact.shape)).sum(axis=0)
+            weight = np.abs(factors).sum()
+            return np.asarray(np.ldexp(total / (weight or 1), exponents))
+        return np.asarray(total / weight)
 
 
 def distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -110,21 +126,21 @@ def _cosines(rows: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[
     Those near 1 by |u - v|^2 = 2 - 2 cos: what rounding takes from the directions of parallel
     vectors is then squared, and vanishes.
     """
-    norms = lengths(rows) * lengths(vector)
     with np.errstate(invalid="ignore"):
-        found = np.asarray(dot(rows, vector)) / np.where(norms == 0, 1, norms)
+        norms = np.sqrt(_inner(rows, rows)) * np.sqrt(_inner(vector, vector))
+        found = np.asarray(_inner(rows, vector) / np.where(norms == 0, 1, norms))
     near = np.flatnonzero(np.abs(found) >= _NEAR)
     if len(near):
         signs = np.sign(found[near])
-        apart = _divided(rows[near]) - signs[:, None] * _divided(vector)
-        found[near] = signs * (1 - dot(apart, apart) / 2)
+        apart = _directions(rows[near]) - signs[:, None] * _directions(vector)
+        found[near] = signs * (1 - _inner(apart, apart) / 2)
     return found
 
 
-def _divided(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows (..., D), whose largest number is near 1, by their lengths."""
-    norms = lengths(rows)[..., None]
     with np.errstate(invalid="ignore", under="ignore"):
+        norms = np.sqrt(_inner(rows, rows))[..., None]
         return rows / np.where(norms == 0, 1, norms)
 
 
@@ -135,11 +151,9 @@ def _near_one(exact: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     """
     _, exponents = np.frexp(np.abs(exact).max(axis=-1, keepdims=True, initial=0))
     with np.errstate(under="ignore"):
-        return np.ldexp(exact, -exponents), exponents
+        return np.ldexp(exact, -exponents, order="C"), exponents
 
 
-def _whole_near_one(values: Any) -> tuple[NDArray[np.float64], Any]:
-    """Numbers of any shape times the power of two that brings the largest near 1; its exponent."""
-    exact = np.asarray(values, np.float64)
-    near, exponents = _near_one(exact.reshape(-1))
-    return near.reshape(exact.shape), exponents[0]
+def _inner(a: NDArray[np.float64], b: NDArray[np.float64]) -> Any:
+    """Sums of products over the last axis, as the kernel `dot`, which is slower for few rows."""
+    return np.einsum("...d,...d->...", a, b)
