@@ -12,7 +12,7 @@ help: ## this list
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1	/p' $(MAKEFILE_LIST) | expand -t 18
 
-.PHONY: help demo test test-haswell test-peers bench lint format sanitize tsan broken clean
+.PHONY: help demo test test-haswell test-peers bench bench-kernels bench-smoke lint format sanitize tsan broken clean
 
 # The package is compiled here and nowhere else, into a wheel: tests see what a user gets. Without
 # build isolation, so that the next build compiles only what has changed.
@@ -53,6 +53,15 @@ test-peers: $(VENV)/test.stamp $(VENV)/models.stamp ## comparisons with gensim, 
 
 bench: $(VENV)/models.stamp ## measure firth and its peers, write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
+
+# The run is kept in .benchmarks; `make bench-kernels COMPARE=--benchmark-compare` sets the next one
+# beside it, after a commit for example.
+bench-kernels: $(VENV)/test.stamp $(VENV)/bench.stamp ## time every kernel on every backend and level
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.5 \
+		--benchmark-sort=name --benchmark-autosave $(COMPARE)
+
+bench-smoke: $(VENV)/test.stamp $(VENV)/bench.stamp ## the same on small data without the clock
+	FIRTH_BENCH_QUICK=1 $(BIN)/python -m pytest benchmarks --benchmark-disable
 
 lint: $(VENV)/dev.stamp ## ruff, mypy, stubtest, clang-format
 	$(BIN)/ruff check .

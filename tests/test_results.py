@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+import report
 
-
-def load(name: str):
-    """A module of benchmarks/, which is no package and not on the path."""
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-report = load("report")
 PARTS = report.read_all()
 LINES = [(part, line) for part in PARTS for line in part.lines]
 # Whose package a peer is; GloVe's C tools have a commit instead of a version.
@@ -110,7 +95,7 @@ def test_a_part_says_how_it_was_measured(tmp_path: Path) -> None:
 
 
 def test_a_changed_figure_is_noticed(tmp_path: Path) -> None:
-    results = Path(shutil.copytree(BENCHMARKS / "results", tmp_path / "results"))
+    results = Path(shutil.copytree(report.HERE / "results", tmp_path / "results"))
     assert report.results_md(report.read_all(results)) == report.results_md(PARTS)
     path = results / "zen4" / "softmax.md"
     path.write_text(re.sub(r"\*\*\d\.\d\d x\*\*", "**9.99 x**", path.read_text(), count=1))
