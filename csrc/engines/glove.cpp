@@ -14,6 +14,8 @@
 #include <mutex>
 
 #include "parallel.h"
+#include "random.h"
+#include "sizes.h"
 
 namespace firth {
 namespace {
@@ -24,29 +26,15 @@ constexpr size_t kUnitMost = 512;       // denser ones are cut: what is trained 
 constexpr size_t kLookAhead = 64;       // visits among which a worker looks for a free one
 constexpr size_t kMaxExtent = 1 << 16;  // rows and columns of a unit fit 16 bits
 
-// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random {
-    uint64_t state;
-    uint64_t next() {
-        uint64_t z = state += 0x9e3779b97f4a7c15ull;
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-        z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-        return z ^ z >> 31;
-    }
-    size_t below(size_t n) {  // n < 2^32
-        return static_cast<size_t>((next() >> 32) * n >> 32);
-    }
-};
-
 uint64_t mixed(uint64_t a, uint64_t b, uint64_t c) {
-    Random random{a};
+    SplitMix64 random{a};
     random.state = random.next() + b;
     random.state = random.next() + c;
     return random.next();
 }
 
 template <class T>
-void shuffle(T* items, size_t n, Random& random) {
+void shuffle(T* items, size_t n, SplitMix64& random) {
     for (size_t i = n; i > 1; i--) std::swap(items[i - 1], items[random.below(i)]);
 }
 
@@ -69,7 +57,7 @@ CooccurrenceCounter::CooccurrenceCounter(const int32_t* ids, size_t tokens, size
         weights_.push_back(weighted ? 1.0 / static_cast<double>(d) : 1.0);
     // A counting sort of the places by word; each task takes a stretch of the text.
     const size_t tasks = std::min<size_t>(std::max<size_t>(tokens >> 16, 1), num_threads());
-    const size_t grain = (tokens + tasks - 1) / tasks;
+    const size_t grain = divide_up(tokens, tasks);
     std::vector<std::vector<uint32_t>> counts(tasks);
     parallel_for(tasks, 1, [&](size_t t, size_t) {
         counts[t].resize(vocabulary);
@@ -194,8 +182,8 @@ CooccurrenceRows CooccurrenceCounter::rows(size_t first, size_t last,
 
 GloveBlocks glove_blocks(CooccurrenceView rows, size_t first, size_t last, size_t vocabulary,
                          size_t block, double x_max, double alpha, uint64_t seed) {
-    const size_t bands = (last - first + block - 1) / block;  // blocks of rows
-    std::vector<size_t> starts(bands + 1);                    // of their entries
+    const size_t bands = divide_up(last - first, block);  // blocks of rows
+    std::vector<size_t> starts(bands + 1);                // of their entries
     for (size_t b = 0; b < bands; b++) {
         starts[b + 1] = starts[b];
         for (size_t r = b * block; r < std::min((b + 1) * block, last - first); r++)
@@ -206,7 +194,7 @@ GloveBlocks glove_blocks(CooccurrenceView rows, size_t first, size_t last, size_
     std::vector<std::vector<GloveUnit>> units(bands);
     const double log_max = std::log(x_max);
     parallel_for(bands, 1, [&](size_t b, size_t) {
-        const size_t columns = (vocabulary + block - 1) / block;
+        const size_t columns = divide_up(vocabulary, block);
         // pass 1: where the entries of each block of columns go
         std::vector<size_t> ends(columns + 1);
         for (size_t i = starts[b]; i < starts[b + 1]; i++)
@@ -225,7 +213,7 @@ GloveBlocks glove_blocks(CooccurrenceView rows, size_t first, size_t last, size_
             std::fill(origin.begin() + c, origin.begin() + next, c * block);
             const int64_t width =
                 static_cast<int64_t>(std::min(next * block, vocabulary) - c * block);
-            const size_t cuts = (count + kUnitMost - 1) / kUnitMost;
+            const size_t cuts = divide_up(count, kUnitMost);
             for (size_t i = 0; i < cuts; i++) {
                 const size_t from = count * i / cuts, to = count * (i + 1) / cuts;
                 units[b].push_back({0, static_cast<int64_t>(starts[b] + ends[c] + from),
@@ -247,7 +235,7 @@ GloveBlocks glove_blocks(CooccurrenceView rows, size_t first, size_t last, size_
                                       static_cast<float>(log_count), static_cast<float>(weight)};
             }
         // pass 4: shuffle what has one origin, so that pieces of it are random samples
-        Random random{mixed(seed, static_cast<uint64_t>(row), 0)};
+        SplitMix64 random{mixed(seed, static_cast<uint64_t>(row), 0)};
         for (size_t c = 0, next; c < columns; c = next) {
             for (next = c + 1; next < columns && origin[next] == origin[c];) next++;
             shuffle(records + ends[c], ends[next] - ends[c], random);
@@ -321,7 +309,8 @@ GloveProgress train_visit(const Glove& job, const Kernels& kernels, uint64_t epo
     const GloveUnit& unit = job.units[visit.unit];
     const size_t count = static_cast<size_t>(unit.count);
     records.resize(count);
-    Random random{mixed(job.seed, epoch, 2 * static_cast<uint64_t>(visit.unit) + visit.mirrored)};
+    SplitMix64 random{
+        mixed(job.seed, epoch, 2 * static_cast<uint64_t>(visit.unit) + visit.mirrored)};
     const StoredRecord* stored = job.parts[static_cast<size_t>(unit.part)] + unit.offset;
     const uint32_t row = static_cast<uint32_t>(unit.row);
     const uint32_t column = static_cast<uint32_t>(unit.column);
@@ -352,7 +341,7 @@ std::vector<GloveVisit> glove_order(const Glove& job, uint64_t epoch) {
         order.push_back({unit, false});
         if (job.symmetric) order.push_back({unit, true});
     }
-    Random random{mixed(job.seed, epoch, ~uint64_t{0})};
+    SplitMix64 random{mixed(job.seed, epoch, ~uint64_t{0})};
     shuffle(order.data(), order.size(), random);
     return order;
 }

@@ -8,6 +8,11 @@
 
 namespace firth {
 
+// Asks for a row of `stride` floats that will be updated.
+inline void prefetch_row(const float* row, size_t stride) {
+    for (size_t d = 0; d < stride; d += 16) __builtin_prefetch(row + d, 1, 3);
+}
+
 // Floats of scratch memory that the kernels need for m inputs and n outputs.
 size_t word_work_floats(size_t m, size_t n, size_t dim);
 

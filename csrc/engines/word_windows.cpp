@@ -1,22 +1,17 @@
 // Per block: drop frequent words, draw window sizes, then walk the centres with windows prepared
 // kAhead steps before they are used. Preparing names the rows and prefetches them: rows of a large
 // vocabulary come from DRAM, and without it the kernel waits for them most of the time.
-//
-// A word with further rows (n-grams) has its vector computed once, when its position comes into
-// reach of the window; updates go to that copy, and what it gained is added to all of its rows
-// once, when the window has left it.
-//
-// Longer than most files: one loop for all models, and what gensim's random streams need.
 #include "engines/word_windows.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 #include <vector>
 
+#include "engines/hot_rows.h"
+#include "engines/subword_ring.h"
 #include "engines/word_updates.h"
 #include "parallel.h"
+#include "random.h"
+#include "sizes.h"
 
 namespace firth {
 namespace {
@@ -36,92 +31,6 @@ constexpr size_t kPartLimit = 64;
 // the same few words, a word takes the changes of all windows of a group at once.
 constexpr float kGroupRate = 2.05f;
 
-// The tree's top nodes are on most paths: their rows would go from core to core at every window. A
-// worker has copies of its own and brings each together with the common row after kHotUses divided
-// by the number of workers uses, so that the uses which the others have not seen yet stay few. (The
-// same for the output rows of frequent negatives gains nothing.)
-constexpr size_t kHotRows = 256;
-constexpr int kHotUses = 32;
-
-// SplitMix64 (Steele, Lea, Flood 2014): any seed is good, so a block's stream starts from its
-// place.
-struct Random {
-    uint64_t state;
-    uint64_t next() {
-        uint64_t z = state += 0x9e3779b97f4a7c15ull;
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-        z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-        return z ^ z >> 31;
-    }
-    uint32_t below(uint32_t n) { return static_cast<uint32_t>((next() >> 32) * n >> 32); }
-};
-
-void prefetch_row(const float* row, size_t stride) {
-    for (size_t d = 0; d < stride; d += 16) __builtin_prefetch(row + d, 1, 3);
-}
-
-// A worker's copies of some rows. Off where there is nothing to gain: then `row` is the row itself.
-class HotRows {
-  public:
-    ~HotRows() { std::free(copies_); }
-
-    void begin(size_t stride, int workers) {
-        uses_ = workers > 1 ? kHotUses / workers : 0;
-        if (uses_ < 2) uses_ = 0;
-        if (!uses_) return;
-        if (stride != stride_) {
-            std::free(copies_);
-            stride_ = 0;
-            copies_ = static_cast<float*>(std::aligned_alloc(64, kHotRows * 8 * stride));
-            if (!copies_) throw std::bad_alloc();
-            stride_ = stride;
-        }
-        std::memset(common_, 0, sizeof common_);
-    }
-    // The copy of the row at place `hot`, or the row itself where that is not below kHotRows.
-    float* row(float* common, size_t hot) {
-        if (!uses_ || hot >= kHotRows) return common;
-        float* const copy = copies_ + hot * 2 * stride_;
-        if (!common_[hot]) {
-            common_[hot] = common;
-            left_[hot] = uses_;
-            std::memcpy(copy, common, stride_ * 4);
-            std::memcpy(copy + stride_, common, stride_ * 4);
-        }
-        return copy;
-    }
-    // Says that these rows (copies or not) were used.
-    void used(float* const* rows, size_t n) {
-        if (!uses_) return;
-        for (size_t i = 0; i < n; i++) {
-            const size_t place = static_cast<size_t>(rows[i] - copies_);
-            if (place >= kHotRows * 2 * stride_) continue;
-            const size_t hot = place / (2 * stride_);
-            left_[hot]--;
-            if (left_[hot] == 1) prefetch_row(common_[hot], stride_);
-            if (left_[hot] <= 0) join(hot);
-        }
-    }
-    void end() {
-        if (!uses_) return;
-        for (size_t hot = 0; hot < kHotRows; hot++)
-            if (common_[hot] && left_[hot] < uses_) join(hot);
-    }
-
-  private:
-    // The copy and the common row take each other's changes.
-    void join(size_t hot) {
-        float *copy = copies_ + hot * 2 * stride_, *before = copy + stride_, *common = common_[hot];
-        for (size_t d = 0; d < stride_; d++) copy[d] = before[d] = common[d] += copy[d] - before[d];
-        left_[hot] = uses_;
-    }
-    float* copies_ = nullptr;  // kHotRows x (now, when last joined) x stride
-    size_t stride_ = 0;
-    int uses_ = 0;
-    float* common_[kHotRows];  // null: not copied yet
-    int left_[kHotRows];       // uses until it is joined
-};
-
 // Scratch memory of one worker, kept between blocks.
 struct Worker : UpdateScratch {
     // Neighbouring centres that share negatives (one centre but for CBOW).
@@ -135,9 +44,10 @@ struct Worker : UpdateScratch {
     std::vector<uint32_t> low, high;
     Group groups[kAhead + 1];
     HotRows hot;
+    SubwordRing ring;
     DistinctRows in;
     std::vector<float*> rows, path, positives;
-    std::vector<float> labels, scales, weights;
+    std::vector<float> labels, scales;
 
     // Room for m inputs together with n outputs, for windows of `pairs` pairs with n outputs each,
     // and for `extra` floats behind the kernels' memory.
@@ -172,10 +82,7 @@ class BlockTrainer {
         end_ = block_start(job, block + 1);
         double done = epoch;
         if (gensim) {
-            if (job.w_out || job.subsample) {
-                gensim->state = static_cast<uint64_t>(gensim->below(1 << 24)) << 24;
-                gensim->state += gensim->below(1 << 24);
-            }
+            if (job.w_out || job.subsample) gensim->restart();
             done = (done + job.progress[block]) / job.epochs;
         } else {
             random_.state = job.seed;
@@ -196,7 +103,7 @@ class BlockTrainer {
         WordProgress progress;
         progress.effective = n;
         reserve();
-        const size_t groups = (n + group_ - 1) / group_;
+        const size_t groups = divide_up(n, group_);
         for (size_t p = 0; p < std::min(n, window_ + group_); p++) fetch(p);
         for (size_t g = 0; g < std::min(groups, kAhead); g++) prepare(g);
         for (size_t g = 0; g < groups; g++) {
@@ -209,8 +116,7 @@ class BlockTrainer {
             else
                 cbow(g, first, last, want_loss, progress);
         }
-        if (job_.sub_rows)
-            while (left_ < entered_) leave(left_++);
+        if (job_.sub_rows) worker_.ring.end();
         worker_.hot.end();
         return progress;
     }
@@ -224,14 +130,8 @@ class BlockTrainer {
         return worker_.hot.row(job_.w_tree + row * dim_, job_.vocabulary - 2 - row);
     }
     // The vector of position p; CBOW: the sum of its rows.
-    float* hidden(size_t p) const {
-        return job_.sub_rows ? ring_ + p % slots_ * 2 * dim_ : input(p);
-    }
-    size_t row_count(size_t p) const {
-        if (!job_.sub_rows) return 1;
-        const int64_t* start = job_.sub_start + worker_.kept[p];
-        return 1 + static_cast<size_t>(start[1] - start[0]);
-    }
+    float* hidden(size_t p) const { return job_.sub_rows ? worker_.ring.vector(p) : input(p); }
+    size_t row_count(size_t p) const { return job_.sub_rows ? worker_.ring.row_count(p) : 1; }
 
     int shared_negatives() const {
         return job_.skip_gram ? job_.negative : job_.negative * kCbowNegatives;
@@ -256,16 +156,16 @@ class BlockTrainer {
             for (size_t p = 0; p < n; p++) longest = std::max(longest, path_length(p));
         const size_t m = std::max(group_, std::min(2 * window_, part_));
         const size_t pairs = job_.shared ? 0 : job_.skip_gram ? 2 * window_ : 1;
-        slots_ = job_.sub_rows ? 2 * window_ + 2 * group_ + 1 : 0;
-        worker_.weights.resize(slots_);
-        // hidden, change: m rows each; then the positions' vectors, now and as they entered
+        const size_t slots = job_.sub_rows ? 2 * window_ + 2 * group_ + 1 : 0;
+        // hidden, change: m rows each; then the ring
         worker_.reserve(m, 1 + static_cast<size_t>(shared_negatives()), pairs, longest, dim_,
-                        (2 * m + 2 * slots_) * dim_ + 16);
+                        (2 * m + 2 * slots) * dim_ + 16);
         hidden_ = worker_.work +
                   word_work_floats(m, std::max<size_t>(1 + shared_negatives(), longest) + 1, dim_);
-        hidden_ = worker_.work + (hidden_ - worker_.work + 15) / 16 * 16;
+        hidden_ = worker_.work + round_up(static_cast<size_t>(hidden_ - worker_.work), 16);
         change_ = hidden_ + m * dim_;
-        ring_ = change_ + m * dim_;
+        if (job_.sub_rows)
+            worker_.ring.begin(job_, kernels_, worker_.kept.data(), slots, change_ + m * dim_);
     }
 
     uint32_t bits() {
@@ -273,17 +173,8 @@ class BlockTrainer {
     }
 
     int32_t draw_negative() {
-        if (gensim_) {
-            const uint32_t place = gensim_->step() % job_.cumulative[job_.vocabulary - 1];
-            return static_cast<int32_t>(
-                std::lower_bound(job_.cumulative, job_.cumulative + job_.vocabulary, place) -
-                job_.cumulative);
-        }
-        const uint64_t bits = random_.next();
-        const size_t i = (bits >> 32) * job_.vocabulary >> 32;
-        const AliasEntry& entry = job_.unigram[i];
-        return static_cast<uint32_t>(bits) < entry.threshold ? static_cast<int32_t>(i)
-                                                             : entry.alias;
+        if (gensim_) return gensim_->place(job_.cumulative, job_.vocabulary);
+        return draw_alias(job_.unigram, job_.vocabulary, random_.next());
     }
 
     // Sub-sampling first, windows afterwards, as word2vec.c and gensim do: a dropped word brings
@@ -309,7 +200,8 @@ class BlockTrainer {
         for (uint32_t i = 0; i < kept.size(); i++) {
             uint32_t reach = window;
             if (job_.shrink_windows)
-                reach = gensim_ ? window - gensim_->below(window) : 1 + random_.below(window);
+                reach = gensim_ ? window - gensim_->below(window)
+                                : 1 + static_cast<uint32_t>(random_.below(window));
             if (i - worker_.low[i] > reach) worker_.low[i] = i - reach;
             if (worker_.high[i] - i > reach) worker_.high[i] = i + reach;
         }
@@ -317,65 +209,17 @@ class BlockTrainer {
 
     void fetch(size_t p) const {
         prefetch_row(input(p), dim_);
-        if (!job_.sub_rows) return;
-        const int64_t* start = job_.sub_start + worker_.kept[p];
-        for (int64_t k = start[0]; k < start[1]; k++)
-            prefetch_row(job_.sub_rows + static_cast<size_t>(job_.sub_ids[k]) * dim_, dim_);
+        if (job_.sub_rows) worker_.ring.prefetch(p);
     }
 
-    // The rows of position p in worker_.rows, and their locks in worker_.scales where there are
-    // any.
-    const float* gather(size_t p) {
-        const size_t id = static_cast<size_t>(worker_.kept[p]);
-        worker_.rows.clear();
-        worker_.rows.push_back(job_.w_in + id * dim_);
-        for (int64_t k = job_.sub_start[id]; k < job_.sub_start[id + 1]; k++)
-            worker_.rows.push_back(job_.sub_rows + static_cast<size_t>(job_.sub_ids[k]) * dim_);
-        if (!job_.lock.values && !job_.sub_lock.values) return nullptr;
-        worker_.scales.assign(1, job_.lock.values ? job_.lock.at(id) : 1.0f);
-        for (int64_t k = job_.sub_start[id]; k < job_.sub_start[id + 1]; k++)
-            worker_.scales.push_back(job_.sub_lock.values
-                                         ? job_.sub_lock.at(static_cast<size_t>(job_.sub_ids[k]))
-                                         : 1.0f);
-        return worker_.scales.data();
-    }
-
-    // What a change of all its rows, as far as their locks allow, changes in position p's vector.
-    float& weight(size_t p) { return worker_.weights[p % slots_]; }
-
-    void enter(size_t p) {
-        const float* scales = gather(p);
-        const float count = static_cast<float>(worker_.rows.size());
-        float taken = scales ? 0.0f : count;
-        if (scales)
-            for (size_t i = 0; i < worker_.rows.size(); i++) taken += scales[i];
-        weight(p) = job_.skip_gram ? taken / count : taken;
-        float* now = hidden(p);
-        const float scale = job_.skip_gram ? 1.0f / static_cast<float>(worker_.rows.size()) : 1.0f;
-        kernels_.sum_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scale, now);
-        std::memcpy(now + dim_, now, dim_ * sizeof(float));
-    }
-
-    // Adds what the position gained to all of its rows: each takes the whole of it.
-    void leave(size_t p) {
-        if (weight(p) == 0) return;  // all are locked
-        const float* scales = gather(p);
-        float *now = hidden(p), *start = now + dim_;
-        for (size_t d = 0; d < dim_; d++) start[d] = now[d] - start[d];
-        kernels_.add_to_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_, scales,
-                                 1.0f / weight(p), start);
-    }
-
-    // Brings the positions that windows of centres [first, last) can reach into being.
+    // Centres [first, last) come next: their windows' positions get their vectors.
     void move_to(size_t first, size_t last) {
         const size_t n = worker_.kept.size();
         const size_t reach = std::min(n, last + window_);
         for (size_t p = reach; p < std::min(n, reach + group_ * kAhead); p++)
             if (p >= fetched_) fetch(p);
         fetched_ = std::max(fetched_, std::min(n, reach + group_ * kAhead));
-        if (!job_.sub_rows) return;
-        while (left_ + window_ < first) leave(left_++);
-        while (entered_ < reach) enter(entered_++);
+        if (job_.sub_rows) worker_.ring.move_to(first - std::min(first, window_), reach);
     }
 
     size_t path_length(size_t p) const {
@@ -439,9 +283,9 @@ class BlockTrainer {
     // Adds change_ to the inputs' rows as far as their locks allow.
     void add_locked(float* const* rows, size_t m) {
         for (size_t i = 0; i < m; i++) {
-            const float scale =
-                job_.sub_rows ? worker_.weights[static_cast<size_t>(rows[i] - ring_) / (2 * dim_)]
-                              : job_.lock.at(static_cast<size_t>(rows[i] - job_.w_in) / dim_);
+            const float scale = job_.sub_rows
+                                    ? worker_.ring.weight_of(rows[i])
+                                    : job_.lock.at(static_cast<size_t>(rows[i] - job_.w_in) / dim_);
             kernels_.add_to_rows_f32(rows + i, 1, dim_, nullptr, scale, change_ + i * dim_);
         }
     }
@@ -525,7 +369,7 @@ class BlockTrainer {
             worker_.rows.push_back(hidden(j));
             count += row_count(j);
             if (job_.sub_rows)
-                worker_.scales.push_back(weight(j));
+                worker_.scales.push_back(worker_.ring.weight(j));
             else if (job_.lock.values)
                 worker_.scales.push_back(job_.lock.at(static_cast<size_t>(worker_.kept[j])));
         }
@@ -585,41 +429,18 @@ class BlockTrainer {
     const Kernels& kernels_;
     Worker& worker_;
     GensimRandom* gensim_;
-    Random random_{};
+    SplitMix64 random_{};
     size_t dim_, begin_, end_;
-    size_t window_ = 0, group_ = 1, part_ = 1, slots_ = 0;
-    size_t entered_ = 0, left_ = 0, fetched_ = 0;  // positions
+    size_t window_ = 0, group_ = 1, part_ = 1;
+    size_t fetched_ = 0;  // positions below are prefetched
     float rate_;
-    float *hidden_ = nullptr, *change_ = nullptr, *ring_ = nullptr;
+    float *hidden_ = nullptr, *change_ = nullptr;
 };
 
 }  // namespace
 
-uint32_t GensimRandom::step() {
-    const uint64_t before = state >> 16;
-    state = (state * 25214903917ull + 11) & 281474976710655ull;
-    return static_cast<uint32_t>(before);
-}
-
-uint32_t GensimRandom::below(uint32_t n) {
-    uint32_t mask = n - 1;
-    for (int shift = 1; shift < 32; shift *= 2) mask |= mask >> shift;
-    if (!mask) return 0;
-    for (;;) {
-        draws++;
-        const uint32_t value = static_cast<uint32_t>(twister()) & mask;
-        if (value < n) return value;
-    }
-}
-
-void GensimRandom::move_to(uint32_t seed, uint64_t position) {
-    twister.seed(seed);
-    twister.discard(position);
-    draws = position;
-}
-
 size_t block_count(const WordWindows& job) {
-    return job.jobs ? job.job_count : (job.tokens + kBlockTokens - 1) / kBlockTokens;
+    return job.jobs ? job.job_count : divide_up(job.tokens, kBlockTokens);
 }
 
 size_t block_start(const WordWindows& job, size_t block) {
@@ -663,28 +484,6 @@ WordProgress train_blocks(const WordWindows& job, const Kernels& kernels, int ep
         total.effective += result.effective;
     }
     return total;
-}
-
-void build_alias(const double* weights, size_t n, AliasEntry* table) {
-    double total = 0;
-    for (size_t i = 0; i < n; i++) total += weights[i];
-    std::vector<double> scaled(n);
-    std::vector<int32_t> small, large;
-    for (size_t i = 0; i < n; i++) {
-        scaled[i] = weights[i] / total * static_cast<double>(n);
-        (scaled[i] < 1 ? small : large).push_back(static_cast<int32_t>(i));
-    }
-    for (size_t i = 0; i < n; i++) table[i] = {0xffffffffu, static_cast<int32_t>(i)};
-    while (!small.empty() && !large.empty()) {
-        const int32_t s = small.back(), l = large.back();
-        small.pop_back();
-        table[s] = {static_cast<uint32_t>(scaled[s] * 4294967295.0), l};
-        scaled[l] -= 1 - scaled[s];
-        if (scaled[l] < 1) {
-            large.pop_back();
-            small.push_back(l);
-        }
-    }
 }
 
 }  // namespace firth

@@ -8,19 +8,13 @@
 // Where `jobs` is given, blocks are gensim's jobs instead, one after another on one thread, and the
 // random numbers are gensim's.
 #pragma once
-#include <random>
-
+#include "engines/alias_table.h"
+#include "engines/gensim_random.h"
 #include "kernels.h"
 
 namespace firth {
 
 constexpr size_t kBlockTokens = 10000;
-
-// One entry a word: draw i uniformly and a 32-bit r; the word is r < threshold ? i : alias.
-struct AliasEntry {
-    uint32_t threshold;
-    int32_t alias;
-};
 
 // How much of an update each row takes: count values, one for each row or one for all; null: 1.
 struct Locks {
@@ -48,7 +42,7 @@ struct WordWindows {
     const int32_t* ids;         // tokens in corpus order; the last of a sentence is stored as ~id
     size_t tokens;              // length of ids
     const uint32_t* keep;       // vocabulary: a token stays where a 32-bit draw is <= keep[id]
-    const AliasEntry* unigram;  // vocabulary: Walker's alias table of the negatives
+    const AliasEntry* unigram;  // vocabulary: the negatives' distribution
     // gensim's streams: job j is ids [jobs[j], jobs[j + 1]) and starts at progress[j] of an epoch;
     // a negative is the place of a draw in `cumulative` (vocabulary). jobs is null without.
     const int64_t* jobs;
@@ -72,20 +66,6 @@ struct WordProgress {
     uint64_t effective = 0;  // tokens that sub-sampling left
 };
 
-// Where gensim's numbers come from: the RandomState (MT19937) for seeds and windows, and a
-// linear congruential generator for sub-sampling and negatives.
-struct GensimRandom {
-    std::mt19937 twister;
-    uint64_t draws = 0;  // numbers taken from the twister
-    uint64_t state = 0;
-
-    uint32_t step();
-    // RandomState.randint(0, n): the lowest bits that can hold n - 1, again while they are too
-    // large
-    uint32_t below(uint32_t n);
-    void move_to(uint32_t seed, uint64_t position);
-};
-
 // Blocks in an epoch.
 size_t block_count(const WordWindows& job);
 
@@ -99,8 +79,5 @@ size_t block_start(const WordWindows& job, size_t block);
 WordProgress train_blocks(const WordWindows& job, const Kernels& kernels, int epoch, size_t first,
                           size_t last, int workers, const WordProgress& before,
                           GensimRandom* gensim);
-
-// Fills table[0..n) so that word i is drawn with probability weights[i] / sum (Vose 1991).
-void build_alias(const double* weights, size_t n, AliasEntry* table);
 
 }  // namespace firth
