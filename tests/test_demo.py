@@ -114,7 +114,7 @@ def test_labels_avoid_each_other() -> None:
     points = np.random.default_rng(0).random((20, 2))
     axes.scatter(*points.T)
     canvas.draw()
-    label(axes, canvas, points, [f"word{row}" for row in range(20)], ["k"] * 20)
+    label(axes, points, [f"word{row}" for row in range(20)], ["k"] * 20)
     boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts]
     overlaps = sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert len(boxes) == 20

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firth.formats.files import atomic
-from firth.words.plot import label, principal_axes
+from firth.words.plot import figure_of, label, principal_axes
 
 if TYPE_CHECKING:
     from firth.words import KeyedVectors
@@ -159,9 +159,7 @@ def draw(vectors: KeyedVectors, path: str) -> None:
 
     ImportError where matplotlib is missing.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    figure, axes = figure_of(11, 8)
     groups = {
         name: [word for word in words.split() if word in vectors] for name, words in _GROUPS.items()
     }
@@ -169,9 +167,6 @@ def draw(vectors: KeyedVectors, path: str) -> None:
     if len(words) < 3:
         return
     points = principal_axes(np.stack([vectors.get_vector(word, norm=True) for word in words]))
-    figure = Figure(figsize=(11, 8), dpi=120, layout="constrained")
-    canvas: Any = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     colours: list[str] = []
     for index, (name, members) in enumerate(groups.items()):
         start = len(colours)
@@ -182,8 +177,6 @@ def draw(vectors: KeyedVectors, path: str) -> None:
     axes.set_axis_off()
     axes.margins(0.08)
     axes.legend(loc="best", frameon=False)
-    canvas.draw()  # settles the layout, which the sizes of the labels depend on
-    label(axes, canvas, points, words, colours)
-    figure.set_layout_engine("none")
+    label(axes, points, words, colours)
     with atomic(path) as file:
         figure.savefig(file, format=os.path.splitext(path)[1][1:])

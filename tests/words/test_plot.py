@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -30,6 +31,94 @@ def test_labels_do_not_overlap(words: Any, tmp_path: Path) -> None:
     if words:
         bold = [text for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
         assert [text.get_text() for text in bold] == words
+
+
+def longer(count: int, seed: int) -> KeyedVectors:
+    """Random vectors of words of very different lengths."""
+    kv, rng = KeyedVectors(20), np.random.default_rng(seed)
+    words = [f"w{row}" + "o" * int(rng.integers(0, 60)) for row in range(count)]
+    kv.add_vectors(words, rng.standard_normal((count, 20)))
+    return kv
+
+
+@pytest.mark.parametrize("asked", [1, 4, 20, 40])
+def test_all_is_inside_the_picture(asked: int) -> None:
+    pytest.importorskip("matplotlib")
+    for seed in range(3):
+        kv = longer(300, seed)
+        figure = kv.plot(kv.index_to_key[:asked])
+        axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+        for text in [*axes.texts, axes.title]:
+            box = text.get_window_extent(renderer)
+            assert len(text.get_text()) < 150
+            assert box.x0 >= -1, text
+            assert box.y0 >= -1, text
+            assert box.x1 <= figure.bbox.x1 + 1, text
+            assert box.y1 <= figure.bbox.y1 + 1, text
+
+
+def test_lines_to_labels_cross_no_words() -> None:
+    pytest.importorskip("matplotlib")
+    lines = crossed = 0
+    for seed in range(3):
+        kv, rng = KeyedVectors(20), np.random.default_rng(seed)
+        rows = rng.standard_normal((300, 20)) + 2 * np.eye(20)[rng.integers(0, 3, 300)]
+        kv.add_vectors([f"word{row}" for row in range(300)], rows)
+        figure = kv.plot(kv.index_to_key[:20])
+        axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+        boxes = np.array([text.get_window_extent(renderer).extents for text in axes.texts])
+        for line in axes.lines:
+            start, end = axes.transData.transform(line.get_xydata())
+            on_line = start + np.linspace(0, 1, 200)[:, None] * (end - start)
+            inside = (on_line[:, None] > boxes[:, :2] + 1) & (on_line[:, None] < boxes[:, 2:] - 1)
+            lines, crossed = lines + 1, crossed + int(inside.all(axis=2).any(axis=0).sum())
+    assert lines > 5
+    assert crossed <= 1  # where points stand in a heap, the last ones find no free way
+
+
+def test_a_neighbour_has_the_colour_of_the_nearest_word() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    kv = KeyedVectors(3)
+    words = ["cat", "saw", "dog", "hammer", "file"]
+    rows = [[1, 0.3, 0], [0, 1, 0], [1, 0.1, 0.2], [0.1, 1, 0.1], [0.2, 1, 0]]
+    kv.add_vectors(words, np.array(rows))
+    for asked in (["cat", "saw"], ["saw", "cat"]):
+        figure = kv.plot(asked)
+        colours = {text.get_text(): text.get_color() for text in figure.axes[0].texts}
+        assert colours["dog"] == colours["cat"] != colours["saw"]
+        assert colours["hammer"] == colours["file"] == colours["saw"]
+        drawn = figure.axes[0].collections[0].get_facecolors()
+        assert len({matplotlib.colors.to_hex(one) for one in drawn}) == 2
+    kv = make(300, 20)
+    figure = kv.plot(kv.index_to_key[:20])
+    bold = {text.get_color() for text in figure.axes[0].texts if text.get_fontweight() == "bold"}
+    assert len(bold) == 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "title"),
+    [
+        ("w1", "w1"),
+        (["w1", "w2"], "w1 and w2"),
+        (["w1", "w2", "w3"], "w1, w2 and w3"),
+        ([f"w{row}" for row in range(10, 40)],
+         "w10, w11, w12, w13, w14, w15, w16, w17, w18, w19, w20, w21 and 18 more words"),
+    ],
+)  # fmt: skip
+def test_titles(asked: Any, title: str) -> None:
+    pytest.importorskip("matplotlib")
+    kv = make(100, 20)
+    assert kv.plot(asked).axes[0].get_title() == f"The neighbours of {title}"
+    assert "alike" in kv.plot().axes[0].get_title()
+
+
+def test_words_are_no_formulas() -> None:
+    pytest.importorskip("matplotlib")
+    kv = make(20, 5)
+    kv.add_vectors(["$\\bad{", "$1$"], np.eye(5)[:2], {"count": np.array([1, 1])})
+    figure = kv.plot(["$\\bad{", "$1$"])
+    figure.savefig(io.BytesIO(), format="png")
+    assert figure.axes[0].get_title() == "The neighbours of $\\bad{ and $1$"
 
 
 def test_analogy_and_what_is_refused() -> None:

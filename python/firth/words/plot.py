@@ -1,11 +1,12 @@
 """Pictures of word vectors: a map of words on which every label can be read.
 
-`plot` is a method of `KeyedVectors`; `principal_axes` and `label` serve the demo too. Needs
-matplotlib, and umap-learn for ``method="umap"``. D = dimensions.
+`plot` is a method of `KeyedVectors`; `figure_of`, `principal_axes` and `label` serve the demo too.
+Needs matplotlib, and umap-learn for ``method="umap"``. D = dimensions.
 """
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _SEEDS, _NEAR = 9, 6  # words that a picture of nothing in particular begins with, and near each
 _FREQUENT = 2000  # keys among which these are chosen
+_TITLE, _LONGEST = 60, 40  # characters of the words in a title, and of one word
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf",
             "#7f7f7f", "#bcbd22")  # fmt: skip
 
@@ -38,8 +40,9 @@ def plot(
     Parameters
     ----------
     words : list of keys, or one key, optional
-        Each is drawn in bold in a colour of its own, with its nearest words in the same colour. By
-        default some frequent words that are far from one another.
+        Each is drawn in bold in a colour of its own, with its nearest words; a neighbour has the
+        colour of the word that it is nearest to. By default some frequent words that are far from
+        one another.
     method : {"pca", "umap"}
         The two directions in which the vectors vary most, or UMAP (which keeps neighbours).
     analogy : (a, b, c), optional
@@ -63,7 +66,7 @@ def plot(
         Less than three words, or vectors that are not finite; an analogy of other than three
         different words; another method.
     ImportError
-        matplotlib or umap-learn is missing; it says how to get it.
+        matplotlib or umap-learn is missing; the message says how to install it.
     """
     if method not in ("pca", "umap"):
         raise ValueError(f"plot: method must be 'pca' or 'umap', got {method!r}")
@@ -73,8 +76,7 @@ def plot(
         words = [words]
     if analogy is not None and (len(analogy) != 3 or len(set(analogy)) != 3):
         raise ValueError(f"plot: analogy must be three different words, got {analogy!r}")
-    matplotlib = needs("matplotlib.figure", "plot")
-    backend = needs("matplotlib.backends.backend_agg", "plot")
+    figure, axes = figure_of(10, 7.5)
     corners: list[Any] = []
     title = "Words that are used alike stand near one another"
     if analogy is not None:
@@ -83,20 +85,15 @@ def plot(
         if not nearest:
             raise ValueError(f"plot: there is no word near {a} - {b} + {c}")
         d = nearest[0][0]
-        corners, title = [a, b, d, c], f"{a} - {b} + {c} = {d}"
-        asked = [*corners, *(words or [])]
+        corners, title = [a, b, d, c], f"{_name(a)} - {_name(b)} + {_name(c)} = {_name(d)}"
+        asked = list(dict.fromkeys([*corners, *(words or [])]))
     else:
         asked = list(dict.fromkeys(words if words is not None else _sample(self)))
-        title = ", ".join(map(str, words)) + " and their neighbours" if words else title
+        title = f"The neighbours of {_listed(asked)}" if words else title
     if topn is None:
         topn = 0 if corners else int(np.clip(60 // max(1, len(asked)), 2, 12))
-    colour = {word: _COLOURS[place % len(_COLOURS)] for place, word in enumerate(asked)}
-    if corners:
-        colour |= dict.fromkeys(corners, "#222222")
-    for word, near in zip(asked, self.most_similar_batch(asked, topn=topn), strict=True):
-        for other, _ in near:
-            colour.setdefault(other, colour[word])
-    shown = list(colour)
+    lists = self.most_similar_batch(asked, topn=topn)
+    shown = list(dict.fromkeys([*asked, *(word for near in lists for word, _ in near)]))
     if len(shown) < 3:
         raise ValueError(f"plot: at least three words are needed, got {len(shown)}")
     unit = np.stack([self.get_vector(word, norm=True) for word in shown])
@@ -108,15 +105,17 @@ def plot(
     else:
         # The axes of an analogy are those of its four words.
         points = principal_axes(unit, len(corners) or len(unit))
+    palette = _palette(len(asked))
+    palette[: len(corners)] = ["#222222"] * len(corners)
+    # Each neighbour has the colour of the word that it is nearest to.
+    owner = np.argmax(unit @ unit[: len(asked)].T, axis=1)
+    owner[: len(asked)] = np.arange(len(asked))
+    colours = [palette[one] for one in owner]
 
-    figure = matplotlib.Figure(figsize=(10, 7.5), dpi=120, layout="constrained")
-    canvas: Any = backend.FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    bold = [word in asked for word in shown]
+    bold = [place < len(asked) for place in range(len(shown))]
     lines = np.zeros((0, 2))  # points on lines, which labels keep off
     x, y = points.T
-    sizes = [60 if one else 22 for one in bold]
-    axes.scatter(x, y, s=sizes, color=list(colour.values()), zorder=3)
+    axes.scatter(x, y, s=[60 if one else 22 for one in bold], color=colours, zorder=3)
     if corners:
         (king, man, queen, woman), across = points[:4], "#1f77b4"
         for start, end in ((man, king), (woman, queen)):
@@ -127,13 +126,43 @@ def plot(
         lines = np.concatenate([start + share * (end - start) for start, end in ends])
         for start, end in ends[2:]:
             axes.plot(*zip(start, end, strict=True), ls="--", lw=1.2, color=across, zorder=1)
-    axes.set_title(title, fontsize=14)
+    axes.set_title(title, fontsize=14, parse_math=False)
     axes.set_axis_off()
     axes.margins(0.12)
-    canvas.draw()  # settles the layout, which the sizes of the labels depend on
-    label(axes, canvas, points, [str(word) for word in shown], list(colour.values()), bold, lines)
-    figure.set_layout_engine("none")
+    label(axes, points, [_name(word) for word in shown], colours, bold, lines)
+    width = axes.title.get_window_extent(figure.canvas.get_renderer()).width
+    axes.title.set_fontsize(14 * min(1.0, 0.97 * figure.bbox.width / width))
     return figure
+
+
+def _name(word: Any) -> str:
+    """A word as it is written, cut where it is longer than any word of a language."""
+    text = str(word)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\u2026"
+
+
+def _listed(words: Sequence[Any]) -> str:
+    """Words as in a sentence, as many as a title has room for."""
+    names, shown = [_name(word) for word in words], 0
+    while shown < len(names) and len(", ".join(names[: shown + 1])) <= _TITLE:
+        shown += 1
+    rest = len(names) - shown
+    if rest:
+        more = f"{rest} {'more ' * (shown > 0)}word{'s' * (rest > 1)}"
+        return " and ".join(filter(None, [", ".join(names[:shown]), more]))
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _palette(count: int) -> list[str]:
+    """Colours that can be told apart: the first ones are well known, of many each has its hue."""
+    if count <= len(_COLOURS):
+        return list(_COLOURS[:count])
+    hues = (count + 1) // 2
+    rgb = [
+        colorsys.hls_to_rgb(place // 2 / hues, 0.25 + 0.17 * (place % 2), 0.8)
+        for place in range(count)
+    ]
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in one) for one in rgb]
 
 
 def _sample(self: KeyedVectors) -> list[Any]:
@@ -183,53 +212,97 @@ def principal_axes(rows: NDArray[Any], count: int | None = None) -> NDArray[Any]
     return coordinates
 
 
+def figure_of(width: float, height: float) -> tuple[Any, Any]:
+    """A figure of this size in inches, and its axes. ImportError where matplotlib is missing."""
+    module = needs("matplotlib.figure", "plot")
+    backend = needs("matplotlib.backends.backend_agg", "plot")
+    figure = module.Figure(figsize=(width, height), dpi=120, layout="constrained")
+    backend.FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
 def label(
     axes: Any,
-    canvas: Any,
     points: NDArray[Any],
     words: Sequence[str],
     colours: Sequence[str],
     bold: Sequence[bool] | None = None,
     lines: NDArray[Any] | None = None,
 ) -> None:
-    """Write each word beside its point, at the place that covers the fewest points and words.
+    """Write each word beside its point, inside the axes, where it covers the least.
 
-    ``lines`` (N, 2) are further points to keep off.
+    What is covered, by the word or by a line that leads to it, costs: other words and the legend
+    most, then points and lines, and the distance. ``lines`` (N, 2) are further points to keep off.
     """
-    ring = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-    places = [(far * dx, far * dy) for far in (1, 2.5, 4, 6, 9, 13) for dx, dy in ring]
-    gap = 6 * canvas.figure.dpi / 72
+    figure, strong = axes.figure, bold or [False] * len(words)
+    figure.canvas.draw()  # settles the layout, which the sizes of the labels depend on
+    renderer = figure.canvas.get_renderer()
+    gap = 6 * figure.dpi / 72
+    near = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+    between = [(a * x, b * y) for x, y in ((1, 0.5), (0.5, 1)) for a in (1, -1) for b in (1, -1)]
+    far = (2.5, 4, 6, 9, 13, 18)
+    steps = np.array(near + [(one * x, one * y) for one in far for x, y in near + between])
+    distance = np.abs(steps).max(axis=1)
+    frame = axes.get_window_extent(renderer).extents  # boxes are x0 y0 x1 y1, in pixels
     dots = axes.transData.transform(points)
-    taken = [np.column_stack([dots - gap / 2, dots + gap / 2])]  # x0 y0 x1 y1
+    legend = axes.get_legend()
+    written = [legend.get_window_extent(renderer).extents] if legend is not None else []
+    marks = np.column_stack([dots - gap / 2, dots + gap / 2])
+    on_lines = [np.zeros((0, 4))]  # of lines, some pixels apart
     if lines is not None and len(lines):
-        on_lines = axes.transData.transform(lines)
-        taken.append(np.column_stack([on_lines - 1, on_lines + 1]))
-    for (x, y), word, colour, strong in zip(
-        dots, words, colours, bold or [False] * len(words), strict=True
-    ):
+        on_lines.append(_around(axes.transData.transform(lines)))
+    for dot, word, colour, one in zip(dots, words, colours, strong, strict=True):
         text = axes.text(
             0, 0, word, transform=None, color=colour, va="bottom", parse_math=False,
-            fontsize=13 if strong else 10, fontweight="bold" if strong else "normal",
+            fontsize=13 if one else 10, fontweight="bold" if one else "normal",
         )  # fmt: skip
-        extent = text.get_window_extent(canvas.get_renderer())
-        boxes = []
-        for dx, dy in places:
-            left = x + dx * gap + (np.sign(dx) - 1) * extent.width / 2
-            bottom = y + dy * gap + (np.sign(dy) - 1) * extent.height / 2
-            boxes.append([left, bottom, left + extent.width, bottom + extent.height])
-        rest = np.concatenate(taken)
-        place = min(range(len(boxes)), key=lambda one: _overlaps(np.array(boxes[one]), rest))
-        best = boxes[place]
+        size = np.array(text.get_window_extent(renderer).size)
+        corners = dot + steps * gap + (np.sign(steps) - 1) * size / 2
+        corners = np.clip(corners, frame[:2], np.maximum(frame[2:] - size, frame[:2]))
+        boxes = np.column_stack([corners, corners + size])
+        ends = np.clip(dot, boxes[:, :2], boxes[:, 2:])  # where a line from the point arrives
+        leads = np.abs(ends - dot).max(axis=1) > 1.5 * gap
+        others = np.array(written).reshape(-1, 4)
+        cost = distance / 6 + 60 * _covered(boxes, others) + 4 * _covered(boxes, marks)
+        cost += 20 * _covered(boxes, np.concatenate(on_lines))
+        best, least = 0, np.inf
+        for place in np.argsort(cost, kind="stable"):
+            total = cost[place]
+            if total >= least:  # a line only adds to it
+                break
+            if leads[place]:
+                on_line = _around(_between(dot, ends[place]))
+                total += 30 * np.count_nonzero(_covered(others, on_line))
+                total += np.count_nonzero(_covered(marks, on_line))
+            if total < least:
+                best, least = int(place), total
         text.set_transform(axes.transData)
-        text.set_position(axes.transData.inverted().transform(best[:2]))
-        if place >= len(ring):  # not beside its point: a line leads there
-            near = np.clip((x, y), best[:2], best[2:])
-            ends = axes.transData.inverted().transform([(x, y), near])
-            axes.plot(*ends.T, color=colour, lw=0.6, alpha=0.6, zorder=1)
-        taken.append(np.array([best]))
+        text.set_position(axes.transData.inverted().transform(corners[best]))
+        if leads[best]:
+            line = _between(dot, ends[best])
+            axes.plot(
+                *axes.transData.inverted().transform(line[[0, -1]]).T,
+                color=colour, lw=0.6, alpha=0.6, zorder=1, scalex=False, scaley=False,
+            )  # fmt: skip
+            on_lines.append(_around(line))
+        written.append(boxes[best])
+    figure.set_layout_engine("none")
 
 
-def _overlaps(box: NDArray[Any], others: NDArray[Any]) -> int:
-    """How many of the others (N, 4) share area with the box; all are x0, y0, x1, y1."""
-    apart = (box[:2] >= others[:, 2:]) | (box[2:] <= others[:, :2])
-    return int((~apart.any(axis=1)).sum())
+def _between(start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
+    """Points on a line (N, 2), some pixels apart."""
+    count = 2 + int(np.abs(end - start).max() / 4)
+    return np.linspace(start, end, count)
+
+
+def _around(points: NDArray[Any]) -> NDArray[Any]:
+    """A small box around each point."""
+    return np.column_stack([points - 1, points + 1])
+
+
+def _covered(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[np.int64]:
+    """How many of the others (M, 4) share area with each box (N, 4); all are x0, y0, x1, y1."""
+    one, other = boxes[:, None], others[None]
+    apart = (one[..., :2] >= other[..., 2:]) | (one[..., 2:] <= other[..., :2])
+    count: NDArray[np.int64] = (~apart.any(axis=2)).sum(axis=1)
+    return count
