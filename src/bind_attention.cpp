@@ -83,7 +83,7 @@ void attention_binding(const Level& level, const py::array_t<T>& query, const py
     for (size_t i = 0; i < heads.size(); i++)
         heads[i] = {query.data() + of_query[i], key.data() + of_key[i], value.data() + of_value[i],
                     mask_data ? mask_data + of_mask[i] * mask_bytes : nullptr, result + of_out[i]};
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     attention(*level.kernels, shape, heads.data(), heads.size());
 }
 

@@ -54,7 +54,7 @@ py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_char
     }
     WordPiece::Encoded result;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         result = self.encode(views, most_characters, most_ids);
     }
     return py::make_tuple(owned_array(std::move(result.ids)),
@@ -110,7 +110,7 @@ void embedding_bag(const Level& level, const py::array_t<T>& table, bool bfloat1
     const auto dim = static_cast<size_t>(table.shape(1));
     float* result = out.mutable_data();
     const auto kernel = embedding_bag_kernel<T>(*level.kernels, bfloat16);
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     parallel_for(bags, 32, [&](size_t begin, size_t end) {
         kernel(data, stride, id, starts + begin, end - begin, row, weight, normalize, dim,
                result + begin * dim);

@@ -39,7 +39,7 @@ py::tuple vocabulary(const py::buffer& buffer, const std::string& label, int64_t
     const Bytes text(buffer);
     FastTextVocabulary made;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         made = count_fasttext_words(text.data, text.size, label, min_count, min_label_count);
     }
     const py::array_t<uint8_t> bytes(static_cast<py::ssize_t>(made.text.size()),
@@ -80,7 +80,7 @@ class FastTextModel {
         const FastTextRules rules{{min_n, max_n, bucket}, word_ngrams, label};
         const int32_t* const kept = pruned_ ? pruned_->data() : nullptr;
         const size_t kept_count = pruned_ ? static_cast<size_t>(pruned_->size()) / 2 : 0;
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         dictionary_ = std::make_unique<FastTextDictionary>(words, labels, rules, kept, kept_count,
                                                            supervised);
         if (!supervised) return;
@@ -124,7 +124,7 @@ class FastTextModel {
         py::array_t<float> made({dictionary_->words(), dim});
         float* const out = made.mutable_data();
         const char* const text = reinterpret_cast<const char*>(text_.data());
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         parallel_for(dictionary_->words(), kTextsATask, [&](size_t begin, size_t end) {
             std::vector<int32_t> rows;
             for (size_t i = begin; i < end; i++) {
@@ -158,7 +158,7 @@ class FastTextModel {
         std::vector<std::vector<FastTextPrediction>> found((count + kTextsATask - 1) / kTextsATask);
         std::vector<size_t> found_counts(count);
         {
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             parallel_for(count, kTextsATask, [&](size_t begin, size_t end) {
                 FastTextLine line;
                 FastTextClassifier::Scratch scratch;
@@ -197,7 +197,7 @@ class FastTextModel {
         std::vector<int32_t> true_counts, predicted_counts, truth, predicted;
         std::vector<float> scores;
         {
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             FastTextLine line;
             FastTextClassifier::Scratch scratch;
             const char *p = text.data, *const end = text.data + text.size;
@@ -324,7 +324,7 @@ class FastTextTrainerOfText {
     std::pair<double, uint64_t> train(int epoch, size_t first, size_t last, int workers) const {
         if (first > last || last > blocks())
             throw py::index_error("FastTextTrainer.train: a block is out of range");
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         const FastTextProgress done = trainer_->train(epoch, first, last, workers);
         return {done.loss, done.examples};
     }
@@ -347,7 +347,7 @@ py::tuple quantise(const array<float>& values, size_t dsub, uint64_t seed) {
     float* const made = centroids.mutable_data();
     uint8_t* const chosen = codes.mutable_data();
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         train_product_quantiser(values.data(), rows, dim, dsub, seed, made, chosen);
     }
     return py::make_tuple(centroids, codes);

@@ -46,7 +46,7 @@ PackedObject pack(const Level& level, const py::array_t<T>& b) {
     const size_t k = size_t(b.shape(0)), n = size_t(b.shape(1));
     const size_t bytes = gemm_packed_bytes<T>(*level.kernels, k, n);
     PackedObject packed{level.kernels, k, n, bytes, sizeof(T), AlignedBuffer(bytes)};
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     gemm_pack_parallel(*level.kernels, source, k, n, packed.buffer.data());
     return packed;
 }
@@ -58,7 +58,7 @@ void matmul(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b
     const size_t k = size_t(b.shape(0)), n = size_t(b.shape(1)), m = size_t(out.shape(0));
     check(a, k, n, out);
     float* c = out.mutable_data();
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     gemm(*level.kernels, a.data(), a.strides(0) / ptrdiff_t(sizeof(T)), source, c, ptrdiff_t(n), m,
          k, n);
 }
@@ -71,7 +71,7 @@ void matmul_packed(const Level& level, const py::array_t<T>& a, const PackedObje
         throw py::value_error("matmul: b was packed for another level or dtype");
     float* c = out.mutable_data();
     const size_t m = size_t(out.shape(0));
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     gemm(*level.kernels, a.data(), a.strides(0) / ptrdiff_t(sizeof(T)),
          Packed<T>{b.buffer.data(), b.k, b.n}, c, ptrdiff_t(b.n), m);
 }

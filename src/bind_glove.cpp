@@ -62,7 +62,7 @@ class Counter {
             if (static_cast<size_t>(id) >= vocabulary)
                 throw py::index_error("CooccurrenceCounter: an id is out of range");
         }
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         counter_ = std::make_unique<CooccurrenceCounter>(ids_.data(), tokens, lead, vocabulary,
                                                          window, symmetric, weighted);
     }
@@ -85,7 +85,7 @@ class Counter {
         }
         CooccurrenceRows result;
         {
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             result = counter_->rows(first, last, view);
         }
         return py::make_tuple(moved<int64_t>(std::move(result.lengths)),
@@ -109,7 +109,7 @@ py::tuple blocks(const std::tuple<array<int64_t>, array<int32_t>, array<double>>
     given.check("glove_blocks", count, vocabulary);
     GloveBlocks result;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         result =
             glove_blocks(given.view(), first, first + count, vocabulary, block, x_max, alpha, seed);
     }
@@ -158,7 +158,7 @@ double adagrad(const Level& level, py::array_t<float>& words, py::array_t<float>
                                            weights.data()[i]};
     }
     const size_t dim = static_cast<size_t>(words.shape(2)) - 1;
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     return level.kernels->glove_adagrad_f32(w.data, w.stride, w.plane, c.data, c.stride, c.plane,
                                             records.data(), records.size(), dim, learning_rate,
                                             grad_clip);
@@ -219,7 +219,7 @@ class Trainer {
             throw py::index_error("GloveTrainer.train: no such visits");
         GloveProgress progress;
         {
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             if (order_.empty() || epoch != epoch_) order_ = glove_order(job_, epoch_ = epoch);
             progress =
                 glove_train(job_, kernels_, epoch, order_.data() + first, last - first, workers);

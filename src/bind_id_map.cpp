@@ -25,7 +25,7 @@ Numbers set(IdMap& self, const Numbers& labels, const Numbers& slots) {
     int64_t* const out = previous.mutable_data();
     const int64_t* const in = labels.data();
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         self.set(in, where, count, out);
     }
     return previous;
@@ -37,7 +37,7 @@ Numbers find(const IdMap& self, const Numbers& labels) {
     int64_t* const out = slots.mutable_data();
     const int64_t* const in = labels.data();
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         self.find(in, count, out);
     }
     return slots;
@@ -46,7 +46,7 @@ Numbers find(const IdMap& self, const Numbers& labels) {
 void remove(IdMap& self, const Numbers& labels) {
     const size_t count = length("remove", "labels", labels);
     const int64_t* const in = labels.data();
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     self.remove(in, count);
 }
 

@@ -49,7 +49,7 @@ void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, a
         throw py::value_error("dot: shapes of a, b and out differ");
     T* result = out.mutable_data();
     const auto kernel = dot_kernel<T>(*level.kernels);
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     parallel_for(x.rows, grain(x.n), [&](size_t begin, size_t end) {
         kernel(x.data + static_cast<ptrdiff_t>(begin) * x.stride, x.stride,
                y.data + static_cast<ptrdiff_t>(begin) * y.stride, y.stride, result + begin,
@@ -78,7 +78,7 @@ void bind_row_norms(const Level& level, const py::array_t<T>& keys,
     if (norms.ndim() != 1 || static_cast<size_t>(norms.shape(0)) != x.rows)
         throw py::value_error("row_norms: norms must have one entry a row");
     float* result = norms.mutable_data();
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     row_norms(*level.kernels, x, result);
 }
 
@@ -108,7 +108,7 @@ void bind_cosine_topk(const Level& level, const py::array_t<float>& queries,
     float* score = scores.mutable_data();
     int64_t* index = indices.mutable_data();
     const auto k = static_cast<size_t>(scores.shape(1));
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     cosine_topk(*level.kernels, q.data, q.stride, q.rows, x, norm, k, threads, score, index);
 }
 
@@ -127,7 +127,7 @@ void bind_cosine_scores(const Level& level, const py::array_t<float>& queries,
     if (scores.size() == 0) return;
     const float* norm = norms ? norms->data() : nullptr;
     float* score = scores.mutable_data();
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     cosine_scores(*level.kernels, q.data, q.stride, q.rows, x, norm, threads, score);
 }
 
@@ -181,7 +181,7 @@ void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
                     out_outer = out.strides(0) / item, out_step = out.strides(1) / item;
     const auto rows_kernel = softmax_rows_kernel<T, kLog>(*level.kernels);
     const auto columns_kernel = softmax_columns_kernel<T, kLog>(*level.kernels);
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     if (rows) {
         parallel_for(outer, grain(8 * n), [&](size_t begin, size_t end) {
             const ptrdiff_t first = static_cast<ptrdiff_t>(begin);

@@ -185,7 +185,7 @@ py::tuple bind_topk(const Level& level, const std::vector<const HeldSegment*>& s
     float* score = scores.mutable_data();
     SearchStats stats;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         stats =
             search(*level.kernels, arguments.segments, arguments.request, k, label, score, counted);
     }
@@ -210,7 +210,7 @@ py::tuple bind_range(const Level& level, const std::vector<const HeldSegment*>& 
     const float* threshold = thresholds.data();
     SearchStats stats;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         stats =
             search_range(*level.kernels, arguments.segments, arguments.request, threshold, found);
     }
@@ -261,7 +261,7 @@ void bind_code_rows(const Level& level, const py::array& vectors,
     uint8_t* code = codes.mutable_data();
     float* bound = bounds.mutable_data();
     const int32_t* lanes = order ? order->data() : nullptr;
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     code_rows(*level.kernels, keys, chosen, mean, lanes, blocks, code, bound);
 }
 
@@ -286,7 +286,7 @@ void bind_may_reach(const Level& level, const array<float>& queries, const std::
                 *score = scores.data();
     const uint8_t* code = codes.data();
     bool* out = reach.mutable_data();
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     may_reach(*level.kernels, chosen, query, count, n, code, bound, mean, rows, score, out);
 }
 

@@ -24,13 +24,13 @@ py::tuple word_subwords(const py::bytes& text, const array<int64_t>& ends, int m
     py::array_t<int64_t> offsets(ends.size() + 1);
     int64_t* const starts = offsets.mutable_data();
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         subword_offsets(words, rule, starts);
     }
     py::array_t<int32_t> ids(starts[words.count]);
     {
         int32_t* const out = ids.mutable_data();
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         subword_ids(words, rule, starts, out);
     }
     return py::make_tuple(offsets, ids);
@@ -82,7 +82,7 @@ void word_means(const std::optional<py::array>& rows, const py::array& ngrams,
     job.offsets = starts;
     job.ids = ids.data();
     job.out = out.mutable_data();
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     subword_means(job);
 }
 

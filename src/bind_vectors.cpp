@@ -21,7 +21,7 @@ py::tuple read_text(const Bytes& text, py::array_t<T>& out, bool last) {
     auto* words = reinterpret_cast<WordSpan*>(spans.mutable_data());
     RowsRead got;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         got = read_text_rows(text.data, text.size, last, d, data, rows, words);
     }
     return py::make_tuple(got.rows, got.consumed, got.bad, spans);
@@ -37,7 +37,7 @@ py::tuple read_binary(const py::buffer& buffer, py::array_t<float>& out) {
     auto* words = reinterpret_cast<WordSpan*>(spans.mutable_data());
     RowsRead got;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         got = read_binary_rows(data.data, data.size, d, matrix, rows, words);
     }
     return py::make_tuple(got.rows, got.consumed, spans);
@@ -123,7 +123,7 @@ py::bytes write_rows(const py::list& words, const array<float>& vectors) {
     const float* const data = vectors.data();
     std::string result;
     {
-        py::gil_scoped_release unlocked;
+        WithoutGil unlocked;
         result = write_text_rows(texts, data, d);
     }
     return py::bytes(result);
@@ -136,7 +136,7 @@ void bind_vectors(py::module_& module) {
         "count_lines",
         [](const py::buffer& buffer, bool last) {
             const Bytes text(buffer);
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             return count_lines(text.data, text.size, last);
         },
         py::arg("text"), py::arg("last"));
@@ -190,7 +190,7 @@ void bind_vectors(py::module_& module) {
         "scan_pickle",
         [](const py::buffer& buffer) {
             const Bytes data(buffer);
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             return scan_pickle(data.data, data.size);
         },
         py::arg("data"));

@@ -50,7 +50,7 @@ double skipgram(const Level& level, py::array_t<float>& w_in, py::array_t<float>
     check_ids(centers, out.rows, false, "centers");
     check_ids(contexts, in.rows, shared, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     return skipgram_batch({in.data, in.stride}, {out.data, out.stride}, in.dim, centers.data(),
                           contexts.data(), negatives.data(), static_cast<size_t>(rows),
                           shared ? static_cast<size_t>(contexts.shape(1)) : 1,
@@ -71,7 +71,7 @@ double cbow(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_
     check_ids(centers, out.rows, false, "centers");
     check_ids(contexts, in.rows, true, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     return cbow_batch({in.data, in.stride}, {out.data, out.stride}, in.dim, centers.data(),
                       contexts.data(), negatives.data(), static_cast<size_t>(rows),
                       static_cast<size_t>(contexts.shape(1)),
@@ -90,7 +90,7 @@ double hierarchical(const Level& level, py::array_t<float>& w_in, py::array_t<fl
         throw py::value_error("hierarchical_softmax: shapes do not fit together");
     check_ids(points, tree.rows, true, "points");
     check_ids(contexts, in.rows, true, "contexts");
-    py::gil_scoped_release unlocked;
+    WithoutGil unlocked;
     return tree_batch({in.data, in.stride}, {tree.data, tree.stride}, in.dim, points.data(),
                       codes.data(), contexts.data(), static_cast<size_t>(points.shape(0)),
                       static_cast<size_t>(points.shape(1)), static_cast<size_t>(contexts.shape(1)),
@@ -253,7 +253,7 @@ class WordTrainer {
             throw py::index_error("WordTrainer.train: no such blocks");
         WordProgress progress{loss, pairs, effective};
         {
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             if (job_.jobs && random_.draws != draws)
                 random_.move_to(static_cast<uint32_t>(job_.seed), draws);
             progress = train_blocks(job_, kernels_, epoch, first, last, workers, progress,
@@ -336,7 +336,7 @@ void bind_words(py::module_& module, py::class_<Level>& level) {
             "add",
             [](WordCounter& self, const py::buffer& text) {
                 const Bytes bytes(text);
-                py::gil_scoped_release unlocked;
+                WithoutGil unlocked;
                 self.add(bytes.data, bytes.size);
             },
             py::arg("text"))
@@ -365,7 +365,7 @@ void bind_words(py::module_& module, py::class_<Level>& level) {
                 const Bytes bytes(text);
                 std::vector<int32_t> ids;
                 {
-                    py::gil_scoped_release unlocked;
+                    WithoutGil unlocked;
                     ids = self.encode(bytes.data, bytes.size, last);
                 }
                 return ids_array(std::move(ids));
@@ -389,7 +389,7 @@ void bind_words(py::module_& module, py::class_<Level>& level) {
             std::vector<int64_t> from(supply.data(), supply.data() + supply.size()),
                 to(demand.data(), demand.data() + demand.size());
             const double* cost = costs.data();
-            py::gil_scoped_release unlocked;
+            WithoutGil unlocked;
             return transport(cost, from.size(), to.size(), from.data(), to.data());
         },
         py::arg("costs").noconvert(), py::arg("supply").noconvert(), py::arg("demand").noconvert());

@@ -4,6 +4,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
+#include <thread>
+
 #include "kernels.h"
 
 namespace firth {
@@ -13,6 +16,27 @@ namespace py = pybind11;
 // One usable ISA level as Python sees it; its methods are the kernels of that level.
 struct Level {
     const Kernels* kernels;
+};
+
+// The GIL is free while this lives. A daemon thread that wants it back while the interpreter shuts
+// down never gets it: CPython up to 3.13 then ends the thread by unwinding its stack, which
+// terminates the process where it meets a destructor or pybind11's handlers. Such a thread is
+// caught here and sleeps until the process ends, as CPython itself does from 3.14 on.
+class WithoutGil {
+  public:
+    WithoutGil() : state_(PyEval_SaveThread()) {}
+    WithoutGil(const WithoutGil&) = delete;
+    WithoutGil& operator=(const WithoutGil&) = delete;
+    ~WithoutGil() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {  // it throws nothing of C++: only the unwinding ends here
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+    }
+
+  private:
+    PyThreadState* state_;
 };
 
 // C-contiguous arrays of exactly this dtype: a wrong one is a TypeError, never a silent copy.
