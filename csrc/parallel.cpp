@@ -15,6 +15,7 @@
 #include <exception>
 #include <mutex>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -143,10 +144,20 @@ std::atomic<int> thread_count{0};  // 0: not yet decided
 const int at_fork = pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
 #endif
 
-int count_from_environment(const char* name) {
-    const char* text = std::getenv(name);
-    const long value = text ? std::strtol(text, nullptr, 10) : 0;
-    return value > 0 ? static_cast<int>(std::min(value, 1024L)) : 0;
+// The variable's number of threads, or 0 where it is not set. FIRTH_NUM_THREADS must be a number in
+// range: a typing error would otherwise go unnoticed. OMP_NUM_THREADS belongs to others: the first
+// number of its list counts, and what is no number counts for nothing, as in OpenMP.
+int count_from_environment(const char* name, bool strict) {
+    const char* const text = std::getenv(name);
+    if (!text || !*text) return 0;
+    char* end;
+    const long value = std::strtol(text, &end, 10);
+    const bool number = end != text && (*end == 0 || (!strict && *end == ','));
+    if (number && value >= 1 && value <= kMostThreads) return static_cast<int>(value);
+    if (strict)
+        throw std::invalid_argument(std::string(name) + ": want a whole number from 1 to " +
+                                    std::to_string(kMostThreads) + ", got '" + text + "'");
+    return 0;
 }
 
 // Physical cores that this process may use, within the CPU quota of its cgroup.
@@ -191,8 +202,8 @@ int usable_cores() {
 int num_threads() {
     int count = thread_count.load(std::memory_order_relaxed);
     if (count == 0) {
-        count = count_from_environment("FIRTH_NUM_THREADS");
-        if (count == 0) count = count_from_environment("OMP_NUM_THREADS");
+        count = count_from_environment("FIRTH_NUM_THREADS", true);
+        if (count == 0) count = count_from_environment("OMP_NUM_THREADS", false);
         if (count == 0) count = usable_cores();
         thread_count.store(count, std::memory_order_relaxed);
     }
@@ -200,7 +211,7 @@ int num_threads() {
 }
 
 void set_num_threads(int count) {
-    thread_count.store(count < 1 ? 1 : count, std::memory_order_relaxed);
+    thread_count.store(std::clamp(count, 1, kMostThreads), std::memory_order_relaxed);
 }
 
 void parallel_tasks(size_t tasks, int threads, void (*task)(void*, size_t), void* context) {

@@ -4,8 +4,12 @@
 
 namespace firth {
 
-// How many threads work together, the calling one included (at least 1).
+constexpr int kMostThreads = 1024;
+
+// How many threads work together, the calling one included: from 1 to kMostThreads. The first call
+// reads the environment and throws std::invalid_argument where FIRTH_NUM_THREADS is no such number.
 int num_threads();
+// A count out of range is moved to the nearest in it.
 void set_num_threads(int count);
 
 // Calls task(context, i) once for each i in [0, tasks), on the calling thread and on the pool.

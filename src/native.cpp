@@ -5,9 +5,15 @@
 
 namespace py = pybind11;
 
-// threadpoolctl finds the pool through these two symbols (python/firth/threads.py).
+// threadpoolctl finds the pool through these two symbols (python/firth/system.py).
 extern "C" {
-__attribute__((visibility("default"))) int firth_get_num_threads() { return firth::num_threads(); }
+__attribute__((visibility("default"))) int firth_get_num_threads() {
+    try {
+        return firth::num_threads();
+    } catch (const std::exception&) {  // C knows no exceptions: the first kernel reports it
+        return 1;
+    }
+}
 __attribute__((visibility("default"))) void firth_set_num_threads(int count) {
     firth::set_num_threads(count);
 }
@@ -48,5 +54,6 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
         return result;
     });
     module.def("num_threads", &firth::num_threads);
+    module.attr("MOST_THREADS") = firth::kMostThreads;
     module.def("set_num_threads", &firth::set_num_threads, py::arg("count"));
 }

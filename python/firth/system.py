@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import platform
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,14 +60,35 @@ def info() -> Info:
 def set_num_threads(count: int) -> None:
     """Let native code use ``count`` threads, the calling one included.
 
-    The default is ``FIRTH_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the physical cores that
-    this process may use. No result of a kernel depends on it. ValueError where ``count`` < 1.
+    The default is ``FIRTH_NUM_THREADS`` (the first kernel raises ValueError where that is not a
+    number in the same range), else the first number of ``OMP_NUM_THREADS``, else the physical cores
+    that this process may use. No result of a kernel depends on it.
+
+    Parameters
+    ----------
+    count : int
+        From 1 to 1024.
+
+    Raises
+    ------
+    TypeError
+        ``count`` is not an integer.
+    ValueError
+        ``count`` is out of range.
     """
     from firth import _native
 
-    if count < 1:
-        raise ValueError(f"set_num_threads: count must be at least 1, got {count}")
-    _native.set_num_threads(count)
+    try:
+        number = operator.index(count)
+    except TypeError:
+        raise TypeError(
+            f"set_num_threads: count must be an integer, got {type(count).__name__}"
+        ) from None
+    if not 1 <= number <= _native.MOST_THREADS:
+        raise ValueError(
+            f"set_num_threads: count must be from 1 to {_native.MOST_THREADS}, got {number}"
+        )
+    _native.set_num_threads(number)
 
 
 def register_threadpoolctl() -> None:

@@ -99,14 +99,40 @@ def test_thread_count():
     try:
         firth.set_num_threads(3)
         assert _native.num_threads() == 3
-        with pytest.raises(ValueError, match="at least 1"):
-            firth.set_num_threads(0)
+        for count in (0, -1, 1025, 2**40):
+            with pytest.raises(ValueError, match=f"from 1 to 1024, got {count}"):
+                firth.set_num_threads(count)
+        with pytest.raises(TypeError, match="count must be an integer, got float"):
+            firth.set_num_threads(2.5)
         assert _native.num_threads() == 3
     finally:
         firth.set_num_threads(before)
     code = "from firth import _native; print(_native.num_threads())"
     assert run(code, FIRTH_NUM_THREADS="5").stdout.strip() == "5"
     assert run(code, OMP_NUM_THREADS="7", FIRTH_NUM_THREADS="").stdout.strip() == "7"
+    assert run(code, OMP_NUM_THREADS="3,2", FIRTH_NUM_THREADS="").stdout.strip() == "3"
+
+
+@pytest.mark.parametrize("value", ["x", "0", "-2", "2.5", "4x", "1025", "99999999999999999999"])
+def test_a_wrong_thread_count_in_the_environment(value):
+    program = """
+import numpy as np, firth
+for _ in range(2):
+    for call in (firth.info, lambda: firth.kernels.dot(np.ones((9, 9)), np.ones((9, 9)))):
+        try:
+            call()
+        except ValueError as error:
+            print(error)
+firth.set_num_threads(2)
+print(firth.info().threads)
+"""
+    lines = run(program, FIRTH_NUM_THREADS=value).stdout.splitlines()
+    message = f"FIRTH_NUM_THREADS: want a whole number from 1 to 1024, got '{value}'"
+    assert lines == [message] * 4 + ["2"]
+    # OpenMP's own runtimes ignore what they cannot read, and so do we.
+    code = "from firth import _native; print(_native.num_threads())"
+    default = run(code, OMP_NUM_THREADS="", FIRTH_NUM_THREADS="").stdout
+    assert run(code, OMP_NUM_THREADS=value, FIRTH_NUM_THREADS="").stdout == default
 
 
 def test_threads_do_not_change_bits():
@@ -177,7 +203,7 @@ import resource, numpy as np, firth
 from firth import Word2Vec, kernels
 x = np.ones((4000, 1000), np.float32)
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
-firth.set_num_threads(100000)
+firth.set_num_threads(1024)
 for _ in range(2):
     assert (kernels.softmax(x) == np.float32(1 / 1000)).all()
 firth.set_num_threads(2)
