@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,18 +85,36 @@ def sum_tolerance(terms: np.ndarray, n: int, dtype: type = np.float32) -> np.nda
     return (n + 1) * float(info.eps) * terms + float(info.smallest_subnormal)
 
 
-def update_tolerance(dim: int, length: float, updates: int, rate: float) -> float:
-    """Bound on the difference of word vectors from a float64 reference after `updates` a row.
+def update_tolerance(length: float, largest: float, updates: int, rate: float) -> float:
+    """Bound on an element of word vectors against a float64 reference after `updates` of its row.
 
-    A score of D products errs by D eps |u||v|; the logistic function has slope <= 1/4 and errs by
-    about 4 eps itself. So a step errs by rate * that, times the `length` of the longest vector that
-    takes part, for each update that a row gets; errors of earlier updates grow by at most
-    rate * |row|^2 each, a factor below 2 where these stay small. Rounding of the sums themselves
-    adds one eps an update.
+    A score of vectors of `length` errs by about eps length^2: its products are summed in lanes, and
+    their roundings largely cancel. The logistic function has slope <= 1/4 and errs by up to 4 eps
+    itself. So a step errs by rate * (length^2 / 4 + 4) eps, times the `largest` element of the
+    vector that it multiplies; the sum with the old element adds eps / 2 of that. Roundings are as
+    likely up as down: an error within +-b has a standard deviation of b / sqrt(3), n of them one of
+    b sqrt(n / 3), and six of these are never met by chance.
     """
     eps = float(np.finfo(np.float32).eps)
-    step = rate * (dim * eps * length**2 / 4 + 4 * eps) * length
-    return 2 * updates * (step + eps * length)
+    one = (rate * (length**2 / 4 + 4) + 0.5) * eps * largest
+    return 6 * one * float(np.sqrt(updates / 3))
+
+
+def check_updates(
+    ours: tuple[np.ndarray, np.ndarray],
+    reference: Callable[[float], tuple[np.ndarray, np.ndarray]],
+    rate: float,
+    bound: float,
+) -> None:
+    """Both matrices are the reference's within the bound, which notices a rate 1e-4 too high."""
+
+    def error(rate: float) -> float:
+        return max(
+            float(np.abs(one - want).max()) for one, want in zip(ours, reference(rate), strict=True)
+        )
+
+    assert error(rate) <= bound
+    assert error(rate * (1 + 1e-4)) > bound, "the bound has no teeth"
 
 
 def ulp_error(got: np.ndarray, want: np.ndarray) -> float:

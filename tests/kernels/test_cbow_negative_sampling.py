@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from conftest import update_tolerance
+from conftest import check_updates, update_tolerance
 from firth.kernels import cbow_negative_sampling
 
 WORDS = 40
@@ -28,38 +28,41 @@ def make(dim, rows, negative, width, shared, seed=0, scale=0.25):
 
 
 def tolerance(w_in, w_out, batch, rate, mean):
-    """Rows that meet are no longer than a window's sum; they grow by less than half.
+    """Rows that meet are no longer than a window's mean or sum.
 
     A row of w_in takes the changes of all outputs as often as it occurs, one of w_out a step for
     each window of a group.
     """
     centers, contexts, negatives = batch
     rows = [w_in[c[c >= 0]] for c in contexts]
-    sums = [np.linalg.norm(r.sum(0)) / (max(1, len(r)) if mean else 1) for r in rows]
-    norms = [np.linalg.norm(w, axis=1).max() for w in (w_in, w_out)]
-    length = 1.5 * max(*sums, *norms)
-    often = np.bincount(contexts[contexts >= 0], minlength=1).max()
-    drawn = np.bincount(negatives.ravel(), minlength=1).max()
+    sums = [r.sum(0) / (max(1, len(r)) if mean else 1) for r in rows]
+    length = max(np.linalg.norm(row) for row in (*sums, *w_in, *w_out))
+    largest = max(np.abs(part).max() for part in (*sums, w_in, w_out))
+    windows = np.bincount(centers, minlength=WORDS)
+    drawn = np.bincount(negatives.ravel(), minlength=WORDS)
     updates = max(
-        often * (1 + negatives.shape[-1]),
-        (drawn + 1) * len(centers) if negatives.ndim == 1 else drawn + len(centers),
+        np.bincount(contexts[contexts >= 0], minlength=1).max() * (1 + negatives.shape[-1]),
+        (windows + drawn * (len(centers) if negatives.ndim == 1 else 1)).max(),
     )
-    return update_tolerance(w_in.shape[1], length, int(updates), rate)
+    return update_tolerance(length, largest, updates, rate)
 
 
 def check(w_in, w_out, batch, rate, mean=True, **weight):
     """The batch against the reference in float64."""
-    ours_in, ours_out = w_in.copy(), w_out.copy()
-    want_in, want_out = w_in.astype(np.float64), w_out.astype(np.float64)
-    loss = cbow_negative_sampling(ours_in, ours_out, *batch, rate, mean, **weight)
-    want = cbow_negative_sampling.reference(want_in, want_out, *batch, rate, mean, **weight)
-    bound = tolerance(w_in, w_out, batch, rate, mean)
-    assert np.abs(ours_in - want_in).max() <= bound
-    assert np.abs(ours_out - want_out).max() <= bound
+    ours = w_in.copy(), w_out.copy()
+    loss = cbow_negative_sampling(*ours, *batch, rate, mean, **weight)
+    losses = []
+
+    def reference(rate):
+        want = w_in.astype(np.float64), w_out.astype(np.float64)
+        losses.append(cbow_negative_sampling.reference(*want, *batch, rate, mean, **weight))
+        return want
+
+    bound = tolerance(*reference(rate), batch, rate, mean)
+    check_updates(ours, reference, rate, bound)
     # each of the batch's scores errs by about D bounds; the loss has slope <= 1 in each
     scores = len(batch[0]) * (1 + batch[2].shape[-1])
-    assert abs(loss - want) <= scores * (bound * w_in.shape[1] + 1e-6 * abs(want))
-    return np.abs(want_in - w_in).max(), np.abs(want_out - w_out).max(), bound
+    assert abs(loss - losses[0]) <= scores * (bound * w_in.shape[1] + 1e-6 * abs(losses[0]))
 
 
 @pytest.mark.parametrize("mean", [True, False])
@@ -69,23 +72,21 @@ def check(w_in, w_out, batch, rate, mean=True, **weight):
 def test_against_reference(backend, dim, width, shared, mean):
     scale = 0.25 if mean else 0.05
     w_in, w_out, *batch = make(dim, 3, 5, width, shared, seed=dim, scale=scale)
-    moved_in, moved_out, bound = check(w_in, w_out, batch, 0.05, mean)
-    assert moved_in > 4 * bound, "the batch must move something"
-    assert moved_out > 4 * bound, "the batch must move something"
+    check(w_in, w_out, batch, 0.05, mean)
 
 
 @pytest.mark.parametrize("negative", [0, 1, 4, 5, 6, 7, 11, 12, 20])
 @pytest.mark.parametrize("shared", [True, False])
 def test_numbers_of_negatives(backend, negative, shared):
     w_in, w_out, *batch = make(50, 3, negative, 7, shared, seed=negative)
-    check(w_in, w_out, batch, 0.02)
+    check(w_in, w_out, batch, 0.05)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 15, 16, 17, 40])
 def test_sizes_of_groups(backend, rows):
     """Windows of a group with one centre see each other's step on it; negatives count half."""
     w_in, w_out, *batch = make(33, rows, 10, 4, True, seed=rows, scale=0.1)
-    check(w_in, w_out, batch, 0.02, weight=0.5)
+    check(w_in, w_out, batch, 0.05, weight=0.5)
     one, two = w_out.copy(), w_out.copy()
     cbow_negative_sampling(w_in.copy(), one, *batch, 0.02, weight=0.5)
     cbow_negative_sampling(w_in.copy(), two, *batch, 0.02)
@@ -150,7 +151,7 @@ def test_empty_batch(backend):
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"w_in": np.zeros((4, 3))}, TypeError, "w_in must be a float32 array, got float64"),
+        ({"w_in": np.zeros((4, 3))}, TypeError, "w_in must be float32"),
         ({"w_in": np.zeros((4, 2), np.float32)}, ValueError, "equal D"),
         ({"w_in": np.zeros((4, 6), np.float32)[:, ::2]}, ValueError, "contiguous rows"),
         ({"centers": [4]}, IndexError, r"centers must be in \[0, 4\), got 4"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from conftest import update_tolerance
+from conftest import check_updates, update_tolerance
 from firth.kernels import hierarchical_softmax
 
 WORDS = 40
@@ -30,41 +30,44 @@ def make(dim, rows, length, width=None, seed=0, scale=0.25):
 def tolerance(w_in, w_tree, batch, rate):
     """A word gets a step of each node as often as it occurs, a node one of each context."""
     points, _, contexts = batch
-    often = np.bincount(contexts[contexts >= 0], minlength=1).max()
-    updates = max(often * points.shape[1], contexts.size)
-    length = 1.5 * max(np.linalg.norm(w, axis=1).max() for w in (w_in, w_tree))
-    return update_tolerance(w_in.shape[1], length, int(updates), rate)
+    updates = max(
+        np.bincount(contexts[contexts >= 0], minlength=1).max() * points.shape[1],
+        np.bincount(points[points >= 0]).max() * contexts[0].size,
+    )
+    length = max(np.linalg.norm(w, axis=1).max() for w in (w_in, w_tree))
+    return update_tolerance(length, max(np.abs(w_in).max(), np.abs(w_tree).max()), updates, rate)
 
 
 def check(w_in, w_tree, batch, rate):
     """The batch against the reference in float64."""
-    ours_in, ours_tree = w_in.copy(), w_tree.copy()
-    want_in, want_tree = w_in.astype(np.float64), w_tree.astype(np.float64)
-    loss = hierarchical_softmax(ours_in, ours_tree, *batch, rate)
-    want = hierarchical_softmax.reference(want_in, want_tree, *batch, rate)
-    bound = tolerance(w_in, w_tree, batch, rate)
-    assert np.abs(ours_in - want_in).max() <= bound
-    assert np.abs(ours_tree - want_tree).max() <= bound
+    ours = w_in.copy(), w_tree.copy()
+    loss = hierarchical_softmax(*ours, *batch, rate)
+    losses = []
+
+    def reference(rate):
+        want = w_in.astype(np.float64), w_tree.astype(np.float64)
+        losses.append(hierarchical_softmax.reference(*want, *batch, rate))
+        return want
+
+    bound = tolerance(*reference(rate), batch, rate)
+    check_updates(ours, reference, rate, bound)
     # each of the batch's scores errs by about D bounds; the loss has slope <= 1 in each
     scores = batch[0].shape[1] * batch[2].size
-    assert abs(loss - want) <= scores * (bound * w_in.shape[1] + 1e-6 * abs(want))
-    return np.abs(want_in - w_in).max(), np.abs(want_tree - w_tree).max(), bound
+    assert abs(loss - losses[0]) <= scores * (bound * w_in.shape[1] + 1e-6 * abs(losses[0]))
 
 
 @pytest.mark.parametrize("width", [None, 1, 2, 3, 5, 10])
 @pytest.mark.parametrize("dim", [1, 3, 7, 8, 16, 17, 31, 32, 33, 64, 97, 100, 112])
 def test_against_reference(backend, dim, width):
     w_in, w_tree, *batch = make(dim, 3, 6, width, seed=dim)
-    moved_in, moved_tree, bound = check(w_in, w_tree, batch, 0.05)
-    assert moved_in > 4 * bound, "the batch must move something"
-    assert moved_tree > 4 * bound, "the batch must move something"
+    check(w_in, w_tree, batch, 0.05)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 6, 7, 12, 13, 20, 38])
 @pytest.mark.parametrize("width", [None, 7])
 def test_lengths_of_paths(backend, length, width):
     w_in, w_tree, *batch = make(50, 3, length, width, seed=length)
-    check(w_in, w_tree, batch, 0.02)
+    check(w_in, w_tree, batch, 0.05)
 
 
 def test_padded_rows_and_canaries(backend):
@@ -128,7 +131,7 @@ def test_empty_batch(backend):
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"w_in": np.zeros((4, 3))}, TypeError, "w_in must be a float32 array, got float64"),
+        ({"w_in": np.zeros((4, 3))}, TypeError, "w_in must be float32"),
         ({"w_tree": np.zeros((3, 2), np.float32)}, ValueError, "w_in and w_tree must have equal D"),
         ({"points": [[0, 3]]}, IndexError, r"points must be in \[-1, 3\), got 3"),
         ({"points": [[1, 1]]}, ValueError, "points must be different on a path, got 1 twice"),
