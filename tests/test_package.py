@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import subprocess
 import sys
@@ -114,6 +115,45 @@ def test_public_names() -> None:
         assert name in dir(firth)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = firth.nonsense
+
+
+def test_dir_shows_the_public_names() -> None:
+    shown = [name for name in dir(firth) if not name.startswith("__")]
+    assert shown == sorted(firth.__all__)
+
+
+def test_type_checkers_know_the_public_names_and_no_others() -> None:
+    """A `__getattr__` that they see would make an Any of every misspelt name."""
+    tree = ast.parse(Path(firth.__file__).read_text())
+    blocks = {ast.unparse(node.test): node.body for node in tree.body if isinstance(node, ast.If)}
+    typed = [name.name for node in blocks["TYPE_CHECKING"] for name in node.names]
+    assert sorted(typed) == sorted(firth.__all__)
+    assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["__dir__"]
+    assert [node.name for node in blocks["not TYPE_CHECKING"]] == ["__getattr__"]
+
+
+SUBINTERPRETER = """
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+code = '''
+try:
+    import firth, firth._native
+except ImportError as error:
+    print(error, flush=True)
+'''
+interpreters.run_string(interpreters.create(), code)
+import firth
+print(firth.kernels.dot([1.0], [2.0]))
+"""
+
+
+def test_a_subinterpreter_is_refused() -> None:
+    """CPython before 3.12 hung there; later versions refuse compiled modules by themselves."""
+    refusal, result = python(SUBINTERPRETER).splitlines()
+    assert "subinterpreter" in refusal
+    assert result == "2.0"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ Public names are imported on first use, so that ``import firth`` stays quick.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
         Text8Corpus,
         Word2Vec,
     )
+
+if sys.version_info < (3, 12):  # where compiled modules cannot refuse: the import would hang
+    import _xxsubinterpreters as _interpreters  # type: ignore[import-not-found]
+
+    if _interpreters.get_current() != _interpreters.get_main():
+        raise ImportError("firth does not run in subinterpreters, only in the main interpreter")
 
 __version__ = "0.1.0"
 
@@ -74,14 +81,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'firth' has no attribute {name!r}")
-    module = importlib.import_module(_HOME[name])
-    value = module if module.__name__ == f"firth.{name}" else getattr(module, name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers know the names from above, and that there are no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'firth' has no attribute {name!r}")
+        module = importlib.import_module(_HOME[name])
+        value = module if module.__name__ == f"firth.{name}" else getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
