@@ -71,21 +71,17 @@
       (const int8_t* keys, ptrdiff_t stride, const float* scales, size_t rows, size_t n, \
        float* out, size_t out_stride)) \
     K(void, embedding_bag_f32, \
-      (const float* table, ptrdiff_t stride, const int32_t* ids, const int64_t* offsets, \
-       size_t bags, const int32_t* rows, const float* weights, bool normalize, size_t dim, \
-       float* out)) \
+      (const float* table, ptrdiff_t stride, const int32_t* rows, const int64_t* offsets, \
+       size_t bags, const float* weights, bool normalize, size_t dim, float* out)) \
     K(void, embedding_bag_bf16, \
-      (const uint16_t* table, ptrdiff_t stride, const int32_t* ids, const int64_t* offsets, \
-       size_t bags, const int32_t* rows, const float* weights, bool normalize, size_t dim, \
-       float* out)) \
+      (const uint16_t* table, ptrdiff_t stride, const int32_t* rows, const int64_t* offsets, \
+       size_t bags, const float* weights, bool normalize, size_t dim, float* out)) \
     K(void, embedding_bag_f16, \
-      (const uint16_t* table, ptrdiff_t stride, const int32_t* ids, const int64_t* offsets, \
-       size_t bags, const int32_t* rows, const float* weights, bool normalize, size_t dim, \
-       float* out)) \
+      (const uint16_t* table, ptrdiff_t stride, const int32_t* rows, const int64_t* offsets, \
+       size_t bags, const float* weights, bool normalize, size_t dim, float* out)) \
     K(void, embedding_bag_i8, \
-      (const int8_t* table, ptrdiff_t stride, const int32_t* ids, const int64_t* offsets, \
-       size_t bags, const int32_t* rows, const float* weights, bool normalize, size_t dim, \
-       float* out)) \
+      (const int8_t* table, ptrdiff_t stride, const int32_t* rows, const int64_t* offsets, \
+       size_t bags, const float* weights, bool normalize, size_t dim, float* out)) \
     K(void, softmax_f32, \
       (const float* x, ptrdiff_t x_stride, ptrdiff_t x_step, float* out, ptrdiff_t out_stride, \
        size_t rows, size_t n)) \

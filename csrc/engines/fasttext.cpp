@@ -235,8 +235,8 @@ void FastTextMatrix::unit_mean(const int32_t* which, size_t count, float* out) c
     double square = 0;
     for (size_t d = 0; d < dim; d++) square += static_cast<double>(out[d]) * out[d];
     if (square <= 0) return;
-    const float inverse = static_cast<float>(1 / std::sqrt(square));
-    for (size_t d = 0; d < dim; d++) out[d] *= inverse;
+    const double inverse = 1 / std::sqrt(square);  // of tiny vectors beyond float32
+    for (size_t d = 0; d < dim; d++) out[d] = static_cast<float>(out[d] * inverse);
 }
 
 FastTextTree::FastTextTree(const int64_t* counts, size_t labels) {

@@ -36,21 +36,19 @@ template <class T>
 struct Bag {
     const T* table;
     ptrdiff_t stride;
-    const int32_t* ids;
+    const int32_t* rows;
     size_t count;
-    const int32_t* rows;   // or null
     const float* weights;  // or null
 };
 
 template <class T>
 FIRTH_INLINE const T* row(const Bag<T>& bag, size_t i) {
-    const int32_t id = bag.ids[i];
-    return bag.table + (ptrdiff_t)(bag.rows ? bag.rows[id] : id) * bag.stride;
+    return bag.table + (ptrdiff_t)bag.rows[i] * bag.stride;
 }
 
 template <class T>
 FIRTH_INLINE f32xN weight(const Bag<T>& bag, size_t i) {
-    return set1(bag.weights ? bag.weights[bag.ids[i]] : 1.0f);
+    return set1(bag.weights ? bag.weights[i] : 1.0f);
 }
 
 // out: Vectors registers of the mean, from element d on.
@@ -69,32 +67,34 @@ FIRTH_INLINE void mean(const Bag<T>& bag, size_t d, float* out) {
     for (size_t v = 0; v < Vectors; v++) store(out + d + v * kLanesF32, sums[v] / count);
 }
 
-// x: n numbers, divided by their norm + 1e-32.
+// x: n numbers, divided by their length unless that is 0. In float64, which holds the square of
+// every float32: neither tiny rows nor huge ones lose their length.
 FIRTH_INLINE void to_unit_length(float* x, size_t n) {
-    f32xN squares = set1(0.0f);
+    f64xN squares = set1(0.0);
     size_t d = 0;
-    for (; d + kLanesF32 <= n; d += kLanesF32) squares = fma(load(x + d), load(x + d), squares);
-    const size_t whole = d;
+    for (; d + kLanesF64 <= n; d += kLanesF64)
+        squares = fma(load_f64(x + d), load_f64(x + d), squares);
     if (d < n) {
-        const f32xN last = load_partial(x + d, n - d);
+        const f64xN last = load_f64_partial(x + d, n - d);
         squares = fma(last, last, squares);
     }
-    const f32xN norm = sqrt(set1(sum(squares))) + 1e-32f;
-    for (d = 0; d < whole; d += kLanesF32) store(x + d, load(x + d) / norm);
-    if (d < n) store_partial(x + d, load_partial(x + d, n - d) / norm, n - d);
+    const double length = sqrt(set1(sum(squares)))[0];
+    if (length == 0) return;
+    const double factor = 1 / length;
+    for (d = 0; d < n; d++) x[d] = (float)(x[d] * factor);
 }
 
-// table: rows of dim, `stride` elements apart; bag b: the ids from offsets[b] to offsets[b + 1].
-// An id stands for the row rows[id] and counts weights[id] times; without them, for its own row,
-// once. out: bags x dim, sum of weight * row / number of ids, in the order of the ids; zeros for
-// no ids; then, if wanted, divided by its length.
+// table: rows of dim, `stride` elements apart; bag b: the places i from offsets[b] to
+// offsets[b + 1], each of which takes the row rows[i], weights[i] times (without weights: once).
+// out: bags x dim, sum of weight * row / number of places, in their order; zeros for an empty bag;
+// where `normalize`, divided by its length.
 template <class T>
-FIRTH_INLINE void embedding_bag(const T* table, ptrdiff_t stride, const int32_t* ids,
-                                const int64_t* offsets, size_t bags, const int32_t* rows,
-                                const float* weights, bool normalize, size_t dim, float* out) {
+FIRTH_INLINE void embedding_bag(const T* table, ptrdiff_t stride, const int32_t* rows,
+                                const int64_t* offsets, size_t bags, const float* weights,
+                                bool normalize, size_t dim, float* out) {
     for (size_t b = 0; b < bags; b++, out += dim) {
-        const Bag<T> bag{table, stride, ids + offsets[b], (size_t)(offsets[b + 1] - offsets[b]),
-                         rows,  weights};
+        const Bag<T> bag{table, stride, rows + offsets[b], (size_t)(offsets[b + 1] - offsets[b]),
+                         weights ? weights + offsets[b] : nullptr};
         if (bag.count == 0) {
             memset(out, 0, dim * sizeof(float));
             continue;
@@ -112,30 +112,29 @@ FIRTH_INLINE void embedding_bag(const T* table, ptrdiff_t stride, const int32_t*
     }
 }
 
-void embedding_bag_f32(const float* table, ptrdiff_t stride, const int32_t* ids,
-                       const int64_t* offsets, size_t bags, const int32_t* rows,
-                       const float* weights, bool normalize, size_t dim, float* out) {
-    embedding_bag(table, stride, ids, offsets, bags, rows, weights, normalize, dim, out);
+void embedding_bag_f32(const float* table, ptrdiff_t stride, const int32_t* rows,
+                       const int64_t* offsets, size_t bags, const float* weights, bool normalize,
+                       size_t dim, float* out) {
+    embedding_bag(table, stride, rows, offsets, bags, weights, normalize, dim, out);
 }
 
-void embedding_bag_bf16(const uint16_t* table, ptrdiff_t stride, const int32_t* ids,
-                        const int64_t* offsets, size_t bags, const int32_t* rows,
-                        const float* weights, bool normalize, size_t dim, float* out) {
-    embedding_bag((const BFloat16*)table, stride, ids, offsets, bags, rows, weights, normalize, dim,
+void embedding_bag_bf16(const uint16_t* table, ptrdiff_t stride, const int32_t* rows,
+                        const int64_t* offsets, size_t bags, const float* weights, bool normalize,
+                        size_t dim, float* out) {
+    embedding_bag((const BFloat16*)table, stride, rows, offsets, bags, weights, normalize, dim,
                   out);
 }
 
-void embedding_bag_f16(const uint16_t* table, ptrdiff_t stride, const int32_t* ids,
-                       const int64_t* offsets, size_t bags, const int32_t* rows,
-                       const float* weights, bool normalize, size_t dim, float* out) {
-    embedding_bag((const Half*)table, stride, ids, offsets, bags, rows, weights, normalize, dim,
-                  out);
+void embedding_bag_f16(const uint16_t* table, ptrdiff_t stride, const int32_t* rows,
+                       const int64_t* offsets, size_t bags, const float* weights, bool normalize,
+                       size_t dim, float* out) {
+    embedding_bag((const Half*)table, stride, rows, offsets, bags, weights, normalize, dim, out);
 }
 
-void embedding_bag_i8(const int8_t* table, ptrdiff_t stride, const int32_t* ids,
-                      const int64_t* offsets, size_t bags, const int32_t* rows,
-                      const float* weights, bool normalize, size_t dim, float* out) {
-    embedding_bag(table, stride, ids, offsets, bags, rows, weights, normalize, dim, out);
+void embedding_bag_i8(const int8_t* table, ptrdiff_t stride, const int32_t* rows,
+                      const int64_t* offsets, size_t bags, const float* weights, bool normalize,
+                      size_t dim, float* out) {
+    embedding_bag(table, stride, rows, offsets, bags, weights, normalize, dim, out);
 }
 
 }  // namespace firth::FIRTH_LEVEL

@@ -95,6 +95,33 @@ def test_rows_weights_and_length(backend):
     np.testing.assert_allclose(lengths, np.diff(offsets) > 0, rtol=1e-6)  # 37 roundings at most
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_length_is_right_at_both_ends_of_the_range(backend, dtype):
+    """Rows k * 2^e that are exact in their format, down to its smallest number."""
+    exponents = {
+        "float32": [-149, -140, -126, -100, -63, 0, 63, 64, 100, 125],
+        "bfloat16": [-133, -126, -100, -63, 0, 63, 64, 100, 125],
+        "float16": [-24, -14, 0, 13],
+        "int8": [-149, -126, -100, -63, 0, 63, 64, 100, 120],  # by the weights
+    }[dtype]
+    rng = np.random.default_rng(6)
+    parts = rng.integers(-3, 4, (len(exponents), 37)).astype(np.float64)
+    powers = np.ldexp(1.0, exponents)
+    want = parts / np.linalg.norm(parts, axis=1, keepdims=True)
+    rows, options = parts * powers[:, None], {}
+    if dtype == "int8":
+        rows, options = parts.astype(np.int8), {"weights": powers.astype(np.float32)}
+    elif dtype == "bfloat16":
+        rows = rows.astype(pytest.importorskip("ml_dtypes").bfloat16)
+    else:
+        rows = rows.astype(dtype)
+    ids, offsets = np.arange(len(rows)), np.arange(len(rows) + 1)
+    got = embedding_bag(ids, rows, offsets, normalize=True, **options)
+    # float64 up to the last rounding
+    np.testing.assert_allclose(got, want, rtol=np.finfo(np.float32).eps, atol=0)
+    assert not embedding_bag([0], rows[:1] * 0, [0, 1], normalize=True).any()
+
+
 def test_layouts(backend):
     rng = np.random.default_rng(2)
     whole = spiky(rng, (20, 70))
@@ -149,12 +176,12 @@ ROWS = np.ones((3, 4), np.float32)
         (([0], ROWS, [1, 1]), {}, ValueError, "offsets must rise"),
         (([0, 1], ROWS, [0, 2, 1, 2]), {}, ValueError, "offsets must rise"),
         (([0], ROWS, []), {}, ValueError, "offsets must rise"),
-        (([3], ROWS, [0, 1]), {}, IndexError, "below 3"),
-        (([-1], ROWS, [0, 1]), {}, IndexError, "at least 0"),
-        (([2**40], ROWS, [0, 1]), {}, IndexError, "out of range"),
-        (([1], ROWS, [0, 1]), {"rows": [0]}, IndexError, "below 1"),
-        (([0], ROWS, [0, 1]), {"rows": [3]}, IndexError, "rows must be at least 0 and below 3"),
-        (([2], ROWS, [0, 1]), {"weights": [1.0, 2.0]}, IndexError, r"below 2 \(weights"),
+        (([3], ROWS, [0, 1]), {}, IndexError, r"ids must be in \[0, 3\), got 3"),
+        (([-1], ROWS, [0, 1]), {}, IndexError, r"ids must be in \[0, 3\), got -1"),
+        (([2**40], ROWS, [0, 1]), {}, IndexError, r"ids must be in \[0, 3\), got"),
+        (([1], ROWS, [0, 1]), {"rows": [0]}, IndexError, r"ids must be in \[0, 1\)"),
+        (([0], ROWS, [0, 1]), {"rows": [3]}, IndexError, r"rows must be in \[0, 3\)"),
+        (([2], ROWS, [0, 1]), {"weights": [1.0, 2.0]}, IndexError, r"ids \(each has a weight\)"),
         (([2], ROWS, [0, 1]), {"weights": [[1.0]]}, ValueError, "weights must have one axis"),
         (([2], ROWS, [0, 1]), {"out": np.zeros((1, 3), np.float32)}, ValueError, "out must"),
         (([2], ROWS, [0, 1]), {"out": np.zeros((1, 4))}, ValueError, "out must"),

@@ -136,7 +136,7 @@ def test_bad_arguments():
     before = words.copy(), contexts.copy()
     rows, columns, log_counts, weights = batch
     cases = [
-        (TypeError, "words must be a float32", (words.astype(float), contexts, *batch)),
+        (TypeError, "words must be float32", (words.astype(float), contexts, *batch)),
         (TypeError, "rows must be integers", (words, contexts, rows + 0.5, *batch[1:])),
         (ValueError, r"words must have shape \(V, 2, D \+ 1\)", (words[:, 0], contexts, *batch)),
         (ValueError, "one D", (words, contexts[:, :, :3], *batch)),

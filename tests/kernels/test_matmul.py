@@ -138,7 +138,12 @@ def test_ml_dtypes(backend):
 @pytest.mark.parametrize(
     ("a", "b", "error", "text"),
     [
-        (np.ones((2, 3)), np.ones((3, 2)), TypeError, "matmul: a must be float32, or bfloat16"),
+        (
+            np.ones((2, 3)),
+            np.ones((3, 2)),
+            TypeError,
+            "a must be float32, bfloat16 or uint16",
+        ),
         (np.ones((2, 3), "f4"), np.ones((3, 2)), TypeError, "matmul: b must be float32"),
         (np.ones((2, 3), ">f4"), np.ones((3, 2), "f4"), TypeError, "native byte order"),
         (np.ones((2, 3), "f4"), np.ones((3, 2), "u2"), TypeError, "one dtype"),

@@ -1,4 +1,13 @@
-"""Checks of array arguments that several kernels share; errors name the function and argument."""
+"""What kernels take as arguments, in one place; errors name the function and the argument.
+
+Numbers: an array is taken as it is or refused. A silent copy of a large array, or a silent loss of
+precision, would be worse than the error, which says how to convert. Lists, tuples and Python
+numbers have no dtype: they take that of the arrays beside them, else float64 where the kernel knows
+it and float32 where it does not.
+
+Indices: copied, and the copy is checked and used. A thread that writes to the caller's array
+meanwhile cannot send a kernel out of bounds.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +18,94 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 
-def floating(function: str, **arrays: Any) -> list[NDArray[Any]]:
-    """Arrays of one common dtype, float32 or float64, in native byte order.
+def numbers(function: str, name: str, value: Any, *dtypes: str) -> NDArray[Any]:
+    """`value` as an array of one of ``dtypes``, in native byte order; lists as the first of them.
 
-    Raises TypeError where an argument has another dtype or the dtypes differ. Nothing is converted:
-    a silent copy of a large array, or a silent loss of precision, would be worse than the error.
+    TypeError where it is an array of another dtype, or does not hold numbers.
     """
-    checked = []
-    dtypes = set()
-    for name, value in arrays.items():
-        array = np.asarray(value)
-        if isinstance(value, (list, tuple, float, int)):
-            array = array.astype(np.float64)
-        if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
-            raise TypeError(
-                f"{function}: {name} must be float32 or float64 in native byte order, "
-                f"got {array.dtype}"
-            )
-        checked.append(array)
-        dtypes.add(array.dtype)
-    if len(dtypes) > 1:
-        got = ", ".join(
-            f"{name} {array.dtype}" for name, array in zip(arrays, checked, strict=True)
+    dtype = getattr(value, "dtype", None)
+    if str(dtype) == "torch.bfloat16":  # NumPy cannot read it
+        bits = f", or its bits, {name}.view(torch.uint16)" if "uint16" in dtypes else ""
+        raise TypeError(
+            f"{function}: {name} must be {_either(dtypes)}, got {dtype}: pass {name}.float(){bits}"
         )
+    if not _untyped(value):
+        array = np.asarray(value)
+        if array.dtype.name in dtypes and array.dtype.isnative:
+            return array
+        cure = f": pass {name}.astype(np.float32)" if array.dtype.kind in "biuf" else ""
+        raise TypeError(
+            f"{function}: {name} must be {_either(dtypes)} in native byte order, "
+            f"got {array.dtype}{cure}"
+        )
+    try:
+        array = np.asarray(value)
+        if array.dtype.name in dtypes:
+            return array
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"its dtype is {array.dtype}")
+        with np.errstate(over="ignore"):  # beyond float32: inf
+            return array.astype(dtypes[0])
+    except (TypeError, ValueError, OverflowError) as error:  # ragged lists, strings, huge integers
+        raise TypeError(f"{function}: {name} must hold numbers: {error}") from None
+
+
+def floating(function: str, **arrays: Any) -> list[NDArray[Any]]:
+    """Arrays of one common dtype, float32 or float64; TypeError where there is none."""
+    typed = {
+        name: numbers(function, name, value, "float32", "float64")
+        for name, value in arrays.items()
+        if not _untyped(value)
+    }
+    dtypes = {array.dtype.name for array in typed.values()} or {"float64"}
+    if len(dtypes) > 1:
+        got = ", ".join(f"{name} {array.dtype}" for name, array in typed.items())
         raise TypeError(f"{function}: arguments must have one dtype, got {got}")
-    return checked
+    return [
+        typed[name] if name in typed else numbers(function, name, value, *dtypes)
+        for name, value in arrays.items()
+    ]
+
+
+def indices(
+    function: str, name: str, value: Any, low: int, end: int, dtype: DTypeLike = np.int64
+) -> NDArray[Any]:
+    """A contiguous copy of integers in [low, end), of the same shape.
+
+    TypeError for another dtype (of an empty array any will do), IndexError for an index out of
+    range.
+    """
+    array = np.array(value)
+    if array.size == 0:
+        return np.empty(array.shape, dtype)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{function}: {name} must be integers, got {array.dtype}")
+    if not (low <= array.min() and array.max() < end):
+        bad = array[(array < low) | (array >= end)].flat[0]
+        raise IndexError(f"{function}: {name} must be in [{low}, {end}), got {bad}")
+    return np.ascontiguousarray(array, dtype)
+
+
+def updated(function: str, name: str, value: Any) -> NDArray[np.float32]:
+    """`value` itself, where a kernel may update it in place: float32, writeable and aligned."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{function}: {name} must be a float32 array, which is updated in place, "
+            f"got {type(value).__name__}"
+        )
+    array = numbers(function, name, value, "float32")
+    if not array.flags.writeable or not array.flags.aligned:
+        raise ValueError(f"{function}: {name} must be writeable and aligned")
+    return array
+
+
+def _untyped(value: Any) -> bool:
+    return isinstance(value, (list, tuple, float, int)) and not isinstance(value, np.generic)
+
+
+def _either(dtypes: tuple[str, ...]) -> str:
+    *some, last = dtypes
+    return f"{', '.join(some)} or {last}" if some else last
 
 
 def output(function: str, out: Any, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

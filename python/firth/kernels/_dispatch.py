@@ -155,7 +155,12 @@ class Kernel(Generic[P, R]):
         calls[backend] += 1
         kind, _, level = backend.partition(":")
         if kind == "numpy":
-            return self.reference(*args, **kwargs)
+            value: Any = self.reference(*args, **kwargs)
+            if isinstance(result, np.ndarray) and isinstance(value, (np.ndarray, np.generic)):
+                # Lists are float64 to NumPy, float32 to a kernel that knows nothing else.
+                value = value.astype(result.dtype, copy=False)
+            defined: R = value
+            return defined
         if kind == "numba":
             returned = self._compiled(*[getattr(a, "for_numba", a) for a in arguments])
         else:

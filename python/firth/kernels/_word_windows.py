@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.kernels import _arrays
+
 
 def softplus(x: Any) -> Any:
     """log(1 + e^x), stable for any x; -log s(x) is softplus(-x), s(x) is exp(-softplus(-x))."""
@@ -53,17 +55,13 @@ def update_in_turn(
 
 def matrices(function: str, **weights: Any) -> tuple[NDArray[Any], ...]:
     """Two matrices that a batch updates: float32, rows contiguous, equal D, without overlap."""
-    for name, array in weights.items():
-        if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-            got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-            raise TypeError(f"{function}: {name} must be a float32 array, got {got}")
+    for name, value in weights.items():
+        array = _arrays.updated(function, name, value)
         if array.ndim != 2:
             raise ValueError(f"{function}: {name} must have shape (V, D), got {array.shape}")
         row = 4 * array.shape[1]
         if array.size and (array.strides[1] != 4 or array.strides[0] < row or array.strides[0] % 4):
             raise ValueError(f"{function}: {name} must have contiguous rows, got {array.strides=}")
-        if not array.flags.writeable or not array.flags.aligned:
-            raise ValueError(f"{function}: {name} must be writeable and aligned")
     (one, first), (two, second) = weights.items()
     if first.shape[1] != second.shape[1]:
         raise ValueError(
@@ -72,19 +70,6 @@ def matrices(function: str, **weights: Any) -> tuple[NDArray[Any], ...]:
     if np.may_share_memory(first, second):
         raise ValueError(f"{function}: {one} and {two} overlap")
     return first, second
-
-
-def indices(function: str, name: str, array: Any, low: int, rows: int) -> NDArray[np.int64]:
-    """Integers in [low, rows) as a contiguous int64 array of the given shape."""
-    given = np.asarray(array)
-    if given.size == 0 and not isinstance(array, np.ndarray):
-        given = given.astype(np.int64)
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"{function}: {name} must be integers, got {given.dtype}")
-    if given.size and not (low <= given.min() and given.max() < rows):
-        bad = given[(given < low) | (given >= rows)].flat[0]
-        raise IndexError(f"{function}: {name} must be in [{low}, {rows}), got {bad}")
-    return np.ascontiguousarray(given, np.int64)
 
 
 def finite(function: str, name: str, value: Any) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.kernels import _arrays
 from firth.kernels._dispatch import kernel
 
 BLOCK = 32  # rows of a block
@@ -198,11 +199,7 @@ def _empty(n: int, d: int, centre: Any, metric: str) -> ByteCodes:
 
 
 def _float32(function: str, name: str, value: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    array = np.asarray(value, np.float32) if isinstance(value, (list, tuple)) else np.asarray(value)
-    if array.dtype != np.float32 or not array.dtype.isnative:
-        raise TypeError(
-            f"{function}: {name} must be float32 in native byte order, got {array.dtype}"
-        )
+    array = _arrays.numbers(function, name, value, "float32")
     if array.ndim != len(shape) or any(
         want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
     ):

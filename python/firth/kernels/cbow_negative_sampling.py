@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
-from firth.kernels import _word_windows
+from firth.kernels import _arrays, _word_windows
 from firth.kernels._dispatch import kernel
 
 
@@ -139,9 +139,9 @@ def _(
 ) -> tuple[Any, ...]:
     function = "cbow_negative_sampling"
     w_in, w_out = _word_windows.matrices(function, w_in=w_in, w_out=w_out)
-    centers = _word_windows.indices(function, "centers", centers, 0, len(w_out))
-    contexts = _word_windows.indices(function, "contexts", contexts, -1, len(w_in))
-    negatives = _word_windows.indices(function, "negatives", negatives, 0, len(w_out))
+    centers = _arrays.indices(function, "centers", centers, 0, len(w_out))
+    contexts = _arrays.indices(function, "contexts", contexts, -1, len(w_in))
+    negatives = _arrays.indices(function, "negatives", negatives, 0, len(w_out))
     shared = negatives.ndim == 1
     if (
         centers.ndim != 1

@@ -14,7 +14,10 @@ from firth.kernels._dispatch import kernel
 
 
 class TopK(NamedTuple):
-    """The best rows of each query, best first."""
+    """The best rows of each query, best first: scores before indices.
+
+    The other way round than `firth.search.Matches`, whose ids come first: take the fields by name.
+    """
 
     scores: NDArray[np.float32]
     indices: NDArray[np.int64]
@@ -56,9 +59,8 @@ def row_norms(keys: Any, *, scales: Any = None) -> NDArray[np.float32]:
     Returns
     -------
     ndarray, shape (N,), float32
-        Relative error at most (D / 32 + 4) eps. Squares that would leave float32's range are
-        summed in double, so that 1e-30 and 1e30 are as good as 1. A norm above 3.4e38 is inf; a
-        row with NaN or inf has norm NaN or inf.
+        Summed in float64 and rounded once, so that 1e-30 and 1e30 are as good as 1. A norm above
+        3.4e38 is inf; a row with NaN or inf has norm NaN or inf.
 
     Raises
     ------
@@ -141,7 +143,8 @@ def cosine_topk(
     Returns
     -------
     TopK
-        ``scores`` (Q, min(k, N)) float32 and ``indices`` (Q, min(k, N)) int64, by descending score,
+        ``scores`` (Q, min(k, N)) float32, then ``indices`` (Q, min(k, N)) int64 (`Index.search`
+        gives ids first, then scores: take the fields by name), by descending score,
         equal scores by ascending index; 1-D arrays (min(k, N),) for a 1-D query.
 
         A zero row scores 0, and so does every row for a zero query. Rows that contain NaN or inf
@@ -180,13 +183,7 @@ def cosine_topk(
 
 
 def _float32(function: str, name: str, value: Any, ndim: tuple[int, ...]) -> NDArray[np.float32]:
-    array = np.asarray(value)
-    if isinstance(value, (list, tuple)):
-        array = array.astype(np.float32)
-    if array.dtype != np.float32 or not array.dtype.isnative:
-        raise TypeError(
-            f"{function}: {name} must be float32 in native byte order, got {array.dtype}"
-        )
+    array = _arrays.numbers(function, name, value, "float32")
     if array.ndim not in ndim:
         wanted = " or ".join(f"{n}-D" for n in ndim)
         raise ValueError(f"{function}: {name} must be {wanted}, got shape {array.shape}")
@@ -194,11 +191,8 @@ def _float32(function: str, name: str, value: Any, ndim: tuple[int, ...]) -> NDA
 
 
 def _keys(function: str, keys: Any, scales: Any) -> _Keys:
-    rows = np.asarray(keys)
-    small = rows.dtype in (np.float16, np.int8) and rows.dtype.isnative
-    if not small or isinstance(keys, (list, tuple)):
-        rows = _float32(function, "keys", keys, (2,))
-    elif rows.ndim != 2:
+    rows = _arrays.numbers(function, "keys", keys, "float32", "float16", "int8")
+    if rows.ndim != 2:
         raise ValueError(f"{function}: keys must be 2-D, got shape {rows.shape}")
     if (rows.dtype == np.int8) != (scales is not None):
         raise ValueError(f"{function}: scales belong to int8 keys alone, got {rows.dtype} keys")

@@ -11,6 +11,8 @@ from firth import _native
 from firth.kernels import _arrays
 from firth.kernels._dispatch import kernel
 
+NAME = "embedding_bag"
+
 
 @kernel
 def embedding_bag(
@@ -28,17 +30,17 @@ def embedding_bag(
     Parameters
     ----------
     ids : array_like of int, shape (N,)
-    table : ndarray, shape (V, D), float32, float16, ``ml_dtypes.bfloat16`` or int8
+    table : array_like, shape (V, D), float32, float16, ``ml_dtypes.bfloat16`` or int8
         Widened to float32 on the fly. A view is taken where each row is contiguous, else a copy.
     offsets : array_like of int, shape (B + 1,)
         Bag b holds ``ids[offsets[b]:offsets[b + 1]]`` (torch: ``include_last_offset=True``).
     rows : array_like of int, optional
         An id stands for ``table[rows[id]]``; without it for ``table[id]``.
-    weights : array_like of float, optional
+    weights : array_like, float32, optional
         ``weights[id]`` multiplies the row of an id. The mean divides by the number of ids, not by
         the sum of their weights.
     normalize : bool, optional
-        Divide each mean by its length + 1e-32.
+        Divide each mean by its length, which is computed in float64; zeros stay zeros.
     out : ndarray, shape (B, D), float32, C-contiguous, optional
         Receives the result; must not overlap ``table``.
 
@@ -53,7 +55,8 @@ def embedding_bag(
     ValueError
         Shapes that do not fit, or offsets that do not rise from 0 to N.
     IndexError
-        An id that is negative or has no row, no entry in ``rows`` or none in ``weights``.
+        An id that is negative or has no row in the table, no entry in ``rows`` or none in
+        ``weights``.
 
     Notes
     -----
@@ -74,7 +77,8 @@ def embedding_bag(
                 picked = picked * np.asarray(weights)[bag, None]
             result[b] = picked.mean(axis=0)
     if normalize:
-        result /= np.linalg.norm(result, axis=1, keepdims=True) + wide.dtype.type(1e-32)
+        lengths = np.linalg.norm(result.astype(np.float64), axis=1, keepdims=True)
+        result /= np.where(lengths == 0, 1, lengths)
     delivered: NDArray[np.float32] = _arrays.deliver(result, out)
     return delivered
 
@@ -92,28 +96,10 @@ class _Table:
         return self.array.astype(np.float32)
 
 
-def _integers(name: str, value: Any, dtype: type) -> NDArray[Any]:
-    array = np.asarray(value)
-    if array.size == 0:
-        array = array.astype(dtype)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"embedding_bag: {name} must be integers, got {array.dtype}")
+def _one_axis(name: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim != 1:
-        raise ValueError(f"embedding_bag: {name} must have one axis, got shape {array.shape}")
-    if array.dtype == dtype:
-        return np.ascontiguousarray(array)
-    limits = np.iinfo(dtype)
-    if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
-        raise IndexError(f"embedding_bag: {name} out of range")
-    return np.ascontiguousarray(array, dtype)
-
-
-def _check_range(name: str, array: NDArray[Any], end: int, what: str) -> None:
-    if array.size and not 0 <= array.min() <= array.max() < end:
-        raise IndexError(
-            f"embedding_bag: {name} must be at least 0 and below {end} ({what}), "
-            f"got {array.min()} to {array.max()}"
-        )
+        raise ValueError(f"{NAME}: {name} must have one axis, got shape {array.shape}")
+    return array
 
 
 @embedding_bag.prepare
@@ -127,85 +113,66 @@ def _(
     normalize: bool = False,
     out: NDArray[np.float32] | None = None,
 ) -> tuple[Any, ...]:
-    table = np.asarray(table)
-    if table.dtype.name not in ("float32", "float16", "bfloat16", "int8") or (
-        not table.dtype.isnative
-    ):
-        raise TypeError(
-            "embedding_bag: table must be float32, float16, bfloat16 or int8 in native byte order, "
-            f"got {table.dtype}"
-        )
+    table = _arrays.numbers(NAME, "table", table, "float32", "float16", "bfloat16", "int8")
     if table.ndim != 2:
-        raise ValueError(f"embedding_bag: table must have two axes, got shape {table.shape}")
-    ids = _integers("ids", ids, np.int32)
-    offsets = _integers("offsets", offsets, np.int64)
+        raise ValueError(f"{NAME}: table must have two axes, got shape {table.shape}")
+    every = np.iinfo(np.int64)
+    offsets = _one_axis("offsets", _arrays.indices(NAME, "offsets", offsets, every.min, every.max))
+    mapping = _one_axis("rows", np.asarray(rows)) if rows is not None else table
+    ids = _one_axis("ids", _arrays.indices(NAME, "ids", ids, 0, len(mapping)))
     if (
         not len(offsets)
         or offsets[0] != 0
         or offsets[-1] != len(ids)
         or (np.diff(offsets) < 0).any()
     ):
-        raise ValueError(f"embedding_bag: offsets must rise from 0 to the {len(ids)} ids")
+        raise ValueError(f"{NAME}: offsets must rise from 0 to the {len(ids)} ids")
+    picked = ids.astype(np.int32)
     if rows is not None:
-        rows = _integers("rows", rows, np.int32)
-        _check_range("rows", rows, len(table), "rows of the table")
-    _check_range(
-        "ids",
-        ids,
-        len(table) if rows is None else len(rows),
-        "rows" if rows is not None else "table",
-    )
+        picked = _arrays.indices(NAME, "rows", mapping[ids], 0, len(table), np.int32)
+    factors = None
     if weights is not None:
-        weights = np.ascontiguousarray(weights, np.float32)
-        if weights.ndim != 1:
-            raise ValueError(
-                f"embedding_bag: weights must have one axis, got shape {weights.shape}"
-            )
-        _check_range("ids", ids, len(weights), "weights")
-    result = _arrays.output("embedding_bag", out, (len(offsets) - 1, table.shape[1]), np.float32)
+        weights = _one_axis("weights", _arrays.numbers(NAME, "weights", weights, "float32"))
+        _arrays.indices(NAME, "ids (each has a weight)", ids, 0, len(weights))
+        factors = weights[ids]
+    result = _arrays.output(NAME, out, (len(offsets) - 1, table.shape[1]), np.float32)
     if not result.flags.c_contiguous:
-        raise ValueError("embedding_bag: out must be C-contiguous")
+        raise ValueError(f"{NAME}: out must be C-contiguous")
     table = _Table(_arrays.rows(table, table.shape[:1]))
-    return result, ids, table, offsets, rows, weights, bool(normalize), result
+    return result, table, picked, factors, offsets, bool(normalize), result
 
 
 @embedding_bag.numba
-def _(
-    ids: Any, table: Any, offsets: Any, rows: Any, weights: Any, normalize: bool, out: Any
-) -> None:
-    # ids: (N,); table: (V, D); offsets: (B + 1,); rows, weights: (I,) or None; out: (B, D)
+def _(table: Any, rows: Any, weights: Any, offsets: Any, normalize: bool, out: Any) -> None:
+    # table: (V, D); rows: (N,); weights: (N,) or None; offsets: (B + 1,); out: (B, D)
     out[:] = 0
     for b in range(out.shape[0]):
         count = np.float32(offsets[b + 1] - offsets[b])
         for i in range(offsets[b], offsets[b + 1]):
-            row = ids[i]
             weight = np.float32(1)
             if weights is not None:
-                weight = weights[ids[i]]
-            if rows is not None:
-                row = rows[ids[i]]
+                weight = weights[i]
             for d in range(out.shape[1]):
-                out[b, d] += weight * table[row, d]
-        square = np.float32(0)
+                out[b, d] += weight * table[rows[i], d]
+        square = 0.0  # in float64, which holds the square of every float32
         for d in range(out.shape[1]):
             if count > 0:
                 out[b, d] /= count
-            square += out[b, d] * out[b, d]
-        if normalize:
-            norm = np.sqrt(square) + np.float32(1e-32)
+            square += np.float64(out[b, d]) ** 2
+        if normalize and square != 0:
+            factor = 1 / np.sqrt(square)
             for d in range(out.shape[1]):
-                out[b, d] /= norm
+                out[b, d] = np.float32(out[b, d] * factor)
 
 
 @embedding_bag.native
 def _(
     level: _native.Level,
-    ids: Any,
     table: Any,
-    offsets: Any,
     rows: Any,
     weights: Any,
+    offsets: Any,
     normalize: bool,
     out: Any,
 ) -> None:
-    level.embedding_bag(table.bits, table.bfloat16, ids, offsets, rows, weights, normalize, out)
+    level.embedding_bag(table.bits, table.bfloat16, rows, weights, offsets, normalize, out)

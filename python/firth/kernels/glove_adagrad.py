@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.kernels import _arrays
 from firth.kernels._dispatch import kernel
 
 
@@ -42,7 +43,7 @@ def glove_adagrad(
         The second plane must be positive; GloVe starts it with ones.
     rows : integer array, shape (B,), rows of ``words``
     columns : integer array, shape (B,), rows of ``contexts``
-    log_counts, weights : array_like, shape (B,), finite
+    log_counts, weights : array_like, shape (B,), float32, finite
     learning_rate : float
         Of the vectors. The biases take a rate of 1 and no clip, as in glove.c.
     grad_clip : float
@@ -84,36 +85,22 @@ def glove_adagrad(
     return cost
 
 
-def _state(name: str, array: Any) -> NDArray[Any]:
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"glove_adagrad: {name} must be a float32 array, got {got}")
+def _state(name: str, value: Any) -> NDArray[np.float32]:
+    array = _arrays.updated("glove_adagrad", name, value)
     if array.ndim != 3 or array.shape[1] != 2 or array.shape[2] < 2:
         raise ValueError(f"glove_adagrad: {name} must have shape (V, 2, D + 1), got {array.shape}")
     row, plane, step = array.strides
     least = 4 * array.shape[2]
     if array.size and (step != 4 or plane < least or row < plane + least or row % 4 or plane % 4):
         raise ValueError(f"glove_adagrad: {name} must have contiguous rows, got {array.strides=}")
-    if not array.flags.writeable or not array.flags.aligned:
-        raise ValueError(f"glove_adagrad: {name} must be writeable and aligned")
     return array
 
 
-def _indices(name: str, array: Any, count: int) -> NDArray[np.int64]:
-    given = np.asarray(array)
-    if given.size and given.dtype.kind not in "iu":
-        raise TypeError(f"glove_adagrad: {name} must be integers, got {given.dtype}")
-    if given.size and not (given.min() >= 0 and given.max() < count):
-        bad = given[(given < 0) | (given >= count)].flat[0]
-        raise IndexError(f"glove_adagrad: {name} must be in [0, {count}), got {bad}")
-    return np.ascontiguousarray(given, np.int64)
-
-
-def _numbers(name: str, array: Any) -> NDArray[np.float32]:
-    given = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(given).all():
+def _numbers(name: str, value: Any) -> NDArray[np.float32]:
+    array = _arrays.numbers("glove_adagrad", name, value, "float32")
+    if not np.isfinite(array).all():
         raise ValueError(f"glove_adagrad: {name} must be finite")
-    return given
+    return np.ascontiguousarray(array)
 
 
 @glove_adagrad.prepare
@@ -135,7 +122,8 @@ def _(
         )
     if np.may_share_memory(words, contexts):
         raise ValueError("glove_adagrad: words and contexts must not overlap")
-    rows, columns = _indices("rows", rows, len(words)), _indices("columns", columns, len(contexts))
+    rows = _arrays.indices("glove_adagrad", "rows", rows, 0, len(words))
+    columns = _arrays.indices("glove_adagrad", "columns", columns, 0, len(contexts))
     log_counts, weights = _numbers("log_counts", log_counts), _numbers("weights", weights)
     shapes = [a.shape for a in (rows, columns, log_counts, weights)]
     if rows.ndim != 1 or len(set(shapes)) > 1:

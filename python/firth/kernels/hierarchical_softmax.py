@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
-from firth.kernels import _word_windows
+from firth.kernels import _arrays, _word_windows
 from firth.kernels._dispatch import kernel
 
 
@@ -105,8 +105,8 @@ def _(
     function = "hierarchical_softmax"
     w_in, w_tree = _word_windows.matrices(function, w_in=w_in, w_tree=w_tree)
     shared = np.ndim(contexts) == 2
-    points = _word_windows.indices(function, "points", points, -1, len(w_tree))
-    contexts = _word_windows.indices(function, "contexts", contexts, -1 if shared else 0, len(w_in))
+    points = _arrays.indices(function, "points", points, -1, len(w_tree))
+    contexts = _arrays.indices(function, "contexts", contexts, -1 if shared else 0, len(w_in))
     if (
         points.ndim != 2
         or np.shape(codes) != points.shape
@@ -118,7 +118,7 @@ def _(
             f"got {points.shape}, {np.shape(codes)}, {contexts.shape}"
         )
     turns = np.where(points >= 0, codes, 0)
-    turns = _word_windows.indices(function, "codes", turns, 0, 2).astype(np.uint8)
+    turns = _arrays.indices(function, "codes", turns, 0, 2).astype(np.uint8)
     sorted_points = np.sort(points, axis=1)
     twice = (sorted_points[:, 1:] == sorted_points[:, :-1]) & (sorted_points[:, 1:] >= 0)
     if twice.any():

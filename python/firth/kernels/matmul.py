@@ -109,12 +109,9 @@ def matmul(a: Any, b: Any, *, out: NDArray[np.float32] | None = None) -> NDArray
 
 def _operand(function: str, name: str, value: Any) -> NDArray[Any]:
     """A 2-D array of float32 or of bfloat16 bits."""
-    array = _arrays.bfloat16_bits(np.asarray(value))
-    if array.dtype not in (np.float32, np.uint16) or not array.dtype.isnative:
-        raise TypeError(
-            f"{function}: {name} must be float32, or bfloat16 (ml_dtypes, or its bits as uint16), "
-            f"in native byte order, got {array.dtype}"
-        )
+    array = _arrays.bfloat16_bits(
+        _arrays.numbers(function, name, value, "float32", "bfloat16", "uint16")
+    )
     if array.ndim != 2:
         raise ValueError(f"{function}: {name} must have 2 axes, got shape {array.shape}")
     return array

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
-from firth.kernels import _word_windows
+from firth.kernels import _arrays, _word_windows
 from firth.kernels._dispatch import kernel
 
 
@@ -111,9 +111,9 @@ def _(
     function = "skipgram_negative_sampling"
     w_in, w_out = _word_windows.matrices(function, w_in=w_in, w_out=w_out)
     low = -1 if np.ndim(contexts) == 2 else 0
-    contexts = _word_windows.indices(function, "contexts", contexts, low, len(w_in))
-    centers = _word_windows.indices(function, "centers", centers, 0, len(w_out))
-    negatives = _word_windows.indices(function, "negatives", negatives, 0, len(w_out))
+    contexts = _arrays.indices(function, "contexts", contexts, low, len(w_in))
+    centers = _arrays.indices(function, "centers", centers, 0, len(w_out))
+    negatives = _arrays.indices(function, "negatives", negatives, 0, len(w_out))
     if (
         centers.ndim != 1
         or contexts.ndim not in (1, 2)

@@ -277,6 +277,7 @@ class StaticModel:
         if normalize is None:
             normalize = self.normalize
         table = self._table()
+        weights = None if self.weights is None else self.weights.astype(np.float32, copy=False)
         out = np.empty((len(texts), table.shape[1]), np.float32)
         done = 0
         for ids, offsets in self._batches(texts, max_length, batch_size, show_progress_bar):
@@ -285,7 +286,7 @@ class StaticModel:
                 table,
                 offsets,
                 rows=self.token_mapping,
-                weights=self.weights,
+                weights=weights,
                 normalize=normalize,
                 out=out[done : done + len(offsets) - 1],
             )
