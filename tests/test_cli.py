@@ -549,7 +549,6 @@ def test_train_glove(
     )
 
 
-@pytest.mark.skipif(firth.Word2Vec is None, reason="the trainer is not there yet")
 def test_train_and_ask_for_real(here: Path) -> None:
     # Two topics that never meet: a word's neighbours are words of its own topic.
     rng = np.random.default_rng(0)
