@@ -1,0 +1,42 @@
+"""What src/bind_gemm.cpp refuses so that memory stays safe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bindings import native, refused, zeros
+
+U16 = np.uint16
+AXIS = "want 2-D, contiguous along one axis"
+GOOD = {
+    "pack": {"b": zeros(3, 2)},
+    "matmul": {"a": zeros(4, 3), "b": zeros(3, 2), "out": zeros(4, 2)},
+}
+CASES = [
+    ("pack", {"b": zeros(3)}, ValueError, f"pack: b: {AXIS}"),
+    ("pack", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"pack: b: {AXIS}"),
+    ("matmul", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"matmul: b: {AXIS}"),
+    ("matmul", {"a": zeros(3)}, ValueError, "matmul: a: want 2-D, contiguous in the last axis"),
+    (
+        "matmul", {"a": zeros(4, 6)[:, ::2]}, ValueError,
+        "matmul: a: want 2-D, contiguous in the last axis",
+    ),
+    ("matmul", {"a": zeros(4, 2)}, ValueError, "matmul: shapes of a, b and out differ"),
+    ("matmul", {"out": zeros(3, 2)}, ValueError, "matmul: shapes of a, b and out differ"),
+    ("matmul", {"out": zeros(4, 3)}, ValueError, "matmul: shapes of a, b and out differ"),
+    ("matmul", {"out": zeros(8)}, ValueError, "matmul: shapes of a, b and out differ"),
+    ("matmul", {"a": zeros(4, 3, dtype=U16)}, TypeError, "incompatible function arguments"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{'-'.join(case[1])}")
+def test_refused(case):
+    refused(native(case[0]), GOOD[case[0]], case)
+
+
+def test_packed_for_another_dtype():
+    good = {**GOOD["matmul"], "b": native("pack")(zeros(3, 2))}
+    wrong = native("pack")(zeros(3, 2, dtype=U16))
+    message = "matmul: b was packed for another level or dtype"
+    refused(native("matmul"), good, ("matmul", {"b": wrong}, ValueError, message))
