@@ -115,6 +115,7 @@ def test_adagrad(change, error, message):
     refused(native("glove_adagrad"), ADAGRAD, ("adagrad", change, error, message))
 
 
+PART = "GloveTrainer: no such part"
 UNIT = [0, 0, 1, 0, 0, 2, 2]  # GloveUnit, csrc/engines/glove.h
 TRAINER = {
     "level": _dispatch.active_level(), "words": ones(2, 2, 16), "contexts": ones(2, 2, 16),
@@ -135,7 +136,7 @@ def units(place: int, value: int) -> dict[str, np.ndarray]:
         ({"dim": 0}, ValueError, "GloveTrainer: words and contexts differ in shape"),
         ({"units": zeros(1, 6, dtype=I64)}, ValueError, "GloveTrainer: units must be (U, 7)"),
         ({"parts": [zeros(3, dtype=U32)]}, ValueError, "GloveTrainer: parts must be (N, 3)"),
-        ({"parts": []}, IndexError, "GloveTrainer: no such part"),
+        ({"parts": []}, IndexError, PART),
         (
             {"parts": [np.full((1, 3), 2, U32)]}, IndexError,
             "GloveTrainer: a record is out of range",
@@ -144,7 +145,7 @@ def units(place: int, value: int) -> dict[str, np.ndarray]:
             (units(place, value), IndexError, text)
             for place in range(7)
             for value in (-1, 5)
-            for text in [f"GloveTrainer: {'a unit is out of range' if place else 'no such part'}"]
+            for text in ["GloveTrainer: a unit is out of range" if place else PART]
         ),
     ],
 )  # fmt: skip
