@@ -8,15 +8,15 @@ import pytest
 from bindings import native, refused, zeros
 
 U16 = np.uint16
-AXIS = "want 2-D, contiguous along one axis"
+AXIS = ": want 2-D, contiguous along one axis"
 GOOD = {
     "pack": {"b": zeros(3, 2)},
     "matmul": {"a": zeros(4, 3), "b": zeros(3, 2), "out": zeros(4, 2)},
 }
 CASES = [
-    ("pack", {"b": zeros(3)}, ValueError, f"pack: b: {AXIS}"),
-    ("pack", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"pack: b: {AXIS}"),
-    ("matmul", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"matmul: b: {AXIS}"),
+    ("pack", {"b": zeros(3)}, ValueError, f"pack: b{AXIS}"),
+    ("pack", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"pack: b{AXIS}"),
+    ("matmul", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"matmul: b{AXIS}"),
     ("matmul", {"a": zeros(3)}, ValueError, "matmul: a: want 2-D, contiguous in the last axis"),
     (
         "matmul", {"a": zeros(4, 6)[:, ::2]}, ValueError,

@@ -497,7 +497,8 @@ def test_windows_of_few_words_do_not_diverge():
     """A window with many repeats of few words is updated part by part."""
     rng = np.random.default_rng(1)
     for words in (2, 10):
-        text = [[f"w{i}" for i in rng.integers(0, words, 200)] for _ in range(200)]
+        # more than 10,000 words, so that negatives may be shared
+        text = [[f"w{i}" for i in rng.integers(0, words, 200)] for _ in range(60)]
         for settings in ({"sg": 1}, {"sg": 0}, {"sg": 1, "hs": 1, "negative": 0}):
             for negatives in ("shared", "independent"):
                 model = Word2Vec(text, window=100, sample=0, workers=1, alpha=0.05,
