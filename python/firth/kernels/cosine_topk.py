@@ -205,8 +205,8 @@ def _one_a_row(function: str, name: str, value: Any, rows: NDArray[Any]) -> NDAr
     value = _float32(function, name, value, (1,))
     if value.shape != rows.shape[:1]:
         raise ValueError(f"{function}: {name} must have shape {rows.shape[:1]}, got {value.shape}")
-    contiguous: NDArray[np.float32] = _arrays.rows(value, ())[0]
-    return contiguous
+    whole = value.flags.c_contiguous and value.flags.aligned
+    return value if whole else np.array(value, order="C")
 
 
 @row_norms.prepare
