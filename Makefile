@@ -58,7 +58,7 @@ bench: $(VENV)/models.stamp ## measure firth and its peers, write benchmarks/RES
 # beside it, after a commit for example.
 bench-kernels: $(VENV)/test.stamp $(VENV)/bench.stamp ## time every kernel on every backend and level
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.5 \
-		--benchmark-sort=name --benchmark-autosave $(COMPARE)
+		--benchmark-sort=name --benchmark-columns=median,iqr,min,rounds --benchmark-autosave $(COMPARE)
 
 bench-smoke: $(VENV)/test.stamp $(VENV)/bench.stamp ## the same on small data without the clock
 	FIRTH_BENCH_QUICK=1 $(BIN)/python -m pytest benchmarks --benchmark-disable

@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,11 +89,12 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def measure(name: str, cpu: str) -> str:
-    """One part's text: what its function found, and how it was measured."""
+def measure(name: str, cpu: str, folder: Path) -> str:
+    """One part's text: what its function found, how it was measured; pictures go to `folder`."""
     module, function = ELSEWHERE.get(name, (f"bench_{name}", "run"))
     at, today, start = commit(), datetime.date.today(), time.perf_counter()
-    found = getattr(importlib.import_module(module), function)()
+    call = getattr(importlib.import_module(module), function)
+    found = call(folder) if name == "growth" else call()
     text = found if isinstance(found, str) else report.tables(found)
     taken = time.perf_counter() - start
     print(f"{name}: took {taken:.0f} s", file=sys.stderr, flush=True)
@@ -137,11 +139,12 @@ def main() -> None:
     start = time.perf_counter()
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        text = measure(name, cpu)
+        recorded = not (options.quick or options.print)
+        folder = HERE / "results" / cpu if recorded else Path(tempfile.gettempdir())
+        folder.mkdir(parents=True, exist_ok=True)
+        text = measure(name, cpu, folder)
         print(text, flush=True)
-        if not (options.quick or options.print):
-            folder = HERE / "results" / cpu
-            folder.mkdir(parents=True, exist_ok=True)
+        if recorded:
             (folder / f"{name}.md").write_text(text, encoding="utf-8")
             report.write()
     print(f"all in {time.perf_counter() - start:.0f} s", file=sys.stderr)
