@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -376,3 +378,70 @@ def test_a_set_is_no_order_for_vectors():
     with pytest.raises(TypeError, match="add: ids must be in the order of the vectors, got a set"):
         index.add([[1, 2], [3, 4]], {"b", "a"})
     assert len(index) == 0
+
+
+def test_ids_that_are_all_negative_are_int(tmp_path):
+    """As any other int ids: in memory, in a file, in a log, and when all are gone again."""
+    path = tmp_path / "x.index"
+    index = firth.Index(3)
+    index.save(path)
+    with firth.Index.open(path) as opened:
+        opened.add(ROWS[:2], [-1, -2])
+    index.add(ROWS[:2], [-1, -2])
+    saved = tmp_path / "saved.index"
+    index.save(saved)
+    for one in (index, firth.Index.open(path), firth.Index.open(saved)):
+        for _ in range(2):
+            assert "nope" not in one
+            for call in (lambda i: i.remove("whatever"), lambda i: i.add(ROWS[:1], ["a"]),
+                         lambda i: i.get("a"), lambda i: i.search(ROWS, filter=["a"])):  # fmt: skip
+                with pytest.raises(TypeError, match="must be int as all ids of this index"):
+                    call(one)
+            one.remove(list(one.ids))
+            one.compact()
+        with pytest.raises(TypeError, match="must be int"):
+            one.add(ROWS[:1], ["a"])
+        assert one.add(ROWS[:1]).tolist() == [0]
+        one.close()
+    with firth.Index.open(path) as opened:
+        opened.remove(0)
+        opened.compact()
+        with pytest.raises(TypeError, match="must be int"):
+            opened.add(ROWS[:1], ["a"])
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int64"])
+def test_integers_are_numbers_whatever_the_storage(storage, dtype, tmp_path):
+    rows = np.array([[1, 2, 3], [100, 0, 7], [np.iinfo(dtype).max % 30_000, 1, 0]], dtype)
+    index, want = firth.Index(3, storage=storage), firth.Index(3, storage=storage)
+    index.add(rows)
+    want.add(rows.astype(np.float64))
+    np.testing.assert_array_equal(index.get(index.ids), want.get(want.ids))
+    index.save(tmp_path / "x")
+    with firth.Index.open(tmp_path / "x") as opened:
+        opened.add(rows)
+    with firth.Index.open(tmp_path / "x", "r") as opened:
+        np.testing.assert_array_equal(opened.get([3, 4, 5]), want.get(want.ids))
+
+
+def test_a_short_filter_bounds_k():
+    """Memory goes by what may be found, not by k."""
+    rng = np.random.default_rng(0)
+    index = firth.Index(4)
+    rows = rng.standard_normal((100_000, 4)).astype(np.float32)
+    index.add(rows)
+    mask = np.zeros(100_000, bool)
+    mask[:3] = True
+    packed = np.packbits(mask, bitorder="little")
+    queries = rows[:2000]
+    each = [[i, i + 1] for i in range(2000)]
+    for filter, count in (([0, 1, 2], 3), (mask, 3), (packed, 3), (each, 2)):
+        tracemalloc.start()
+        try:
+            found = index.search(queries, 100_000, filter=filter)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 5_000_000
+        assert found.ids.shape == (2000, count)

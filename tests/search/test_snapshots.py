@@ -85,6 +85,30 @@ def test_a_twin_goes_its_own_way(storage, twin_of):
         assert known[7] in twin
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_twin_that_is_taken_beside_a_writer(named):
+    """It is the index of one moment, and keeps that when it is changed itself."""
+    index = firth.Index(2, "l2")
+    index.add(np.arange(600).reshape(-1, 2), [f"w{i}" for i in range(300)] if named else None)
+    state = index._state
+    index.remove([f"w{i}" for i in range(20)] if named else range(20))
+    index.add([[1, 1]], ["w30"] if named else [30])
+    index.add([[1, 1]], ["new"] if named else [10**6])
+    twin = firth.Index(2, "l2")
+    twin.__setstate__({"dim": 2, "metric": "l2", "storage": "float32", "cells": None,
+                       "state": pickle.loads(pickle.dumps(state.apart()))})  # fmt: skip
+    want = [f"w{i}" for i in range(300)] if named else list(range(300))
+    for number in range(5):  # versions at which rows of the other died
+        assert list(twin.ids) == want
+        assert len(twin) == len(want)
+        assert ("new" if named else 10**6) not in twin
+        np.testing.assert_array_equal(twin.get(want[:300]), np.arange(600).reshape(-1, 2))
+        want.append(f"more {number}" if named else 300 + number)
+        twin.add([[number, 2]], want[-1:])
+    twin = pickle.loads(pickle.dumps(index))
+    assert list(twin.ids) == list(index.ids)
+
+
 def test_an_open_file_is_not_pickled(tmp_path):
     index = firth.Index(2)
     index.add([[1, 2]])
@@ -238,6 +262,9 @@ class FullDisk:
 
     def removed(self, *_):
         raise OSError("no space left")
+
+    def rewind(self, end):
+        assert end == 0
 
 
 @pytest.mark.parametrize("names", [False, True])

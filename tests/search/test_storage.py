@@ -195,6 +195,84 @@ def test_saving_over_files(path: Path) -> None:
     assert firth.Index.open(path, "r").dim == 3
 
 
+def test_saving_keeps_others_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opened the file for writing meanwhile would add to a log that counts for nothing."""
+    index = firth.Index(DIM)
+    index.add(rows(3))
+    index.save(path)
+    real, refused = storage.write, []
+
+    def write(*arguments: Any) -> None:
+        with pytest.raises(BlockingIOError, match="open for writing elsewhere"):
+            firth.Index.open(path)
+        refused.append(len(firth.Index.open(path, "r")))
+        real(*arguments)
+
+    monkeypatch.setattr(storage, "write", write)
+    index.add(rows(1))
+    index.save(path)
+    assert refused == [3]
+    assert [file.name for file in path.parent.iterdir()] == ["x.index"]
+    monkeypatch.undo()
+
+    def fail(*_: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(storage, "write", fail)
+    for target in (path, path.with_name("new")):
+        with pytest.raises(OSError, match="no room"):
+            index.save(target)
+    assert [file.name for file in path.parent.iterdir()] == ["x.index"]
+    with pytest.raises(FileNotFoundError) as caught:
+        index.save(path.parent / "nowhere" / "x")
+    assert caught.value.filename == str(path.parent / "nowhere" / "x")
+
+
+@pytest.mark.parametrize("newcomer", ["index", "keyedvectors", "text"])
+def test_a_newcomer_in_the_place_of_the_file_stays(path: Path, newcomer: str) -> None:
+    firth.Index(DIM).save(path)
+    index = firth.Index.open(path)
+    index.add(rows(3))
+    other = path.with_name("other")
+    if newcomer == "text":
+        other.write_text("hello")
+    else:
+        made = firth.Index(2) if newcomer == "index" else firth.KeyedVectors(2)
+        made.save(other)
+    whole = other.read_bytes()
+    os.rename(path, path.with_name("kept"))
+    os.rename(other, path)
+    for change in (index.compact, lambda: index.save(path)):
+        with pytest.raises(FormatError, match=r"x\.index"):
+            change()
+        assert path.read_bytes() == whole
+    index.add(rows(1))  # it goes on, for the file that was there
+    index.close()
+    os.replace(path.with_name("kept"), path)
+    assert len(firth.Index.open(path, "r")) == 4
+
+
+def test_a_compaction_by_itself_that_fails_is_a_warning(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its error is: the change is in the log."""
+    monkeypatch.setattr(storage, "_LOG_FROM", 1)
+    firth.Index(DIM).save(path)
+    index = firth.Index.open(path)
+    for error in (RuntimeError("can't start new thread"), MemoryError(), OSError("full")):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "write", fail)
+            with pytest.warns(UserWarning, match="could not be compacted") as caught:
+                index.add(rows(2000 + 2 * len(index)))
+        assert caught[0].filename == __file__
+        assert len(firth.Index.open(path, "r")) == len(index)
+    index.close()
+
+
 def test_what_cannot_be_done(path: Path) -> None:
     index = firth.Index(DIM)
     index.add(rows(2))
@@ -392,7 +470,7 @@ def test_names_that_cannot_be_repeated(path: Path, payload: Any) -> None:
 def malicious(path: Path, kind: int, payload: Any) -> None:
     key = bytes.fromhex(files.read(path).meta["key"])
     with io.FileIO(log_of(path), "w") as file:
-        logs.Writer(file, key).append(kind, payload)
+        logs.Writer(file, key).append(0, kind, payload)
 
 
 class Steps:
@@ -489,21 +567,6 @@ def test_a_sync_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path.stat().st_ino != before
     index.close()
     assert len(firth.Index.open(path, "r")) == 3
-
-
-def test_a_change_that_was_logged_but_never_showed(path: Path) -> None:
-    """As if Ctrl-C had come between the log and the index."""
-    firth.Index(2).save(path)
-    index = firth.Index.open(path)
-    index.add([1, 2], "a")
-    log = index._log
-    assert log is not None
-    state = index._state
-    log.added(state.version, np.array([1]), ["lost"], [(state.segments[0], slice(0, 1))], 1)
-    assert len(firth.Index.open(path, "r")) == 2
-    index.add([3, 4], "b")
-    index.close()
-    assert list(firth.Index.open(path, "r").ids) == ["a", "b"]
 
 
 def test_killed_writers(tmp_path: Path) -> None:

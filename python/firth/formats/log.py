@@ -154,21 +154,18 @@ class Writer:
         Open for writing.
     key : bytes
         16 bytes.
-    end : int
-        Where records go on; 0 for a new log. What stands there is not whole and written over.
+
+    It does not keep where the log ends: that is for the caller to know, who may give up a record
+    again by `rewind`.
     """
 
-    def __init__(self, file: io.FileIO, key: bytes, end: int = 0) -> None:
-        self._file, self._key, self.end = file, key, end
+    def __init__(self, file: io.FileIO, key: bytes) -> None:
+        self._file, self._key = file, key
 
-    @property
-    def empty(self) -> bool:
-        """Whether there is no record."""
-        return self.end <= _HEADER.size
+    def append(self, end: int, kind: int, parts: list[Any]) -> int:
+        """Write a record at offset ``end``, the end of the log so far (0: a new one).
 
-    def append(self, kind: int, parts: list[Any]) -> None:
-        """Append a record; ``parts`` are the bytes of its payload, as buffers, one after another.
-
+        ``parts`` are the bytes of its payload, as buffers, one after another. Returns the new end.
         When this returns, the record outlives the process (not yet the machine: sync the file). If
         it fails, the log is as it was.
         """
@@ -178,10 +175,10 @@ class Writer:
             length += len(view)
             checksum = zlib.crc32(view, checksum)
         header = b""
-        if self.end == 0:
+        if end == 0:
             header = _HEADER.pack(MAGIC, VERSION, self._key, 0)[:-4]
             header += struct.pack("<I", zlib.crc32(header))
-        offset = self.end + len(header)
+        offset = end + len(header)
         head = _RECORD.pack(_MARKER, kind, length, checksum, 0)[:-4]
         head += struct.pack("<I", _head_checksum(self._key, offset, head))
         if length < _MEGABYTE:
@@ -189,20 +186,24 @@ class Writer:
         else:
             pieces = [memoryview(header + head), *views]
         try:
-            self._file.seek(self.end)
+            self._file.seek(end)
             for piece in pieces:
                 while len(piece):  # a write may take less, before a disk is full for good
                     piece = piece[self._file.write(piece) :]
         except BaseException:
-            self.rewind(self.end)
+            with contextlib.suppress(OSError):  # what is left is not whole, and is written over
+                self.rewind(end)
             raise
-        self.end = offset + _RECORD.size + length
+        return offset + _RECORD.size + length
 
     def rewind(self, end: int) -> None:
-        """Take back what was appended since ``end`` was the end."""
-        self.end = end
-        with contextlib.suppress(OSError):  # what is left behind is written over
-            self._file.truncate(end)
+        """Take back what was written behind ``end``."""
+        self._file.truncate(end)
+
+
+def is_empty(end: int) -> bool:
+    """Whether a log that ends there has no record."""
+    return end <= _HEADER.size
 
 
 def _head_checksum(key: bytes, offset: int, head: bytes) -> int:

@@ -67,9 +67,9 @@ class Names(Sequence[str]):
             start = end
         yield from self._new
 
-    def extend(self, names: Iterable[str]) -> None:
-        """Names of the labels that follow."""
-        self._new.extend(names)
+    def __setitem__(self, labels: slice, names: Iterable[str]) -> None:
+        """Names of all labels from ``labels.start`` on, which is not below those of the file."""
+        self._new[labels.start - len(self._ends) :] = names
 
 
 def _decoded(name: bytes, path: Path) -> str:
@@ -89,7 +89,7 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
     names = state.names
     labels = state.live_labels()
     if names is not None:  # those that are gone are forgotten, the others keep their order
-        used, every = np.sort(labels), list(names)
+        used, every = np.sort(labels), list(state.each_name())
         if rows and not 0 <= used[0] <= used[-1] < len(every):
             raise FormatError("has labels without names", path)
         names = [every[label] for label in used.tolist()]
@@ -142,6 +142,7 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
         "storage": index.storage, "rows": rows, "run": run,
         "first_label": int(labels[0]) if run else 0, "centred": state.centred,
         "next_label": state.next_label if names is None else len(names), "cells": index.cells,
+        "ids": None if state.id_type is None else state.id_type.__name__,
     }  # fmt: skip
     if cells is not None:
         meta |= {name: getattr(cells, name) for name in CELL_NUMBERS}
@@ -283,6 +284,9 @@ class File:
             ends = self._array("names.ends", np.int64, meta["next_label"])
             names = Names(text, ends, path)
             self._check(first >= 0, f"first_label {first}, though ids are str")
+        ids = meta.get("ids", "str" if named else "int" if rows or meta["next_label"] else None)
+        self._check(ids in ((None, "int") if not named else ("str",)), f"ids {ids!r}")
+        self._check(ids is not None or not (rows or meta["next_label"]), "ids of no type")
         coded = "codes" in arrays
         segment = Segment(
             self._array("vectors", STORAGES[storage], capacity, dim),
@@ -315,6 +319,7 @@ class File:
             live=rows,
             next_label=meta["next_label"],
             names=names,
+            id_type={"int": int, "str": str, None: None}[ids],
             centre=segment.centre,
             centred=meta["centred"] if coded else 0,
             cells=cells,
@@ -355,10 +360,10 @@ class File:
 
     def _ordered(self, segment: Segment, cells: int) -> tuple[Segment, int]:
         cell_blocks = self._array("cell_blocks", np.int64, cells + 2).copy()
-        rising = cell_blocks[0] == 0 and bool((np.diff(cell_blocks) >= 0).all())
+        rising = cell_blocks[0] == 0 and bool((cell_blocks[1:] >= cell_blocks[:-1]).all())
         self._check(rising, "blocks of cells that do not follow each other")
         order = self._array("order", np.int32, None)
-        self._check(len(order) == cell_blocks[-1] * BLOCK, f"{len(order)} lanes")
+        self._check(len(order) == int(cell_blocks[-1]) * BLOCK, f"{len(order)} lanes")
         fits = len(order) == 0 or -1 <= order.min() <= order.max() < segment.rows
         self._check(bool(fits), "an order of rows that are not there")
         segment = replace(segment, order=order, cell_blocks=cell_blocks, ordered=segment.rows)

@@ -110,6 +110,18 @@ def parse(where: str, given: Any, queries: int) -> Choices:
     return Choices(where, choices, of_query)
 
 
+def most(chosen: dict[str, Any], live: int) -> int:
+    """A bound on the rows that any query may find: what a greater k gets is room in vain."""
+    of = chosen["filter_of"]
+    if of is None or (of < 0).any():
+        return live
+    sizes = [
+        int(np.bitwise_count(one).sum()) if one.dtype == np.uint8 else len(one)
+        for one in chosen["filters"]
+    ]
+    return min(live, max(sizes, default=live))
+
+
 def part(chosen: dict[str, Any], queries: Any) -> dict[str, Any]:
     """The choices of some of the queries (a slice or places), and no others."""
     result = {}

@@ -7,6 +7,12 @@ that is there already gets its new row like any other; the old row is marked as 
 assignment to ``_state`` shows it all: until then no search sees any of it, and a search that began
 earlier never will, since it works on the state that it found.
 
+So a change has happened if and only if that assignment has, whatever ends it (a full disk, Ctrl-C,
+no memory). What it writes before goes where no state looks: behind the last row, the last name, the
+end of the log; a row that dies is marked with the version from which on it is dead. The tables that
+`_publishing` guards are put away while they are changed, so that an interrupted change loses them,
+and they are made anew from the state. `_mend` takes back the marks and the record in the log.
+
 What happens in ``search``: the state is read once; ids and masks of a filter become *slots* (places
 of rows, counted through all segments); native code scans the codes of all rows, with a bound on
 what a code can hide, scores what may be among the best from the stored vectors, and sorts by score,
@@ -23,15 +29,18 @@ locks stands in `segments`, `filters`, `arguments`, `cells` and `storage`.)
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import io
 import itertools
 import operator
 import os
 import sys
 import threading
+import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -64,6 +73,9 @@ AT_ONCE = 4096  # queries of a native call; between two of them Ctrl-C is heard
 EXACT_SHARE = 32  # native searches for more than one row in so many are exact, cells or not
 COMPACT_FROM = 1024  # dead rows from which rewriting pays
 
+# Writes some of the rows that are added (a slice of all) to rows of a segment.
+Fill = Callable[[Segment, slice, slice], None]
+
 
 class Matches(NamedTuple):
     """What a search found, best first; equal scores by lower id (of str: by first addition).
@@ -77,49 +89,51 @@ class Matches(NamedTuple):
 
 
 class Log(Protocol):
-    """Told of each operation before it shows; an exception leaves the index as it was.
+    """Keeps each operation before the index shows it; an exception leaves the index as it was.
 
-    There are two operations, and to repeat them in order on a fresh index is to have the same ids,
-    vectors and answers: ``_append(vectors, labels, names, scales)`` with stored numbers, and
-    ``_remove(labels)``. What an addition replaces, and compaction, follow from these.
+    There are two operations, and to replay them in order on a fresh index is to have the same ids,
+    vectors and answers: ``_append`` of stored numbers, and ``_remove``. What an addition replaces,
+    and compaction, follow from these.
     """
 
     path: str
 
-    @property
-    def size(self) -> int:
-        """Bytes that were written."""
-
     def added(
         self,
-        version: int,
+        state: State,
         labels: NDArray[np.int64],
         names: Sequence[str],
         parts: list[tuple[Segment, slice]],
-        next_label: int,
-    ) -> None:
-        """Rows were stored at ``parts``, in the order of ``labels``.
+    ) -> int:
+        """Write, behind the log of ``state``, that rows were stored at ``parts``.
 
-        ``names`` are those of new labels, from ``next_label`` on; ``version`` is the state's.
+        They are in the order of ``labels``; ``names`` are those of new labels, from
+        ``state.next_label`` on. Returns the new end of the log.
         """
 
-    def removed(self, version: int, labels: NDArray[np.int64]) -> None:
-        """The rows of these labels die."""
+    def removed(self, state: State, labels: NDArray[np.int64]) -> int:
+        """Write that the rows of these labels die. Returns the new end of the log."""
+
+    def rewind(self, end: int) -> None:
+        """Take back what was written behind ``end``."""
 
     def flush(self, index: Index) -> None:
-        """Sync what was told."""
+        """Sync what was written."""
 
     def compact(self, index: Index) -> None:
         """Begin anew with what is alive."""
 
     def compact_if_due(self, index: Index) -> None:
-        """The same where it pays, or where the log could not tell it: the cells have changed."""
+        """The same where it pays, or where the log cannot hold it: the cells have changed.
+
+        The index is safe without it, so a failure is only a warning.
+        """
 
     def close(self, index: Index) -> None:
-        """The index will tell no more."""
+        """The index will change no more."""
 
     def leave(self) -> None:
-        """Nor will this process, which is a fork."""
+        """Nor will this process change it, which is a fork."""
 
 
 class Index:
@@ -179,7 +193,9 @@ class Index:
         self._last: tuple[int, ...] = (0, 0, 0)  # what the last search told of its way
         # Held by a writer from begin to end.
         self._writing = threading.Lock()
-        # Held for a moment, by who changes or reads these two together with the state.
+        self._unfinished = False  # whether a change has begun and not ended: see `_mend`
+        self._failed_at = 0  # dead rows when the last compaction by itself failed
+        # Held briefly while reading or updating `_map` and `_label_of` together with `_state`.
         self._publishing = threading.Lock()
         self._map: _native.IdMap | None = None  # labels outside of runs; None: not built yet
         self._label_of: dict[str, int] | None = None  # latest label of each str; None: as above
@@ -202,7 +218,7 @@ class Index:
         if self._log is not None:
             raise TypeError(f"an index in a file is not pickled: open {self._log.path} there")
         taken = {name: getattr(self, name) for name in ("dim", "metric", "storage", "cells")}
-        return {**taken, "state": self._state}
+        return {**taken, "state": self._state.apart()}
 
     def __setstate__(self, taken: dict[str, Any]) -> None:
         state = taken.pop("state")
@@ -304,8 +320,9 @@ class Index:
                     f"add: ids must be one for each of {len(rows)} vectors, got {len(given)}"
                 )
         with self._writing:
+            self._mend()
             labels, names = self._new_labels(given, len(rows))
-            self._append(rows, labels, names)
+            self._append(labels, names, functools.partial(store, rows, self.storage))
         given = labels if given is None else given
         if not single:
             return given
@@ -317,7 +334,7 @@ class Index:
         """Labels of rows to add, and the names of new labels."""
         state = self._state
         if ids is None:
-            if state.names is not None:
+            if state.id_type is str:
                 raise TypeError("add: ids of this index are str: give some")
             if state.next_label + count > 2**63:
                 raise ValueError("add: the greatest id is taken: give ids")
@@ -336,6 +353,7 @@ class Index:
         """Remove ids (or one). KeyError where one is not there; then nothing is removed."""
         wanted, _ = checked_ids("remove: ids", ids)
         with self._writing:
+            self._mend()
             _, labels, _ = self._look_up("remove", wanted)
             self._remove(np.unique(labels))
 
@@ -386,7 +404,7 @@ class Index:
         if probe is not None:
             probe = self._checked_probe(probe)
         state, chosen = self._chosen("search", len(wanted), filter, exclude)
-        k = min(k, state.live)
+        k = min(k, filters.most(chosen, state.live))
         visited = None
         if state.cells is not None and probe != "all":
             visited = state.cells.visited(wanted, probe or state.cells.probe)
@@ -504,6 +522,7 @@ class Index:
             if len(wanted) == 0:
                 raise ValueError("tune: queries must be at least one")
         with self._writing:
+            self._mend()
             state = self._state
             if state.cells is None:
                 raise ValueError(f"tune: {self!r} has no cells" + (" yet" if self.cells else ""))
@@ -599,11 +618,13 @@ class Index:
                 "flush: the index is in memory only; save it and go on with Index.open(path)"
             )
         with self._writing:
+            self._mend()
             self._log.flush(self)
 
     def compact(self) -> None:
         """Give back the room of removed rows. A file is written anew, and its log is empty then."""
         with self._writing:
+            self._mend()
             if self._log is None:
                 self._compact()
             else:
@@ -618,8 +639,9 @@ class Index:
 
         with self._writing:
             if self._log is not None:
-                self._log.close(self)
-                self._log = storage.Refusing(self._log.path, "the index was closed")
+                self._mend()
+                log, self._log = self._log, storage.Refusing(self._log.path, "the index was closed")
+                log.close(self)
 
     def __enter__(self) -> Index:
         return self
@@ -635,18 +657,18 @@ class Index:
         if len(ids) == 0:
             return np.empty(0, np.int64)
         if isinstance(ids, list):
-            if state.names is None and state.next_label > 0:
+            if state.id_type is int:
                 raise TypeError(f"{where} must be int as all ids of this index, got str")
             known = self._known_names()
             return np.fromiter((known.get(one, -1) for one in ids), np.int64, len(ids))
-        if state.names is not None:
+        if state.id_type is str:
             raise TypeError(f"{where} must be str as all ids of this index, got int")
         return ids
 
     def _known_names(self) -> dict[str, int]:
         """The latest label of each str, dead or alive."""
         if self._label_of is None:
-            self._label_of = {name: label for label, name in enumerate(self._state.names or ())}
+            self._label_of = {name: label for label, name in enumerate(self._state.each_name())}
         return self._label_of
 
     def _find(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -710,21 +732,37 @@ class Index:
             "exclusion_of": excluded.of_query,
         }
 
-    # The two operations that `Log` is told of; who calls these holds `_writing`
+    # The two operations that `Log` keeps; the caller holds `_writing`
 
-    def _append(
-        self,
-        vectors: NDArray[Any],
-        labels: NDArray[np.int64],
-        names: Sequence[str] = (),
-        scales: NDArray[np.float32] | None = None,
-    ) -> None:
-        """Store vectors (n, dim), as `store` takes them, under labels (n,), and show them.
+    def _mend(self) -> None:
+        """Take back what an interrupted change has left beyond the state, if there was one."""
+        if not self._unfinished:
+            return
+        for segment in self._state.segments:
+            if segment.died is not None:
+                segment.died[segment.died > self._state.version] = 0
+        if self._log is not None:
+            self._log.rewind(self._state.log_end)
+        self._unfinished = False
+
+    def _append(self, labels: NDArray[np.int64], names: Sequence[str], fill: Fill) -> None:
+        """Show rows under labels (n,), which ``fill`` writes.
 
         ``names``: of labels that are new, in their order.
         """
-        if len(vectors) == 0:
+        if len(labels) == 0:
             return
+        self._unfinished = True
+        try:
+            self._append_rows(labels, names, fill)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the next change tries again
+                self._mend()
+            raise
+        self._unfinished = False
+        self._compact_if_due()
+
+    def _append_rows(self, labels: NDArray[np.int64], names: Sequence[str], fill: Fill) -> None:
         state = self._state
         fresh = int(labels[0]) >= state.next_label and bool((labels[1:] > labels[:-1]).all())
         run = fresh and int(labels[-1]) - int(labels[0]) == len(labels) - 1
@@ -732,51 +770,55 @@ class Index:
         parts, slots, done = [], [], 0
         # A segment of few rows would have cells of few rows.
         most = LARGE if self.cells is None else sys.maxsize
-        for number, rows in room(segments, len(vectors), self.dim, self.storage, most):
+        for number, rows in room(segments, len(labels), self.dim, self.storage, most):
             part = slice(done, done + rows.stop - rows.start)
-            part_scales = None if scales is None else scales[part]
-            store(segments[number], rows, vectors[part], part_scales, self.storage, done)
+            fill(segments[number], rows, part)
             segments[number] = labelled(segments[number], rows, labels[part], run)
             parts.append((segments[number], rows))
             slots.append(np.arange(rows.start, rows.stop) + segments[number].first_slot)
             done = part.stop
         centre, centred, cells = self._code(segments)
+        log_end = state.log_end
         if self._log is not None:
-            self._log.added(state.version, labels, names, parts, state.next_label)
+            log_end = self._log.added(state, labels, names, parts)
 
         with self._publishing:
-            version = state.version + 1
+            table = self._map if fresh else self._known_labels()
+            label_of = self._label_of
+            self._map = self._label_of = None
             dead = np.empty(0, np.int64)
             if not fresh:
-                dead = self._known_labels().set(labels, np.concatenate(slots))
+                assert table is not None
+                dead = table.set(labels, np.concatenate(slots))
                 rest = np.flatnonzero(dead < 0)
                 dead[rest] = state.run_slots(labels[rest])
                 dead = np.unique(dead[dead >= 0])
-            elif self._map is not None:
+            elif table is not None:
                 for (segment, rows), places in zip(parts, slots, strict=True):
                     if segment.labels is not None:
-                        self._map.set(segment.labels[rows], places)
-            kill(segments, dead, version)
+                        table.set(segment.labels[rows], places)
+            kill(segments, dead, state.version + 1)
             all_names = state.names
             if names:
                 all_names = [] if all_names is None else all_names
-                all_names.extend(names)
-                if self._label_of is not None:
-                    self._label_of.update(
-                        zip(names, range(state.next_label, len(all_names)), strict=True)
-                    )
+                all_names[state.next_label :] = names
+                if label_of is not None:
+                    numbers = itertools.count(state.next_label)
+                    label_of.update(zip(names, numbers, strict=False))
             self._state = replace(
                 state,
                 segments=tuple(segments),
-                version=version,
+                version=state.version + 1,
                 live=state.live + len(labels) - len(dead),
                 next_label=max(state.next_label, int(labels.max()) + 1),
                 names=all_names,
+                id_type=int if all_names is None else str,
+                log_end=log_end,
                 centre=centre,
                 centred=centred,
                 cells=cells,
             )
-        self._compact_if_due()
+            self._map, self._label_of = table, label_of
 
     def _code(
         self, segments: list[Segment]
@@ -793,20 +835,31 @@ class Index:
         """Let the rows of distinct labels die, which are all there."""
         if len(labels) == 0:
             return
-        if self._log is not None:
-            self._log.removed(self._state.version, labels)
-        with self._publishing:
+        self._unfinished = True
+        try:
             state = self._state
-            slots = self._find(labels)
-            segments = list(state.segments)
-            kill(segments, slots, state.version + 1)
-            self._known_labels().remove(labels)
-            self._state = replace(
-                state,
-                segments=tuple(segments),
-                version=state.version + 1,
-                live=state.live - len(slots),
-            )
+            log_end = state.log_end
+            if self._log is not None:
+                log_end = self._log.removed(state, labels)
+            with self._publishing:
+                slots = self._find(labels)
+                segments = list(state.segments)
+                table, self._map = self._known_labels(), None
+                kill(segments, slots, state.version + 1)
+                table.remove(labels)
+                self._state = replace(
+                    state,
+                    segments=tuple(segments),
+                    version=state.version + 1,
+                    live=state.live - len(slots),
+                    log_end=log_end,
+                )
+                self._map = table
+        except BaseException:
+            with contextlib.suppress(OSError):  # the next change tries again
+                self._mend()
+            raise
+        self._unfinished = False
         self._compact_if_due()
 
     def _compact_if_due(self) -> None:
@@ -819,8 +872,15 @@ class Index:
             return
         segments = [segment for segment in self._state.segments if segment.in_memory]
         dead = sum(segment.dead for segment in segments)
-        if dead > COMPACT_FROM and dead > sum(segment.rows for segment in segments) / 4:
+        due = dead > COMPACT_FROM and dead > sum(segment.rows for segment in segments) / 4
+        if not due or dead < 2 * self._failed_at:
+            return
+        try:
             self._compact()
+            self._failed_at = 0
+        except Exception as error:  # the change itself is done
+            self._failed_at = dead
+            warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=4)
 
     def _compact(self) -> None:
         """Copy the live rows in memory to one new segment. Users see no difference."""

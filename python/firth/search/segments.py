@@ -9,6 +9,7 @@ no state looks yet.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,10 @@ class State:
     version: int = 0  # of additions and removals
     live: int = 0
     next_label: int = 0  # greater than every label so far
-    names: Any = None  # the str of each label: list or Names; only grows, so states share it
+    # The str of each label: list or Names. States share it: each looks at the first `next_label`.
+    names: Any = None
+    id_type: type | None = None  # int or str; None: nothing has been added yet
+    log_end: int = 0  # bytes of the log that tell of this state; what stands behind is void
     centre: NDArray[np.float32] | None = None  # of new codes
     centred: int = 0  # rows when it was taken
     cells: Cells | None = None
@@ -179,7 +183,8 @@ class State:
         for number, segment in enumerate(runs):
             if segment.died is not None:
                 mine = np.flatnonzero(inside & (of == number))
-                slots[mine[segment.died[rows[mine]] != 0]] = -1
+                died = segment.died[rows[mine]]
+                slots[mine[(died != 0) & (died <= self.version)]] = -1
         return slots
 
     def live_labels(self) -> NDArray[np.int64]:
@@ -220,6 +225,21 @@ class State:
             segment = self.segments[number]
             values[places] = segment.floats(slots[places] - segment.first_slot)
         return values
+
+    def apart(self) -> State:
+        """The same, sharing nothing with later states but what lies behind its rows."""
+        segments = [
+            segment
+            if segment.died is None
+            else replace(segment, died=np.where(segment.died > self.version, 0, segment.died))
+            for segment in self.segments
+        ]
+        names = None if self.names is None else list(self.each_name())
+        return replace(self, segments=tuple(segments), names=names)
+
+    def each_name(self) -> Iterator[str]:
+        """The str of each label, in order."""
+        return itertools.islice(self.names or (), self.next_label)
 
     def ids(self, labels: NDArray[np.int64]) -> NDArray[Any]:
         """What users call labels of any shape."""
@@ -268,26 +288,12 @@ def room(
     return places
 
 
-def store(
-    segment: Segment,
-    rows: slice,
-    vectors: NDArray[Any],
-    scales: NDArray[np.float32] | None,
-    storage: str,
-    first: int,
-) -> None:
-    """Write vectors (rows, dim) to rows that no state shows yet; refuse what has no form.
+def store(vectors: NDArray[Any], storage: str, segment: Segment, rows: slice, part: slice) -> None:
+    """Write numbers, a part of ``vectors`` (n, dim) of any real dtype, to rows of a segment.
 
-    Numbers of any real dtype; but with ``scales`` codes of int8, and uint16 for bfloat16 its bits.
-    ``first``: the number of the first vector, for errors.
+    No state shows these rows yet. ValueError where the storage has no form for a number.
     """
-    target = segment.vectors[rows]
-    if scales is not None and segment.scales is not None:
-        target[...], segment.scales[rows] = vectors, scales
-        return
-    if storage == "bfloat16" and vectors.dtype == np.uint16:
-        target[...] = vectors
-        return
+    target, vectors = segment.vectors[rows], vectors[part]
     step = max(1, PIECE // target.shape[1])
     for done in range(0, len(target), step):
         out, given = target[done : done + step], vectors[done : done + step]
@@ -306,7 +312,7 @@ def store(
                 if storage == "bfloat16":
                     out[...] = _arrays.narrow_bfloat16(floats)
                     finite = out & 0x7F80 != 0x7F80
-        refuse_infinite("add: row {} of vectors", finite, given, first + done, storage)
+        refuse_infinite("add: row {} of vectors", finite, given, part.start + done, storage)
         if segment.scales is not None:
             at = rows.start + done
             out[...], segment.scales[at : at + len(out)] = to_int8(floats)

@@ -1,7 +1,7 @@
 """An index on disk: a file that is mapped, and a log of what has changed since it was written.
 
 Beside the file (`firth.search.file`), ``<path>.log`` (`firth.formats.log`) takes every addition and
-removal before it shows. To open an index is to map the file and to repeat the log.
+removal before it shows. To open an index is to map the file and to replay the log.
 
 When the log has outgrown the file, or many rows are dead, or on `compact`, the file is written anew
 beside the old one, takes its place by a rename, and an empty log takes the place of the log. Each
@@ -26,7 +26,7 @@ import struct
 import sys
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ from firth.formats.files import Path
 from firth.interrupt import deferred_interrupt
 from firth.search.file import KIND, File, write
 from firth.search.index import COMPACT_FROM
-from firth.search.segments import STORAGES, Segment
+from firth.search.segments import STORAGES, Segment, State
 
 if TYPE_CHECKING:
     from firth.search.index import Index
@@ -50,23 +50,24 @@ if sys.platform != "win32":  # there, nothing keeps two processes from writing t
 ADD, REMOVE = 1, 2  # kinds of records
 _ADDED = struct.Struct("<QQQQ")  # rows, first new label, new names, bytes of their text
 _LOG_FROM = 1 << 24  # bytes of a log from which it may outgrow its file
-_AT_ONCE = 1 << 26  # bytes of additions in the log that are repeated as one
+_AT_ONCE = 1 << 26  # bytes of additions in the log that are replayed as one
 
 
 class _Foreign(FormatError):
     """A log belongs to another file."""
 
 
-class _Repeating:
-    """In the place of the log while it is repeated."""
+class _Replaying:
+    """In the place of the log while it is replayed."""
 
-    def ignore(self, *_: Any) -> None:
+    def ignore(self, *_: Any) -> int:
         """It is in the log already."""
+        return 0
 
-    added = removed = compact_if_due = ignore
+    added = removed = rewind = compact_if_due = ignore
 
 
-def _repeat(made: File, reader: log.Reader, path: str) -> bool:
+def _replay(made: File, reader: log.Reader, path: str) -> bool:
     """Do what the log says. False if it is not the file's own, but there is nothing more in it."""
     index, state = made.index, made.state
     index._state = state
@@ -82,7 +83,7 @@ def _repeat(made: File, reader: log.Reader, path: str) -> bool:
                     record.offset,
                 )
         return False
-    index._log = _Repeating()  # type: ignore[assignment]
+    index._log = _Replaying()  # type: ignore[assignment]
     additions = _Additions(index)
     try:
         for record in reader:
@@ -90,28 +91,29 @@ def _repeat(made: File, reader: log.Reader, path: str) -> bool:
             if record.kind == ADD:
                 additions.read(record)
             elif record.kind == REMOVE:
-                additions.repeat()
+                additions.replay()
                 labels = np.frombuffer(record.payload, np.int64)
                 if len(np.unique(labels)) < len(labels) or (index._find(labels) < 0).any():
                     raise ValueError("removes what is not there")
                 index._remove(labels)
             else:
                 raise ValueError(f"is of an unknown kind, {record.kind}")
-        additions.repeat()
+        additions.replay()
     except FormatError:
         raise
     except ValueError as error:
         raise FormatError(f"a record {error}", path, offset) from None
     index._log = None
+    index._state = replace(index._state, log_end=reader.end)
     return True
 
 
 class _Additions:
-    """Additions that are repeated together: the same as one after the other, only faster."""
+    """Additions that are replayed together: the same as one after the other, only faster."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._next, self._named = index._state.next_label, index._state.names is not None
+        self._next, self._id_type = index._state.next_label, index._state.id_type
         self._clear()
 
     def _clear(self) -> None:
@@ -135,7 +137,7 @@ class _Additions:
         at = _ADDED.size
         labels = np.frombuffer(payload, np.int64, rows, at)
         most = int(labels.max())
-        named = self._named or (new > 0 and first == 0)
+        named = (self._id_type or (str if new else int)) is str
         if first != self._next or (new and not named):
             raise ValueError(f"adds labels from {first}, wanted {self._next}")
         if named and (labels.min() < 0 or most >= first + new or (new and most != first + new - 1)):
@@ -158,24 +160,30 @@ class _Additions:
         self._labels.append(labels)
         self._vectors.append(vectors)
         self._names += names
-        self._named, self._next = named, max(first, most + 1)
+        self._id_type, self._next = str if named else int, max(first, most + 1)
         self._bytes += len(payload)
         if self._bytes > _AT_ONCE:
-            self.repeat()
+            self.replay()
 
-    def repeat(self) -> None:
+    def replay(self) -> None:
         """Do what has been taken."""
         if self._labels:
-            vectors, scales = np.concatenate(self._vectors), None
-            finite = True
+            vectors = np.concatenate(self._vectors)
+            scales = np.concatenate(self._scales) if self._scales else None
             if vectors.dtype == np.uint16:
-                finite = bool((vectors & 0x7F80 != 0x7F80).all())
-            if self._scales:
-                scales = np.concatenate(self._scales)
-                finite = bool(np.isfinite(scales).all())
-            if not finite:
+                finite = vectors & 0x7F80 != 0x7F80
+            else:
+                finite = np.isfinite(vectors if scales is None else scales)
+            if not finite.all():
                 raise ValueError("adds numbers that are not finite")
-            self._index._append(vectors, np.concatenate(self._labels), self._names, scales)
+
+            def fill(segment: Segment, rows: slice, part: slice) -> None:
+                """As they were stored."""
+                segment.vectors[rows] = vectors[part]
+                if scales is not None and segment.scales is not None:
+                    segment.scales[rows] = scales[part]
+
+            self._index._append(np.concatenate(self._labels), self._names, fill)
             self._clear()
 
 
@@ -185,57 +193,51 @@ class Stored:
     It does not know its index, so that an index which nobody uses any more is closed at once.
     """
 
-    def __init__(self, path: str, file: io.FileIO, made: File, end: int, mmap: bool) -> None:
+    def __init__(self, path: str, file: io.FileIO, made: File, mmap: bool) -> None:
         self.path, self._log, self._mmap = path, log_of(path), mmap
         self._process = os.getpid()
-        self._adopt(file, made, end)
+        self._adopt(file, made)
 
-    def _adopt(self, file: io.FileIO, made: File, end: int = 0) -> None:
+    def _adopt(self, file: io.FileIO, made: File) -> None:
         self._file, self._key, self._cells = file, made.key, made.state.cells
-        self._writer = log.Writer(file, made.key, end)
-        self._before = (-1, end)  # version and end before the last record
+        self._writer = log.Writer(file, made.key)
         self._failed_at = 0  # size of the log when the last compaction by itself failed
         self._unsure = False  # whether a sync has failed: the system may have dropped what it held
         self._synced_folder = False
 
-    @property
-    def size(self) -> int:
-        """Bytes of the log."""
-        return self._writer.end
-
     def added(
         self,
-        version: int,
+        state: State,
         labels: NDArray[np.int64],
         names: Sequence[str],
         parts: list[tuple[Segment, slice]],
-        next_label: int,
-    ) -> None:
+    ) -> int:
         """Log an addition."""
         encoded = [name.encode("utf-8", "surrogatepass") for name in names]
         ends = np.fromiter(map(len, encoded), np.int64, len(encoded)).cumsum()
         text = b"".join(encoded)
-        payload: list[Any] = [_ADDED.pack(len(labels), next_label, len(names), len(text))]
+        payload: list[Any] = [_ADDED.pack(len(labels), state.next_label, len(names), len(text))]
         payload += [labels, ends, text]
         payload += [segment.vectors[rows].reshape(-1) for segment, rows in parts]
         payload += [segment.scales[rows] for segment, rows in parts if segment.scales is not None]
-        self._append(version, ADD, payload)
+        return self._append(state.log_end, ADD, payload)
 
-    def removed(self, version: int, labels: NDArray[np.int64]) -> None:
+    def removed(self, state: State, labels: NDArray[np.int64]) -> int:
         """Log a removal."""
-        self._append(version, REMOVE, [labels])
+        return self._append(state.log_end, REMOVE, [labels])
 
-    def _append(self, version: int, kind: int, payload: list[Any]) -> None:
+    def _append(self, end: int, kind: int, payload: list[Any]) -> int:
         self._check_process()
-        if version == self._before[0]:  # the last change was logged but never showed
-            self._writer.rewind(self._before[1])
-        end = self._writer.end
         try:
-            self._writer.append(kind, payload)
+            return self._writer.append(end, kind, payload)
         except OSError as error:
             error.filename = self._log
             raise
-        self._before = (version, end)
+
+    def rewind(self, end: int) -> None:
+        """Take back a record of a change that did not happen."""
+        if os.getpid() == self._process:
+            self._writer.rewind(end)
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
@@ -265,7 +267,7 @@ class Stored:
         state = index._state
         rows = sum(segment.rows for segment in state.segments)
         dead = rows - state.live
-        size = self._writer.end
+        size = state.log_end
         due = (dead > COMPACT_FROM and dead > rows / 4) or state.cells is not self._cells
         if not due and size > _LOG_FROM:
             due = size > os.path.getsize(self.path)
@@ -273,61 +275,76 @@ class Stored:
             return
         try:
             self.compact(index)
-        except (OSError, ValueError) as error:  # the change itself is safe in the log
+        except Exception as error:  # the change itself is safe in the log
             self._failed_at = size
-            warnings.warn(f"the index could not be compacted: {error}", stacklevel=4)
+            warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=5)
 
     def compact(self, index: Index) -> None:
         """Write the file anew, with all that is in the log, and begin a new log.
 
-        Who calls this holds the lock of writers. Where the disk is full, nothing has changed.
+        The caller holds the lock of writers. Where the disk is full, nothing has changed.
         """
         self._check_process()
+        self._check_file()
         _sweep(self.path)
         state, key = index._state, secrets.token_bytes(16)
-        with deferred_interrupt() as interrupted:
-            fresh, temporary = _new_log(self.path)
-            problem = None
+        with deferred_interrupt() as interrupted, contextlib.ExitStack() as opened:
+            # Until file and log are known to fit each other: what is added to the log of a file
+            # that has been replaced counts for nothing.
+            reason = "its log could not be replaced; close it and open it again"
+            index._log = Refusing(self.path, reason, self.leave)
+            fresh, temporary, problem = None, "", None
             try:
+                fresh, temporary = _new_log(self.path)
+                opened.enter_context(fresh)
                 write(self.path, index, state, key, self._key)
             except BaseException as error:
                 problem = error
-            try:
-                # A write may fail when the new file is in its place already (a sync).
-                made = File(type(index), self.path, self._mmap, verify=False)
-                if made.key == key:
-                    os.replace(temporary, self._log)
-                elif made.key != self._key:
-                    raise FormatError("was replaced by another program", self.path)
-            except BaseException:
-                # What is added to the old log would count for nothing.
-                fresh.close()
-                self._file.close()
-                index._log = Refusing(self.path, "its log could not be replaced; open it again")
-                raise
-            if made.key == key:
+            # A write may fail when the new file is in its place already (a sync).
+            made = File(type(index), self.path, self._mmap, verify=False)
+            if fresh is not None and made.key == key:
+                os.replace(temporary, self._log)
+                opened.pop_all()
                 self._file.close()
                 self._adopt(fresh, made)
                 with index._publishing:
                     index._map = index._label_of = None
                     index._state = replace(made.state, version=state.version)
-            else:
+            elif made.key != self._key:
+                raise FormatError("was replaced by another program", self.path)
+            elif fresh is not None:
                 fresh.close()
                 os.unlink(temporary)
+            index._log = self
         if problem is not None:
             raise problem
         if interrupted.is_set():
             raise KeyboardInterrupt
 
+    def _check_file(self) -> None:
+        """FormatError where another program has put another file in the place of ours."""
+        try:
+            found = container.read(self.path, KIND, mmap="r", decode=False).meta.get("key")
+        except FileNotFoundError:
+            return
+        if found != self._key.hex():
+            raise FormatError(
+                "was replaced by another program: what has changed since stands in its log, "
+                f"{self._log}, for the file that was there",
+                self.path,
+            )
+
     def close(self, index: Index) -> None:
         """Sync the log, or remove it where it is empty, and let others open the index."""
         try:
-            if os.getpid() == self._process and not self._writer.empty:
+            empty = log.is_empty(index._state.log_end)
+            if os.getpid() == self._process and not empty:
                 self.flush(index)
-        finally:
-            if os.getpid() == self._process and self._writer.empty:
+            elif os.getpid() == self._process:
                 with contextlib.suppress(OSError):
-                    os.unlink(self._log)
+                    if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._log)):
+                        os.unlink(self._log)
+        finally:
             self.leave()
 
     def leave(self) -> None:
@@ -338,12 +355,10 @@ class Stored:
 class Refusing:
     """In the place of a log where an index must not be changed."""
 
-    size = 0
+    def __init__(self, path: str, reason: str, leave: Callable[[], None] | None = None) -> None:
+        self.path, self._reason, self._leave = path, reason, leave
 
-    def __init__(self, path: str, reason: str) -> None:
-        self.path, self._reason = path, reason
-
-    def refuse(self, *_: Any) -> None:
+    def refuse(self, *_: Any) -> Any:
         """Raise io.UnsupportedOperation (a ValueError and an OSError)."""
         raise io.UnsupportedOperation(f"{self.path}: {self._reason}")
 
@@ -352,10 +367,19 @@ class Refusing:
     def flush(self, index: Index) -> None:
         """There is nothing to sync."""
 
-    compact_if_due = close = flush
+    compact_if_due = flush
+
+    def rewind(self, end: int) -> None:
+        """Nothing was written."""
 
     def leave(self) -> None:
-        """Nobody is kept out."""
+        """Let others open the index."""
+        if self._leave is not None:
+            self._leave()
+
+    def close(self, index: Index) -> None:
+        """There is nothing to sync; let others open the index."""
+        self.leave()
 
 
 def log_of(path: Path) -> str:
@@ -396,13 +420,6 @@ def _new_log(path: Path) -> tuple[io.FileIO, str]:
     return _locked(temporary, path), temporary
 
 
-def _key_of(path: Path) -> bytes | None:
-    try:
-        return bytes.fromhex(container.read(path, KIND, mmap="r", decode=False).meta["key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _sweep(path: str) -> None:
     """Remove what writers that were killed have left: unfinished files may be large."""
     folder, name = os.path.split(path)
@@ -428,14 +445,26 @@ def _sync_folder(path: Path) -> None:
 
 def save(path: Path, index: Index) -> None:
     """Write a copy of an index. An index file that is there is replaced, with its log."""
-    beside = log_of(path)
-    if not os.path.exists(beside):
-        write(path, index, index._state, secrets.token_bytes(16), bytes(16))
+    target, state, key = os.path.realpath(path), index._state, secrets.token_bytes(16)
+    if os.path.exists(target) and not os.path.isfile(target):  # a pipe: nobody can open it for r+
+        write(path, index, state, key, bytes(16))
         return
-    with _locked(beside, path):
-        with open(beside, "rb") as file:
-            old = log.Reader(file, beside).key
-        write(path, index, index._state, secrets.token_bytes(16), old or bytes(16))
+    beside = log_of(path)
+    try:
+        lock = _locked(beside, path)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+    with lock:
+        try:
+            with open(beside, "rb") as file:
+                old = log.Reader(file, beside).key
+            write(path, index, state, key, old or bytes(16))
+        except BaseException:
+            if os.fstat(lock.fileno()).st_size > 0:  # it was there before
+                raise
+            os.unlink(beside)
+            raise
         os.unlink(beside)
 
 
@@ -452,7 +481,7 @@ def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: boo
         made = File(kind, path, mmap, verify)
         with open(log_of(path), "rb") as file:
             reader = log.Reader(file, log_of(path))
-            belongs = _repeat(made, reader, log_of(path))
+            belongs = _replay(made, reader, log_of(path))
         if not belongs and reader.key is not None:  # what it says is in the file already
             fresh, temporary = _new_log(path)
             os.replace(temporary, log_of(path))
@@ -464,7 +493,7 @@ def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: boo
     except BaseException:
         lock.close()
         raise
-    stored = Stored(os.path.realpath(path), lock, made, end, mmap)
+    stored = Stored(os.path.realpath(path), lock, made, mmap)
     index: Index = made.index
     index._log = stored
     weakref.finalize(index, stored.leave)
@@ -483,7 +512,7 @@ def _open_to_read(kind: type[Index], path: Path, mmap: bool, verify: bool) -> In
             index._state = made.state
             try:
                 if file is not None:
-                    _repeat(made, log.Reader(file, log_of(path)), log_of(path))
+                    _replay(made, log.Reader(file, log_of(path)), log_of(path))
             except _Foreign:
                 # Between the two, the file may have been written anew twice.
                 if tries == 0:
