@@ -216,7 +216,7 @@ def test_wrong_outputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert error(capsys, "convert", "a.t", "a.t") == "a.t is the input; it would be overwritten"
     assert "a.t is the input" in error(capsys, "convert", "./a.t", "a.t", "--format", "firth")
     assert error(capsys, "convert", "a.t", "b.t").startswith(
-        "b.t: its suffix is none of .firth, .txt, .vec, .bin"
+        "b.t: its suffix is none of .firth, .txt, .vec, .bin, .npy"
     )
     assert error(capsys, "convert", "b.t", "b.t") == "b.t: no such file or directory"
     if os.path.exists("/dev/full"):
@@ -250,6 +250,30 @@ def test_a_package_that_is_missing(
     assert "pip install zstandard" in error(capsys, "similar", "v.zst", "king")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "pip install matplotlib" in error(capsys, "plot", "words.firth", "-o", "x.svg")
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16", "int8"])
+def test_a_matrix_and_its_words(
+    here: Path, capsys: pytest.CaptureFixture[str], stored: str
+) -> None:
+    vectors().astype(stored).save("v.firth")
+    assert main(["convert", "v.firth", "v.npy"]) == 0
+    assert capsys.readouterr().out == (
+        "v.npy: 6 words, 3 dimensions\nv.words.txt: the words, in the order of the rows\n"
+    )
+    rows = np.load("v.npy")
+    assert rows.dtype == ("float16" if stored == "float16" else "float32")
+    np.testing.assert_array_equal(rows, KeyedVectors.load("v.firth")[WORDS])
+    assert Path("v.words.txt").read_text().splitlines() == WORDS
+    assert main(["index", "build", "v.npy", "-o", "v.index"]) == 0
+    kv = KeyedVectors(2)
+    kv.add_vectors(["a\nb"], np.array([[1, 2]]))
+    kv.save("newline.firth")
+    capsys.readouterr()
+    assert "words are written one a line, got 'a\\nb'" in error(
+        capsys, "convert", "newline.firth", "n.npy"
+    )
+    assert not os.path.exists("n.npy")
 
 
 # Indexes

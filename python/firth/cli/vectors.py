@@ -21,7 +21,8 @@ from firth.cli.common import (
     table,
 )
 
-_WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy")  # of firth.words.files
+# Those of firth.words.files, which is not imported for every command.
+WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy", "npy")
 
 
 def add(commands: Any) -> None:
@@ -40,9 +41,11 @@ def add(commands: Any) -> None:
     convert = command(commands, "convert", _convert, "Write vectors in another format.")
     convert.add_argument("vectors", help=ANY_FILE)
     convert.add_argument(
-        "output", help="its suffix says the format: .firth, .txt, .vec, .bin; also .gz, ..."
+        "output",
+        help="its suffix says the format: .firth, .txt, .vec, .bin, .npy (the words "
+        "go to .words.txt beside it); also .gz, ...",
     )
-    convert.add_argument("--format", choices=_WRITABLE, help="where the suffix does not say it")
+    convert.add_argument("--format", choices=WRITABLE, help="where the suffix does not say it")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -72,7 +75,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from firth.words.files import format_of_name
+    from firth.words.files import format_of_name, words_beside
 
     output, format = arguments.output, arguments.format
     os.stat(arguments.vectors)
@@ -80,12 +83,14 @@ def _convert(arguments: argparse.Namespace) -> None:
         check_output(output, arguments.vectors)
     if format_of_name(output) is None and format is None:
         raise UserError(
-            f"{output}: its suffix is none of .firth, .txt, .vec, .bin, so it does not say the "
-            f"format; give --format ({', '.join(_WRITABLE)})"
+            f"{output}: its suffix is none of .firth, .txt, .vec, .bin, .npy, so it does not say "
+            f"the format; give --format ({', '.join(WRITABLE)})"
         )
     vectors = load(arguments.vectors)
     save(vectors, output, format)
     say(f"{output}: {len(vectors):,} words, {vectors.vector_size} dimensions")
+    if (format or format_of_name(output)) == "npy":
+        say(f"{words_beside(output)}: the words, in the order of the rows")
 
 
 def save(vectors: Any, output: str, format: str | None) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from firth.errors import FormatError
 from firth.formats import container, fasttext, gensim, model2vec, spacy, word2vec
-from firth.formats.files import COMPRESSED, Path, reading
+from firth.formats.files import COMPRESSED, Path, atomic, reading, writing
 from firth.words.fasttext import FastTextKeyedVectors, load_facebook_vectors
 from firth.words.floret import Floret
 from firth.words.keyedvectors import KeyedVectors
@@ -31,7 +31,7 @@ _FORMATS = {
     "spacy": "spaCy's folder",
     "model2vec": "model2vec's folder",
 }
-WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy")
+WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy", "npy")
 
 
 def sniff(path: Path) -> str:
@@ -141,12 +141,16 @@ def format_of_name(path: Path) -> str | None:
         ".txt": "word2vec",
         ".vec": "word2vec",
         ".bin": "word2vec-binary",
+        ".npy": "npy",
     }
     return suffixes.get(os.path.splitext(name)[1])
 
 
 def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -> None:
     """Save vectors in a format of `WRITABLE`, by default the one the suffix stands for.
+
+    "npy" is the matrix for NumPy; the words go to a file beside it, one a line in the order of its
+    rows: ``x.npy`` and ``x.words.txt``.
 
     ValueError where neither says one, or for a .zip, which is only read. Of FastText's vectors all
     formats but firth's keep the words alone, with a warning.
@@ -168,10 +172,29 @@ def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -
         vectors.save(path)
     elif format == "spacy":
         vectors.to_spacy(path)
+    elif format == "npy":
+        _save_matrix(vectors, path)
     else:
         vectors.save_word2vec_format(
             path, binary=format == "word2vec-binary", write_header=format != "glove"
         )
+
+
+def words_beside(path: Path) -> str:
+    """The file for the words of a matrix: ``x.words.txt`` for ``x.npy``."""
+    return os.fspath(path).removesuffix(".npy") + ".words.txt"
+
+
+def _save_matrix(vectors: KeyedVectors, path: Path) -> None:
+    words = [str(word) for word in vectors.index_to_key]
+    for word in words:
+        if "\n" in word:
+            raise ValueError(f"save_vectors: words are written one a line, got {word!r}")
+    rows = vectors.vectors[: len(words)]
+    with writing(path) as file:
+        np.save(file, rows if rows.dtype.kind == "f" else vectors[vectors.index_to_key])
+    with atomic(words_beside(path)) as file:
+        file.write("".join(f"{word}\n" for word in words).encode("utf-8", "surrogateescape"))
 
 
 @dataclass(frozen=True)
