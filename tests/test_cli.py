@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_wrong_outputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert error(capsys, "convert", "a.t", "a.t") == "a.t is the input; it would be overwritten"
     assert "a.t is the input" in error(capsys, "convert", "./a.t", "a.t", "--format", "firth")
     assert error(capsys, "convert", "a.t", "b.t").startswith(
-        "b.t: its suffix is none of .firth, .txt, .vec, .bin, .npy"
+        "b.t: the suffix is none of .firth, .txt, .vec, .bin, .npy"
     )
     assert error(capsys, "convert", "b.t", "b.t") == "b.t: no such file or directory"
     if os.path.exists("/dev/full"):
@@ -296,7 +297,7 @@ def test_an_index_of_words(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert lines["metric"] == "cosine"
     assert lines["dead"].startswith("1 ")
     assert lines["ids"] == "str: king, queen, woman, apple, na\u00efve"
-    assert lines["checksums"] == "right"
+    assert lines["checksums"] == "ok"
     assert lines["log"].endswith("changes since")
     assert error(capsys, "index", "search", "x.index", "quen") == (
         "'quen' is not among the 6 ids of x.index; did you mean queen?"
@@ -387,7 +388,7 @@ def test_what_an_index_cannot_be_made_of(
 
 
 class Trainer:
-    """Stands in for Word2Vec: remembers how it was called, ends as it is told."""
+    """Stands in for Word2Vec: remembers how it was called, ends as the test says."""
 
     calls: list[dict[str, Any]]
     outcome: BaseException | None
@@ -464,10 +465,10 @@ def test_interrupt_and_resume(
     message = capsys.readouterr().err
     command = "firth train corpus.txt -o out.firth --resume"
     assert message == (
-        f"\nfirth: interrupted; the state is in out.firth.checkpoint; go on with: {command}\n"
+        f"\nfirth: interrupted; the state is in out.firth.checkpoint; continue with: {command}\n"
     )
     assert not Path("out.firth").exists()
-    assert "remove it to start anew" in error(capsys, *command.split()[1:-1])
+    assert "remove the file to start anew" in error(capsys, *command.split()[1:-1])
     assert "leave it out" in error(capsys, *command.split()[1:], "--dim", "3")
     trainer.outcome = None
     assert main(command.split()[1:]) == 0
@@ -555,7 +556,7 @@ def test_train_glove(
     start = ["train", "corpus.txt", "-o", "out.firth", "--model", "glove"]
     assert main([*start, *options.split()]) == 130
     command = "firth train corpus.txt -o out.firth --resume"
-    assert f"go on with: {command}\n" in capsys.readouterr().err
+    assert f"continue with: {command}\n" in capsys.readouterr().err
     assert Trainer.calls == [
         {
             "corpus_file": "corpus.txt", "workers": None, "checkpoint": "out.firth.checkpoint",
@@ -612,7 +613,7 @@ def test_ctrl_c_while_the_result_is_saved(tmp_path, monkeypatch, capsys):
     assert not Path("w.firth.checkpoint").exists()
 
 
-def test_too_little_room_is_told_before_training(tmp_path, monkeypatch, capsys):
+def test_too_little_room_is_an_error_before_training(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("corpus.txt").write_text("the cat and the dog\n" * 200)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
@@ -914,6 +915,16 @@ def test_a_text_from_standard_input(here: Path) -> None:
         assert done.stderr.decode().startswith(f"firth: error: standard input: {message}")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a named pipe")
+def test_a_text_from_a_pipe(here: Path) -> None:
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text(RAW))
+    writer.start()
+    assert main(["train", "pipe", "-o", "raw.firth", "--dim", "4", "--lower"]) == 0
+    writer.join()
+    assert "queen!" in KeyedVectors.load("raw.firth")
+
+
 def test_a_prepared_text_is_resumed(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -930,7 +941,7 @@ def test_a_prepared_text_is_resumed(
     start = ["train", "raw.txt", "-o", "raw.firth", "--lower", "--tokenize"]
     assert main(start) == 130
     command = "firth train raw.txt -o raw.firth --lower --tokenize --resume"
-    assert f"go on with: {command}\n" in capsys.readouterr().err
+    assert f"continue with: {command}\n" in capsys.readouterr().err
     Trainer.outcome = None
     assert main(command.split()[1:]) == 0
     assert texts == ["the king and the queen the king men\n" * 50] * 2

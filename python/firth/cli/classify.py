@@ -34,16 +34,15 @@ def add(commands: Any) -> None:
         classify,
         "train",
         _train,
-        "Train a classifier on lines of words, of which those that begin with __label__ are the "
-        "labels of the line.",
+        "Train a classifier on lines of text with labels: the words that begin with __label__.",
         epilog="Defaults are those of Facebook's fastText, which reads the models too. For lines "
-        "with several labels: --loss ova. Letters and punctuation are taken as they are, so "
-        "prepare what is trained on, tested and predicted alike.",
+        "with several labels: --loss ova. Words are used as they stand, so lower case and "
+        "punctuation must be treated alike in training, test and prediction.",
     )
     number, count = at_least(1), at_least(0)
     train.add_argument("text", help="text file in UTF-8")
     train.add_argument(
-        "-o", "--output", required=True, help="the model: .bin, or .ftz for a quantised, small one"
+        "-o", "--output", required=True, help="the model: .bin, or .ftz for a small, quantised one"
     )
     train.add_argument("--dim", type=number, default=100, help="dimensions of a vector [100]")
     train.add_argument("--epochs", type=number, default=5, help="passes over the text [5]")
@@ -52,30 +51,31 @@ def add(commands: Any) -> None:
     )
     train.add_argument("--loss", choices=("softmax", "ns", "hs", "ova"), default="softmax",
                        help="[softmax]")  # fmt: skip
-    train.add_argument("--word-ngrams", type=number, default=1, help="longest run of words [1]")
-    train.add_argument("--min-n", type=count, default=0, help="shortest n-gram of letters [0]")
-    train.add_argument("--max-n", type=count, default=0, help="longest n-gram of letters [0]")
-    train.add_argument("--min-count", type=number, default=1, help="leave out rarer words [1]")
+    train.add_argument("--word-ngrams", type=number, default=1, help="longest n-gram of words [1]")
+    train.add_argument("--min-n", type=count, default=0, help="shortest n-gram of characters [0]")
+    train.add_argument("--max-n", type=count, default=0, help="longest n-gram of characters [0]")
+    train.add_argument("--min-count", type=number, default=1, help="ignore rarer words [1]")
     train.add_argument(
-        "--bucket", type=number, default=2_000_000, help="rows for n-grams [2000000]"
+        "--bucket", type=number, default=2_000_000, help="buckets of n-grams [2000000]"
     )
-    train.add_argument("--label", default="__label__", help="what labels begin with [__label__]")
-    train.add_argument("--vectors", default="", metavar="FILE", help=".vec to start from")
-    train.add_argument("--seed", type=count, default=0, help="of the random numbers [0]")
+    train.add_argument("--label", default="__label__", help="prefix of labels [__label__]")
+    train.add_argument("--vectors", default="", metavar="FILE", help="pretrained vectors, .vec")
+    train.add_argument("--seed", type=count, default=0, help="seed of the random numbers [0]")
     train.add_argument("--workers", type=number, help="threads [all cores]")
 
-    predict = command(
-        classify, "predict", _predict, "The likeliest labels of each line, one line of labels each."
-    )
+    predict = command(classify, "predict", _predict, "Print the likeliest labels of each line.")
     test = command(
         classify, "test", _test, "Precision and recall of a classifier on lines with labels."
     )
     for one, what in ((predict, "text file in UTF-8; - for standard input"), (test, "text file")):
         one.add_argument("model", help="a .bin or .ftz of firth or fastText")
         one.add_argument("text", help=what)
-        one.add_argument("-k", "--number", type=number, default=1, help="labels a line [1]")
+        one.add_argument("-k", "--number", type=number, default=1, help="most labels per line [1]")
         one.add_argument(
-            "--threshold", type=float, default=0.0, help="least probability of a label [0]"
+            "--threshold",
+            type=float,
+            default=0.0,
+            help="lowest probability of a label [0]",
         )
     predict.add_argument(
         "--probabilities", action="store_true", help="print the probability behind each label"
@@ -138,7 +138,7 @@ def _label(model: Model, source: BinaryIO, arguments: argparse.Namespace) -> Non
                     for label, one in zip(labels, probabilities, strict=True)
                 ]
             say(" ".join(labels))
-        sys.stdout.flush()  # whoever writes to a pipe line by line gets an answer to each
+        sys.stdout.flush()  # a program that writes line by line gets an answer to each
 
 
 def _lines(source: Any) -> Iterator[list[bytes]]:

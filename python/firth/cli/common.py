@@ -21,10 +21,10 @@ _NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u20
 
 
 class UserError(Exception):
-    """The command cannot be done as it was given; the message is one line for the user."""
+    """The user asked for something impossible; the message is one line."""
 
 
-# Printing: the only two places, so that no word of a file reaches the terminal as a command to it
+# Printing. Only here, so that no word of a file reaches the terminal as a control sequence
 
 
 def say(line: str) -> None:
@@ -109,7 +109,7 @@ def options(names: Iterable[str]) -> str:
 
 
 def check_output(path: str, *inputs: str) -> None:
-    """Refuse an output that cannot be written, or is an input, before the work that is lost."""
+    """Refuse an output that cannot be written, or is an input, before any work is done."""
     folder = os.path.dirname(os.path.realpath(path))
     if not path or os.path.isdir(path):
         raise UserError(f"{path or 'the output'}: is a folder, or no name")
@@ -131,7 +131,7 @@ def picture_format(path: str) -> str:
 
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
-    """What is wrong with a file is said with its name."""
+    """Errors about a file begin with its name."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""``firth eval``: vectors against people's judgements."""
+"""``firth eval``: vectors compared with human judgements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firth.cli.common import ANY_FILE, at_least, command, load, named, say
 def add(commands: Any) -> None:
     """Add the command."""
     evaluate = command(
-        commands, "eval", _evaluate, "How well vectors agree with people's judgements.",
+        commands, "eval", _evaluate, "How well vectors agree with human judgements.",
         epilog="Without files, the analogies and pairs that come with firth are used.",
     )  # fmt: skip
     evaluate.add_argument("vectors", help=ANY_FILE)
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     )
     evaluate.add_argument(
         "--restrict", type=at_least(1), default=300000, metavar="N",
-        help="first words used [300000]",
+        help="use the first N words [300000]",
     )  # fmt: skip
 
 

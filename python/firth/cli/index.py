@@ -46,13 +46,13 @@ def add(commands: Any) -> None:
         "--storage",
         choices=("float32", "float16", "bfloat16", "int8"),
         default="float32",
-        help="how the numbers are kept; the smaller ones round them [float32]",
+        help="how numbers are stored; the smaller types round them [float32]",
     )
     build.add_argument(
         "--cells",
         type=_cells,
         metavar="auto|N",
-        help="for millions of vectors: visit the nearest of N cells only, and miss some [none]",
+        help="for millions of vectors: search the nearest of N cells only, may miss some [none]",
     )
 
     search = command(
@@ -66,23 +66,26 @@ def add(commands: Any) -> None:
         "--probe",
         type=_probe,
         metavar="all|N",
-        help="of an index with cells: how many to visit [as tuned]",
+        help="with cells: how many of them to search [as tuned]",
     )
 
-    more = command(indexes, "add", _add, "Add vectors to an index, or give ids new ones.")
+    more = command(indexes, "add", _add, "Add vectors to an index, or replace those of known ids.")
     more.add_argument("index", help="a file that firth index build wrote")
     more.add_argument("vectors", help=_VECTORS + ANY_FILE)
 
     remove = command(indexes, "remove", _remove, "Remove vectors from an index.")
     remove.add_argument("index", help="a file that firth index build wrote")
-    remove.add_argument("ids", nargs="+", metavar="id", help="ids (or words); -: one a line")
+    remove.add_argument("ids", nargs="+", metavar="id", help="ids or words; -: from standard input")
 
     tune = command(
-        indexes, "tune", _tune, "Find how many cells a search must visit, and keep it in the index."
+        indexes,
+        "tune",
+        _tune,
+        "Measure how many cells to search, and store it in the index.",
     )
     tune.add_argument("index", help="a file that firth index build --cells wrote")
     tune.add_argument(
-        "--recall", type=float, default=0.95, help="part of the best to be found [0.95]"
+        "--recall", type=float, default=0.95, help="share of the true best to find [0.95]"
     )
     tune.add_argument("-k", "--number", type=at_least(1), default=10, help="how many best [10]")
     _add_queries(tune)
@@ -90,13 +93,13 @@ def add(commands: Any) -> None:
     stats = command(indexes, "stats", _stats, "Size and contents of an index.")
     stats.add_argument("index", help="a file that firth index build wrote")
     stats.add_argument(
-        "--verify", action="store_true", help="read all of it and compare its checksums"
+        "--verify", action="store_true", help="read the whole file and verify its checksums"
     )
 
 
 def _add_queries(to: argparse.ArgumentParser) -> None:
     to.add_argument(
-        "--queries", metavar="FILE", help=".npy: a vector, or a matrix of one query a row"
+        "--queries", metavar="FILE", help=".npy: one vector, or a matrix with one query per row"
     )
 
 
@@ -198,7 +201,7 @@ def _tune(arguments: argparse.Namespace) -> None:
     with firth.Index.open(path) as index, named(queries or path):
         wanted = None if queries is None else npy.read(queries)
         tuning = index.tune(arguments.recall, arguments.number, wanted)
-        index.compact()  # the file keeps what was found
+        index.compact()  # writes the result to the file
     for line in str(tuning).splitlines():
         say(line)
 
@@ -282,5 +285,5 @@ def show_stats(path: str, verify: bool = False) -> None:
     if numbers["cells"]:
         lines["cells"] = f"{numbers['cells']:,}, of which a search visits {numbers['probe']:,}"
     if verify:
-        lines["checksums"] = "right"
+        lines["checksums"] = "ok"
     table(lines)

@@ -8,7 +8,6 @@ import mmap
 import os
 import shlex
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -51,23 +50,21 @@ def add(commands: Any) -> None:
         "train",
         _train,
         "Train word vectors on a text: one sentence a line, words separated by spaces.",
-        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; "
-        "glove has Stanford's, behind a semicolon where they differ. "
-        "Ctrl-C leaves a checkpoint beside the output and prints the command that goes on.",
+        epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; for glove "
+        "Stanford's, behind a semicolon where they differ. "
+        "Ctrl-C leaves a checkpoint beside the output and prints the command that continues.",
     )
-    train.add_argument(
-        "corpus", help="text file in UTF-8, packed too (.xz, .gz, ...); -: standard input"
-    )
+    train.add_argument("corpus", help="text file in UTF-8, may be compressed; -: standard input")
     train.add_argument(
         "-o", "--output", default="words.firth",
-        help="its suffix says the format: .txt, .vec, .bin (of fasttext a model of Facebook's "
-        "fastText), also .gz, ...; any other is firth's own [words.firth]",
+        help="the suffix selects the format: .txt, .vec, .bin (with --model fasttext: a file of "
+        "Facebook's fastText), also .txt.gz, ...; any other: firth's own [words.firth]",
     )  # fmt: skip
-    train.add_argument("--lower", action="store_true", help="train on the text in lower case")
+    train.add_argument("--lower", action="store_true", help="convert the text to lower case")
     train.add_argument(
         "--tokenize",
         action="store_true",
-        help="prepare raw text: runs of 2 to 15 letters in lower case, without punctuation and "
+        help="for raw text: use words of 2 to 15 letters in lower case, without punctuation and "
         "digits (firth.words.simple_preprocess)",
     )
     number = at_least(1)
@@ -75,9 +72,9 @@ def add(commands: Any) -> None:
         "--model", choices=tuple(_OWN), help="fasttext: skip-gram with character n-grams [skipgram]"
     )
     train.add_argument("--dim", type=number, help="dimensions of a vector [100]")
-    train.add_argument("--window", type=number, help="words on each side that count [5; 15]")
-    train.add_argument("--min-count", type=number, help="leave out rarer words [5]")
-    train.add_argument("--negative", type=number, help="negative samples a word [5]")
+    train.add_argument("--window", type=number, help="context words on each side [5; 15]")
+    train.add_argument("--min-count", type=number, help="ignore words with fewer occurrences [5]")
+    train.add_argument("--negative", type=number, help="negative samples per word [5]")
     train.add_argument(
         "--hs",
         action="store_const",
@@ -85,31 +82,33 @@ def add(commands: Any) -> None:
         help="hierarchical softmax; without --negative instead of negative samples",
     )
     train.add_argument(
-        "--sample", type=not_negative, help="thin out more frequent words; 0: none [1e-3]"
+        "--sample",
+        type=not_negative,
+        help="downsample words more frequent than this; 0: none [1e-3]",
     )
     train.add_argument("--epochs", type=number, help="passes over the text [5; 25]")
     train.add_argument("--alpha", type=positive, help="learning rate at the start [0.025; 0.05]")
-    train.add_argument("--seed", type=at_least(0), help="of the random numbers [1]")
+    train.add_argument("--seed", type=at_least(0), help="seed of the random numbers [1]")
     train.add_argument(
         "--mode",
         choices=("shared", "independent"),
-        help="negative samples for a whole window (faster), or for each pair as gensim [shared]",
+        help="draw negative samples per window (faster), or per pair of words as gensim [shared]",
     )
     train.add_argument("--min-n", type=number, help="fasttext: shortest n-gram [3]")
     train.add_argument("--max-n", type=number, help="fasttext: longest n-gram [6]")
-    train.add_argument("--bucket", type=number, help="fasttext: rows for n-grams [2000000]")
+    train.add_argument("--bucket", type=number, help="fasttext: hash buckets for n-grams [2000000]")
     train.add_argument("--x-max", type=positive, help="glove: the count that has full weight [100]")
     train.add_argument("--memory", type=positive, help="glove: GiB for counting pairs [4]")
     train.add_argument("--workers", type=number, help="threads [all cores]")
     train.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint of an interrupted run"
+        "--resume", action="store_true", help="continue from the checkpoint of an interrupted run"
     )
 
 
 def _train(arguments: argparse.Namespace) -> None:
     """Check what can be checked, then train on the text as it is to be."""
     corpus, output = arguments.corpus, arguments.output
-    if corpus != "-":
+    if not _is_stream(corpus):
         _check_corpus(corpus)
     check_output(output, *([] if corpus == "-" else [corpus]))
     checkpoint = f"{output}.checkpoint"
@@ -122,7 +121,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if os.path.exists(checkpoint) and not arguments.resume:
         raise UserError(
             f"{checkpoint} is left from an interrupted run: "
-            "--resume goes on from it, or remove it to start anew"
+            "--resume continues it; remove the file to start anew"
         )
 
     import firth
@@ -165,7 +164,7 @@ def _train(arguments: argparse.Namespace) -> None:
             flags = [f"--{one}" for one in ("lower", "tokenize") if getattr(arguments, one)]
             again = shlex.join(["firth", "train", corpus, "-o", output, *flags, "--resume"])
             raise KeyboardInterrupt(
-                f"; the state is in {checkpoint}; go on with: {again}"
+                f"; the state is in {checkpoint}; continue with: {again}"
             ) from None
         raise KeyboardInterrupt(" before training began; nothing was saved") from None
     seconds = time.perf_counter() - start
@@ -183,18 +182,24 @@ def _train(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _prepared(arguments: argparse.Namespace) -> Iterator[str]:
-    """The file to train on: a temporary one where the text is in a pipe, packed or to be changed.
+    """The file to train on: a temporary one if the text is piped, compressed or to be changed.
 
     Training reads it several times, and parts of it at once.
     """
     corpus, name = arguments.corpus, arguments.corpus
     with tempfile.TemporaryDirectory(prefix="firth-train-") as folder:
-        if corpus == "-":
-            corpus, name = os.path.join(folder, "standard-input"), "standard input"
-            with open(corpus, "wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
+        if _is_stream(corpus):
+            if corpus == "-":
+                name = "standard input"
+            stream = os.path.join(folder, "stream")
+            with (
+                open(0 if corpus == "-" else corpus, "rb", closefd=corpus != "-") as source,
+                open(stream, "wb") as file,
+            ):
+                shutil.copyfileobj(source, file)
+            corpus = stream
             _check_corpus(corpus, name)
-        if arguments.tokenize or arguments.lower or _is_packed(corpus):
+        if arguments.tokenize or arguments.lower or _is_compressed(corpus):
             prepared = os.path.join(folder, "prepared")
             _prepare(corpus, prepared, arguments)
             _check_corpus(prepared, name)
@@ -204,7 +209,14 @@ def _prepared(arguments: argparse.Namespace) -> Iterator[str]:
         yield corpus
 
 
-def _is_packed(path: str) -> bool:
+def _is_stream(path: str) -> bool:
+    """Whether this is standard input, or a pipe such as the shell's <(command)."""
+    return path == "-" or (
+        os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    )
+
+
+def _is_compressed(path: str) -> bool:
     from firth.formats.files import reading
 
     with reading(path) as source:
@@ -212,7 +224,7 @@ def _is_packed(path: str) -> bool:
 
 
 def _prepare(path: str, output: str, arguments: argparse.Namespace) -> None:
-    """Write the text unpacked, in lower case or as words alone, line by line."""
+    """Write the text decompressed, and in lower case or as words only, line by line."""
     from firth.words import simple_preprocess
     from firth.words.readers import file_lines
 
@@ -234,8 +246,8 @@ def _say_if_raw(path: str, name: str) -> None:
     signs = looks_raw(head.decode("utf-8", "replace").splitlines())
     if signs:
         complain(
-            f"hint: {name} looks like raw text: {signs}. --tokenize takes the words out of it, "
-            "--lower makes one word of those that differ in capitals"
+            f"hint: {name} looks like raw text: {signs}. --tokenize trains on its words in lower "
+            "case, without punctuation; --lower only changes the case"
         )
 
 
@@ -261,13 +273,11 @@ def _settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
 def _check_corpus(path: str, name: str | None = None) -> None:
     """Refuse what is no text, before any work."""
     name = name or path
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise UserError(f"{name}: must be a file, since it is read several times")
     with open(path, "rb") as file:  # a missing or unreadable file is an OSError with its reason
         head = file.read(_MEGABYTE)
         if not head or not os.path.getsize(path):
             raise UserError(f"{name}: is empty")
-        if _is_packed(path):
+        if _is_compressed(path):
             return
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise UserError(f"{name}: is UTF-16; convert it to UTF-8 first")

@@ -42,10 +42,10 @@ def add(commands: Any) -> None:
     convert.add_argument("vectors", help=ANY_FILE)
     convert.add_argument(
         "output",
-        help="its suffix says the format: .firth, .txt, .vec, .bin, .npy (the words "
+        help="the suffix selects the format: .firth, .txt, .vec, .bin, .npy (the words "
         "go to .words.txt beside it); also .gz, ...",
     )
-    convert.add_argument("--format", choices=WRITABLE, help="where the suffix does not say it")
+    convert.add_argument("--format", choices=WRITABLE, help="if the suffix does not tell")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -83,8 +83,8 @@ def _convert(arguments: argparse.Namespace) -> None:
         check_output(output, arguments.vectors)
     if format_of_name(output) is None and format is None:
         raise UserError(
-            f"{output}: its suffix is none of .firth, .txt, .vec, .bin, .npy, so it does not say "
-            f"the format; give --format ({', '.join(WRITABLE)})"
+            f"{output}: the suffix is none of .firth, .txt, .vec, .bin, .npy; give "
+            f"the format with --format ({', '.join(WRITABLE)})"
         )
     vectors = load(arguments.vectors)
     save(vectors, output, format)
