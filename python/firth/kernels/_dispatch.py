@@ -26,7 +26,7 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -89,8 +89,7 @@ def active_level() -> _native.Level:
     return levels[level] if kind == "native" else next(iter(levels.values()))
 
 
-@contextmanager
-def use(backend: str) -> Iterator[str]:
+def use(backend: str) -> AbstractContextManager[str]:
     """Run kernels on ``backend`` inside a ``with`` block; safe with threads and async code.
 
     It holds for the thread (or task) that entered the block; a thread started inside starts with
@@ -104,13 +103,19 @@ def use(backend: str) -> Iterator[str]:
     Raises
     ------
     ValueError
-        The name is unknown or this machine cannot run it; the legal names are listed.
+        At the call already: the name is unknown or this machine cannot run it; the legal names are
+        listed.
     ImportError
         Numba is asked for and not installed.
     """
-    token = _active.set(_parse(backend, "use"))
+    return _using(_parse(backend, "use"))
+
+
+@contextmanager
+def _using(name: str) -> Iterator[str]:
+    token = _active.set(name)
     try:
-        yield active()
+        yield name
     finally:
         _active.reset(token)
 
