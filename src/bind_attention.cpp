@@ -1,5 +1,5 @@
 // Binding of attention: arrays of any layout become pointers to heads.
-#include <cmath>
+#include <cfloat>
 #include <vector>
 
 #include "bindings.h"
@@ -43,10 +43,12 @@ std::vector<ptrdiff_t> head_offsets(const py::array& x, const py::array& like, s
 template <class T>
 void attention_binding(const Level& level, const py::array_t<T>& query, const py::array_t<T>& key,
                        const py::array_t<T>& value, const py::object& mask, bool causal,
-                       float scale, py::array_t<T>& out) {
+                       double scale, py::array_t<T>& out) {
     if (query.ndim() < 2 || key.ndim() < 2 || value.ndim() < 2)
         throw py::value_error("attention: want at least 2 axes");
-    if (!(scale >= 0)) throw py::value_error("attention: scale must not be negative");
+    if (!(scale >= 0 && scale <= double(FLT_MAX)))
+        throw py::value_error("attention: scale must be finite in float32 and not negative, got " +
+                              std::to_string(scale));
     AttentionShape shape{};
     shape.queries = size_t(query.shape(query.ndim() - 2));
     shape.depth = size_t(query.shape(query.ndim() - 1));

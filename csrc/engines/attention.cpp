@@ -8,10 +8,13 @@
 //         softmax of the block, rescaling              attention_softmax
 //         out (values x queries) += values^T x weights gemm kernel
 //   out / sum                                          attention_finish
+//
+// A query whose scores or sums leave the range of float32 is computed again, in double (`exact`).
 #include "engines/attention.h"
 
 #include <algorithm>
 #include <cfloat>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 #include <vector>
@@ -24,6 +27,7 @@ namespace {
 
 constexpr size_t kKeyBlock = 128;
 constexpr size_t kQueryBlock = 128;
+constexpr double kLog2E = 1.4426950408889634;
 constexpr double kSerialFlops = 2e6;                 // below: waking a thread costs more
 constexpr int kTaskScratch = 3, kPackedScratch = 4;  // slots; gemm has 0 to 2
 
@@ -32,6 +36,23 @@ size_t divide_up(size_t value, size_t divisor) { return (value + divisor - 1) / 
 template <class T>
 size_t units(size_t elements) {  // of 4 bytes, along a packed axis
     return divide_up(elements * sizeof(T), 4);
+}
+
+bool finite(float x) { return std::isfinite(x); }
+bool finite(uint16_t bits) { return (bits & 0x7f80) != 0x7f80; }
+double value_of(float x) { return double(x); }
+double value_of(uint16_t bits) {
+    const uint32_t wide = uint32_t(bits) << 16;
+    float x;
+    std::memcpy(&x, &wide, 4);
+    return double(x);
+}
+void round_to(double x, float* to) { *to = float(x); }
+void round_to(double x, uint16_t* to) {  // finite: to nearest, ties to even
+    const float narrow = float(x);
+    uint32_t bits;
+    std::memcpy(&bits, &narrow, 4);
+    *to = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 template <class T>
@@ -73,7 +94,7 @@ class Attention {
         const size_t end = std::min(begin + kQueryBlock, shape_.queries);
         const size_t panels = divide_up(end - begin, columns_), width = columns_ * sizeof(float);
         const size_t query_bytes = columns_ * 4 * units<T>(shape_.depth);
-        const size_t sums_bytes = width * shape_.values, state_bytes = 2 * width;
+        const size_t sums_bytes = width * shape_.values, state_bytes = 3 * width;
         const size_t panel_bytes = query_bytes + sums_bytes + state_bytes;
         const size_t score_bytes = width * kKeyBlock;
         char* scratch = thread_scratch(kTaskScratch, panels * panel_bytes + 4 * score_bytes);
@@ -118,13 +139,13 @@ class Attention {
                 multiply(block, query, scores, keys, shape_.depth, false);
                 const bool additive = shape_.mask == AttentionShape::additive;
                 if constexpr (sizeof(T) == 4) {
-                    kernels_.attention_softmax_f32(scores, keys, scale_log2(), mask, additive,
-                                                   diagonal, state, sums, shape_.values, scores);
+                    kernels_.attention_softmax_f32(scores, keys, scale(), mask, additive, diagonal,
+                                                   state, sums, shape_.values, scores);
                     multiply(block + key_bytes_, reinterpret_cast<char*>(scores), sums,
                              shape_.values, keys, true);
                 } else {
-                    kernels_.attention_softmax_bf16(scores, keys, scale_log2(), mask, additive,
-                                                    diagonal, state, sums, shape_.values, weights);
+                    kernels_.attention_softmax_bf16(scores, keys, scale(), mask, additive, diagonal,
+                                                    state, sums, shape_.values, weights);
                     multiply(block + key_bytes_, weights, sums, shape_.values, keys, true);
                 }
             }
@@ -141,13 +162,93 @@ class Attention {
             else
                 kernels_.attention_finish_bf16(sums, state, queries, shape_.values, out,
                                                shape_.out_stride);
+            for (size_t i = 0; i < queries; i++) {
+                T* row = out + ptrdiff_t(i) * shape_.out_stride;
+                if (state[2 * columns_ + i] > limit() ||
+                    !std::all_of(row, row + shape_.values, [](T x) { return finite(x); }))
+                    exact(head, packed, first + i, row);
+            }
         }
     }
 
   private:
-    // Not 0: a masked score, -inf, must stay so.
-    float scale_log2() const {
-        return std::max(float(double(shape_.scale) * 1.4426950408889634), FLT_MIN);
+    // From scores to the units of an additive mask, or else to exponents of 2: then not 0, since
+    // the difference to a masked score, -inf, must stay so.
+    float scale() const {
+        if (shape_.mask == AttentionShape::additive) return float(shape_.scale);
+        return float(std::clamp(shape_.scale * kLog2E, double(FLT_TRUE_MIN), double(FLT_MAX)));
+    }
+
+    // Scores beyond it leave the range of float32, or their differences, which scale() may bring
+    // back; with an additive mask those are beyond all range.
+    float limit() const {
+        if (shape_.mask == AttentionShape::additive) return FLT_MAX;
+        return shape_.scale * kLog2E > double(FLT_MAX) ? -1.0f : FLT_MAX / 2;
+    }
+
+    // One query in double, where nothing overflows. Keys and values come out of their packed form,
+    // whatever the level's is, by products with the identity. Leaves float32's result where an
+    // input is not finite. out: values
+    void exact(const AttentionHead<T>& head, const char* packed, size_t query, T* out) const {
+        const size_t longest = std::max(shape_.depth, kKeyBlock);
+        const AlignedBuffer ones(columns_ * longest * sizeof(T));
+        const AlignedBuffer panel(columns_ * 4 * units<T>(longest));
+        const AlignedBuffer product(std::max(kKeyBlock, shape_.values) * columns_ * sizeof(float));
+        float* c = reinterpret_cast<float*>(product.data());
+        // each(first, n) for columns [first, first + n) of a, m x k packed, which then stand in c
+        const auto unpack = [&](const char* a, size_t m, size_t k, const auto& each) {
+            for (size_t first = 0; first < k; first += columns_) {
+                const size_t n = std::min(columns_, k - first);
+                T* rows = reinterpret_cast<T*>(ones.data());
+                std::fill(rows, rows + n * k, T(0));
+                for (size_t i = 0; i < n; i++) round_to(1.0, rows + i * k + first + i);
+                kernels_.gemm_pack_b_transposed(rows, ptrdiff_t(k * sizeof(T)), panel.data(), n,
+                                                k * sizeof(T));
+                multiply(a, panel.data(), c, m, k, false);
+                each(first, n);
+            }
+        };
+        const T* q = head.query + ptrdiff_t(query) * shape_.query_stride;
+        std::vector<double> sums(shape_.values);
+        std::vector<float> mask(kKeyBlock);
+        double top = -HUGE_VAL, sum = 0;
+        bool usual = true;
+        for (size_t b = 0; b < key_blocks_ && usual; b++) {
+            const size_t first_key = b * kKeyBlock;
+            const size_t keys = std::min(kKeyBlock, shape_.keys - first_key);
+            const char* block = packed + b * (key_bytes_ + value_bytes_);
+            std::vector<double> scores(keys);
+            unpack(block, keys, shape_.depth, [&](size_t first, size_t n) {
+                for (size_t k = 0; k < keys; k++)
+                    for (size_t i = 0; i < n; i++)
+                        scores[k] += value_of(q[first + i]) * double(c[k * columns_ + i]);
+            });
+            if (shape_.mask != AttentionShape::none)
+                fill_mask(head.mask, query, 1, first_key, keys, mask.data());
+            double best = top;
+            for (size_t k = 0; k < keys; k++) {
+                scores[k] = scores[k] * shape_.scale + double(mask[k]);
+                if (mask[k] == -HUGE_VALF || (shape_.causal && first_key + k > query))
+                    scores[k] = -HUGE_VAL;
+                else
+                    usual = usual && std::isfinite(scores[k]);
+                best = std::max(best, scores[k]);
+            }
+            if (best == -HUGE_VAL) continue;
+            const double rescale = std::exp(top - best);
+            top = best;
+            sum *= rescale;
+            for (double& x : sums) x *= rescale;
+            for (double& x : scores) sum += x = std::exp(x - top);
+            unpack(block + key_bytes_, shape_.values, keys, [&](size_t first, size_t n) {
+                for (size_t e = 0; e < shape_.values; e++)
+                    for (size_t i = 0; i < n; i++)
+                        sums[e] += scores[first + i] * double(c[e * columns_ + i]);
+            });
+        }
+        for (double x : sums) usual = usual && std::isfinite(x);
+        if (!usual) return;
+        for (size_t e = 0; e < shape_.values; e++) round_to(sum == 0 ? 0 : sums[e] / sum, out + e);
     }
 
     // One panel of C: m x columns_

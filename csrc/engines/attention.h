@@ -15,7 +15,7 @@ struct AttentionShape {
     ptrdiff_t mask_stride, mask_key_stride;
     enum Mask { none, boolean, additive } mask;  // boolean: bytes, 1 = take part; additive: float
     bool causal;                                 // query i sees keys 0 to i
-    float scale;                                 // not negative
+    double scale;                                // finite in float32, not negative
 };
 
 template <class T>

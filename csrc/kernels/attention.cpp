@@ -7,7 +7,7 @@
 // values.
 //
 // Online softmax (Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135), with
-// logarithms to base 2. A lane's reference moves only when its maximum grew by more than
+// powers of 2. A lane's reference moves only when its maximum grew by more than
 // kSlack, so most blocks need no rescaling; weights then reach 2^kSlack, which loses no bits.
 #include "../isa.h"
 #include "../kernels.h"
@@ -21,24 +21,42 @@ constexpr size_t kHalves = 2;  // registers that hold a row of a panel
 static_assert(kGemmColumns == kHalves * kLanesF32, "a panel is two registers wide");
 }  // namespace
 
+FIRTH_INLINE f32xN magnitude(f32xN v) { return (f32xN)((i32xN)v & 0x7fffffff); }
+
 // Masks scores in place: key row r keeps the lanes i with i + diagonal >= r. scores, mask: keys x
-// kGemmColumns. An additive mask takes the scores to units of log2, the caller's scale is then 1;
-// one of 0 and -inf leaves what it keeps bit for bit, so that padding changes nothing.
+// kGemmColumns. An additive mask brings the scores to natural units, scale * score + mask, which
+// holds any finite mask; one of 0 and -inf leaves what it keeps bit for bit, so that padding
+// changes nothing. Masked scores are replaced, whatever they were: -inf.
+// best: the maxima of each lane; biggest: raised to the largest magnitude that is kept.
 FIRTH_INLINE void mask_scores(float* scores, size_t keys, float scale, const float* mask,
-                              bool additive, ptrdiff_t diagonal) {
-    const f32xN of_scores = set1(additive ? scale : 1.0f);
-    const f32xN of_mask = set1(additive ? 1.44269504088896341f : 1.0f);
-    if (mask)
-        for (size_t i = 0; i < keys * kGemmColumns; i += kLanesF32)
-            store(scores + i, fma(load(scores + i), of_scores, load(mask + i) * of_mask));
+                              bool additive, ptrdiff_t diagonal, f32xN* best, f32xN* biggest) {
+    const f32xN of_scores = set1(scale), infinite = set1(-__builtin_inff());
+    const size_t seen = diagonal < 0 ? 0 : (size_t)diagonal + 1;  // by all lanes
+    const size_t whole = mask ? 0 : seen < keys ? seen : keys;
+    for (size_t r = 0; r < whole; r++)
+        for (size_t h = 0; h < kHalves; h++) {
+            const f32xN s = load(scores + r * kGemmColumns + h * kLanesF32);
+            best[h] = max(s, best[h]);
+            biggest[h] = max(magnitude(s), biggest[h]);
+        }
     int32_t lane_numbers[kLanesF32];
     for (size_t i = 0; i < kLanesF32; i++) lane_numbers[i] = (int32_t)i;
     const i32xN lanes = load(lane_numbers);
-    for (size_t r = diagonal < 0 ? 0 : (size_t)diagonal + 1; r < keys; r++)
+    for (size_t r = whole; r < keys; r++)
         for (size_t h = 0; h < kHalves; h++) {
-            float* row = scores + r * kGemmColumns + h * kLanesF32;
-            const int32_t first = (int32_t)((ptrdiff_t)r - diagonal - (ptrdiff_t)(h * kLanesF32));
-            store(row, lanes >= set1(first) ? load(row) : set1(-__builtin_inff()));
+            const size_t at = r * kGemmColumns + h * kLanesF32;
+            f32xN s = load(scores + at);
+            i32xN kept =
+                lanes >= set1((int32_t)((ptrdiff_t)r - diagonal - (ptrdiff_t)(h * kLanesF32)));
+            if (mask) {
+                const f32xN m = load(mask + at);
+                kept &= m != infinite;
+                if (additive) s = fma(s, of_scores, m);
+            }
+            biggest[h] = max(kept ? magnitude(s) : set1(0.0f), biggest[h]);
+            s = kept ? s : infinite;
+            best[h] = max(s, best[h]);
+            store(scores + at, s);
         }
 }
 
@@ -49,35 +67,31 @@ FIRTH_INLINE void store_pairs(uint16_t* p, f32xN even, f32xN odd) {
     memcpy(p, &pairs, sizeof pairs);
 }
 
-// scores: keys x kGemmColumns (changed); state: 2 x kGemmColumns, the reference and the sum of each
-// query; out: values x kGemmColumns, rescaled where a reference moved; weights: keys x kGemmColumns
-// float32 (may be scores), or pairs of keys in bfloat16.
+// scores: keys x kGemmColumns (changed); state: 3 x kGemmColumns, for each query the reference (in
+// the units of the scores), the sum and the largest magnitude of a score; out: values x
+// kGemmColumns, rescaled where a reference moved; weights: keys x kGemmColumns float32 (may be
+// scores), or pairs of keys in bfloat16. scale: from scores to exponents of 2; where the mask is
+// additive, to the mask's units.
 template <bool BF16>
 FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const float* mask,
                                 bool additive, ptrdiff_t diagonal, float* state, float* out,
                                 size_t values, void* weights) {
-    mask_scores(scores, keys, scale, mask, additive, diagonal);
-    const f32xN factor = set1(additive ? 1.0f : scale), infinite = set1(-__builtin_inff());
-    f32xN best[kHalves][2];
-    for (size_t h = 0; h < kHalves; h++) best[h][0] = best[h][1] = infinite;
-    size_t r = 0;
-    for (; r + 2 <= keys; r += 2)
-        for (size_t h = 0; h < kHalves; h++)
-            for (size_t i = 0; i < 2; i++)
-                best[h][i] = max(load(scores + (r + i) * kGemmColumns + h * kLanesF32), best[h][i]);
-    if (r < keys)
-        for (size_t h = 0; h < kHalves; h++)
-            best[h][0] = max(load(scores + r * kGemmColumns + h * kLanesF32), best[h][0]);
-
-    f32xN reference[kHalves], sum[kHalves], rescale[kHalves];
+    const f32xN infinite = set1(-__builtin_inff());
+    const f32xN factor = set1(additive ? 1.44269504088896341f : scale);
+    f32xN best[kHalves], biggest[kHalves], reference[kHalves], sum[kHalves], rescale[kHalves];
+    for (size_t h = 0; h < kHalves; h++) {
+        best[h] = infinite;
+        biggest[h] = load(state + 2 * kGemmColumns + h * kLanesF32);
+    }
+    mask_scores(scores, keys, scale, mask, additive, diagonal, best, biggest);
     bool moved = false;
     for (size_t h = 0; h < kHalves; h++) {
-        const f32xN top = max(best[h][0], best[h][1]) * factor;
         const f32xN old = load(state + h * kLanesF32);
-        const f32xN now = top > old + set1(kSlack) ? top : old;
-        rescale[h] = old == now ? set1(1.0f) : exp2<5>(old - now);
+        const f32xN now = (best[h] - old) * factor > set1(kSlack) ? best[h] : old;
+        rescale[h] = old == now ? set1(1.0f) : exp2<5>((old - now) * factor);
         moved |= mask_bits(old != now) != 0;
         store(state + h * kLanesF32, now);
+        store(state + 2 * kGemmColumns + h * kLanesF32, biggest[h]);
         reference[h] = now == infinite ? set1(0.0f) : now;  // nothing but masked keys so far
         sum[h] = load(state + kGemmColumns + h * kLanesF32) * rescale[h];
     }
@@ -88,14 +102,15 @@ FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const f
                 store(p, load(p) * rescale[h]);
             }
 
-    // Rounded products, not fma: the reference is one of them, so the largest score gives exactly 0
-    // (or up to kSlack) however large it is.
+    // Differences first: exactly 0 (or up to kSlack) for the largest score, however large it is,
+    // and the product can overflow only where the weight is 0.
     constexpr int degree = BF16 ? 3 : 5;
-    for (r = 0; r + 2 <= keys; r += 2)
+    size_t r = 0;
+    for (; r + 2 <= keys; r += 2)
         for (size_t h = 0; h < kHalves; h++) {
             const float* from = scores + r * kGemmColumns + h * kLanesF32;
-            const f32xN even = exp2<degree>(load(from) * factor - reference[h]);
-            const f32xN odd = exp2<degree>(load(from + kGemmColumns) * factor - reference[h]);
+            const f32xN even = exp2<degree>((load(from) - reference[h]) * factor);
+            const f32xN odd = exp2<degree>((load(from + kGemmColumns) - reference[h]) * factor);
             sum[h] = sum[h] + even + odd;
             if constexpr (BF16) {
                 store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even, odd);
@@ -108,7 +123,7 @@ FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const f
     if (r < keys)
         for (size_t h = 0; h < kHalves; h++) {
             const f32xN even = exp2<degree>(
-                load(scores + r * kGemmColumns + h * kLanesF32) * factor - reference[h]);
+                (load(scores + r * kGemmColumns + h * kLanesF32) - reference[h]) * factor);
             sum[h] = sum[h] + even;
             if constexpr (BF16)
                 store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -229,6 +230,89 @@ def test_extreme_values(backend):
     check(np.ones_like(q), -rising, v, attention(np.ones_like(q), -rising, v))
 
 
+def small_numbers(rng, shape, exponent):
+    """Small whole numbers times 2^exponent: their products and sums are exact in float32."""
+    return np.ldexp(rng.integers(-3, 4, shape).astype(np.float64), exponent).astype(np.float32)
+
+
+def chosen(*values):
+    return lambda rng, shape: rng.choice(np.array(values, np.float32), shape)
+
+
+LEAST, TOP = float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
+# Exponents of query and key, the scale, values of the mask, exponent of the values.
+EXTREMES = {
+    "mask of the least number everywhere": (0, 0, 0.5, chosen(LEAST), 0),
+    "mask of the least number, some rows kept": (
+        0, 0, 0.5, lambda rng, shape: np.where(rng.random((shape[0], 1)) < 0.5, LEAST, 0.0)
+        + np.zeros(shape), 0),
+    "mask of -1e38, 0 and -inf": (0, 0, 0.5, chosen(-1e38, 0, -np.inf), 0),
+    "mask of -1e38 and -inf": (0, 0, 0.5, chosen(-1e38, -np.inf), 0),
+    "mask between -1e38 and -3e38": (0, 0, 0.5, chosen(-1e38, -2.4e38, -3e38, -np.inf), 0),
+    "mask between -3e38 and 3e38": (0, 0, 0.5, chosen(-3e38, 3e38, 2e38), 0),
+    "mask that takes the score back": (60, 60, 2.0**7, chosen(-(2.0**127), 2.0**127), 0),
+    "scores near 1e38": (63, 60, 1.0, None, 0),
+    "scores near 1e38, scaled back": (63, 60, 2.0**-124, None, 0),
+    "scores of 1e38 and a mask": (63, 60, 2.0**-124, chosen(0, 1, -np.inf), 0),
+    "differences beyond float32": (62, 62, 2.0**-126, None, 0),
+    "scores beyond float32": (90, 90, 1.0, None, 0),
+    "scores beyond float32, scaled back": (70, 70, 2.0**-141, None, 0),
+    "scores beyond float32 and a mask": (70, 70, 2.0**-126, chosen(0, -(2.0**14), -np.inf), 0),
+    "scaled scores beyond float32": (0, 0, TOP, None, 0),
+    "scaled scores beyond float32 and a mask": (0, 0, TOP, chosen(0, LEAST), 0),
+    "tiny scores, the largest scale": (-63, -63, TOP, None, 0),
+    "tiny scores, the largest scale, and a mask": (-63, -63, TOP, chosen(0, 1, -np.inf), 0),
+    "denormal scores": (-70, -70, 2.0**127, None, 0),
+    "the least scale": (0, 0, 2.0**-149, None, 0),
+    "the least scale and a mask": (0, 0, 2.0**-149, chosen(0, 1, -np.inf), 0),
+    "no scale and the largest scores": (63, 63, 0.0, None, 0),
+    "largest values": (0, 0, 0.5, None, 126),
+    "largest values, negative scale": (0, 0, -0.5, None, 126),
+    "least values": (0, 0, 0.5, None, -120),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", EXTREMES)
+def test_finite_arguments_have_finite_results(backend, case, dtype):
+    """Whatever their size, as in float64. The scores are exact, so what remains is the error of the
+    exponents that count (|x| < 100, within 3 eps |x|) and that of the weights (see `check`)."""
+    of_query, of_key, scale, make_mask, of_value = EXTREMES[case]
+    rng = np.random.default_rng(11)
+    q, k = small_numbers(rng, (2, 35, 2), of_query), small_numbers(rng, (2, 200, 2), of_key)
+    q[:, 3] = 0  # a usual query beside them
+    v = small_numbers(rng, (2, 200, 5), of_value)
+    mask = None if make_mask is None else make_mask(rng, (35, 200)).astype(np.float32)
+    if dtype == "bfloat16":
+        q, k, v = (_arrays.narrow_bfloat16(x) for x in (q, k, v))
+    bound = 2.0**-7 if dtype == "bfloat16" else 1e-4
+    for causal in (False, True) if mask is None else (False,):
+        got = attention(q, k, v, mask, is_causal=causal, scale=scale)
+        want = attention.reference(
+            exact(q), exact(k), exact(v), mask, is_causal=causal, scale=scale
+        )
+        assert np.isfinite(want).all()
+        assert np.abs(want).max() > 0.01 * np.abs(exact(v)).max()
+        assert (np.abs(exact(got) - want) <= bound * np.abs(exact(v)).max()).all()
+        if backend != "numpy":
+            for i in (0, 3, 34):
+                part = mask if mask is None else mask[i : i + 1]
+                if causal:
+                    part = np.arange(200)[None] <= i
+                alone = attention(q[:, i : i + 1], k, v, part, scale=scale)
+                assert_array_equal(alone, got[:, i : i + 1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_row_masked_by_the_least_number_is_the_mean(backend, dtype):
+    """As padding is masked in practice; no row of it is the same as one without keys."""
+    q, k, v = make((1, 1), (3, 200, 8, 8), dtype)
+    got = attention(q, k, v, np.full((3, 200), LEAST, np.float32))
+    mean = exact(v).mean(axis=-2, keepdims=True)
+    size = np.abs(exact(v)).mean(axis=-2, keepdims=True)
+    assert (np.abs(exact(got) - mean) <= (2.0**-7 if dtype == "bfloat16" else 3e-5) * size).all()
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("place", [0, 3, 130])
 def test_non_finite(backend, value, place):
@@ -345,9 +429,19 @@ def test_called_by_name():
     assert _dispatch.calls[f"native:{_dispatch.active_level().name}"] == before + 1
 
 
-def test_the_place_of_dropout_is_not_taken_for_causal():
-    x = np.ones((2, 3), np.float32)
-    with pytest.raises(TypeError, match="no dropout"):
-        attention(x, x, x, None, 0.0, True)
-    with pytest.raises(TypeError, match=r"scaled_dot_product_attention\(\)"):
-        attention(x, x, x, dropout_p=0.0)
+def test_arguments_stand_where_pytorch_has_them():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    want = attention(x, x, x, is_causal=True, scale=0.5)
+    assert_array_equal(attention(x, x, x, None, 0.0, True, 0.5, False), want)
+    for dropout in (0.1, True, np.nan):
+        with pytest.raises(ValueError, match="attention: dropout_p must be 0"):
+            attention(x, x, x, None, dropout)
+    with pytest.raises(TypeError, match="attention: is_causal must be a bool"):
+        attention(x, x, x, None, 0.0, 0.5)
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, -np.inf, 1e39])
+def test_scale_must_be_finite(scale):
+    got = re.escape(repr(scale))
+    with pytest.raises(ValueError, match=f"attention: scale must be finite in float32, got {got}"):
+        attention(A, B, B, scale=scale)

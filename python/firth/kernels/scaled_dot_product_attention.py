@@ -24,6 +24,7 @@ def scaled_dot_product_attention(
     key: Any,
     value: Any,
     attn_mask: Any = None,
+    dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
@@ -39,10 +40,12 @@ def scaled_dot_product_attention(
         ``x.reshape(B, T, H, E).swapaxes(1, 2)`` costs no copy.
     attn_mask : array_like with at least two axes, broadcastable to (..., L, S), optional
         bool (True: the key takes part), or float32 or the dtype of ``query`` (added to the scores).
+    dropout_p : float
+        0.0: there is no dropout, but its place in PyTorch's list of arguments.
     is_causal : bool
         Query i sees keys 0 to i (aligned at the top left, whatever L and S are).
     scale : float, optional
-        Default 1 / sqrt(E).
+        Default 1 / sqrt(E). Any number that is finite in float32.
     enable_gqa : bool
         Query heads (third axis from the end) in groups: key and value heads divide their number,
         and query head h uses key head h // (H / Hk).
@@ -56,7 +59,8 @@ def scaled_dot_product_attention(
     TypeError
         Another dtype (float64 is not supported), or different ones; ``is_causal`` is no bool.
     ValueError
-        Shapes that do not fit, or ``attn_mask`` together with ``is_causal``.
+        Shapes that do not fit, ``attn_mask`` together with ``is_causal``, a ``scale`` that is not
+        finite, a ``dropout_p`` other than 0.
 
     Notes
     -----
@@ -66,12 +70,20 @@ def scaled_dot_product_attention(
     any number of keys behind its own that a boolean mask hides. Weights are 2^x by a polynomial
     (relative error 1.5e-7; bfloat16: 7.6e-5, then rounded to bfloat16, while their sum is not).
 
+    Finite arguments give what the formula gives, whatever their size: the reference and the Numba
+    version compute in float64, the native one computes a query again in float64 where its scores or
+    sums leave the range of float32.
+
     A query whose keys are all masked, or with S = 0, gives 0, as PyTorch's. NaN in a query or a key
     gives NaN (PyTorch's CPU kernel may give 0); what is behind a masked key or value must be
     finite, as in PyTorch.
     """
-    query, key, value = (np.asarray(x) for x in (query, key, value))
-    q, k, v = (_arrays.widen_bfloat16(_arrays.bfloat16_bits(x)) for x in (query, key, value))
+    query = np.asarray(query)
+    # In float64 the products of float32 numbers are exact, and none overflows.
+    q, k, v = (
+        _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(x))).astype(np.float64)
+        for x in (query, key, value)
+    )
     if enable_gqa:
         k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) for x in (k, v))
     factor = (1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0) if scale is None else scale
@@ -81,14 +93,14 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         mask = _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(attn_mask)))
         if mask.dtype == bool:
-            mask = np.where(mask, np.float32(0), np.float32(-np.inf))
+            mask = np.where(mask, 0.0, -np.inf)
         scores = scores + mask
     top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
     weights = np.exp(scores - np.where(top == -np.inf, 0, top))
     total = weights.sum(axis=-1, keepdims=True)
     result: NDArray[Any] = np.matmul(weights / np.where(total == 0, 1, total), v)
-    if query.dtype == q.dtype:
-        return result.astype(q.dtype)
+    if query.dtype in (np.float32, np.float64):
+        return result.astype(query.dtype)
     return _arrays.narrow_bfloat16(result).view(query.dtype)
 
 
@@ -142,6 +154,7 @@ def _(
     key: Any,
     value: Any,
     attn_mask: Any = None,
+    dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
@@ -153,12 +166,14 @@ def _(
             f"{NAME}: query, key and value must have one dtype, "
             f"got {q.dtype}, {k.dtype} and {v.dtype}"
         )
-    if not isinstance(is_causal, (bool, np.bool_)):  # PyTorch's fifth argument is dropout_p
-        raise TypeError(
-            f"{NAME}: is_causal must be a bool (there is no dropout), got {is_causal!r}"
-        )
+    if dropout_p != 0:
+        raise ValueError(f"{NAME}: dropout_p must be 0.0 (there is no dropout), got {dropout_p!r}")
+    if not isinstance(is_causal, (bool, np.bool_)):
+        raise TypeError(f"{NAME}: is_causal must be a bool, got {is_causal!r}")
     if is_causal and attn_mask is not None:
         raise ValueError(f"{NAME}: attn_mask must be None where is_causal is True")
+    if scale is not None and not abs(scale) <= float(np.finfo(np.float32).max):
+        raise ValueError(f"{NAME}: scale must be finite in float32, got {scale!r}")
     mask = _checked_mask(attn_mask, q.dtype)
     shapes = f"got shapes {q.shape}, {k.shape} and {v.shape}"
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
@@ -214,10 +229,11 @@ def _(
 
 @scaled_dot_product_attention.numba
 def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any) -> None:
-    # One query at a time; its scores of 128 keys live in a small array, with an online softmax.
+    # One query at a time; its scores of 128 keys live in a small array, with an online softmax; in
+    # float64, so that nothing overflows.
     block = 128
     length, keys = q.shape[-2], k.shape[-2]
-    scores, total = np.empty(block, np.float32), np.empty(v.shape[-1], np.float32)
+    scores, total = np.empty(block), np.empty(v.shape[-1])
     for head in np.ndindex(q.shape[:-2]):
         if q.itemsize == 2:  # bfloat16: the upper half of a float32
             q_bits = np.ascontiguousarray(q[head]).astype(np.uint32)
@@ -232,21 +248,21 @@ def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any) -> N
             vh = np.ascontiguousarray(v[head]).astype(np.float32)
         for i in range(length):
             seen = min(i + 1, keys) if causal else keys
-            top, weight_sum = np.float32(-np.inf), np.float32(0)
+            top, weight_sum = -np.inf, 0.0
             total[:] = 0
             for first in range(0, seen, block):
                 n = min(block, seen - first)
-                best = np.float32(-np.inf)
+                best = -np.inf
                 for j in range(n):
-                    s = np.float32(0)
+                    s = 0.0
                     for e in range(qh.shape[1]):
-                        s += qh[i, e] * kh[first + j, e]
-                    s *= np.float32(scale)
+                        s += np.float64(qh[i, e]) * np.float64(kh[first + j, e])
+                    s *= scale
                     if mask is not None:
                         if mask.itemsize == 1:
-                            s += np.float32(0) if mask[head][i, first + j] else np.float32(-np.inf)
+                            s += 0.0 if mask[head][i, first + j] else -np.inf
                         else:
-                            s += np.float32(mask[head][i, first + j])
+                            s += np.float64(mask[head][i, first + j])
                     scores[j] = s
                     best = max(best, s)
                 if best > top:
@@ -255,17 +271,17 @@ def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any) -> N
                     weight_sum *= rescale
                     for e in range(total.shape[0]):
                         total[e] *= rescale
-                reference = np.float32(0) if top == -np.inf else top
+                reference = 0.0 if top == -np.inf else top
                 for j in range(n):
                     weight = np.exp(scores[j] - reference)
                     weight_sum += weight
                     for e in range(total.shape[0]):
                         total[e] += weight * vh[first + j, e]
-            inverse = np.float32(0) if weight_sum == 0 else np.float32(1) / weight_sum
+            inverse = 0.0 if weight_sum == 0 else 1 / weight_sum
             for e in range(total.shape[0]):
                 total[e] *= inverse
             if out.itemsize == 2:
-                bits = total.view(np.uint32)
+                bits = total.astype(np.float32).view(np.uint32)
                 for e in range(total.shape[0]):
                     if np.isnan(total[e]):
                         out[head][i, e] = (bits[e] >> 16) | 0x40
