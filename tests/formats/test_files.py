@@ -214,6 +214,26 @@ def test_zip_archives(tmp_path: Path) -> None:
         everything(path)
 
 
+def test_damaged_archives(tmp_path: Path) -> None:
+    """Any damage is a FormatError that names the file."""
+    path = tmp_path / "file.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("vectors.txt", b"a 1 2\n" * 100)
+    whole, refused = path.read_bytes(), 0
+    for at in range(4, len(whole)):
+        for value in (0, 255):
+            path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+            problem = ""
+            try:
+                with reading(path) as source:
+                    list(source.lines())
+            except FormatError as error:
+                problem = str(error)
+            refused += problem.startswith(str(path))
+            assert not problem or problem.startswith(str(path))
+    assert refused > 100
+
+
 def test_empty(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import os
 import pickle
 import struct
+import tracemalloc
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from firth import FormatError, _native
-from firth.formats import gensim, npy
+from firth.formats import files, gensim, npy
 
 X = np.arange(6, dtype=np.float32).reshape(3, 2)
 
@@ -109,8 +111,6 @@ def test_arrays_beside(tmp_path: Path, suffix: str) -> None:
     wv = keyed(vectors=None, __numpys=["vectors"])
     data = save(path, model("word2vec", "Word2Vec", wv=wv, __recursive_saveloads=["wv"]))
     if suffix:
-        import gzip
-
         path.write_bytes(gzip.compress(data))
     beside = tmp_path / f"model{suffix}.wv.vectors.{'npz' if suffix else 'npy'}"
     with pytest.raises(FileNotFoundError, match="gensim saved the array 'vectors' in it") as caught:
@@ -237,13 +237,104 @@ def test_lengths_and_memos_beyond_the_data(path: Path) -> None:
         gensim.read(path)
 
 
+def test_a_pickle_changes_nothing_beyond_itself(path: Path) -> None:
+    """Slot states set attributes on whatever object they follow: a class, a function."""
+    names = [
+        (module, name)
+        for module, name in gensim._ALLOWED
+        if module in ("numpy", "_codecs", "collections") or name in ("_reconstruct", "KeyedVectors")
+    ]
+    before = {key: dict(vars(one)) for key, one in gensim._ALLOWED.items()}
+    for module, name in names:
+        for attributes in ({"kind": "x"}, {"__init__": None}, {"new": 1}, {"__setattr__": None}):
+            head = b"\x80\x04c" + f"{module}\n{name}\n".encode()
+            for state in (pickle.dumps((None, attributes)), pickle.dumps(attributes)):
+                path.write_bytes(head + state[2:-1] + b"b.")
+                with pytest.raises(FormatError):
+                    gensim.read(path)
+    assert {key: dict(vars(one)) for key, one in gensim._ALLOWED.items()} == before
+    save(path, keyed())
+    np.testing.assert_array_equal(gensim.read(path).attributes["vectors"], X)
+
+
+def test_keys_whose_hash_has_no_bound(path: Path) -> None:
+    nested: Any = ()
+    for _ in range(60):
+        nested = (nested, nested)
+    long = tuple(range(10))
+    for protocol in range(2, 6):
+        for key in (nested, long, ((),)):
+            text = pickle.dumps(key, protocol)[2:-1]
+            if protocol >= 4:
+                text = text[9:]  # the frame
+            for around in (
+                b"}%bNs.",
+                b"(%bNd.",
+                b"}(NN%bNu.",
+                b"\x8f(%b\x90.",
+                b"(N%b\x91.",
+                b"}%b\x940h\x00Ns.",
+            ):
+                whole = b"\x80\x04" + around.replace(b"%b", text)
+                assert 0 <= _native.scan_pickle(whole) < len(whole), (key, around)
+                path.write_bytes(whole)
+                with pytest.raises(FormatError, match="damaged pickle"):
+                    gensim.read(path)
+            for around in (b"]%ba.", b"}N%bs.", b"(%bt.", b"]%b\x94ah\x00."):
+                whole = b"\x80\x04" + around.replace(b"%b", text)
+                assert _native.scan_pickle(whole) == -1
+    assert _native.scan_pickle(pickle.dumps({("a", "b"): 1, ("a",): 2, (): 3}, 4)) == -1
+    assert _native.scan_pickle(pickle.dumps({2**10000: 1}, 4)) >= 0
+
+
+def test_sources_of_a_large_pickle(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time and memory are linear; what unpacks to far more than it has is refused early."""
+    big = np.arange(6_000_000, dtype=np.float32).reshape(3, -1)
+    save(path, keyed(vectors=big))
+    tracemalloc.start()
+    got = gensim.read(path).attributes["vectors"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(got, big)
+    assert got.flags.writeable
+    assert peak < 2.5 * big.nbytes  # the bytes and the array
+    monkeypatch.setattr(gensim, "_SMALL", 1 << 20)
+    path.write_bytes(gzip.compress(b"\x80\x04B" + struct.pack("<I", 1 << 28) + bytes(1 << 28)))
+    read: list[int] = []
+    skip = files.Source.skip
+    monkeypatch.setattr(
+        files.Source, "skip", lambda self, count: (read.append(count), skip(self, count))
+    )
+    with pytest.raises(FormatError, match="unpacks to more than"):
+        gensim.read(path)
+    assert sum(read) <= gensim._RATIO * path.stat().st_size
+
+
+def test_byte_order(path: Path) -> None:
+    save(path, keyed(vectors=X.astype(">f4")))
+    got = gensim.read(path).attributes["vectors"]
+    assert got.dtype.isnative
+    np.testing.assert_array_equal(got, X)
+
+
 def test_npy_headers(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     for x in (X, np.zeros((0, 5), np.float16), np.float64(3), np.asfortranarray(X)):
         np.save(path, x)
         np.testing.assert_array_equal(npy.read(path), x)
+    for mmap in (None, "r"):
+        np.save(path, X.astype(">f4"))
+        got = npy.read(path, mmap=mmap)  # type: ignore[arg-type]
+        assert got.dtype == np.float32
+        assert got.dtype.isnative
+        np.testing.assert_array_equal(got, X)
     np.save(path, X)
     whole = path.read_bytes()
+    for shape in (f"(0, {10**20}), ", f"({10**20}, 0), ", f"({2**40}, {2**40}, 0), "):
+        text = whole[: whole.index(b"(3, 2), ")] + shape.encode()
+        path.write_bytes(text + b"}".ljust(127 - len(text)) + b"\n")
+        with pytest.raises(FormatError):
+            npy.read(path)
     path.write_bytes(whole.replace(b"(3, 2)", b"(9**9,"))
     with pytest.raises(FormatError):
         npy.read(path)

@@ -11,6 +11,7 @@ import gzip
 import lzma
 import os
 import secrets
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -211,8 +212,14 @@ class Source:
         self.offset += count
         self._start += count
         if self._progress is not None:
-            at = self.offset if self.size is not None else self._raw.tell()
-            self._progress.update(at - self._progress.n)
+            self._progress.update(self.passed - self._progress.n)
+
+    @property
+    def passed(self) -> int:
+        """Bytes of the file as it is, compressed or not, that have been used; 0 for a pipe."""
+        if self.size is not None:
+            return self.offset
+        return self._raw.tell() if self.packed else 0
 
     def lines(self, longest: int = _MEGABYTE) -> Iterator[tuple[int, bytes]]:
         """Offset and bytes of each line to the end of the file, its newline included.
@@ -264,6 +271,37 @@ def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
         yield source
 
 
+@contextlib.contextmanager
+def plain(
+    path: Path, *, most: int | None = None, progress: bool | None = None
+) -> Iterator[BinaryIO]:
+    """A regular file with the decompressed bytes, which can be mapped: the file itself or a copy.
+
+    Compressed files and pipes are copied to a temporary file, which the system removes however the
+    process ends; ``progress`` shows a bar meanwhile (None: on a terminal). FormatError where the
+    copy would have more than ``most`` bytes; further errors as of `reading`.
+    """
+    with reading(path) as source:
+        if source.size is not None:
+            with open(path, "rb") as file:
+                yield file
+            return
+        label = f"unpacking {os.path.basename(path)}"
+        shown = progress if source.packed > _LARGE else False
+        with (
+            tempfile.TemporaryFile() as copy,
+            progress_bar(source.packed, "B", label, shown) as bar,
+        ):
+            while len(view := source.peek(1)):
+                if most is not None and source.offset + len(view) > most:
+                    raise FormatError(f"unpacks to more than {most} bytes", path)
+                copy.write(view)
+                source.skip(len(view))
+                bar.update(source.passed - bar.n)
+            copy.seek(0)
+            yield copy
+
+
 def _only_member(raw: BinaryIO, path: Path) -> Any:
     try:
         archive = zipfile.ZipFile(raw)
@@ -271,7 +309,7 @@ def _only_member(raw: BinaryIO, path: Path) -> Any:
         names = [entry for entry in names if not entry.startswith("__MACOSX/")]
         if len(names) == 1:
             return archive.open(names[0])
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a damaged archive fails in any way
         raise FormatError(f"is a zip archive that cannot be read: {error}", path, 0) from None
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     raise FormatError(f"holds {len(names)} files ({listed}); unpack the one you mean", path, 0)

@@ -2,8 +2,8 @@
 
 Nothing in the pickle is executed. Its classes become `Saved` objects that hold attributes, its
 arrays are built from their bytes here, and what it may name at all is listed in `_ALLOWED`; any
-other name is a FormatError. A scan of the opcodes comes first: Python's unpickler would allocate
-what a damaged length or memo index asks for.
+other name is a FormatError. A scan of the opcodes comes first (csrc/engines/pickle_scan.h): it
+refuses what would cost Python's unpickler time or memory without bound.
 
 Layout (gensim/utils.py, SaveLoad): an array of more than 10 MB, say ``vectors`` of the attribute
 ``wv`` of ``model``, stands in ``model.wv.vectors.npy``; where the name ends in .gz or .bz2 it is
@@ -12,8 +12,8 @@ Layout (gensim/utils.py, SaveLoad): an array of more than 10 MB, say ``vectors``
 
 from __future__ import annotations
 
-import io
 import math
+import mmap as memory_map
 import os
 import pickle
 import zipfile
@@ -25,12 +25,23 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.errors import FormatError, TruncatedError
 from firth.formats import npy
-from firth.formats.files import Path, reading
+from firth.formats.files import Path, plain, reading
 
-_LARGEST = 1 << 33  # bytes of a decompressed pickle
+_SMALL, _RATIO = 1 << 28, 50  # a compressed pickle may unpack to 256 MB, or to 50 times its size
 
 
-class Saved:
+class _Fixed(type):
+    """Of classes that a pickle may name: it cannot change them, only call them.
+
+    The unpickler sets attributes on whatever object a pickle asks it to, a class too; they would
+    outlive the pickle. An attempt to is an error.
+    """
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise pickle.UnpicklingError(f"a change of the class {cls.__name__}")
+
+
+class Saved(metaclass=_Fixed):
     """An object of gensim: the name of its class and its attributes.
 
     Attributes that hold further objects of gensim (``wv``) are `Saved` too.
@@ -44,12 +55,12 @@ class Saved:
         return self.__dict__
 
 
-def _saved(kind: str) -> type[Saved]:
-    return type(kind, (Saved,), {"kind": kind})
+def _saved(kind: str) -> _Fixed:
+    return _Fixed(kind, (Saved,), {"kind": kind})
 
 
-class _Inert:
-    """What a model needs not: random states, functions. Takes any call and any state."""
+class _Inert(metaclass=_Fixed):
+    """What a model does not need: random states, functions. Takes any call and any state."""
 
     def __new__(cls, *_: object, **__: object) -> _Inert:
         return super().__new__(cls)
@@ -58,7 +69,7 @@ class _Inert:
         pass
 
 
-class _Dtype:
+class _Dtype(metaclass=_Fixed):
     """A numpy.dtype, of those that a model may hold."""
 
     def __init__(self, code: str, *_: object) -> None:
@@ -75,58 +86,75 @@ _CODES = {"b1", "O", "O8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2,
 _CODES |= {"f2", "f4", "f8"}
 
 
-class _Array:
-    """A numpy.ndarray; `_resolved` puts the array itself in its place."""
-
-    array: NDArray[Any]
+class _Array(metaclass=_Fixed):
+    """A numpy.ndarray; `resolved` is the array itself."""
 
     def __init__(self, *_: object) -> None:
-        self.items: list[Any] | None = None
+        self._data: Any = None  # bytes, or objects
+        self._array: NDArray[Any] | None = None
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         count = math.prod(shape)
         if not isinstance(dtype, _Dtype) or not all(type(n) is int and n >= 0 for n in shape):
             raise pickle.UnpicklingError("an array without a plain dtype and shape")
-        if dtype.dtype == object:
-            if len(data) != count or len(shape) != 1:
-                raise pickle.UnpicklingError("an array of objects of the wrong length")
-            self.items, self.array = list(data), np.empty(count, object)
-            return
-        if isinstance(data, str):  # of Python 2
+        objects = dtype.dtype.kind == "O"
+        if objects and (len(data) != count or len(shape) != 1):
+            raise pickle.UnpicklingError("an array of objects of the wrong length")
+        if isinstance(data, str) and not objects:  # of Python 2
             data = data.encode("latin-1")
-        if len(data) != count * dtype.dtype.itemsize:
+        if not objects and len(data) != count * dtype.dtype.itemsize:
             raise pickle.UnpicklingError("an array whose bytes do not fit its shape")
-        array = np.frombuffer(bytearray(data), dtype.dtype)
-        self.array = array.reshape(shape, order="F" if fortran else "C")
+        order: Literal["F", "C"] = "F" if fortran else "C"
+        self._data, self._shape = data, tuple(shape)
+        self._dtype, self._order = dtype.dtype, order
+
+    def resolved(self, seen: dict[int, Any]) -> NDArray[Any]:
+        """The array, writable and in the machine's byte order; made once, which drops the bytes."""
+        if self._array is None:
+            if self._data is None:
+                raise pickle.UnpicklingError("an array without data")
+            data, self._data = self._data, None
+            if self._dtype.kind == "O":
+                self._array = np.empty(len(data), object)
+                for row, item in enumerate(data):
+                    self._array[row] = _resolved(item, seen)
+            else:
+                array = np.frombuffer(data, self._dtype)
+                array = array.astype(self._dtype.newbyteorder("="))  # always a copy
+                self._array = array.reshape(self._shape, order=self._order)
+        return self._array
 
 
-def _array(*_: object) -> _Array:
-    return _Array()
+# The names that are functions elsewhere are classes here, too: `_Fixed`.
 
 
-def _scalar(dtype: Any, data: Any) -> Any:
-    if isinstance(data, str):
-        data = data.encode("latin-1")
-    return np.frombuffer(data, dtype.dtype, 1)[0].item()
+class _Scalar(metaclass=_Fixed):
+    def __new__(cls, dtype: Any, data: Any) -> Any:
+        if isinstance(data, str):
+            data = data.encode("latin-1")
+        return np.frombuffer(data, dtype.dtype, 1)[0].item()
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text in {encoding!r}")
-    return text.encode("latin-1")
+class _Encode(metaclass=_Fixed):
+    def __new__(cls, text: str, encoding: str) -> Any:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"text in {encoding!r}")
+        return text.encode("latin-1")
 
 
-def _dict(*_: object) -> dict[Any, Any]:
-    return {}
+class _Dict(metaclass=_Fixed):
+    def __new__(cls, *_: object) -> Any:
+        return {}
 
 
 _MODELS = "gensim.models."
-_ALLOWED: dict[tuple[str, str], Any] = {
+# None of them returns a tuple when it is called, on which pickle_scan.h relies.
+_ALLOWED: dict[tuple[str, str], _Fixed] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Inert,
-    ("_codecs", "encode"): _encode,
-    ("collections", "defaultdict"): _dict,
+    ("_codecs", "encode"): _Encode,
+    ("collections", "defaultdict"): _Dict,
     ("gensim.utils", "call_on_class_only"): _Inert,
     ("numpy.random", "__RandomState_ctor"): _Inert,
     ("numpy.random._pickle", "__randomstate_ctor"): _Inert,
@@ -134,8 +162,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.random._pickle", "__bit_generator_ctor"): _Inert,
     ("numpy.random._mt19937", "MT19937"): _Inert,
     ("numpy.random._pcg64", "PCG64"): _Inert,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _Scalar for core in ("core", "_core")},
     **{
         (module, name): _Inert
         for module in ("builtins", "__builtin__")
@@ -199,18 +227,12 @@ def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> Saved:
     FileNotFoundError
         A ``.npy`` file is missing, with the name it must have.
     """
-    with reading(path, progress=True) as source:
-        size = source.size
-        view = source.peek(_LARGEST if size is None else size + 1)
-        if size is None and len(view) >= _LARGEST:
-            raise FormatError(f"is a pickle of more than {_LARGEST} bytes", path)
-        bad = _native.scan_pickle(view)
-        if bad >= len(view):
-            raise TruncatedError("is a pickle without an end", path, len(view))
-        if bad >= 0:
-            raise FormatError("is a damaged pickle", path, bad)
+    most = max(_SMALL, _RATIO * os.path.getsize(path))
+    with plain(path, most=most) as file:
+        _scan(file, path)
+        file.seek(0)
         try:
-            loaded = _Unpickler(io.BytesIO(view), encoding="latin1").load()
+            loaded = _Unpickler(file, encoding="latin1").load()
             loaded = _resolved(loaded, {})
         except pickle.UnpicklingError as error:
             raise FormatError(f"is a pickle with {error}", path) from None
@@ -224,6 +246,18 @@ def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> Saved:
     return loaded
 
 
+def _scan(file: Any, path: Path) -> None:
+    size = os.fstat(file.fileno()).st_size
+    bad = 0
+    if size:  # else it cannot be mapped
+        with memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ) as view:
+            bad = _native.scan_pickle(view)
+    if bad >= size:
+        raise TruncatedError("is a pickle without an end", path, size)
+    if bad >= 0:
+        raise FormatError("is a damaged pickle", path, bad)
+
+
 _PLAIN = (str, int, float)
 
 
@@ -232,11 +266,7 @@ def _resolved(value: Any, seen: dict[int, Any]) -> Any:
     if isinstance(value, _Inert) or value is _Inert:
         return None
     if isinstance(value, _Array):
-        if value.items is not None:
-            items, value.items = value.items, None
-            for row, item in enumerate(items):
-                value.array[row] = _resolved(item, seen)
-        return value.array
+        return value.resolved(seen)
     if id(value) in seen or type(value) in _PLAIN:
         return value
     seen[id(value)] = value
@@ -281,7 +311,7 @@ def _load_beside(saved: Saved, prefix: str, suffix: str, mmap: Literal["r", "c"]
                 if mmap:
                     raise ValueError("arrays of a compressed model cannot be mapped")
                 with open(file, "rb") as raw, np.load(raw, allow_pickle=False) as archive:
-                    attributes[name] = archive["val"]
+                    attributes[name] = npy.native(archive["val"])
             else:
                 attributes[name] = npy.read(file, mmap=mmap)
         except FormatError:

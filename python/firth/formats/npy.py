@@ -15,10 +15,10 @@ from firth.formats.files import Path
 
 
 def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> NDArray[Any]:
-    """Read, or map, an array of numbers.
+    """Read, or map, an array of numbers, which has the machine's byte order.
 
-    FormatError for a file that is none, or that holds objects; TruncatedError for one that is
-    shorter than its header says.
+    One of the other order is read, not mapped. FormatError for a file that is none, or that holds
+    objects; TruncatedError for one that is shorter than its header says.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -35,5 +35,13 @@ def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> NDArray[Any]:
             raise FormatError(f"holds {dtype} of shape {shape}, wanted numbers", path, 0)
         if needed > size:
             raise TruncatedError(f"is too short for {dtype} of shape {shape}", path, size)
-    array: NDArray[Any] = np.load(path, mmap_mode=mmap, allow_pickle=False)
-    return array
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode=mmap, allow_pickle=False)
+    except (ValueError, OverflowError) as error:  # no bytes, but more rows than an array can have
+        raise FormatError(f"holds {dtype} of shape {shape}: {error}", path, 0) from None
+    return native(array)
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, or a copy in the machine's byte order."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
