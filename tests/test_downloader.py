@@ -40,11 +40,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.ranges.append(wanted)
         trouble = self.server.script.pop(0) if self.server.script else ""
         assert self.path == f"/mirror/{NAME}/{FILE}"
+        if trouble.startswith("http"):
+            self.send_response(302)
+            self.send_header("Location", trouble)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if trouble.isdigit():
             self.send_error(int(trouble))
             return
         start = 0
-        if wanted and trouble != "no ranges":
+        if wanted and "no ranges" not in trouble:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(data):
                 self.send_response(416)
@@ -57,7 +63,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = bytes(byte ^ 1 for byte in body)
         if trouble == "too much":
             body += bytes(10 << 20)
-        self.send_response(206 if start or (wanted and trouble != "no ranges") else 200)
+        self.send_response(206 if start or (wanted and "no ranges" not in trouble) else 200)
         if start:
             at = start + 1 if trouble == "other range" else start
             self.send_header("Content-Range", f"bytes {at}-{len(data) - 1}/{len(data)}")
@@ -66,10 +72,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             length = len(body) + (1000 if trouble == "wrong length" else 0)
+            if trouble.startswith("length "):
+                length = trouble.removeprefix("length ")
+                self.close_connection = True
             self.send_header("Content-Length", str(length))
         self.end_headers()
         half = len(body) // 2
-        if trouble in ("break", "hang", "wrong length", "empty"):
+        if trouble in ("break", "no ranges break", "hang", "wrong length", "empty"):
             sent = body if trouble == "wrong length" else body[: 0 if trouble == "empty" else half]
             self.wfile.write(sent)
             self.wfile.flush()
@@ -135,6 +144,10 @@ def test_load(server: Server, tmp_path: Path) -> None:
         ["break", "corrupt"],
         ["no ranges"],
         ["corrupt"],
+        ["length \xb2"],
+        ["length -5"],
+        ["length five"],
+        ["length " + "9" * 5000],
     ],
 )
 def test_troubles_that_pass(server: Server, tmp_path: Path, script: list[str]) -> None:
@@ -163,6 +176,29 @@ def test_troubles_that_stay(server: Server, tmp_path: Path) -> None:
     server.ranges.clear()
     assert len(downloader.load(NAME)) == 20_000
     assert server.ranges == [f"bytes={len(server.data) // 2}-"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        ["break", "other range"] * 50,
+        ["break", "no ranges break"] * 50,
+        ["too much"] * 50,
+        ["http://[bad/"],
+        ["http://\xe4\xf6:x/"],
+        ["http://127.0.0.1:99999/"],
+        ["https://a..b/"],
+        ["http:///nowhere"],
+    ],
+)
+def test_it_gives_up(server: Server, monkeypatch: pytest.MonkeyPatch, script: list[str]) -> None:
+    server.script = script if len(script) > 1 else script * 50
+    with pytest.raises(OSError, match=NAME):
+        downloader.load(NAME)
+    assert len(server.ranges) < 20
+    monkeypatch.setenv("FIRTH_DOWNLOAD_URL", "nonsense")
+    with pytest.raises(OSError, match="unknown url type"):
+        downloader.load(NAME)
 
 
 @pytest.mark.parametrize("rest", ["whole", "longer", "other"])

@@ -226,10 +226,14 @@ def _md5(path: str) -> str:
 
 
 def _fetch(url: str, file: Any, size: int, bar: Any) -> None:
-    """Append the rest of the file, as often as it takes; OSError when nothing arrives any more."""
+    """Append the rest of the file, as often as it takes; OSError when nothing arrives any more.
+
+    Progress is more bytes than any attempt had: one that starts anew, as some servers demand, and
+    breaks off where the last one did is none.
+    """
     failures = 0
+    furthest = file.seek(0, os.SEEK_END)
     while True:
-        before = file.seek(0, os.SEEK_END)
         try:
             if _fetch_once(url, file, size, bar):
                 return
@@ -243,7 +247,11 @@ def _fetch(url: str, file: Any, size: int, bar: Any) -> None:
             if getattr(error, "errno", None) in _DISK:
                 raise
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-        failures = 0 if file.seek(0, os.SEEK_END) > before else failures + 1
+        except ValueError as error:  # an address that is none, ours or of a redirect
+            raise OSError(f"{url}: {error}") from None
+        reached = file.seek(0, os.SEEK_END)
+        failures = 0 if reached > furthest else failures + 1
+        furthest = max(furthest, reached)
         if failures == _ATTEMPTS:
             raise OSError(
                 f"{url}: {reason}; gave up after {failures} attempts. "
@@ -279,7 +287,8 @@ def _fetch_once(url: str, file: Any, size: int, bar: Any) -> bool:
             raise http.client.HTTPException("sends another part than was asked for")
         bar.update(have - bar.n)
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length and length.isdigit() else size
+        known = length and length.isascii() and length.isdigit() and len(length) < 20
+        total = have + int(length) if known else size
         while block := response.read(_BLOCK):
             have += len(block)
             if have > size + _BLOCK:
