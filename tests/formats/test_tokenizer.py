@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any
@@ -287,8 +288,25 @@ def test_random_damage_never_raises_anything_else() -> None:
             tokenizer = Tokenizer("".join(text))
         except FormatError:
             continue
-        if tokenizer._native is not None:
-            tokenizer._native.encode(("the cat", "ab"), 99, 99)
+        with contextlib.suppress(FormatError):
+            tokenizer.encode_batch(["the cat", "ab"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["model"].update(type="Nonsense"),
+        lambda c: c["model"].update(type="WordLevel", unk_token="nowhere"),
+        lambda c: c.update(normalizer={"type": "Nonsense"}),
+        lambda c: c.update(version=7, normalizer=None),
+    ],
+)
+def test_what_the_library_refuses(change: Any) -> None:
+    """It raises Exception itself, when the JSON is read or when a text is encoded."""
+    pytest.importorskip("tokenizers")
+    tokenizer = Tokenizer(damaged(change), "x.json")
+    with pytest.raises(FormatError, match=r"x\.json: malformed tokenizer"):
+        tokenizer.encode_batch(["qqq zzz"])
 
 
 def test_not_utf8(tmp_path: Any) -> None:

@@ -9,11 +9,12 @@ B = texts, N = ids of all of them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Tokenizer:
     """
 
     def __init__(self, text: str, path: Path | None = None) -> None:
-        self.json = text
+        self.json, self._path = text, path
         try:
             settings = json.loads(text)
             model = settings["model"]
@@ -99,10 +100,21 @@ class Tokenizer:
     def library(self) -> Any:
         """The same tokenizer as a ``tokenizers.Tokenizer``, without padding and truncation."""
         tokenizers = needs("tokenizers", "this tokenizer (or this text)")
-        tokenizer = tokenizers.Tokenizer.from_str(self.json)
+        with self._damage_named():
+            tokenizer = tokenizers.Tokenizer.from_str(self.json)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
+
+    @contextlib.contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        """Turns what the package raises, Exception itself or a Rust panic, into a FormatError."""
+        try:
+            yield
+        except BaseException as error:
+            if type(error) is Exception or type(error).__name__ == "PanicException":
+                raise FormatError(f"malformed tokenizer: {error}", self._path) from None
+            raise
 
     def encode_batch(
         self,
@@ -132,6 +144,8 @@ class Tokenizer:
             A text is no string.
         ImportError
             The `tokenizers` package is needed and not installed.
+        FormatError
+            The `tokenizers` package refuses the JSON, or fails with it.
         """
         if self._native is None:
             return self._encode_by_library(texts, max_length, max_characters)
@@ -156,9 +170,11 @@ class Tokenizer:
     def _encode_by_library(
         self, texts: Sequence[str], max_length: int | None, max_characters: int | None
     ) -> Encoded:
-        encodings = self.library.encode_batch_fast(
-            [text[:max_characters] for text in texts], add_special_tokens=False
-        )
+        library = self.library
+        with self._damage_named():
+            encodings = library.encode_batch_fast(
+                [text[:max_characters] for text in texts], add_special_tokens=False
+            )
         lists = [encoding.ids[:max_length] for encoding in encodings]
         offsets = np.zeros(len(lists) + 1, np.int64)
         np.cumsum([len(ids) for ids in lists], out=offsets[1:])
