@@ -239,6 +239,24 @@ def test_a_promise_allocates_nothing(path: Path) -> None:
                 fasttext.read(path.with_name("huge" + suffix))
 
 
+def test_n_grams_are_bounded_by_the_file(path: Path) -> None:
+    """A long word has as many n-grams as its length squared, where maxn allows them."""
+    words = tuple(b"word%d" % i for i in range(50))
+    for maxn, more, refused in [
+        (2**31 - 1, (), False),
+        (6, (b"a" * 30_000,), False),
+        (20_000, (b"a" * 30_000,), True),
+        (2**31 - 1, (b"a" * 30_000,), True),
+        (2**31 - 1, (b"a" * 3_000,) * 300, True),
+    ]:
+        path.write_bytes(file_bytes(maxn=maxn, words=words + more))
+        if refused:
+            with pytest.raises(FormatError, match=f"too long for n-grams of up to maxn={maxn}"):
+                fasttext.read(path)
+        else:
+            assert fasttext.read(path).args.maxn == maxn
+
+
 @pytest.mark.parametrize("name", ["supervised", "quantised"])
 def test_random_damage(path: Path, name: str) -> None:
     """Either the file still makes sense, or FormatError; never another exception."""

@@ -65,6 +65,7 @@ _SHAPE = struct.Struct("<2q")
 _QUANTISED_SHAPE = struct.Struct("<2qi")
 _QUANTISER = struct.Struct("<4i")
 _PIECE = 4 << 20  # bytes that are read at a time
+_NGRAMS_PER_BYTE = 64  # of the dictionary, on average; in published models about 2
 
 
 @dataclass
@@ -353,6 +354,7 @@ class _Reader:
             )
         self.check_left(10 * size, "the dictionary")
         text, ends, counts, types = self.entries(size)
+        self.check_ngrams(args, ends)
         if types[:words].any() or (types[words:] != 1).any():
             raise self.error(f"the dictionary does not hold {words} words and then {labels} labels")
         pruned = None
@@ -361,6 +363,19 @@ class _Reader:
             if (pruned[:, 1] < 0).any():
                 raise self.error("a pruned n-gram has a negative row")
         return text, ends, counts, labels, tokens, pruned
+
+    def check_ngrams(self, args: Args, ends: NDArray[np.int64]) -> None:
+        """As each byte of a word may begin ``maxn`` n-grams, these must be bounded by the file."""
+        if not args.bucket or args.maxn < max(1, args.minn):
+            return
+        lengths = np.diff(ends, prepend=0) + 2.0  # with < and >
+        ngrams = lengths * np.maximum(0, np.minimum(args.maxn, lengths) - max(0, args.minn) + 1)
+        most = _NGRAMS_PER_BYTE * (lengths + 10).sum() + _PIECE
+        if ngrams.sum() > most:
+            raise self.error(
+                f"has words that are too long for n-grams of up to maxn={args.maxn}: "
+                f"{ngrams.sum():.3g} n-grams, at most {most:.3g}"
+            )
 
     def entries(
         self, size: int
