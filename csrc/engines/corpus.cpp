@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "parallel.h"
 
@@ -56,8 +57,12 @@ Word next_word(const char* text, size_t left) {
 // A word that is given whole: it may hold spaces, which never match a word of a text.
 Word whole_word(const std::string& text) {
     Word word = next_word(text.data(), text.size());
-    if (word.size == text.size()) return word;
-    return {text.data(), text.size(), 0, word.head};
+    if (word.size < text.size()) {
+        word.size = text.size();
+        word.hash = std::hash<std::string>()(text);
+        word.head = load_bytes(text.data(), text.size());
+    }
+    return word;
 }
 
 // Calls on_word(Word, offset) for each word and on_line_end() for each line end, in order.

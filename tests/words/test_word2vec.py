@@ -104,6 +104,17 @@ def test_parts_of_a_large_piece_agree_with_python(tmp_path):
         firth.set_num_threads(before)
 
 
+def test_words_that_no_file_can_hold_keep_their_ids(tmp_path):
+    """Keys with spaces stand in a vocabulary of phrases; each has its own id."""
+    path = tmp_path / "corpus.txt"
+    path.write_text("a b\nab c\n longer_than_8 x\n")
+    known = ["", "a b", "a c", "a\n", "a", "b c d e f g h", "b c d e f g i", "b", "longer than 8"]
+    known += [f"key {i}" for i in range(200_000)] + ["c", "longer_than_8"]
+    index = {word: i for i, word in enumerate(known)}
+    want = [index["a"], ~index["b"], ~index["c"], ~index["longer_than_8"]]
+    assert corpus.encode_file(path, known).tolist() == want
+
+
 def test_ids_beyond_the_limit_go_to_a_mapped_file(text, monkeypatch):
     words = corpus.count_file(text).words
     want = corpus.encode_file(text, words)
