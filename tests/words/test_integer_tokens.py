@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from firth import FastText, KeyedVectors, Word2Vec
+from firth import FastText, GloVe, KeyedVectors, Word2Vec
 from firth.words import load_facebook_vectors, save_facebook_model
 
 SMALL = {"vector_size": 12, "min_count": 1, "epochs": 2, "workers": 1}
@@ -123,3 +123,18 @@ def test_gensim_has_the_same_keys_and_rows(tmp_path):
     ours = FastText(walks(), bucket=100, **SMALL)
     for mine, other in zip(ours.wv.buckets_word, theirs.wv.buckets_word, strict=True):
         assert_array_equal(mine, other)  # of the number's text
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_glove_keeps_integers(tmp_path, mixed):
+    nodes = [[5, 7, 9, 5], [7, 9, 300, 5]] * 5
+    if mixed:
+        nodes = [[*sentence, "a", "5"] for sentence in nodes]
+    model = GloVe(nodes, **SMALL, checkpoint=tmp_path / "checkpoint")
+    assert set(model.wv.index_to_key) == {token for sentence in nodes for token in sentence}
+    model.save(tmp_path / "model")
+    again = GloVe.load(tmp_path / "model")
+    assert again.wv.index_to_key == model.wv.index_to_key
+    assert list(map(type, again.wv.index_to_key)) == list(map(type, model.wv.index_to_key))
+    again.train(nodes)
+    assert np.isfinite(again.wv.vectors).all()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth import _native
+from firth.arguments import Real, Rules, Whole, check_all
 from firth.fasttext.fit import fit, mapped, native_model
 from firth.fasttext.meter import Meter
 from firth.fasttext.quantise import dense_copy, pruned, quantised
@@ -17,6 +18,12 @@ from firth.formats.fasttext import Content, Quantised
 from firth.formats.files import Path
 
 EOS, BOW, EOW = "</s>", "<", ">"  # end of a line; what stands around a word in its n-grams
+
+
+_QUANTISE: Rules = {
+    "cutoff": Whole(0, 2**63 - 1), "epoch": Whole(0), "lr": Real(), "thread": Whole(0, 1024),
+    "verbose": Whole(), "dsub": Whole(1),
+}  # fmt: skip
 
 
 class Model:
@@ -372,8 +379,9 @@ class Model:
             raise ValueError("quantize: the model is quantised already")
         if retrain and not input:
             raise ValueError("Need input file path if retraining")
-        if dsub < 1:
-            raise ValueError(f"quantize: dsub must be at least 1, got {dsub}")
+        check_all("quantize", _QUANTISE, {
+            name: value for name, value in locals().items() if value is not None
+        })  # fmt: skip
         content = self._content
         if 0 < cutoff < content.input.shape[0]:
             content = pruned(content, cutoff)

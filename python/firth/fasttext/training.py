@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.arguments import Real, Rules, Whole, check_all
 from firth.fasttext.fit import fit, mapped
 from firth.fasttext.model import Model
 from firth.fasttext.quantise import packed
@@ -211,11 +212,11 @@ _SECOND_NAMES = {
 }
 
 
-# The least value of each number.
-_LEAST = {
-    "lr": 0, "dim": 1, "ws": 1, "epoch": 1, "minCount": 0, "minCountLabel": 0, "minn": 0, "maxn": 0,
-    "neg": 0, "wordNgrams": 1, "bucket": 0, "thread": 1, "lrUpdateRate": 1, "t": 0, "verbose": 0,
-    "seed": 0,
+_RANGES: Rules = {
+    "lr": Real(), "dim": Whole(1, 2**20), "ws": Whole(1), "epoch": Whole(1), "minCount": Whole(),
+    "minCountLabel": Whole(0, 2**63 - 1), "minn": Whole(), "maxn": Whole(), "neg": Whole(0, 2**16),
+    "wordNgrams": Whole(1), "bucket": Whole(), "thread": Whole(1, 1024, optional=True),
+    "lrUpdateRate": Whole(1), "t": Real(most=1e18), "verbose": Whole(), "seed": Whole(0, 2**63 - 1),
 }  # fmt: skip
 
 
@@ -227,11 +228,7 @@ def _checked(function: str, given: dict[str, Any]) -> dict[str, Any]:
         if name not in _SECOND_NAMES:
             raise TypeError(f"unexpected keyword argument '{name}'")
         given[_SECOND_NAMES[name]] = value
-    for name, least in _LEAST.items():
-        value = given[name]
-        if not (name == "thread" and value is None) and not least <= value:
-            raise ValueError(f"{function}: {name} must be at least {least}, got {value}")
-    return given
+    return given | check_all(function, _RANGES, given)
 
 
 def _model(content: Content, given: dict[str, Any]) -> Model:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from firth import geometry
+from firth.arguments import Rules, Whole, check_all
 from firth.errors import FormatError
 from firth.formats import container, fasttext
 from firth.formats.files import Path
@@ -21,13 +22,14 @@ from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors, deprecated
 from firth.words.subwords import subword_ids, subword_means
 from firth.words.vectors import KEY
-from firth.words.vocabulary import File, TrimRule, check_whole
+from firth.words.vocabulary import File, TrimRule
 from firth.words.word2vec import Word2Vec, fill
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _LOCKS = ("vectors_vocab_lockf", "vectors_ngrams_lockf")
+_NGRAMS: Rules = {"min_n": Whole(), "max_n": Whole(), "bucket": Whole()}
 _CHUNK = 1 << 16  # words whose n-grams are in memory at once
 
 
@@ -335,8 +337,7 @@ class FastText(Word2Vec):
                 f"FastText: word_ngrams must be 1, got {word_ngrams!r} (see firth.fasttext)"
             )
         self.word_ngrams = word_ngrams
-        for name, value in {"min_n": min_n, "max_n": max_n, "bucket": bucket}.items():
-            check_whole(f"FastText: {name}", value)
+        check_all("FastText", _NGRAMS, {"min_n": min_n, "max_n": max_n, "bucket": bucket})
         self._ngrams = (int(min_n), int(max_n), 0 if max_n < min_n else int(bucket))
         self._ngram_buffer = training.rows(0, 1)  # wv.vectors_ngrams is a view of it
         super().__init__(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.arguments import Real, Rules, Whole, check_all
 from firth.errors import FormatError
 from firth.formats import container, glove, word2vec
 from firth.formats.files import Path
@@ -24,7 +25,7 @@ from firth.kernels._dispatch import active_level
 from firth.progress import progress_bar
 from firth.words import corpus
 from firth.words.corpus import Sentences
-from firth.words.keyedvectors import KeyedVectors
+from firth.words.keyedvectors import KeyedVectors, keys_as_text
 from firth.words.training import Slices
 from firth.words.training import rows as aligned_rows
 from firth.words.vocabulary import check_corpus
@@ -34,6 +35,21 @@ _PARAMETERS = (
     "vector_size", "window", "x_max", "alpha", "epochs", "min_count", "max_vocab", "eta",
     "symmetric", "distance_weighting", "grad_clip", "memory", "seed",
 )  # fmt: skip
+_RANGES: Rules = {
+    "vector_size": Whole(1, 2**20),
+    "window": Whole(1),
+    "x_max": Real(above=True),
+    "alpha": Real(),
+    "epochs": Whole(1),
+    "min_count": Whole(0, 2**63 - 1),
+    "max_vocab": Whole(1, 2**63 - 1, optional=True),
+    "eta": Real(above=True),
+    "grad_clip": Real(above=True),
+    "memory": Real(above=True),
+    "seed": Whole(0, 2**63 - 1),
+    "workers": Whole(1, 1024, optional=True),
+}
+_STATE = {"corpus_count": Whole(0, 2**63 - 1), "corpus_total_words": Whole(0, 2**63 - 1)}
 _BLOCK_BYTES = 1 << 18  # rows of a block: with those of a block of columns half of 1 MiB of L2
 _PAIR_BYTES = 48  # memory a pair takes while its row is counted and blocked, at most
 
@@ -49,7 +65,7 @@ class GloVe:
 
     Parameters
     ----------
-    sentences : iterable of lists of str, optional
+    sentences : iterable of lists of str or int, optional
         Read twice (counting, encoding), so not a generator. Windows do not cross sentences.
     corpus_file : path-like, optional
         UTF-8 text, one sentence (or document) a line, words separated by spaces.
@@ -107,8 +123,22 @@ class GloVe:
     TypeError
         Both kinds of corpus are given, or a generator.
     ValueError
-        A parameter is out of range. RuntimeError: no word occurs ``min_count`` times.
+        A parameter is out of range (TypeError: no number). RuntimeError: no word occurs
+        ``min_count`` times.
     """
+
+    vector_size: int
+    window: int
+    x_max: float
+    alpha: float
+    epochs: int
+    min_count: int
+    max_vocab: int | None
+    eta: float
+    grad_clip: float
+    memory: float
+    seed: int
+    workers: int | None
 
     def __init__(
         self,
@@ -132,31 +162,9 @@ class GloVe:
         progress: bool | None = None,
         checkpoint: Path | None = None,
     ) -> None:
-        whole: dict[str, Any] = {
-            "vector_size": vector_size, "window": window, "epochs": epochs, "min_count": min_count,
-            "max_vocab": 1 if max_vocab is None else max_vocab,
-            "workers": 1 if workers is None else workers,
-        }  # fmt: skip
-        for name, value in whole.items():
-            least = 0 if name == "min_count" else 1
-            if isinstance(value, str) or value != int(value) or not least <= value < 2**31:
-                raise ValueError(
-                    f"GloVe: {name} must be a whole number from {least} to {2**31 - 1}, "
-                    f"got {value!r}"
-                )
-        positive = {"x_max": x_max, "eta": eta, "grad_clip": grad_clip, "memory": memory}
-        for name, number in positive.items():
-            if not 0 < number < np.inf:
-                raise ValueError(f"GloVe: {name} must be a number above 0, got {number}")
-        if not 0 <= alpha < np.inf:
-            raise ValueError(f"GloVe: alpha must be a number of at least 0, got {alpha}")
-        if seed != int(seed) or not 0 <= seed < 2**63:
-            raise ValueError(f"GloVe: seed must be a whole number below 2**63, got {seed}")
-        self.vector_size, self.window, self.min_count = int(vector_size), int(window), min_count
-        self.x_max, self.alpha, self.eta, self.grad_clip = x_max, alpha, eta, grad_clip
-        self.epochs, self.max_vocab, self.memory = int(epochs), max_vocab, memory
+        vars(self).update(check_all("GloVe", _RANGES, locals()))
         self.symmetric, self.distance_weighting = symmetric, distance_weighting
-        self.seed, self.workers, self.progress = int(seed), workers, progress
+        self.progress = progress
         self.wv = KeyedVectors(self.vector_size)
         self.corpus_count = self.corpus_total_words = 0
         self.epoch_losses: list[float] = []
@@ -215,7 +223,9 @@ class GloVe:
                 f"no word occurs min_count={self.min_count} times: the corpus has "
                 f"{total_words:,} words, {len(words):,} different ones"
             )
-        order = sorted(kept.tolist(), key=lambda i: (-counts[i], words[i]))[: self.max_vocab]
+        order = sorted(  # of equal counts integers come before strings
+            kept.tolist(), key=lambda i: (-counts[i], isinstance(words[i], str), words[i])
+        )[: self.max_vocab]
         states = [_states(len(order), self.vector_size) for _ in range(2)]
         random = np.random.default_rng(self.seed)
         for state in states:
@@ -274,8 +284,7 @@ class GloVe:
                 f"{len(self._words)}: keys that were added to wv cannot be trained"
             )
         epochs = self.epochs if epochs is None else epochs
-        if epochs < 1 or epochs != int(epochs):
-            raise ValueError(f"GloVe.train: epochs must be a whole number >= 1, got {epochs}")
+        check_all("GloVe.train", _RANGES, vars(self) | {"epochs": epochs})
         if corpus_file is not None:
             ids = corpus.encode_file(corpus_file, self.wv.index_to_key, self.progress)
         else:
@@ -393,19 +402,22 @@ class GloVe:
 
     def save(self, fname: Path) -> None:
         """Save the whole model to one file (checksummed, atomic, no pickle); see `load`."""
-        meta = {name: getattr(self, name) for name in _PARAMETERS} | {
+        meta = {name: getattr(self, name) for name in _PARAMETERS}
+        meta |= check_all("GloVe.save", _RANGES, meta)  # numbers of NumPy become Python's
+        meta |= {
             "corpus_count": self.corpus_count,
             "corpus_total_words": self.corpus_total_words,
             "epoch_losses": self.epoch_losses,
         }
+        keys, integers = keys_as_text(self.wv.index_to_key)
         arrays = {
             "vectors": self.wv.vectors,
-            "integer_keys": np.zeros(0, np.int64),
+            "integer_keys": integers,
             "attribute:count": self.wv.expandos["count"],
             "words": self._words[:, :, : self.vector_size + 1],
             "contexts": self._contexts[:, :, : self.vector_size + 1],
         }
-        container.write(fname, _KIND, arrays, meta, {"keys": self.wv.index_to_key})
+        container.write(fname, _KIND, arrays, meta, {"keys": keys})
 
     @classmethod
     def load(cls, fname: Path) -> GloVe:
@@ -414,8 +426,10 @@ class GloVe:
         try:
             model = cls(**{name: content.meta[name] for name in _PARAMETERS})
             model.wv = KeyedVectors.load(fname)
-            for name in ("corpus_count", "corpus_total_words", "epoch_losses"):
+            check_all("GloVe", _STATE, content.meta)
+            for name in ("corpus_count", "corpus_total_words"):
                 setattr(model, name, content.meta[name])
+            model.epoch_losses = [float(loss) for loss in content.meta["epoch_losses"]]
             size = len(content.arrays["words"])  # keys added after training have no parameters
             shape = (size, 2, model.vector_size + 1)
             model._words, model._contexts = (_states(size, model.vector_size) for _ in range(2))
@@ -525,6 +539,7 @@ def cooccurrences(
         Lengths (R,) int64 of R rows; columns (M,) int32 and values (M,) float64 of their entries.
         Where ``symmetric``, the lower half with the diagonal: columns up to the row itself.
     """
+    window = min(window, max(1, len(ids)))
     piece = min(max(memory // 16, 4 * window), 2**32 - 1 - window)
     with contextlib.ExitStack() as stack:
         before: _RowFile | None = None

@@ -262,6 +262,7 @@ def keep_thresholds(counts: NDArray[np.int64], sample: float) -> NDArray[np.uint
     if not sample:
         return np.full(len(counts), 2**32 - 1, np.uint32)
     threshold = sample * counts.sum() if sample < 1 else float(int(sample * (3 + np.sqrt(5)) / 2))
+    threshold = max(threshold, 1e-280)  # else counts / threshold is infinite
     share = (np.sqrt(counts / threshold) + 1) * (threshold / counts)
     keep: NDArray[np.uint32] = (np.minimum(share, 1.0) * (2**32 - 1)).astype(np.uint32)
     return keep

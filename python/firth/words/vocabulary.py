@@ -8,7 +8,6 @@ make the arrays that belong to the words. V = words of the vocabulary.
 from __future__ import annotations
 
 import heapq
-import numbers
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.arguments import Real, Rules, Whole, check_all
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
@@ -30,6 +30,23 @@ RULE_KEEP = 2
 TrimRule = Callable[[Any, int, int], int]
 File = str | os.PathLike[str]
 
+# What every model of windows takes; count**ns_exponent stays finite for any counts and vocabulary.
+PARAMETERS: Rules = {
+    "vector_size": Whole(1, 2**20),
+    "window": Whole(1),
+    "epochs": Whole(1),
+    "batch_words": Whole(1),
+    "workers": Whole(1, 1024, optional=True),
+    "negative": Whole(0, 2**16),
+    "min_count": Whole(0, 2**63 - 1),
+    "max_vocab_size": Whole(0, 2**63 - 1, optional=True),
+    "max_final_vocab": Whole(0, 2**63 - 1, optional=True),
+    "seed": Whole(0, 2**63 - 1),
+    "alpha": Real(),
+    "min_alpha": Real(),
+    "sample": Real(most=1e18),
+    "ns_exponent": Real(-10, 10),
+}
 _NULL_WORD = "\0"
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
@@ -84,23 +101,6 @@ def check_corpus(name: str, sentences: Any, corpus_file: File | None, passes: in
         )
 
 
-def check_whole(name: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> None:
-    """ValueError where ``value`` is no whole number in this range, TypeError where no number."""
-    real = isinstance(value, numbers.Real)
-    if not (real and value % 1 == 0 and least <= value <= most):
-        kind = ValueError if real else TypeError
-        raise kind(f"{name} must be a whole number from {least} to {most}, got {value!r}")
-
-
-def check_rate(name: str, value: Any, least: float = 0.0) -> None:
-    """ValueError where ``value`` is not finite and at least ``least``, TypeError as above."""
-    real = isinstance(value, numbers.Real)
-    if not (real and np.isfinite(value) and value >= least):
-        kind = ValueError if real else TypeError
-        bound = f" of at least {least:g}" if np.isfinite(least) else ""
-        raise kind(f"{name} must be a finite number{bound}, got {value!r}")
-
-
 class Vocabulary:
     """Counting, choosing and numbering words; the base of models that are trained on text.
 
@@ -120,6 +120,13 @@ class Vocabulary:
     wv: KeyedVectors
     vector_size: int
     layer1_size: int
+    window: int
+    epochs: int
+    batch_words: int
+    workers: int | None
+    seed: int
+    alpha: float
+    min_alpha: float
     min_count: int
     max_vocab_size: int | None
     max_final_vocab: int | None
@@ -301,10 +308,11 @@ class Vocabulary:
         """
         if self.raw_vocab is None:
             raise RuntimeError(f"{type(self).__name__}.prepare_vocab: call scan_vocab first")
-        min_count = min_count or self.min_count
-        sample = sample or self.sample
-        check_whole(f"{type(self).__name__}.prepare_vocab: min_count", min_count)
-        check_rate(f"{type(self).__name__}.prepare_vocab: sample", sample)
+        given = vars(self) | {
+            "min_count": min_count or self.min_count, "sample": sample or self.sample
+        }  # fmt: skip
+        given = check_all(f"{type(self).__name__}.prepare_vocab", PARAMETERS, given)
+        min_count, sample = int(given["min_count"]), float(given["sample"])
         raw = list(self.raw_vocab)
         counts = np.fromiter(self.raw_vocab.values(), np.int64, len(raw))
         effective = self._effective_min_count(min_count, counts)
@@ -400,8 +408,12 @@ class Vocabulary:
 
     def make_cum_table(self, domain: int = 2**31 - 1) -> None:
         """Set ``cum_table``: the words' shares among the negatives, count**ns_exponent each."""
+        check_all(f"{type(self).__name__}.make_cum_table", PARAMETERS, {
+            "ns_exponent": self.ns_exponent
+        })  # fmt: skip
+        exponent = float(self.ns_exponent)
         powers = [  # libm's pow of each, as gensim: NumPy's of an array may round otherwise
-            count**self.ns_exponent if count or self.ns_exponent >= 0 else 0.0
+            float(count) ** exponent if count or exponent >= 0 else 0.0
             for count in self.wv.expandos["count"].tolist()
         ]
         sums = np.cumsum(powers)

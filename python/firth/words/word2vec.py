@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.arguments import Real, Rules, Whole, check_all
 from firth.errors import FormatError
 from firth.formats import container, gensim
 from firth.words import corpus, training
@@ -30,12 +31,11 @@ from firth.words.readers import LineSentence as LineSentence
 from firth.words.readers import PathLineSentences as PathLineSentences
 from firth.words.readers import Text8Corpus as Text8Corpus
 from firth.words.vocabulary import (
+    PARAMETERS,
     File,
     TrimRule,
     Vocabulary,
     check_corpus,
-    check_rate,
-    check_whole,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +47,21 @@ _STATE = (
     "corpus_count", "corpus_total_words", "effective_min_count", "train_count", "total_train_time",
     "running_training_loss", "min_alpha_yet_reached", "epoch_losses",
 )  # fmt: skip
+_COUNT = Whole(0, 2**63 - 1, optional=True)
+_STATE_RANGES: Rules = {
+    "_draws": Whole(0, 2**40),  # they are drawn again before training goes on
+    "corpus_count": _COUNT, "corpus_total_words": _COUNT, "effective_min_count": _COUNT,
+    "train_count": Whole(), "total_train_time": Real(most=1e18),
+    "min_alpha_yet_reached": Real(),
+}  # fmt: skip
+_TRAIN: Rules = {
+    "epochs": PARAMETERS["epochs"], "start_alpha": Real(), "end_alpha": Real()
+}  # fmt: skip
+_RUN: Rules = {
+    **_TRAIN,
+    "epoch": Whole(), "block": Whole(0, 2**63 - 1), "draws": _STATE_RANGES["_draws"],
+    "effective": Whole(0, 2**63 - 1), "pairs": Whole(0, 2**63 - 1), "loss": Real(-1e300, 1e300),
+}  # fmt: skip
 _MATRICES = ("syn1neg", "syn1", "vectors_lockf")
 _TREE = ("start", "points", "codes")
 
@@ -194,33 +209,17 @@ class Word2Vec(Vocabulary):
         checkpoint: File | None = None,
     ) -> None:
         kind = type(self).__name__
-        for name, value in {
-            "vector_size": vector_size, "window": window, "epochs": epochs,
-            "batch_words": batch_words, "workers": 1 if workers is None else workers,
-        }.items():  # fmt: skip
-            check_whole(f"{kind}: {name}", value, 1)
-        for name, value in {
-            "negative": negative, "min_count": min_count,
-            "max_vocab_size": max_vocab_size or 0, "max_final_vocab": max_final_vocab or 0,
-        }.items():  # fmt: skip
-            check_whole(f"{kind}: {name}", value)
-        check_whole(f"{kind}: seed", seed, 0, 2**63 - 1)
-        for name, rate in {"alpha": alpha, "min_alpha": min_alpha, "sample": sample}.items():
-            check_rate(f"{kind}: {name}", rate)
-        check_rate(f"{kind}: ns_exponent", ns_exponent, -np.inf)
+        given = check_all(kind, PARAMETERS, locals())
         if negatives not in (None, "shared", "independent"):
             raise ValueError(
                 f'{kind}: negatives must be "shared", "independent" or None, got {negatives!r}'
             )
-        self.vector_size, self.window, self.min_count = int(vector_size), int(window), min_count
-        self.layer1_size = self.vector_size
-        self.alpha, self.min_alpha, self.sample, self.seed = alpha, min_alpha, sample, int(seed)
-        self.sg, self.hs, self.negative, self.ns_exponent = sg, hs, int(negative), ns_exponent
-        self.cbow_mean, self.epochs, self.shrink_windows = cbow_mean, int(epochs), shrink_windows
-        self.max_vocab_size, self.max_final_vocab = max_vocab_size, max_final_vocab
-        self.sorted_vocab, self.null_word, self.batch_words = sorted_vocab, null_word, batch_words
-        self.hashfxn, self.comment, self.compute_loss = hashfxn, comment, bool(compute_loss)
-        self.negatives, self.workers, self.progress = negatives, workers, progress
+        vars(self).update(given)
+        self.layer1_size, self.min_alpha_yet_reached = self.vector_size, self.alpha
+        self.sg, self.hs, self.cbow_mean, self.shrink_windows = sg, hs, cbow_mean, shrink_windows
+        self.sorted_vocab, self.null_word, self.hashfxn = sorted_vocab, null_word, hashfxn
+        self.comment, self.compute_loss = comment, bool(compute_loss)
+        self.negatives, self.progress = negatives, progress
         super().__init__()
         self.wv = self._new_vectors()
         # wv.vectors, syn1neg and syn1 are views of them
@@ -228,12 +227,12 @@ class Word2Vec(Vocabulary):
         self.syn1neg = self.syn1 = np.zeros((0, self.vector_size), np.float32)
         self.train_count, self.total_train_time = 0, 0.0
         self._draws = 0  # taken from gensim's generator so far
-        self.running_training_loss, self.min_alpha_yet_reached = 0.0, float(alpha)
+        self.running_training_loss = 0.0
         self.epoch_losses: list[float] = []
         # model.load(path) would leave the model as it was: say so rather than surprise.
         self.load = _refuse_on_instance  # type: ignore[method-assign]
         if sentences is not None or corpus_file is not None:
-            check_corpus("Word2Vec", sentences, corpus_file, passes=2)
+            check_corpus(kind, sentences, corpus_file, passes=2)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "the vocabulary is empty")  # train will raise
                 self.build_vocab(sentences, corpus_file, trim_rule=trim_rule)
@@ -243,7 +242,7 @@ class Word2Vec(Vocabulary):
             )  # fmt: skip
         elif trim_rule is not None or callbacks:
             warnings.warn(
-                "Word2Vec: trim_rule and callbacks are for one training and not kept; without a "
+                f"{kind}: trim_rule and callbacks are for one training and not kept; without a "
                 "corpus, give them to build_vocab and train",
                 stacklevel=2,
             )
@@ -378,15 +377,15 @@ class Word2Vec(Vocabulary):
         KeyboardInterrupt
             On Ctrl-C, after the checkpoint is written; the vectors are as far as training got.
         """
-        check_corpus("Word2Vec.train", corpus_iterable, corpus_file)
+        where = f"{type(self).__name__}.train"
+        check_corpus(where, corpus_iterable, corpus_file)
         epochs = self.epochs if epochs is None else epochs
-        check_whole("Word2Vec.train: epochs", epochs, 1)
         rates = (
             self.alpha if start_alpha is None else start_alpha,
             self.min_alpha if end_alpha is None else end_alpha,
         )
-        for name, rate in zip(("start_alpha", "end_alpha"), rates, strict=True):
-            check_rate(f"Word2Vec.train: {name}", rate)
+        given = {"epochs": epochs, "start_alpha": rates[0], "end_alpha": rates[1]}
+        check_all(where, _TRAIN, given)
         self._check_ready()
         if self.hs and self.negative:
             warnings.warn(
@@ -414,13 +413,15 @@ class Word2Vec(Vocabulary):
 
     def _check_ready(self) -> None:
         """Refuse to train without vocabulary, objective or arrays of the right shape."""
+        where = f"{type(self).__name__}.train"
+        check_all(where, PARAMETERS, vars(self))  # attributes can be assigned
         if not self.hs and not self.negative:
-            raise ValueError("Word2Vec.train: hs and negative are both 0: there is nothing to do")
+            raise ValueError(f"{where}: hs and negative are both 0: there is nothing to do")
         if not len(self.wv):
             why = "call build_vocab first"
             if self.corpus_total_words:
                 why = f"no word occurs min_count={self.effective_min_count} times"
-            raise RuntimeError(f"Word2Vec.train: the vocabulary is empty: {why}")
+            raise RuntimeError(f"{where}: the vocabulary is empty: {why}")
         shape = (len(self.wv), self.vector_size)
         matrices = [(f"wv.{self._input_name}", self._input)]
         matrices += [("syn1neg", self.syn1neg)] if self.negative else []
@@ -430,12 +431,9 @@ class Word2Vec(Vocabulary):
                 why = ""
                 if matrix.shape[1:] == shape[1:] and len(matrix) < len(self.wv):
                     why = " for the keys of wv: build_vocab(..., update=True) adds the rows"
-                raise ValueError(
-                    f"{type(self).__name__}.train: {name} has shape {matrix.shape}, "
-                    f"wanted {shape}{why}"
-                )
+                raise ValueError(f"{where}: {name} has shape {matrix.shape}, wanted {shape}{why}")
         if self.wv.expandos.get("count", np.zeros(0)).shape != shape[:1]:
-            raise ValueError("Word2Vec.train: wv needs the attribute 'count': call build_vocab")
+            raise ValueError(f"{where}: wv needs the attribute 'count': call build_vocab")
 
     @classmethod
     def resume(
@@ -466,8 +464,8 @@ class Word2Vec(Vocabulary):
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
-        model._check_ready()
         model.workers, model.progress = workers, progress
+        model._check_ready()
         ids = model._encode(corpus_iterable, corpus_file)
         if run.pop("crc32") != training.fingerprint(ids):
             raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
@@ -713,6 +711,9 @@ class Word2Vec(Vocabulary):
     def _write(self, path: File, run: dict[str, Any] | None) -> None:
         arrays, meta, strings = self.wv._sections()
         meta |= {name: getattr(self, name) for name in self._parameters + _STATE} | {"run": run}
+        meta |= check_all(
+            f"{type(self).__name__}.save", PARAMETERS, meta
+        )  # NumPy's become Python's
         arrays |= {"vectors_lockf": self.wv.vectors_lockf}
         arrays |= {"syn1neg": self.syn1neg, "syn1": self.syn1}
         if self.hs and "code" in self.wv.expandos:
@@ -741,7 +742,10 @@ class Word2Vec(Vocabulary):
                 state["raw_vocab"] = dict(zip(words, arrays["raw_counts"].tolist(), strict=True))
             wv = cls._vectors._loaded(content, path)
             model = cls._restored(wv, content.meta | state, tree)
-            return model, content.meta["run"]
+            run = content.meta["run"]
+            if run is not None:
+                check_all("run", _RUN, {name: run[name] for name in _RUN})
+            return model, run
         except (LookupError, TypeError, ValueError) as error:
             raise FormatError(f"is not a whole model: {error}", path) from None
 
@@ -768,6 +772,7 @@ class Word2Vec(Vocabulary):
             if matrix.ndim != 2:
                 raise ValueError(f"{name} has shape {matrix.shape}")
             setattr(model, name, matrix)
+        check_all(cls.__name__, _STATE_RANGES, found)
         for name in (*_STATE, "raw_vocab"):
             setattr(model, name, found.get(name, getattr(model, name)))
         if model.hs and tree:
