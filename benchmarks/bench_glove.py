@@ -19,7 +19,7 @@ import numpy as np
 from bench_words import QUALITY_HEAD, corpus_file, scored
 from firth import GloVe, set_num_threads
 from firth.formats import glove
-from firth.words.corpus import encode_file
+from firth.words.corpus import opened
 from firth.words.glove import cooccurrences
 from harness import THREADS, Row, Timing, compared, size
 
@@ -93,7 +93,8 @@ def check(stanford: Stanford, path: Path) -> int:
     """Our matrix is Stanford's: the same entries, and counts to their summation error."""
     model = GloVe()
     model.build_vocab(corpus_file=path)
-    ids = encode_file(path, model.wv.index_to_key)
+    with opened("bench", None, path) as text:
+        ids = text.encode(model.wv.index_to_key, model.wv.key_to_index)
     rows, columns, counts = glove.read_cooccurrences(stanford.folder / "counted.bin")
     theirs = rows.astype(np.int64) * len(model.wv) + columns
     lower = columns <= rows

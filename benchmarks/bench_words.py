@@ -81,7 +81,8 @@ def run(repeats: int = size(5, 3)) -> list[Row]:
         start = time.perf_counter()
         model = Word2Vec(**SETTINGS)
         model.build_vocab(corpus_file=path)
-        corpus.encode_file(path, model.wv.index_to_key)
+        with corpus.opened("bench", None, path) as text:
+            text.encode(model.wv.index_to_key, model.wv.key_to_index)
         ours.append(time.perf_counter() - start)
     rows.append(
         compared(f"vocabulary and encoding, {path.stat().st_size / 1e6:.0f} MB", "gensim",

@@ -1,8 +1,13 @@
-"""The exceptions that firth adds to Python's own: both say that a file is not what it should be."""
+"""The exceptions that firth adds to Python's own, and warnings that point at the caller's line.
+
+Both exceptions say that a file is not what it should be.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 
 
 class FormatError(ValueError):
@@ -32,3 +37,15 @@ class FormatError(ValueError):
 
 class TruncatedError(FormatError, EOFError):
     """A file ends before what its header promises: a cut download, a wrong count."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn of the line outside of firth that led here."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and _inside(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level + 1)
+
+
+def _inside(module: str) -> bool:
+    return module.split(".")[0] == "firth" or module == "contextlib"

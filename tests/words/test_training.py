@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from firth import FastText, Word2Vec
-from firth.words import corpus, training
+from firth.words import training
+from texts import encoded
 
 LISTING = [
     ["data", "science", "is", "fun"],
@@ -157,7 +158,7 @@ def network(text, rows, **settings):
     )
     subwords.vectors[:, :20] = np.random.default_rng(0).standard_normal((start[-1], 20)) * 0.1
     w_in, w_out, w_tree = model._buffers
-    ids = corpus.encode_sentences(text, model.wv.key_to_index)[0]
+    ids = encoded(text, model.wv.index_to_key)
     return ids, training.Network(
         w_in, w_out, model.wv.expandos["count"], model.wv.expandos["sample_int"], 3, 5, 1,
         w_tree=w_tree if model.hs else None, tree=model._tree() if model.hs else None,

@@ -17,7 +17,8 @@ from firth.kernels import (
     hierarchical_softmax,
     skipgram_negative_sampling,
 )
-from firth.words import corpus, training
+from firth.words import training
+from texts import encoded
 
 DIM = 20
 BLOCK = 10_000  # tokens
@@ -261,7 +262,7 @@ def network(text, hs, negative, further=False, locked=False, **settings):
         tree=model._tree() if hs else None, subwords=subwords, whole_loss=True,
         lockf=rng.random(words).astype(np.float32) if locked else None, **settings,
     )  # fmt: skip
-    return net, corpus.encode_sentences(text, model.wv.key_to_index)[0]
+    return net, encoded(text, model.wv.index_to_key)
 
 
 def check(net, ids, epochs, notices=False):

@@ -1,141 +1,249 @@
 """Corpora: files with one sentence a line, or iterables of token lists, to counts and ids.
 
-N = tokens of the corpus that are in the vocabulary, V = words of the vocabulary.
+`opened` makes a `Corpus` of either, once a training; all that comes after takes the `Corpus`. N =
+tokens of the corpus that are in the vocabulary, V = words of the vocabulary.
+
+A file is mapped. Compressed files and pipes are copied to a temporary file first. One that another
+process makes shorter while it is mapped ends this process (SIGBUS): sizes are compared before each
+piece, which catches it almost always.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from types import GeneratorType
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _corpus, _native
+from firth.errors import warn
+from firth.formats.files import Path, plain
 from firth.progress import progress_bar
-from firth.words.readers import file_lines
 
 _PIECE = 64 << 20  # bytes of text scanned in one native call
 _SPACES = bytes.maketrans(bytes(range(33)), b" " * 33)  # the scanner takes these for spaces
 _IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
 
-Sentences = Iterable[Iterable[Any]]  # tokens are str or int
+Sentences = Iterable[Iterable[Any]]  # tokens are str or int; a `Corpus` is one, too
 
 
 @dataclass(frozen=True)
 class WordCounts:
     """What a scan finds: words in the order of their first occurrence, and totals."""
 
-    words: list[str]
+    words: list[Any]
     counts: NDArray[np.int64]
     total_words: int
     sentences: int
 
 
-def _pieces(path: str | os.PathLike[str], label: str, progress: bool | None) -> Iterator[Any]:
-    """The mapped file in pieces that end at white space, each with whether it is the last."""
-    size = os.path.getsize(path)
-    if size == 0:
-        raise ValueError(f"{os.fspath(path)}: the corpus is empty")
-    with (
-        open(path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as view,
-        progress_bar(size, "B", label, progress) as bar,
-    ):
-        start = 3 if mapped[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark is no text
-        while start < size:
-            stop, length = min(size, start + _PIECE), _PIECE
-            while stop < size:  # one word may be longer than a piece
-                with view[start:stop] as window:
-                    cut = _native.cut_at_space(window)
-                if cut < stop - start or bytes(view[stop - 1 : stop]).isspace():
-                    stop = start + cut
-                    break
-                length *= 2
-                stop = min(size, start + length)
-            with view[start:stop] as piece:
-                yield piece, stop == size
-            bar.update(stop - start)
-            start = stop
+class Corpus(Protocol):
+    """A text in memory or on disk, one sentence after the other."""
+
+    def __iter__(self) -> Iterator[Iterable[Any]]:
+        """The tokens of each sentence."""
+        ...
+
+    def count(self) -> WordCounts:
+        """Count all words."""
+        ...
+
+    def encode(self, words: list[Any], rows: dict[Any, int]) -> NDArray[np.int32]:
+        """Ids of the known tokens, (N,): the row of each, the last of a sentence as ``~id``.
+
+        ``words`` are those of the vocabulary in order, ``rows`` the row of each. They come from
+        memory up to 1 GiB, beyond that from a temporary file that is mapped.
+        """
+        ...
 
 
-def count_file(path: str | os.PathLike[str], progress: bool | None = None) -> WordCounts:
-    """Count the words of a file in UTF-8, one sentence a line, on all threads.
+@contextlib.contextmanager
+def opened(
+    where: str,
+    sentences: Sentences | None,
+    corpus_file: Path | None,
+    *,
+    passes: int = 1,
+    progress: bool | None = None,
+) -> Iterator[Corpus]:
+    """The `Corpus` of one of the two, which may be gone through again and again.
 
-    Words are split at ASCII white space and control characters; nothing else is changed. Raises
-    ValueError for an empty file and for a word that is not UTF-8 (with the word), OSError where
-    the file cannot be read.
+    Parameters
+    ----------
+    where : str
+        The function, for messages.
+    sentences : iterable of iterables of str or int
+        One that is a `Corpus` already is passed on.
+    corpus_file : path-like
+        UTF-8 text, one sentence a line, words separated by ASCII white space or control
+        characters; compressed or a pipe, too; "-" is standard input.
+    passes : int
+        1: a generator is read once, as it comes. 2: it is refused. 0: it becomes a list.
+    progress : bool, optional
+        For bars of files, as for `progress_bar`.
+
+    Raises
+    ------
+    TypeError
+        Not exactly one of the two, a str, what is no iterable, or (``passes=2``) a generator.
     """
-    counter = _native.WordCounter()
-    for piece, _ in _pieces(path, "counting words", progress):
-        counter.add(piece)
-    words, counts = counter.finish()
-    try:
-        decoded = [word.decode() for word in words]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(path)}: {error.object[:40]!r} is not UTF-8 text") from None
-    return WordCounts(decoded, counts, counter.total_words, counter.sentences)
+    if (sentences is None) == (corpus_file is None):
+        raise TypeError(f"{where}: give either sentences or corpus_file")
+    if corpus_file is not None:
+        path = os.fspath(corpus_file)
+        with plain("/dev/stdin" if path == "-" else path, progress=progress) as file:
+            yield _File(file, path, progress)
+        return
+    if isinstance(sentences, _File | _Lists):
+        yield sentences
+        return
+    if isinstance(sentences, (str, bytes)):
+        raise TypeError(f"{where}: sentences must be lists of words; for a file use corpus_file=")
+    if not isinstance(sentences, Iterable):
+        raise TypeError(f"{where}: sentences must be an iterable of lists of words")
+    if isinstance(sentences, GeneratorType) or iter(sentences) is sentences:
+        if passes > 1:
+            raise TypeError(
+                f"{where}: sentences are read {passes} times; give a list or a class with "
+                "__iter__, not a generator"
+            )
+        yield _Lists(sentences if passes else list(sentences))
+        return
+    if isinstance(next(iter(sentences), None), str):
+        warn(
+            "Each 'sentences' item should be a list of words (usually unicode strings). "
+            "In a plain string each letter is a word."
+        )
+    yield _Lists(sentences)
 
 
-def count_sentences(
-    sentences: Sentences,
+class _Lists:
+    def __init__(self, sentences: Sentences) -> None:
+        self._sentences = sentences
+
+    def __iter__(self) -> Iterator[Iterable[Any]]:
+        return iter(self._sentences)
+
+    def count(self) -> WordCounts:
+        counts: dict[Any, int] = {}
+        sentences, words = _corpus.count(self._sentences, counts)
+        numbers = np.fromiter(counts.values(), np.int64, len(counts))
+        return WordCounts(list(counts), numbers, words, sentences)
+
+    def encode(self, words: list[Any], rows: dict[Any, int]) -> NDArray[np.int32]:
+        ids, _, _ = _corpus.encode(self._sentences, rows)
+        return np.frombuffer(ids, np.int32)
+
+
+class _File:
+    def __init__(self, file: BinaryIO, name: str, progress: bool | None) -> None:
+        self._file, self._name, self._progress = file, name, progress
+        self._size = os.fstat(file.fileno()).st_size
+
+    def __iter__(self) -> Iterator[list[str]]:
+        unfinished: list[bytes] = []  # a line may be longer than a piece
+        for piece, last in self._pieces("", False):
+            unfinished.append(bytes(piece))
+            if not last and b"\n" not in unfinished[-1]:
+                continue
+            lines = b"".join(unfinished).split(b"\n")
+            unfinished = [] if last else [lines.pop()]
+            for line in lines:
+                if words := line.translate(_SPACES).split():
+                    yield [word.decode() for word in words]
+
+    def count(self) -> WordCounts:
+        """On all threads. ValueError for an empty file and for a word that is not UTF-8."""
+        counter = _native.WordCounter()
+        for piece, _ in self._pieces("counting words", self._progress):
+            counter.add(piece)
+        words, counts = counter.finish()
+        try:
+            decoded = [word.decode() for word in words]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self._name}: {error.object[:40]!r} is not UTF-8 text") from None
+        return WordCounts(decoded, counts, counter.total_words, counter.sentences)
+
+    def encode(self, words: list[Any], rows: dict[Any, int]) -> NDArray[np.int32]:
+        """TypeError where ``words`` are not all str: a file has no others."""
+        if not all(isinstance(word, str) for word in words):
+            raise TypeError(
+                f"{self._name}: words of a file are str, but the vocabulary has others: give the "
+                "corpus as an iterable"
+            )
+        encoder = _native.WordEncoder([word.encode() for word in words])
+        parts: list[NDArray[np.int32]] = []
+        spilled = None
+        for piece, last in self._pieces("encoding", self._progress):
+            parts.append(encoder.encode(piece, last))
+            if spilled is None and sum(part.nbytes for part in parts) > _IN_MEMORY:
+                spilled = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its mapping
+            if spilled is not None:
+                for part in parts:
+                    spilled.write(part.data)
+                parts = []
+        if spilled is not None:
+            with spilled:
+                spilled.flush()
+                return np.memmap(spilled, np.int32, "r")  # the mapping outlives the file object
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _pieces(self, label: str, progress: bool | None) -> Iterator[tuple[Any, bool]]:
+        """The text in pieces that end with a line, or at white space; and whether it is the last.
+
+        The one word of a piece may be longer than `_PIECE`.
+        """
+        size = self._size
+        if size == 0:
+            raise ValueError(f"{self._name}: the corpus is empty")
+        self._check_size()
+        with (
+            mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+            progress_bar(size, "B", label, progress) as bar,
+        ):
+            start = 3 if mapped[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark is no text
+            while start < size:
+                self._check_size()
+                stop, length = min(size, start + _PIECE), _PIECE
+                while stop < size:  # one word may be longer than a piece
+                    with view[start:stop] as window:
+                        cut = _native.cut_at_space(window)
+                    if cut < stop - start or bytes(view[stop - 1 : stop]).isspace():
+                        stop = start + cut
+                        break
+                    length *= 2
+                    stop = min(size, start + length)
+                with view[start:stop] as piece:
+                    yield piece, stop == size
+                bar.update(stop - start)
+                start = stop
+
+    def _check_size(self) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        if size != self._size:
+            raise RuntimeError(
+                f"{self._name}: the corpus changed while it was read: {size} bytes instead of "
+                f"{self._size}"
+            )
+
+
+def count_into(
+    text: Corpus,
     counts: dict[Any, int],
-    prune: Callable[[], object] | None = None,
-    limit: int = 0,
+    prune: Callable[[], object],
+    limit: int,
 ) -> tuple[int, int]:
-    """Add the words of an iterable of token lists to ``counts``; sentences and words seen.
+    """Add the words of a corpus to ``counts``, with one thread; sentences and words seen.
 
     ``prune`` is called after each sentence that leaves more than ``limit`` words.
     """
-    return _corpus.count(sentences, counts, prune, limit)
-
-
-def file_sentences(path: str | os.PathLike[str]) -> Iterator[list[str]]:
-    """The lines of a file with words split as `count_file` does, without the empty ones."""
-    for line in file_lines(path):
-        if words := line.translate(_SPACES).split():
-            yield [word.decode() for word in words]
-
-
-def encode_file(
-    path: str | os.PathLike[str], words: list[str], progress: bool | None = None
-) -> NDArray[np.int32]:
-    """Ids of a file's tokens, (N,): the row of each known word, the last of a line as ``~id``.
-
-    Kept in memory up to 1 GiB, beyond that in a temporary file that is mapped. TypeError where
-    ``words`` are not all str: a file has no others.
-    """
-    if not all(isinstance(word, str) for word in words):
-        raise TypeError(
-            f"{os.fspath(path)}: words of a file are str, but the vocabulary has others: give the "
-            "corpus as an iterable"
-        )
-    encoder = _native.WordEncoder([word.encode() for word in words])
-    parts: list[NDArray[np.int32]] = []
-    spilled = None
-    for piece, last in _pieces(path, "encoding", progress):
-        parts.append(encoder.encode(piece, last))
-        if spilled is None and sum(part.nbytes for part in parts) > _IN_MEMORY:
-            spilled = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its mapping
-        if spilled is not None:
-            for part in parts:
-                spilled.write(part.data)
-            parts = []
-    if spilled is not None:
-        with spilled:
-            spilled.flush()
-            return np.memmap(spilled, np.int32, "r")  # the mapping outlives the file object
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def encode_sentences(
-    sentences: Sentences, key_to_index: dict[Any, int]
-) -> tuple[NDArray[np.int32], int, int]:
-    """Ids of an iterable's tokens as in `encode_file`, the number of sentences and of words."""
-    ids, n_sentences, n_words = _corpus.encode(sentences, key_to_index)
-    return np.frombuffer(ids, np.int32), n_sentences, n_words
+    sentences, words = _corpus.count(text, counts, prune, limit)
+    return sentences, words

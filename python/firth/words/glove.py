@@ -28,7 +28,6 @@ from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors, keys_as_text
 from firth.words.training import Slices
 from firth.words.training import rows as aligned_rows
-from firth.words.vocabulary import check_corpus
 
 _KIND = "glove"
 _PARAMETERS = (
@@ -68,7 +67,8 @@ class GloVe:
     sentences : iterable of lists of str or int, optional
         Read twice (counting, encoding), so not a generator. Windows do not cross sentences.
     corpus_file : path-like, optional
-        UTF-8 text, one sentence (or document) a line, words separated by spaces.
+        UTF-8 text, one sentence (or document) a line, words separated by spaces; compressed, a
+        pipe or "-" (standard input), too.
     vector_size : int
         D.
     window : int
@@ -171,9 +171,11 @@ class GloVe:
         # (V, 2, D + 1 padded): vector and bias, then their sums of squared gradients
         self._words, self._contexts = (_states(0, self.vector_size) for _ in range(2))
         if sentences is not None or corpus_file is not None:
-            check_corpus("GloVe", sentences, corpus_file, passes=2)
-            self.build_vocab(sentences, corpus_file)
-            self.train(sentences, corpus_file, checkpoint=checkpoint)
+            with corpus.opened(
+                "GloVe", sentences, corpus_file, passes=2, progress=progress
+            ) as text:
+                self.build_vocab(text)
+                self.train(text, checkpoint=checkpoint)
 
     def __repr__(self) -> str:
         return f"GloVe<vocab={len(self.wv)}, vector_size={self.vector_size}>"
@@ -207,21 +209,16 @@ class GloVe:
         ``vocab.txt``. Parameters are uniform in +-1/2 / vector_size, sums of squared gradients 1.
         Raises as the class; nothing changes then.
         """
-        check_corpus("GloVe.build_vocab", sentences, corpus_file)
-        if corpus_file is not None:
-            found = corpus.count_file(corpus_file, self.progress)
-            counts, words = found.counts, found.words
-            total_words, total_sentences = found.total_words, found.sentences
-        else:
-            assert sentences is not None
-            table: dict[str, int] = {}
-            total_sentences, total_words = corpus.count_sentences(sentences, table)
-            words, counts = list(table), np.fromiter(table.values(), np.int64, len(table))
+        with corpus.opened(
+            "GloVe.build_vocab", sentences, corpus_file, progress=self.progress
+        ) as text:
+            found = text.count()
+        counts, words = found.counts, found.words
         kept = np.flatnonzero(counts >= self.min_count)
         if not len(kept):
             raise RuntimeError(
                 f"no word occurs min_count={self.min_count} times: the corpus has "
-                f"{total_words:,} words, {len(words):,} different ones"
+                f"{found.total_words:,} words, {len(words):,} different ones"
             )
         order = sorted(  # of equal counts integers come before strings
             kept.tolist(), key=lambda i: (-counts[i], isinstance(words[i], str), words[i])
@@ -239,7 +236,7 @@ class GloVe:
         wv.expandos["count"] = counts[order]
         self.wv = wv
         self._update_wv()
-        self.corpus_count, self.corpus_total_words = total_sentences, total_words
+        self.corpus_count, self.corpus_total_words = found.sentences, found.total_words
         self.epoch_losses = []
 
     def _update_wv(self) -> None:
@@ -275,7 +272,6 @@ class GloVe:
         KeyboardInterrupt
             On Ctrl-C, after the checkpoint is written; the parameters are as far as training got.
         """
-        check_corpus("GloVe.train", sentences, corpus_file)
         if not len(self.wv):
             raise RuntimeError("GloVe.train: call build_vocab first")
         if len(self.wv) != len(self._words):
@@ -285,11 +281,8 @@ class GloVe:
             )
         epochs = self.epochs if epochs is None else epochs
         check_all("GloVe.train", _RANGES, vars(self) | {"epochs": epochs})
-        if corpus_file is not None:
-            ids = corpus.encode_file(corpus_file, self.wv.index_to_key, self.progress)
-        else:
-            assert sentences is not None
-            ids, _, _ = corpus.encode_sentences(sentences, self.wv.key_to_index)
+        with corpus.opened("GloVe.train", sentences, corpus_file, progress=self.progress) as text:
+            ids = text.encode(self.wv.index_to_key, self.wv.key_to_index)
         with contextlib.ExitStack() as stack:
             parts, units = self._count(ids, stack)
             trainer = _native.GloveTrainer(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.errors import warn
 from firth.interrupt import deferred_interrupt
 from firth.kernels._dispatch import active_level
 from firth.progress import progress_bar
+from firth.words.corpus import Corpus
 
 _CHECKPOINT_SECONDS = 600.0
 _SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
@@ -133,7 +134,7 @@ def train(
     Parameters
     ----------
     ids : ndarray, int32
-        From `corpus.encode_file` or `corpus.encode_sentences`.
+        From `Corpus.encode`.
     run : dict
         From `new_run` or a checkpoint.
     raw_words : int
@@ -253,7 +254,7 @@ class Slices:
                 try:
                     self._save()
                 except OSError as error:  # training itself need not stop for it
-                    warnings.warn(f"no checkpoint was written: {error}", stacklevel=6)
+                    warn(f"no checkpoint was written: {error}")
                 self._saved = time.monotonic()
 
 
@@ -272,7 +273,7 @@ def streams(
     negatives: str | None,
     workers: int | None,
     ids: NDArray[np.int32],
-    sentences: Callable[[], Iterable[Iterable[str]]],
+    text: Corpus,
     key_to_index: dict[str, int],
     batch_words: int = 10000,
 ) -> tuple[bool, Jobs | None]:
@@ -285,7 +286,12 @@ def streams(
         return True, None
     alone = negatives == "independent" and (workers or _native.num_threads()) == 1
     if alone or len(ids) <= batch_words:
-        jobs = gensim_jobs(sentences(), key_to_index, batch_words)
+        jobs = gensim_jobs(text, key_to_index, batch_words)
+        if jobs.start[-1] != len(ids):
+            raise RuntimeError(
+                f"the corpus changed between two passes: {len(ids):,} words of the vocabulary, "
+                f"then {int(jobs.start[-1]):,}"
+            )
         if alone or len(jobs.progress) == 1:
             return False, jobs
     return negatives is None, None

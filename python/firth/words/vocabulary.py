@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import heapq
 import os
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from types import GeneratorType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth.arguments import Real, Rules, Whole, check_all
+from firth.errors import warn
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
@@ -48,7 +47,6 @@ PARAMETERS: Rules = {
     "ns_exponent": Real(-10, 10),
 }
 _NULL_WORD = "\0"
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def keep_vocab_item(
@@ -69,36 +67,6 @@ def prune_vocab(vocab: dict[Any, int], min_reduce: int, trim_rule: TrimRule | No
     for word in dropped:
         del vocab[word]
     return sum(dropped.values())
-
-
-def check_corpus(name: str, sentences: Any, corpus_file: File | None, passes: int = 1) -> None:
-    """One corpus, of a kind that can be read so often; TypeError else."""
-    if (sentences is None) == (corpus_file is None):
-        raise TypeError(f"{name}: give either sentences or corpus_file")
-    if corpus_file is not None:
-        path = os.fspath(corpus_file)
-        if path.lower().endswith(_COMPRESSED):
-            raise TypeError(
-                f"{name}: corpus_file must not be compressed: unpack {path}, "
-                "or give sentences=LineSentence(path)"
-            )
-        return
-    if isinstance(sentences, (str, bytes)):
-        raise TypeError(f"{name}: sentences must be lists of words; for a file use corpus_file=")
-    if not isinstance(sentences, Iterable):
-        raise TypeError(f"{name}: sentences must be an iterable of lists of words")
-    if isinstance(sentences, GeneratorType) or iter(sentences) is sentences:
-        if passes > 1:
-            raise TypeError(
-                f"{name}: sentences are read {passes} times; give a list or a class with "
-                "__iter__, not a generator"
-            )
-    elif isinstance(next(iter(sentences), None), str):
-        warnings.warn(
-            "Each 'sentences' item should be a list of words (usually unicode strings). "
-            "In a plain string each letter is a word.",
-            stacklevel=3,
-        )
 
 
 class Vocabulary:
@@ -190,20 +158,18 @@ class Vocabulary:
         RuntimeError
             ``update`` without a vocabulary.
         """
-        check_corpus(f"{type(self).__name__}.build_vocab", corpus_iterable, corpus_file)
-        self._check_update(update)
-        words, sentences = self.scan_vocab(
-            corpus_iterable, corpus_file, progress_per, trim_rule=trim_rule
-        )
+        where = f"{type(self).__name__}.build_vocab"
+        with corpus.opened(where, corpus_iterable, corpus_file, progress=self.progress) as text:
+            self._check_update(update)
+            words, sentences = self.scan_vocab(text, trim_rule=trim_rule)
         different = len(self.raw_vocab or ())
         self.prepare_vocab(update, keep_raw_vocab, trim_rule, **prepare)
         self.corpus_count, self.corpus_total_words = sentences, words
         self.prepare_weights(update)
         if not len(self.wv):
-            warnings.warn(
+            warn(
                 f"the vocabulary is empty: no word occurs min_count={self.effective_min_count} "
-                f"times; the corpus has {words:,} words, {different:,} different ones",
-                stacklevel=2,
+                f"times; the corpus has {words:,} words, {different:,} different ones"
             )
 
     def build_vocab_from_freq(
@@ -251,26 +217,21 @@ class Vocabulary:
         tuple of int
             Words and sentences of the corpus.
         """
-        check_corpus(f"{type(self).__name__}.scan_vocab", corpus_iterable, corpus_file)
-        if corpus_file is not None and not self.max_vocab_size:
-            found = corpus.count_file(corpus_file, self.progress)
-            self.raw_vocab = dict(zip(found.words, found.counts.tolist(), strict=True))
-            return found.total_words, found.sentences
-        if corpus_file is not None:
-            corpus_iterable = corpus.file_sentences(corpus_file)
-        assert corpus_iterable is not None
-        vocab: dict[Any, int] = {}
-        min_reduce = 0
+        where = f"{type(self).__name__}.scan_vocab"
+        with corpus.opened(where, corpus_iterable, corpus_file, progress=self.progress) as text:
+            if not self.max_vocab_size:
+                found = text.count()
+                self.raw_vocab = dict(zip(found.words, found.counts.tolist(), strict=True))
+                return found.total_words, found.sentences
+            vocab: dict[Any, int] = {}
+            min_reduce = 0
 
-        def prune() -> None:
-            nonlocal min_reduce
-            min_reduce += 1
-            prune_vocab(vocab, min_reduce, trim_rule)
+            def prune() -> None:
+                nonlocal min_reduce
+                min_reduce += 1
+                prune_vocab(vocab, min_reduce, trim_rule)
 
-        limit = self.max_vocab_size
-        sentences, words = corpus.count_sentences(
-            corpus_iterable, vocab, prune if limit else None, limit or 0
-        )
+            sentences, words = corpus.count_into(text, vocab, prune, self.max_vocab_size)
         self.raw_vocab = vocab
         return words, sentences
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.arguments import Real, Rules, Whole, check_all
-from firth.errors import FormatError
+from firth.errors import FormatError, warn
 from firth.formats import container, gensim
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
@@ -35,7 +35,6 @@ from firth.words.vocabulary import (
     File,
     TrimRule,
     Vocabulary,
-    check_corpus,
 )
 
 if TYPE_CHECKING:
@@ -79,8 +78,9 @@ class Word2Vec(Vocabulary):
         Read twice (counting, encoding), so not a generator. Integers (nodes of a graph) stay what
         they are: keys of ``wv``.
     corpus_file : path-like, optional
-        UTF-8 text, one sentence a line, words separated by spaces. Read natively on all threads;
-        lines may have any length. Each epoch is exactly one pass.
+        UTF-8 text, one sentence a line, words separated by spaces; compressed, a pipe or "-"
+        (standard input), too. Read natively on all threads; lines may have any length. Each epoch
+        is exactly one pass.
     vector_size : int
         D.
     alpha, min_alpha : float
@@ -232,19 +232,19 @@ class Word2Vec(Vocabulary):
         # model.load(path) would leave the model as it was: say so rather than surprise.
         self.load = _refuse_on_instance  # type: ignore[method-assign]
         if sentences is not None or corpus_file is not None:
-            check_corpus(kind, sentences, corpus_file, passes=2)
-            with warnings.catch_warnings():
+            with (
+                corpus.opened(kind, sentences, corpus_file, passes=2, progress=progress) as text,
+                warnings.catch_warnings(),
+            ):
                 warnings.filterwarnings("ignore", "the vocabulary is empty")  # train will raise
-                self.build_vocab(sentences, corpus_file, trim_rule=trim_rule)
-            self.train(
-                sentences, corpus_file, compute_loss=compute_loss, callbacks=callbacks,
-                checkpoint=checkpoint,
-            )  # fmt: skip
+                self.build_vocab(text, trim_rule=trim_rule)
+                self.train(
+                    text, compute_loss=compute_loss, callbacks=callbacks, checkpoint=checkpoint
+                )
         elif trim_rule is not None or callbacks:
-            warnings.warn(
+            warn(
                 f"{kind}: trim_rule and callbacks are for one training and not kept; without a "
-                "corpus, give them to build_vocab and train",
-                stacklevel=2,
+                "corpus, give them to build_vocab and train"
             )
 
     # What a file keeps of a model, and the class of its vectors.
@@ -378,7 +378,6 @@ class Word2Vec(Vocabulary):
             On Ctrl-C, after the checkpoint is written; the vectors are as far as training got.
         """
         where = f"{type(self).__name__}.train"
-        check_corpus(where, corpus_iterable, corpus_file)
         epochs = self.epochs if epochs is None else epochs
         rates = (
             self.alpha if start_alpha is None else start_alpha,
@@ -388,27 +387,23 @@ class Word2Vec(Vocabulary):
         check_all(where, _TRAIN, given)
         self._check_ready()
         if self.hs and self.negative:
-            warnings.warn(
+            warn(
                 "Both hierarchical softmax and negative sampling are activated. Usually one of "
-                "them is wanted: set hs=0 or negative=0",
-                stacklevel=2,
+                "them is wanted: set hs=0 or negative=0"
             )
         if rates[0] > self.min_alpha_yet_reached:
             _logger.warning("Effective 'alpha' higher than previous training cycles")
-        if corpus_iterable is not None and iter(corpus_iterable) is corpus_iterable:
-            corpus_iterable = list(corpus_iterable)  # a generator can be read once only
         run = training.new_run(int(epochs), *rates, self._draws)
-        ids = self._encode(corpus_iterable, corpus_file)
-        if not len(ids):  # a batch of a stream may be so
-            warnings.warn("the corpus has no word of the vocabulary: nothing learnt", stacklevel=2)
-            if corpus_file is not None:
-                words = corpus.count_file(corpus_file).total_words
-            else:
-                _, words = corpus.count_sentences(corpus_iterable or (), {})
-            return 0, words * int(epochs)
+        with corpus.opened(
+            where, corpus_iterable, corpus_file, passes=0, progress=self.progress
+        ) as text:
+            ids = text.encode(self.wv.index_to_key, self.wv.key_to_index)
+            if not len(ids):  # a batch of a stream may be so
+                warn("the corpus has no word of the vocabulary: nothing learnt")
+                return 0, text.count().total_words * int(epochs)
+            way = self._streams(ids, text)
         self.epoch_losses, self.running_training_loss = [], 0.0
         self.compute_loss = bool(compute_loss)
-        way = self._streams(ids, corpus_iterable, corpus_file)
         return self._run(ids, run, way, checkpoint, tuple(callbacks))
 
     def _check_ready(self) -> None:
@@ -460,38 +455,26 @@ class Word2Vec(Vocabulary):
                 f"{cls.__name__}.resume: a checkpoint does not hold the corpus: give that of the "
                 "interrupted training again, as corpus_iterable or corpus_file"
             )
-        check_corpus(f"{cls.__name__}.resume", corpus_iterable, corpus_file)
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
         model.workers, model.progress = workers, progress
         model._check_ready()
-        ids = model._encode(corpus_iterable, corpus_file)
-        if run.pop("crc32") != training.fingerprint(ids):
-            raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
-        way = model._streams(ids, corpus_iterable, corpus_file)
+        with corpus.opened(
+            f"{cls.__name__}.resume", corpus_iterable, corpus_file, passes=0, progress=progress
+        ) as text:
+            ids = text.encode(model.wv.index_to_key, model.wv.key_to_index)
+            if run.pop("crc32") != training.fingerprint(ids):
+                raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
+            way = model._streams(ids, text)
         model._run(ids, run, way, path if checkpoint is None else checkpoint)
         return model
 
-    def _encode(self, sentences: Sentences | None, corpus_file: File | None) -> NDArray[np.int32]:
-        if corpus_file is not None:
-            ids = corpus.encode_file(corpus_file, self.wv.index_to_key, self.progress)
-        else:
-            assert sentences is not None
-            ids, _, _ = corpus.encode_sentences(sentences, self.wv.key_to_index)
-        return ids
-
     def _streams(
-        self, ids: NDArray[np.int32], sentences: Sentences | None, corpus_file: File | None
+        self, ids: NDArray[np.int32], text: corpus.Corpus
     ) -> tuple[bool, training.Jobs | None]:
-        def again() -> Sentences:
-            if corpus_file is not None:
-                return corpus.file_sentences(corpus_file)
-            assert sentences is not None
-            return sentences
-
         return training.streams(
-            self.negatives, self.workers, ids, again, self.wv.key_to_index, self.batch_words
+            self.negatives, self.workers, ids, text, self.wv.key_to_index, self.batch_words
         )
 
     def _run(
@@ -601,7 +584,7 @@ class Word2Vec(Vocabulary):
         found = [self.wv.get_index(word, -1) for word in context_words_list]
         rows = [row for row in found if row >= 0]
         if not rows:
-            warnings.warn("predict_output_word: the model knows none of the words", stacklevel=2)
+            warn("predict_output_word: the model knows none of the words")
             return None
         hidden = self.wv.vectors[rows].sum(axis=0)
         if self.cbow_mean:
