@@ -2,6 +2,10 @@
 
 Each pair of neighbouring words gets a score; those above a threshold become one token. Apply it
 again to the result for longer ones.
+
+A pair is known by its words, not by what joining them gives: "new_york" + "city" and "new" +
+"york_city" are two, and a word that holds the delimiter is none. (gensim keeps all in one dict of
+joined strings, so that these count as one.)
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from firth.words.corpus import Sentences
 from firth.words.vocabulary import File, prune_vocab
 
 _KIND = "phrases"
+
+Key = str | tuple[str, ...]  # a word, or the words of a phrase, connectors among them
 _SCORER_ARGUMENTS = (
     "worda_count", "wordb_count", "bigram_count", "len_vocab", "min_count", "corpus_word_count",
 )  # fmt: skip
@@ -128,9 +134,16 @@ class _Transformation:
         return _Transformed(self, sentence)
 
     def find_phrases(self, sentences: Sentences) -> dict[str, float]:
-        """All phrases in sentences, with their scores."""
-        found = (item for sentence in sentences for item in self.analyze_sentence(sentence))
-        return {phrase: score for phrase, score in found if score is not None}
+        """All phrases in sentences, with their scores.
+
+        Of phrases that look the same once joined, the highest score.
+        """
+        found: dict[str, float] = {}
+        for sentence in sentences:
+            for phrase, score in self.analyze_sentence(sentence):
+                if score is not None:
+                    found[phrase] = max(score, found.get(phrase, score))
+        return found
 
     # Files
 
@@ -144,8 +157,13 @@ class _Transformation:
             "min_count": self.min_count, "delimiter": self.delimiter,
         } | self._more()  # fmt: skip
         table = self._table()
-        values = {"values": np.array(list(table.values()), np.float64)}
-        strings = {"tokens": list(table), "connectors": sorted(self.connector_words)}
+        keys = [(key,) if isinstance(key, str) else key for key in table]
+        values = {
+            "values": np.array(list(table.values()), np.float64),
+            "words": np.array([len(key) for key in keys], np.int64),  # a phrase has several
+        }
+        tokens = list(itertools.chain.from_iterable(keys))
+        strings = {"tokens": tokens, "connectors": sorted(self.connector_words)}
         container.write(fname, _KIND, values, meta, strings)
 
     @classmethod
@@ -154,8 +172,13 @@ class _Transformation:
         content = container.read(fname, _KIND)
         try:
             meta = content.meta
+            tokens = iter(content.strings["tokens"])
+            sizes, values = (content.arrays[name].tolist() for name in ("words", "values"))
+            keys = [tuple(itertools.islice(tokens, size)) for size in sizes]
+            if 0 in sizes or [len(key) for key in keys] != sizes or [*tokens]:
+                raise ValueError("the words are not as many as its phrases have")
             table = dict(
-                zip(content.strings["tokens"], content.arrays["values"].tolist(), strict=True)
+                zip((key if len(key) > 1 else key[0] for key in keys), values, strict=True)
             )
             model: Any = {"Phrases": Phrases, "FrozenPhrases": FrozenPhrases}[meta["class"]]
             if not issubclass(model, cls):
@@ -170,8 +193,11 @@ class _Transformation:
             raise FormatError(f"is no whole {cls.__name__}: {error}", fname) from None
         return loaded
 
-    def _table(self) -> dict[str, Any]:
+    def _table(self) -> dict[Key, Any]:
         raise NotImplementedError
+
+    def _joined(self, key: Key) -> str:
+        return key if isinstance(key, str) else self.delimiter.join(key)
 
     def _more(self) -> dict[str, Any]:
         return {}
@@ -213,7 +239,7 @@ class Phrases(_Transformation):
     Attributes
     ----------
     vocab : dict of str to int
-        Counts of words and of pairs (joined).
+        Counts of words and of pairs (joined; of what then looks the same, the sum): a copy.
     corpus_word_count : int
 
     Raises
@@ -251,21 +277,30 @@ class Phrases(_Transformation):
         self.min_count, self.threshold, self.scoring = min_count, threshold, scoring
         self.max_vocab_size, self.delimiter = max_vocab_size, delimiter
         self.connector_words = frozenset(connector_words)
-        self.vocab: dict[str, int] = {}
+        self._counts: dict[Key, int] = {}
         self.min_reduce, self.corpus_word_count = 1, 0
         if sentences is not None:
             self.add_vocab(sentences)
 
     def __repr__(self) -> str:
         return (
-            f"Phrases<{len(self.vocab)} vocab, min_count={self.min_count}, "
+            f"Phrases<{len(self._counts)} vocab, min_count={self.min_count}, "
             f"threshold={self.threshold}, max_vocab_size={self.max_vocab_size}>"
         )
 
+    @property
+    def vocab(self) -> dict[str, int]:
+        """Counts of words and of pairs, joined as gensim has them."""
+        found: dict[str, int] = {}
+        for key, count in self._counts.items():
+            token = self._joined(key)
+            found[token] = found.get(token, 0) + count
+        return found
+
     def add_vocab(self, sentences: Sentences) -> None:
         """Count more sentences."""
-        new: dict[str, int] = {}
-        min_reduce, words, join = 1, 0, self.delimiter.join
+        new: dict[Key, int] = {}
+        min_reduce, words = 1, 0
         for sentence in sentences:
             held: list[str] = []
             for word in sentence:
@@ -277,61 +312,54 @@ class Phrases(_Transformation):
                 new[word] = new.get(word, 0) + 1
                 if held:
                     held.append(word)
-                    phrase = join(held)
+                    phrase = tuple(held)
                     new[phrase] = new.get(phrase, 0) + 1
                 held = [word]
             if len(new) > self.max_vocab_size:
                 prune_vocab(new, min_reduce)
                 min_reduce += 1
         self.corpus_word_count += words
-        if not self.vocab:
-            self.vocab = new
+        if not self._counts:
+            self._counts = new
             return
         self.min_reduce = max(self.min_reduce, min_reduce)
-        for token, count in new.items():
-            self.vocab[token] = self.vocab.get(token, 0) + count
-        if len(self.vocab) > self.max_vocab_size:
-            prune_vocab(self.vocab, self.min_reduce)
+        for key, count in new.items():
+            self._counts[key] = self._counts.get(key, 0) + count
+        if len(self._counts) > self.max_vocab_size:
+            prune_vocab(self._counts, self.min_reduce)
             self.min_reduce += 1
 
     def score_candidate(
         self, word_a: str, word_b: str, in_between: list[str]
     ) -> tuple[str | None, float | None]:
         """The phrase and its score, or two None where it is none."""
-        phrase = self.delimiter.join([word_a, *in_between, word_b])
-        counts = [self.vocab.get(token, 0) for token in (word_a, word_b, phrase)]
+        phrase = (word_a, *in_between, word_b)
+        counts = [self._counts.get(key, 0) for key in (word_a, word_b, phrase)]
         if not all(counts):
             return None, None
         score = self.scoring(
             worda_count=counts[0], wordb_count=counts[1], bigram_count=counts[2],
-            len_vocab=len(self.vocab), min_count=self.min_count,
+            len_vocab=len(self._counts), min_count=self.min_count,
             corpus_word_count=self.corpus_word_count,
         )  # fmt: skip
-        return (phrase, score) if score > self.threshold else (None, None)
+        return (self._joined(phrase), score) if score > self.threshold else (None, None)
 
     def export_phrases(self) -> dict[str, float]:
-        """All phrases, with their scores."""
-        found = {}
-        for token in self.vocab:
-            first, *rest = token.split(self.delimiter)
-            if rest:
-                phrase, score = self.score_candidate(first, rest[-1], rest[:-1])
-                if phrase is not None and score is not None:
-                    found[phrase] = score
-        return found
+        """All phrases, with their scores; of those that look the same once joined, the highest."""
+        return self.freeze().phrasegrams
 
     def freeze(self) -> FrozenPhrases:
         """The phrases alone: smaller, and done with counting."""
         return FrozenPhrases(self)
 
-    def _table(self) -> dict[str, Any]:
-        return self.vocab
+    def _table(self) -> dict[Key, Any]:
+        return self._counts
 
     def _more(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._COUNTERS}
 
-    def _restore(self, table: dict[str, float], meta: dict[str, Any]) -> None:
-        self.vocab = {token: int(count) for token, count in table.items()}
+    def _restore(self, table: dict[Key, float], meta: dict[str, Any]) -> None:
+        self._counts = {key: int(count) for key, count in table.items()}
         for name in self._COUNTERS:
             setattr(self, name, meta[name])
 
@@ -342,16 +370,22 @@ class FrozenPhrases(_Transformation):
     Attributes
     ----------
     phrasegrams : dict of str to float
+        Phrases, joined, and their scores: a copy, as `Phrases.export_phrases`.
     """
 
     def __init__(self, phrases_model: Phrases) -> None:
         for name in ("threshold", "min_count", "delimiter", "scoring", "connector_words"):
             setattr(self, name, getattr(phrases_model, name))
-        self.phrasegrams = phrases_model.export_phrases()
+        self._scores: dict[Key, float] = {}
+        for key in phrases_model._counts:
+            if isinstance(key, tuple):
+                _, score = phrases_model.score_candidate(key[0], key[-1], list(key[1:-1]))
+                if score is not None:
+                    self._scores[key] = score
 
     def __repr__(self) -> str:
         return (
-            f"FrozenPhrases<{len(self.phrasegrams)} phrases, min_count={self.min_count}, "
+            f"FrozenPhrases<{len(self._scores)} phrases, min_count={self.min_count}, "
             f"threshold={self.threshold}>"
         )
 
@@ -359,15 +393,24 @@ class FrozenPhrases(_Transformation):
         self, word_a: str, word_b: str, in_between: list[str]
     ) -> tuple[str | None, float | None]:
         """The phrase and its score, or two None where it is none."""
-        phrase = self.delimiter.join([word_a, *in_between, word_b])
-        score = self.phrasegrams.get(phrase, -math.inf)
-        return (phrase, score) if score > self.threshold else (None, None)
+        phrase = (word_a, *in_between, word_b)
+        score = self._scores.get(phrase, -math.inf)
+        return (self._joined(phrase), score) if score > self.threshold else (None, None)
 
-    def _table(self) -> dict[str, Any]:
-        return self.phrasegrams
+    @property
+    def phrasegrams(self) -> dict[str, float]:
+        """Phrases, joined as gensim has them, and their scores."""
+        found: dict[str, float] = {}
+        for key, score in self._scores.items():
+            phrase = self._joined(key)
+            found[phrase] = max(score, found.get(phrase, score))
+        return found
 
-    def _restore(self, table: dict[str, float], meta: dict[str, Any]) -> None:
-        self.phrasegrams = table
+    def _table(self) -> dict[Key, Any]:
+        return self._scores
+
+    def _restore(self, table: dict[Key, float], meta: dict[str, Any]) -> None:
+        self._scores = table
 
 
 Phraser = FrozenPhrases  # its name before gensim 4
