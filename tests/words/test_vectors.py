@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from typing import Any
 
 import numpy as np
@@ -254,3 +256,121 @@ def test_gensim_resizes_and_sorts_the_same(kv: KeyedVectors) -> None:
         one.sort_by_descending_frequency()
     assert kv.index_to_key == twin.index_to_key
     np.testing.assert_array_equal(kv.vectors, twin.vectors)
+
+
+# Rows that are allocated beforehand
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1"])
+def test_allocated_rows_are_filled_first(tmp_path: Any, dtype: str) -> None:
+    rows = np.random.default_rng(0).standard_normal((25, 5)).astype(np.float32)
+    keys = [f"w{row}" for row in range(25)]
+    plain = KeyedVectors(5, dtype=dtype)
+    plain.add_vectors(keys[:20], rows[:20], {"weight": np.arange(20)})
+    ways: list[list[int]] = [[20], [1] * 20, [7, 1, 1, 11], [12, 8]]
+    for sizes in ways:
+        kv = KeyedVectors(5, count=20, dtype=dtype)
+        for first, stop in itertools.pairwise([0, *np.cumsum(sizes).tolist()]):
+            if stop - first == 1:
+                assert kv.add_vector(keys[first], rows[first]) == first
+                kv.set_vecattr(keys[first], "weight", first)
+            else:
+                weight = {"weight": np.arange(first, stop)}
+                kv.add_vectors(keys[first:stop], rows[first:stop], weight)
+            assert kv.next_index == stop
+            assert len(kv) == 20
+        assert kv.index_to_key == plain.index_to_key
+        assert kv.key_to_index == plain.key_to_index
+        np.testing.assert_array_equal(kv._values(), plain._values())
+        np.testing.assert_array_equal(kv.expandos["weight"], plain.expandos["weight"])
+        kv.save(tmp_path / "kv")
+        assert KeyedVectors.load(tmp_path / "kv").index_to_key == keys[:20]
+    for model in (kv, plain):  # the last rows fill it, the others come behind
+        model.add_vectors(keys[18:], rows[18:])
+    half = KeyedVectors(5, count=22, dtype=dtype)
+    half.add_vectors(keys[:20], rows[:20])
+    half.add_vectors(keys[20:], rows[20:])
+    for model in (kv, half):
+        assert model.index_to_key == keys
+        assert model.next_index == len(model) == 25
+        np.testing.assert_array_equal(model._values(), plain._values())
+    with pytest.warns(UserWarning, match="one by one"):
+        assert half.add_vector("more", rows[0]) == 25
+
+
+# An exception at any moment
+
+
+def state_of(kv: KeyedVectors) -> dict[str, Any]:
+    return {
+        "keys": list(kv.index_to_key), "rows": dict(kv.key_to_index), "next": kv.next_index,
+        "vectors": kv.vectors.tolist(), "scales": None if kv.scales is None else kv.scales.tolist(),
+        "expandos": {name: held.tolist() for name, held in kv.expandos.items()},
+    }  # fmt: skip
+
+
+CHANGES: dict[str, Any] = {
+    "grow": lambda kv: kv.add_vectors(["x", "y"], [[1, 2], [3, 4]]),
+    "fill": lambda kv: kv.add_vectors("x", [1, 2]),
+    "replace": lambda kv: kv.add_vectors(["a", "c"], [[9, 9], [8, 8]], replace=True),
+    "all": lambda kv: kv.add_vectors(
+        ["a", "x", "y", "z"], [[9, 9], [1, 2], [3, 4], [5, 6]],
+        {"count": [4, 5, 6, 7], "new": [0.5] * 4}, replace=True,
+    ),
+    "in place": lambda kv: kv.add_vectors(
+        ["a", "x"], [[9, 9], [1, 2]], {"count": [4, 5], "new": [0.5, 1]}, replace=True
+    ),
+    "setitem": lambda kv: kv.__setitem__(["b", "x"], [[7, 7], [6, 6]]),
+    "one": lambda kv: kv.add_vector("x", [1, 2]),
+    "sort": lambda kv: kv.sort_by_descending_frequency(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_exception_leaves_the_old_state_or_the_new(
+    change: str, dtype: str, error: type[BaseException]
+) -> None:
+    def fresh() -> KeyedVectors:
+        kv = KeyedVectors(2, count=4, dtype=dtype)
+        kv.add_vectors(["a", "b", "c"], [[1, 0], [0, 1], [1, 1]], {"count": [1, 3, 2]})
+        kv.fill_norms()
+        return kv
+
+    act, old = CHANGES[change], state_of(fresh())
+    done = fresh()
+    act(done)
+    new = state_of(done)
+    assert old != new
+    lines = 0
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith("words/vectors.py"):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == stop:
+                sys.settrace(None)  # what undoes the change is not interrupted again
+                raise error
+        return trace
+
+    for stop in itertools.count(1):
+        kv, lines, broke = fresh(), 0, False
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            act(kv)
+        except error:
+            broke = True
+        finally:
+            sys.settrace(before)
+        if not broke:
+            break
+        assert state_of(kv) in (old, new), f"line {stop}"
+        kv.fill_norms()
+        twin = fresh() if state_of(kv) == old else done
+        assert kv.most_similar("a", topn=5) == twin.most_similar("a", topn=5)
+    assert stop > 5
+    assert state_of(kv) == new

@@ -7,6 +7,7 @@ V = number of keys, D = dimensions of a vector.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -144,6 +145,7 @@ class Vectors:
     def unit_normalize_all(self) -> None:
         """Scale all vectors to length 1, in place (float16: rounded); rows of zeros stay."""
         norms = self._filled_norms()
+        self.norms = None  # should anything stop what follows halfway
         for rows in self._blocks():
             if self.scales is None:
                 self.vectors[rows] = geometry.normed(self.vectors[rows], norms[rows])
@@ -162,11 +164,11 @@ class Vectors:
 
     def _store(self, rows: Any, values: Any) -> None:
         """Write values (N, D), or (D,) to one row, in the dtype of the storage."""
+        self.norms = None
         if self.scales is None:
             self.vectors[rows] = values
         else:
             self.vectors[rows], self.scales[rows] = to_int8(np.asarray(values, np.float32))
-        self.norms = None
 
     def add_vector(self, key: Any, vector: Any) -> int:
         """Add one key to the next allocated row, or behind the last one; returns its row.
@@ -175,21 +177,14 @@ class Vectors:
         """
         if key in self.key_to_index:
             return self.key_to_index[key]
-        index = self.next_index
-        if index < len(self) and self.index_to_key[index] is None:
-            self._store(index, vector)
-            self.index_to_key[index] = key
-            self.key_to_index[key] = index
-        else:
+        if not self._free_rows(1):
             warnings.warn(
                 "adding vectors one by one copies all of them each time: use add_vectors, "
                 "or KeyedVectors(vector_size, count)",
                 stacklevel=2,
             )
-            index = len(self)
-            self.add_vectors([key], [vector])
-        self.next_index = index + 1
-        return index
+        self.add_vectors([key], [vector])
+        return self.key_to_index[key]
 
     def add_vectors(
         self,
@@ -198,7 +193,9 @@ class Vectors:
         extras: Mapping[str, NDArray[Any]] | None = None,
         replace: bool = False,
     ) -> None:
-        """Add keys behind the last row.
+        """Add keys: to allocated rows that have no key yet, then behind the last row.
+
+        An exception, Ctrl-C among them, leaves everything as it was.
 
         Parameters
         ----------
@@ -213,7 +210,9 @@ class Vectors:
         Raises
         ------
         ValueError
-            Shapes that do not fit; nothing is added.
+            Shapes that do not fit.
+        TypeError
+            What cannot be a key, or an attribute of another type.
         """
         keys = [keys] if isinstance(keys, KEY) else list(keys)
         dict.fromkeys(keys)  # TypeError for what cannot be a key, before anything changes
@@ -227,25 +226,97 @@ class Vectors:
                 f"add_vectors: weights must have shape ({len(keys)}, {self.vector_size}) and "
                 f"extras ({len(keys)},), got {new.shape} and {shapes[1:]}"
             )
-        self.allocate_vecattrs(list(extras), [extra.dtype for extra in extras.values()])
-
-        target: dict[Any, int] = {}  # row -> the position in `keys` that fills it
-        before = len(self)
+        unknown = dict.fromkeys(key for key in keys if key not in self.key_to_index)
+        free = self._free_rows(len(unknown))
+        behind = range(len(self), len(self) + len(unknown) - len(free))
+        added = dict(zip(unknown, [*free, *behind], strict=True))
+        target: dict[int, int] = {}  # row -> the position in `keys` that fills it
         for position, key in enumerate(keys):
-            row = self.key_to_index.setdefault(key, len(self))
-            if row == len(self):
-                self.index_to_key.append(key)
-            elif not replace:
+            row = added.get(key, -1)
+            if row < 0 and not replace:
                 continue
-            target[row] = position
-        if len(self) > before:
-            self._resize(np.zeros((len(self), self.vector_size), self.vectors.dtype))
+            row = self.key_to_index[key] if row < 0 else row
+            if replace or row not in target:
+                target[row] = position
         rows, positions = list(target), list(target.values())
-        if rows:
-            self._store(rows, new[positions])
-        self.allocate_vecattrs()
+        values, scales = new[positions], None
+        if self.scales is not None:
+            values, scales = to_int8(values)
+        size = len(self) + len(behind)
+        attributes = self._attributes({name: extra.dtype for name, extra in extras.items()}, size)
         for name, extra in extras.items():
-            self.expandos[name][rows] = extra[positions]
+            attributes[name] = attributes[name].copy()
+            attributes[name][rows] = extra[positions]
+        following = size if behind else self.next_index + len(free)
+        if behind or size > len(self.vectors) or not self.vectors.flags.writeable:
+            self._grow(size, rows, values, scales, added, attributes, following)
+        elif rows:
+            self._fill(rows, values, scales, added, attributes, following)
+
+    def _free_rows(self, count: int) -> list[int]:
+        """The first ``count`` allocated rows without a key, or all there are."""
+        rows = range(self.next_index, min(self.next_index + count, len(self)))
+        return list(itertools.takewhile(lambda row: self.index_to_key[row] is None, rows))
+
+    def _grow(
+        self,
+        size: int,
+        rows: list[int],
+        values: NDArray[Any],
+        scales: NDArray[np.float32] | None,
+        added: dict[Any, int],
+        attributes: dict[str, NDArray[Any]],
+        following: int,
+    ) -> None:
+        """`add_vectors` by new arrays, all published at once."""
+        index_to_key = [*self.index_to_key, *[None] * (size - len(self))]
+        for key, row in added.items():
+            index_to_key[row] = key
+        vectors = np.zeros((size, self.vector_size), self.vectors.dtype)
+        vectors[: len(self.vectors)] = self.vectors[:size]
+        vectors[rows] = values
+        all_scales = None
+        if self.scales is not None:
+            all_scales = np.ones(size, np.float32)
+            all_scales[: len(self.scales)] = self.scales[:size]
+            all_scales[rows] = scales
+        state = {
+            "index_to_key": index_to_key, "_rows": self.key_to_index | added,
+            "_vectors": vectors, "scales": all_scales, "norms": None,
+            "expandos": attributes, "next_index": following,
+        }  # fmt: skip
+        self.__dict__.update(state)
+
+    def _fill(
+        self,
+        rows: list[int],
+        values: NDArray[Any],
+        scales: NDArray[np.float32] | None,
+        added: dict[Any, int],
+        attributes: dict[str, NDArray[Any]],
+        following: int,
+    ) -> None:
+        """`add_vectors` in the rows that are there; undone where an exception comes between."""
+        vectors, expandos, before = self.vectors[rows], self.expandos, self.next_index
+        old_scales = None if self.scales is None else self.scales[rows]
+        try:
+            self.norms = None
+            self.vectors[rows] = values
+            if self.scales is not None:
+                self.scales[rows] = scales
+            for key, row in added.items():
+                self.index_to_key[row] = key
+            self.key_to_index.update(added)
+            self.expandos, self.next_index = attributes, following
+        except BaseException:
+            self.vectors[rows] = vectors
+            if self.scales is not None:
+                self.scales[rows] = old_scales
+            for key, row in added.items():
+                self.index_to_key[row] = None
+                self.key_to_index.pop(key, None)
+            self.expandos, self.next_index = expandos, before
+            raise
 
     def __setitem__(self, keys: Any, weights: Any) -> None:
         """Give one key, or a list of keys, new vectors; those that are not there are added."""
@@ -304,19 +375,21 @@ class Vectors:
         """
         if attrs is None or types is None:
             attrs, types = list(self.expandos), [held.dtype for held in self.expandos.values()]
-        wanted = {
-            attr: np.dtype(object if kind is str else kind)
-            for attr, kind in zip(attrs, types, strict=True)
-        }
-        for attr, kind in wanted.items():
-            old = self.expandos.get(attr, np.zeros(0, kind))
-            if not np.can_cast(kind, old.dtype, "same_kind"):
-                raise TypeError(f"attribute {attr!r} holds {old.dtype}, got {kind}")
-        for attr, kind in wanted.items():
-            old = self.expandos.get(attr, np.zeros(0, kind))
-            if attr not in self.expandos or len(old) != len(self):
-                self.expandos[attr] = np.zeros(len(self), old.dtype)
-                self.expandos[attr][: len(old)] = old[: len(self)]
+        self.expandos.update(self._attributes(dict(zip(attrs, types, strict=True)), len(self)))
+
+    def _attributes(self, types: Mapping[str, Any], size: int) -> dict[str, NDArray[Any]]:
+        """All attributes and those of ``types``, each with a value for ``size`` keys."""
+        found = dict(self.expandos)
+        for attr, given in types.items():
+            kind = np.dtype(object if given is str else given)
+            held = found.setdefault(attr, np.zeros(0, kind))
+            if not np.can_cast(kind, held.dtype, "same_kind"):
+                raise TypeError(f"attribute {attr!r} holds {held.dtype}, got {kind}")
+        for attr, held in found.items():
+            if len(held) != size:
+                found[attr] = np.zeros(size, held.dtype)
+                found[attr][: len(held)] = held[:size]
+        return found
 
     def sort_by_descending_frequency(self) -> None:
         """Order the keys by descending ``count``; of equal counts the later key comes first.
@@ -328,14 +401,14 @@ class Vectors:
         self.allocate_vecattrs()
         counts = self.expandos["count"].astype(np.int64)
         order = np.lexsort((-np.arange(len(self)), -counts))
-        self.index_to_key = [self.index_to_key[row] for row in order]
-        self._rows = None
-        self.expandos = {attr: held[order] for attr, held in self.expandos.items()}
+        state: dict[str, Any] = {
+            "index_to_key": [self.index_to_key[row] for row in order], "_rows": None,
+            "expandos": {attr: held[order] for attr, held in self.expandos.items()},
+        }  # fmt: skip
         if len(self.vectors):
-            scales = self.scales
-            self.vectors = self.vectors[order]
-            if scales is not None:
-                self.scales = scales[order]
+            scales = None if self.scales is None else self.scales[order]
+            state |= {"_vectors": self.vectors[order], "norms": None, "scales": scales}
+        self.__dict__.update(state)
 
 
 def to_int8(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
