@@ -169,3 +169,23 @@ def test_negative_limit(vectors: KeyedVectors, tmp_path: Path, format: str) -> N
     with pytest.raises(ValueError, match=r"limit must be at least 0 .*, got -1"):
         load_vectors(tmp_path / "v", limit=-1)
     assert len(load_vectors(tmp_path / "v", limit=0)) == 4
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1"])
+@pytest.mark.parametrize("form", READABLE)
+def test_every_format_takes_what_the_numbers_stand_for(
+    tmp_path: Path, dtype: str, form: str
+) -> None:
+    """Whatever they are stored as; a format of float32 rounds float64 to it."""
+    rows = np.random.default_rng(2).standard_normal((40, 7))
+    rows[3], rows[4] = rows[3] * 1e-3, rows[4] * 40
+    kv = KeyedVectors(7)
+    kv.add_vectors([f"w{row}" for row in range(40)], rows)
+    kv = kv.astype(dtype)
+    save_vectors(kv, tmp_path / "saved", form)
+    got = load_vectors(tmp_path / "saved")
+    want = np.stack([kv.get_vector(key) for key in kv.index_to_key])
+    if form != "firth":
+        want = want.astype(np.float32)
+    np.testing.assert_array_equal(got._values(), want)
+    assert got.index_to_key == kv.index_to_key

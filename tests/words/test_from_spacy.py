@@ -34,6 +34,25 @@ def test_folder(vectors: KeyedVectors, tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.vectors, vectors.vectors)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f8", "i1"])
+def test_smaller_numbers_go_over_as_what_they_stand_for(
+    vectors: KeyedVectors, tmp_path: Path, dtype: str
+) -> None:
+    stored = vectors.astype(dtype)
+    want = np.stack([stored.get_vector(word) for word in WORDS]).astype(np.float32)
+    stored.to_spacy(tmp_path / "vectors")
+    np.testing.assert_array_equal(KeyedVectors.from_spacy(tmp_path / "vectors").vectors, want)
+    spacy = pytest.importorskip("spacy")
+    nlp = spacy.blank("en")
+    stored.to_spacy(nlp)
+    np.testing.assert_array_equal(nlp.vocab["the"].vector, want[0])
+
+
+def test_rows_without_a_word_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="to_spacy: rows without a key"):
+        KeyedVectors(3, count=2).to_spacy(tmp_path)
+
+
 def test_what_is_not_spacys(vectors: KeyedVectors, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"directory: '.*/none'$"):
         KeyedVectors.from_spacy(tmp_path / "none")

@@ -374,3 +374,21 @@ def test_an_exception_leaves_the_old_state_or_the_new(
         assert kv.most_similar("a", topn=5) == twin.most_similar("a", topn=5)
     assert stop > 5
     assert state_of(kv) == new
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+def test_other_byte_orders(dtype: str) -> None:
+    kv = KeyedVectors(3, dtype=dtype)
+    kv.add_vectors(["a", "b"], [[1, 2, 3], [3, 2, 1]])
+    kv.vectors = kv.vectors.astype(dtype)
+    assert kv.vectors.dtype.isnative
+    assert kv.most_similar("a")[0][1] == pytest.approx(10 / 14)
+
+
+def test_int8_codes_are_taken_over() -> None:
+    kv = make(300).astype("i1")
+    some = kv.vectors_for_all(kv.index_to_key[::3])
+    np.testing.assert_array_equal(some.vectors, kv.vectors[::3])
+    assert some.scales is not None
+    assert kv.scales is not None
+    np.testing.assert_array_equal(some.scales, kv.scales[::3])

@@ -81,6 +81,8 @@ class FastTextKeyedVectors(KeyedVectors):
         count: int = 0,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"FastTextKeyedVectors: dtype must be one of floats, got {dtype!r}")
         super().__init__(vector_size, count, dtype)
         self.min_n, self.max_n, self.bucket = min_n, max_n, bucket
         self.vectors_vocab: NDArray[Any] = np.zeros((count, vector_size), dtype)

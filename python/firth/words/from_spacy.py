@@ -60,8 +60,10 @@ def _made(words: list[str], rows: list[int], vectors: NDArray[Any]) -> KeyedVect
 
 def put(vectors: KeyedVectors, target: Any) -> None:
     """Write the vectors to a folder, or make them those of a pipeline (``nlp``) or a vocab."""
+    if any(key is None for key in vectors.index_to_key):
+        raise ValueError("to_spacy: rows without a key (see count and add_vector)")
     words = [str(key) for key in vectors.index_to_key]
-    rows = np.ascontiguousarray(vectors.vectors, np.float32)
+    rows = np.ascontiguousarray(vectors._values(), np.float32)
     if isinstance(target, (str, os.PathLike)):
         spacy.write(target, words, rows)
         return

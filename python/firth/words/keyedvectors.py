@@ -103,7 +103,12 @@ class KeyedVectors(Similarity):
         made = KeyedVectors(self.vector_size, dtype=self.vectors.dtype)
         if not found:
             return made
-        made.add_vectors(found, self[found])
+        if self.scales is None:
+            made.add_vectors(found, self[found])
+        else:  # the codes themselves: coded again they might be others
+            rows = [self.get_index(key) for key in found]
+            made._adopt(found)
+            made.vectors, made.scales = self.vectors[rows], self.scales[rows]
         made.allocate_vecattrs(["count"], [np.int64])
         made.expandos["count"][:] = range(len(found), 0, -1)
         if copy_vecattrs:
@@ -310,10 +315,13 @@ class KeyedVectors(Similarity):
                 f"save_word2vec_format: fvocab needs the attribute {sort_attr!r}, "
                 f"there are {sorted(self.expandos)}"
             )
+        values = self._values()
+        if values.dtype == np.float16:  # the shortest text of a float16 is another float32
+            values = values.astype(np.float32)
         word2vec.write(
             fname,
             self.index_to_key,
-            self._values(),
+            values,
             order=order,
             binary=binary,
             header=(len(self) if total_vec is None else total_vec) if write_header else None,

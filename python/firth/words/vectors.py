@@ -42,6 +42,8 @@ class Vectors:
 
     @vectors.setter
     def vectors(self, vectors: NDArray[Any]) -> None:
+        if not vectors.dtype.isnative:  # files of other machines; kernels take native ones only
+            vectors = vectors.astype(vectors.dtype.newbyteorder("="))
         self._vectors = vectors
         self.norms: NDArray[Any] | None = None
         self.scales: NDArray[np.float32] | None = None

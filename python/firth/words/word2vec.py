@@ -586,7 +586,7 @@ class Word2Vec(Vocabulary):
         if not rows:
             warn("predict_output_word: the model knows none of the words")
             return None
-        hidden = self.wv.vectors[rows].sum(axis=0)
+        hidden = self.wv._values(rows).sum(axis=0)
         if self.cbow_mean:
             hidden /= len(rows)
         scores = (self.syn1neg @ hidden).astype(np.float64)
@@ -624,7 +624,7 @@ class Word2Vec(Vocabulary):
         if not self.hs:
             raise RuntimeError("score: needs a model with hierarchical softmax (hs=1)")
         codes, points = self.wv.expandos["code"], self.wv.expandos["point"]
-        vectors, scores = self.wv.vectors, []
+        vectors, scores = self.wv._values(), []
         for sentence in itertools.islice(sentences, total_sentences):
             rows = [self.wv.key_to_index[w] for w in sentence if w in self.wv.key_to_index]
             total = 0.0
