@@ -2,8 +2,7 @@
 
 A benchmark file `bench_<name>.py` has `run() -> list[Row]`: it makes its data, checks that firth's
 answer is right, then times firth and the peers in turn (A B A B ...), so that a machine whose speed
-drifts is unfair to nobody. `run.py` runs it; import this module before NumPy and the peers, since
-it sets the threads of their pools.
+drifts is unfair to nobody. `run.py` runs it.
 """
 
 from __future__ import annotations
@@ -17,11 +16,15 @@ from dataclasses import dataclass
 from report import Row
 
 THREADS = 2
-for _pool in ("OMP", "OPENBLAS", "RAYON", "FIRTH"):
-    os.environ.setdefault(f"{_pool}_NUM_THREADS", str(THREADS))
 
 QUICK = bool(os.environ.get("FIRTH_BENCH_QUICK"))
 """Whether this is a trial of the code (`run.py --quick`): small data, nothing recorded."""
+
+
+def limit_threads() -> None:
+    """Set the threads of everybody's pools; before NumPy and the peers are imported."""
+    for pool in ("OMP", "OPENBLAS", "RAYON", "FIRTH"):
+        os.environ.setdefault(f"{pool}_NUM_THREADS", str(THREADS))
 
 
 def size(full: int, quick: int | None = None) -> int:

@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import report
-from harness import THREADS
+from harness import THREADS, limit_threads
 from report import CPUS, HERE, PARTS
 
 # The parts that are not `run` of a module of their own name.
@@ -40,10 +40,15 @@ PEERS = [
 ]  # fmt: skip
 
 
-def cpu_folder() -> str | None:
-    """This CPU's folder by vendor and features, since the model of a virtual machine may lie."""
+def cpuinfo() -> str:
+    """What Linux says about the processors; nothing elsewhere."""
     info = Path("/proc/cpuinfo")
-    words = set(info.read_text().split()) if info.exists() else set()
+    return info.read_text() if info.exists() else ""
+
+
+def cpu_folder(info: str) -> str | None:
+    """The CPU's folder by vendor and features, since the model of a virtual machine may lie."""
+    words = set(info.split())
     if "AuthenticAMD" in words and "avx512_bf16" in words:
         return "zen5" if "avx512_vp2intersect" in words or "avx_vnni" in words else "zen4"
     if "GenuineIntel" in words and "amx_tile" in words:
@@ -53,11 +58,9 @@ def cpu_folder() -> str | None:
 
 def cpu_name() -> str:
     """What the system calls the processor."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+    for line in cpuinfo().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -128,7 +131,7 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])
     if unknown := [name for name in options.part if name not in PARTS]:
         parser.error(f"unknown part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    cpu = options.cpu or cpu_folder()
+    cpu = options.cpu or cpu_folder(cpuinfo())
     if cpu is None:
         parser.error("this CPU is unknown: --cpu names the folder of its results")
     names = options.part
@@ -136,6 +139,7 @@ def main() -> None:
         names = [n for n in PARTS if not n.startswith("glove") or "FIRTH_GLOVE_C" in os.environ]
         if len(names) < len(PARTS):
             print("without FIRTH_GLOVE_C GloVe is not measured", file=sys.stderr)
+    limit_threads()
     start = time.perf_counter()
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
