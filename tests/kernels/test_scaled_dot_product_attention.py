@@ -344,7 +344,7 @@ A, B = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
         ((A[:, :2], B, B), {}, ValueError, "one depth"),
         ((A, B, B[:3]), {}, ValueError, "one length"),
         ((np.ones((2, 2, 3), "f4"), np.ones((3, 4, 3), "f4"), B), {}, ValueError, "broadcast"),
-        ((A, B, B, np.ones((2, 4), np.int32)), {}, TypeError, "attn_mask must be bool"),
+        ((A, B, B, np.ones((2, 4), np.int32)), {}, TypeError, "attn_mask must be float32 or bool"),
         ((A, B, B, np.ones(4, bool)), {}, ValueError, "attn_mask must have at least 2"),
         ((A, B, B, np.ones((2, 5), bool)), {}, ValueError, "do not broadcast"),
         ((A, B, B, np.ones((2, 4), bool)), {"is_causal": True}, ValueError, "must be None"),

@@ -106,12 +106,9 @@ def scaled_dot_product_attention(
 
 def _checked(name: str, value: Any) -> NDArray[Any]:
     """An array of float32 or bfloat16 bits with at least two axes and contiguous rows."""
-    array = _arrays.bfloat16_bits(np.asarray(value))
-    if array.dtype not in (np.float32, np.uint16) or not array.dtype.isnative:
-        raise TypeError(
-            f"{NAME}: {name} must be float32, or bfloat16 (ml_dtypes, or its bits as uint16), "
-            f"in native byte order, got {array.dtype}"
-        )
+    array = _arrays.bfloat16_bits(
+        _arrays.numbers(NAME, name, value, "float32", "bfloat16", "uint16")
+    )
     if array.ndim < 2:
         raise ValueError(f"{NAME}: {name} must have at least 2 axes, got shape {array.shape}")
     contiguous = array.shape[-1] < 2 or array.strides[-1] == array.itemsize
@@ -125,11 +122,10 @@ def _checked_mask(attn_mask: Any, dtype: np.dtype[Any]) -> NDArray[Any] | None:
     """The mask as bool or float32."""
     if attn_mask is None:
         return None
-    mask = _arrays.bfloat16_bits(np.asarray(attn_mask))
-    if mask.dtype not in (np.bool_, np.float32, dtype) or not mask.dtype.isnative:
-        raise TypeError(
-            f"{NAME}: attn_mask must be bool, float32 or of the dtype of query, got {mask.dtype}"
-        )
+    of_query = ("bfloat16", "uint16") if dtype == np.uint16 else ()
+    mask = _arrays.bfloat16_bits(
+        _arrays.numbers(NAME, "attn_mask", attn_mask, "float32", "bool", *of_query)
+    )
     if mask.ndim < 2:
         raise ValueError(f"{NAME}: attn_mask must have at least 2 axes, got shape {mask.shape}")
     mask = _arrays.widen_bfloat16(mask)
@@ -159,7 +155,7 @@ def _(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> tuple[Any, ...]:
-    typed = np.asarray(query).dtype
+    typed = _arrays.numbers(NAME, "query", query, "float32", "bfloat16", "uint16").dtype
     q, k, v = _checked("query", query), _checked("key", key), _checked("value", value)
     if not q.dtype == k.dtype == v.dtype:
         raise TypeError(
