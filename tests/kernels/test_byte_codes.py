@@ -54,7 +54,7 @@ def check(queries, rows, metric, centre=None):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("d", [d for d in LENGTHS if d])
+@pytest.mark.parametrize("d", LENGTHS)
 def test_no_row_is_missed(backend, d, metric):
     rng = np.random.default_rng(d)
     rows, queries = spiky(rng, (70, d)), spiky(rng, (5, d))
@@ -63,7 +63,7 @@ def test_no_row_is_missed(backend, d, metric):
     check(queries, rows, metric, spiky(rng, (d,)))
 
 
-@pytest.mark.parametrize("d", [d for d in LENGTHS if d])
+@pytest.mark.parametrize("d", LENGTHS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_codes_are_those_of_the_reference(backend, d, metric):
     rng = np.random.default_rng(d)

@@ -119,7 +119,8 @@ def byte_codes(rows: Any, centre: Any = None, metric: str = "cosine") -> ByteCod
     result = _empty(n, d, centre, metric)
     bytes_ = np.full((len(result.codes) * BLOCK, result.codes.shape[1] * 4), 128, np.uint8)
     bytes_[:n, :d] = codes + 128
-    result.codes[:] = bytes_.reshape(-1, BLOCK, result.codes.shape[1], 4).swapaxes(1, 2)
+    blocks, units = result.codes.shape[:2]
+    result.codes[:] = bytes_.reshape(blocks, BLOCK, units, 4).swapaxes(1, 2)
     for i, (values, padding) in enumerate(((scale, 0), (bias, 0), (bound, np.nan))):
         padded = np.full(len(bytes_), padding, np.float32)
         padded[:n] = values
@@ -153,7 +154,8 @@ def may_reach(queries: Any, coded: ByteCodes, scores: Any) -> NDArray[np.bool_]:
     """
     queries = np.asarray(queries).astype(np.float64)
     d = queries.shape[1]
-    plain = coded.codes.swapaxes(1, 2).reshape(-1, coded.codes.shape[1] * 4)[: coded.rows, :d]
+    blocks, units = coded.codes.shape[:2]
+    plain = coded.codes.swapaxes(1, 2).reshape(blocks * BLOCK, units * 4)[: coded.rows, :d]
     codes = plain.astype(np.float64) - 128
     scale, bias, bound = coded.bounds.swapaxes(0, 1).reshape(3, -1)[:, : coded.rows].astype(float)
     centre = coded.centre.astype(np.float64)
