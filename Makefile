@@ -46,7 +46,7 @@ test: $(VENV)/test.stamp ## all tests but the comparisons with peers
 # OpenBLAS computes, and warns, otherwise on CPUs without AVX-512; this is how it does there.
 test-haswell: $(VENV)/test.stamp ## kernels against NumPy as CPUs without AVX-512 run it
 	OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -m 'not peer and not slow' tests/kernels \
-		-k 'numpy or matmul or attention or softmax'
+		-k 'numpy or (not numba and (matmul or attention or softmax))'
 
 test-peers: $(VENV)/test.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
 	$(BIN)/python -m pytest -m peer

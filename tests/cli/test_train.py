@@ -301,18 +301,19 @@ def test_train_and_ask_for_real(here: Path) -> None:
     assert not Path("none.firth").exists()
 
 
-def test_ctrl_c_while_the_result_is_saved(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_while_the_result_is_saved(tmp_path, monkeypatch, capsys, number, code):
     """The file is finished first: without it the whole run would be lost."""
     monkeypatch.chdir(tmp_path)
     Path("corpus.txt").write_text("the cat and the dog\n" * 200)
     save = KeyedVectors.save
 
     def interrupted_save(self, fname):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         save(self, fname)
 
     monkeypatch.setattr(KeyedVectors, "save", interrupted_save)
-    assert main(["train", "corpus.txt", "-o", "w.firth"]) == 130
+    assert main(["train", "corpus.txt", "-o", "w.firth"]) == code
     assert "w.firth is complete" in capsys.readouterr().err
     assert "cat" in KeyedVectors.load("w.firth")
     assert not Path("w.firth.checkpoint").exists()
@@ -338,3 +339,17 @@ def test_diverged_training_replaces_nothing(tmp_path, monkeypatch, capsys):
     assert main(["train", "corpus.txt", "-o", "w.firth", *arguments]) == 2
     assert "diverged" in capsys.readouterr().err
     assert Path("w.firth").read_bytes() == b"old"
+
+
+def test_sigterm_is_as_ctrl_c(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batch systems send it before they kill: the run must not be lost."""
+    Path("corpus.txt").write_text("the cat and the dog sat on a mat\n" * 2000)
+    later = threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM))
+    later.start()
+    assert main(["train", "corpus.txt", "-o", "w.firth", "--epochs", "1000000"]) == 143
+    assert (
+        "firth: terminated; the state is in w.firth.checkpoint; continue with: firth train "
+        in capsys.readouterr().err
+    )
+    assert Path("w.firth.checkpoint").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

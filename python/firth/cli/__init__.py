@@ -4,8 +4,8 @@
 runs it; `common` holds what several need. Here are arguments, messages and exit codes, nothing that
 computes. To add a command, add a file and its name in `_parser`.
 
-Exit codes: 0, 2 for an error (one line on stderr), 130 for Ctrl-C, 141 where the reader of a pipe
-went away.
+Exit codes: 0, 2 for an error (one line on stderr), 130 for Ctrl-C, 143 for SIGTERM, which does the
+same (batch systems send it before they kill), 141 where the reader of a pipe went away.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import argparse
 import contextlib
 import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from firth import __version__
 from firth.cli import ask, classify, demo, evaluate, index, plot, train, vectors
@@ -28,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ``argv`` are the arguments behind the program's name, by default those of the process.
     """
     _repair_streams()
+    terminated = threading.Event()
     try:
-        arguments = _parser().parse_args(argv)
-        arguments.run(arguments)
-        sys.stdout.flush()
+        with _interrupted_by_sigterm(terminated):
+            arguments = _parser().parse_args(argv)
+            arguments.run(arguments)
+            sys.stdout.flush()
     except BrokenPipeError:
         # As `firth similar ... | head -1`. Python flushes stdout once more at exit: to nowhere.
         with contextlib.suppress(OSError, ValueError):
@@ -40,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         with contextlib.suppress(OSError, ValueError):
             print(file=sys.stderr)  # behind the ^C of the terminal
-        complain(f"interrupted{''.join(map(str, interrupt.args))}")
-        return 130
+        what = "terminated" if terminated.is_set() else "interrupted"
+        complain(f"{what}{''.join(map(str, interrupt.args))}")
+        return 143 if terminated.is_set() else 130
     except (
         UserError, OSError, ValueError, TypeError, MemoryError, FloatingPointError, ImportError,
     ) as error:  # fmt: skip
@@ -50,6 +56,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"error: {_one_line(error)}")
         return 2
     return 0
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm(terminated: threading.Event) -> Iterator[None]:
+    """Inside the block SIGTERM sets the event and does what Ctrl-C does, checkpoints included."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        terminated.set()
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _repair_streams() -> None:
