@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import subprocess
 import sys
 from importlib import metadata, resources
@@ -70,6 +71,28 @@ def test_version() -> None:
 def test_required_dependencies() -> None:
     required = [one for one in metadata.requires("firth") or [] if "extra ==" not in one]
     assert sorted(one.split(">")[0] for one in required) == ["numpy", "tqdm"]
+
+
+def test_extras_are_used() -> None:
+    """What a user's extra installs, the package imports."""
+    root = Path(firth.__file__).parent
+    imported = {
+        name.partition(".")[0]
+        for path in root.rglob("*.py")
+        for name in re.findall(r'(?:needs\(\s*"|import )([\w.]+)', path.read_text())
+    }
+    extras = {"numba", "words", "plot"}
+    assert extras | {"all", "test", "peer", "bench", "dev"} == set(
+        metadata.metadata("firth").get_all("Provides-Extra") or []
+    )
+    wanted = [
+        one
+        for one in metadata.requires("firth") or []
+        if one.split("extra == ")[-1][1:-1] in extras
+    ]
+    packages = {re.split(r"[^\w.-]", one)[0].replace("-", "_") for one in wanted}
+    assert len(packages) >= 5
+    assert packages <= imported
 
 
 def test_import_is_light() -> None:
