@@ -9,6 +9,7 @@ import firth
 from firth.errors import FormatError
 from firth.formats import container
 from firth.search import cells as module
+from firth.search import state as state_module
 from firth.search.cells import cells_of, order_by_cell
 
 DIM = 24
@@ -112,7 +113,7 @@ def test_recall_grows_with_the_cells_visited():
 
 @pytest.mark.parametrize("cells", [32, "auto"])
 def test_growing(cells, monkeypatch):
-    monkeypatch.setattr(module, "AUTO_FROM", 1500)
+    monkeypatch.setattr(state_module, "AUTO_FROM", 1500)
     index, plain = firth.Index(DIM, cells=cells), firth.Index(DIM)
     queries, vectors = clustered(20, seed=1), clustered(14000)
     trained, done = set(), 0

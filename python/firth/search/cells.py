@@ -17,28 +17,23 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
 from firth.kernels._dispatch import active_level
-from firth.progress import progress_bar
-from firth.search.segments import BLOCK, GROWTH, Segment, State, centre_of, code, coded, only_fields
+from firth.search.segments import BLOCK, Segment, coded, only_fields, search
 
-AUTO_FROM = 32768  # rows from which cells="auto" has cells; so many are scanned in no time
+AUTO_FROM = 32768  # rows from which cells="auto" has cells: below, a full scan is fast enough
 AUTO = 2  # cells="auto": times the square root of the rows
 ROWS = 32  # rows for each cell, at least; and the sample of k-means
 ROUNDS = 6  # of k-means; more find cells that save 2% of a search
 TAIL = 32  # ordered anew when one row of so many stands in a tail
 MOST = 2**16 - 1  # cells: their numbers are sorted as uint16
-TUNED_BY = 256  # rows that are queries
 PIECE = 65536  # rows that are assigned at once
-LONG = 1e11  # multiplications from which there is a bar: some seconds
 
 
 @dataclass(frozen=True)
@@ -69,14 +64,14 @@ class Cells:
         return _best(self._by_distance, "l2", vectors, 1)[:, 0]
 
     def of_rows(
-        self, segment: Segment, rows: NDArray[np.int64], told: Callable[[int], object] = int
+        self, segment: Segment, rows: NDArray[np.int64], progress: Callable[[int], object] = int
     ) -> NDArray[np.int64]:
-        """The cell that each of some rows belongs to. ``told``: how many more were assigned."""
+        """The cell that each of some rows belongs to; ``progress`` gets the rows done since."""
         cell = np.empty(len(rows), np.int64)
         for first in range(0, len(rows), PIECE):
             part = slice(first, first + PIECE)
             cell[part] = self.of(segment.floats(rows[part]))
-            told(len(cell[part]))
+            progress(len(cell[part]))
         return cell
 
     def visited(self, queries: NDArray[np.float32], probe: int) -> NDArray[np.int32] | None:
@@ -103,54 +98,12 @@ def _ready(centroids: NDArray[np.float32], metric: str) -> list[_native.Segment]
 def _best(
     segments: list[_native.Segment], metric: str, queries: NDArray[np.float32], k: int
 ) -> NDArray[np.int64]:
-    return active_level().search(
-        segments, metric, queries, k, 0, [], None, [], None, _native.num_threads()
-    )[0]
+    return search(segments, metric, queries, k)[0]
 
 
 def auto(rows: int) -> int:
     """How many cells cells="auto" has for so many rows."""
     return min(MOST, -(-math.isqrt(AUTO * AUTO * rows) // BLOCK) * BLOCK)
-
-
-def code_in_cells(
-    segments: list[Segment], metric: str, state: State, wanted: int | None
-) -> tuple[NDArray[np.float32] | None, int, Cells | None]:
-    """Code the rows that have no codes, in place of ``segments``; order them by cell when due.
-
-    ``wanted``: the number of cells, None for `auto`. Returns the centre of the codes, the rows
-    when it was taken, and the cells.
-    """
-    live = sum(segment.rows - segment.dead for segment in segments)
-    cells, centre, centred = state.cells, state.centre, state.centred
-    if cells is None and live < (AUTO_FROM if wanted is None else ROWS * wanted):
-        return *code(segments, metric, centre, centred), None
-    version = state.version
-    if cells is None or live >= GROWTH * cells.trained:
-        centre, centred = centre_of(segments, metric), live
-        count = auto(live) if wanted is None else wanted
-        rows = live + ROUNDS * min(live, ROWS * count)
-        long = rows * count * len(centre) > LONG
-        with progress_bar(rows, " rows", "finding cells", None if long else False) as bar:
-            centroids = train(segments, version, metric, count, bar.update)
-            if cells is None:
-                cells = Cells(centroids, metric, live)
-            else:
-                cells = replace(cells, centroids=centroids, trained=live)
-            for number, segment in enumerate(segments):
-                segments[number] = ordered(segment, version, cells, centre, None, bar.update)
-        queries, own = _left_out(segments, version, TUNED_BY)
-        search = _searcher(segments, version, cells, queries, own, cells.k)
-        return centre, centred, replace(cells, probe=_least(search, cells)[0])
-    assert centre is not None  # it is taken with the cells
-    tails = sum(segment.rows - segment.ordered for segment in segments)
-    due = tails > max(BLOCK * BLOCK, live // TAIL)
-    for number, segment in enumerate(segments):
-        if due and segment.rows > segment.ordered:
-            segments[number] = ordered(segment, version, cells, centre, cells_of(segment))
-        else:
-            segments[number] = _with_tail(segment, metric, centre, len(cells.centroids))
-    return centre, centred, cells
 
 
 # k-means
@@ -161,11 +114,11 @@ def train(
     version: int,
     metric: str,
     count: int,
-    told: Callable[[int], object] = int,
+    progress: Callable[[int], object] = int,
 ) -> NDArray[np.float32]:
-    """Centroids (count, dim) of the live rows. ``told``: how many more rows were assigned."""
+    """Centroids (count, dim) of the live rows; ``progress`` gets the rows assigned since."""
     rng = np.random.default_rng(0)
-    sample, _ = _drawn(segments, version, ROWS * count, rng)
+    sample, _ = drawn(segments, version, ROWS * count, rng)
     if metric == "cosine":
         _to_unit_length(sample)
     centroids = sample[rng.choice(len(sample), count, replace=False)]
@@ -185,7 +138,7 @@ def train(
         centroids[empty] = sample[by_cell[members]]
         if metric == "cosine":
             _to_unit_length(centroids)
-        told(len(sample))
+        progress(len(sample))
     return centroids
 
 
@@ -197,7 +150,7 @@ def _to_unit_length(vectors: NDArray[np.float32]) -> None:
         vectors[first : first + 1024] = part / np.where(norms == 0, 1, norms)
 
 
-def _drawn(
+def drawn(
     segments: Sequence[Segment], version: int, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """So many live rows at random, or all, with their slots, in the order of slots."""
@@ -250,16 +203,16 @@ def ordered(
     cells: Cells,
     centre: NDArray[np.float32],
     known: NDArray[np.int64] | None,
-    told: Callable[[int], object] = int,
+    progress: Callable[[int], object] = int,
 ) -> Segment:
     """The segment with all its live rows coded in the order of cells.
 
-    ``known``: the cell of each row, -1 where it is to be found; ``told``: as in `train`.
+    ``known``: the cell of each row, -1 where it is to be found; ``progress``: as in `train`.
     """
     alive = segment.alive(version)
     cell = np.full(len(alive), -1) if known is None else known[alive]
     new = np.flatnonzero(cell < 0)
-    cell[new] = cells.of_rows(segment, alive[new], told)
+    cell[new] = cells.of_rows(segment, alive[new], progress)
     order, cell_blocks = order_by_cell(alive, cell, len(cells.centroids))
     blocks = len(order) // BLOCK
     room = _Codes.new(segment, blocks + (segment.capacity - segment.rows) // BLOCK)
@@ -275,7 +228,7 @@ def ordered(
     )
 
 
-def _with_tail(segment: Segment, metric: str, centre: NDArray[np.float32], count: int) -> Segment:
+def with_tail(segment: Segment, metric: str, centre: NDArray[np.float32], count: int) -> Segment:
     """The segment with its full blocks of new rows coded in its tail.
 
     ``count``: of the cells, tail aside.
@@ -328,110 +281,3 @@ class _Codes:
             segment.vectors, segment.scales, metric, centre, self.codes[blocks],
             self.bounds[blocks], self.order[blocks.start * BLOCK : blocks.stop * BLOCK],
         )  # fmt: skip
-
-
-# How many cells to visit
-
-
-class Step(NamedTuple):
-    """What a search that visits ``probe`` cells is like."""
-
-    probe: int
-    recall: float
-    queries_per_second: float
-    rows: float  # the part of all rows that a query is compared with
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What `Index.tune` found; prints as a table."""
-
-    probe: int  # what searches visit from now on
-    k: int
-    steps: list[Step]
-
-    def __str__(self) -> str:
-        lines = [f"{'probe':>7}  {f'recall@{self.k}':>10}  {'rows':>6}  {'queries/s':>10}"]
-        for step in self.steps:
-            mark = "  <- chosen" if step.probe == self.probe else ""
-            lines.append(
-                f"{step.probe:7}  {step.recall:10.4f}  {step.rows:6.1%}"
-                f"  {step.queries_per_second:10,.0f}{mark}"
-            )
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-Searcher = Callable[[int], Step]
-
-
-def _left_out(
-    segments: Sequence[Segment], version: int, count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Rows as queries, and their slots, where they are not to be found."""
-    return _drawn(segments, version, count, np.random.default_rng(1))
-
-
-def _searcher(
-    segments: Sequence[Segment],
-    version: int,
-    cells: Cells,
-    queries: NDArray[np.float32],
-    own: NDArray[np.int64],
-    k: int,
-) -> Searcher:
-    """A function that measures what visiting so many cells is like."""
-    # Slots as labels
-    native = [replace(one, labels=None, first_label=one.first_slot).native for one in segments]
-
-    def search(visited: NDArray[np.int32] | None) -> tuple[list[NDArray[np.int64]], float]:
-        found, _, counts, stats = active_level().search(
-            native, cells.metric, queries, k + 1, version, [], None, [], None,
-            _native.num_threads(), cells=visited,
-        )  # fmt: skip
-        rows = [row[:count] for row, count in zip(found, counts, strict=True)]
-        return [row[row != slot][:k] for row, slot in zip(rows, own, strict=True)], stats[0]
-
-    true, every = search(None)
-    wanted = sum(map(len, true))
-
-    def step(probe: int) -> Step:
-        start = time.perf_counter()
-        found, seen = search(cells.visited(queries, probe))
-        seconds = time.perf_counter() - start
-        hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True))
-        return Step(probe, hits / max(wanted, 1), len(queries) / seconds, seen / max(every, 1))
-
-    return step
-
-
-def _least(search: Searcher, cells: Cells) -> tuple[int, list[Step]]:
-    """The least probe whose recall is enough, and all that was tried on the way."""
-    most = len(cells.centroids)
-    steps = {1: search(1)}
-    high = 1
-    while steps[high].recall < cells.recall and high < most:
-        high = min(2 * high, most)
-        steps[high] = search(high)
-    low = high // 2  # not enough
-    while high - low > 1:
-        middle = (low + high) // 2
-        steps[middle] = search(middle)
-        low, high = (low, middle) if steps[middle].recall >= cells.recall else (middle, high)
-    return high, [steps[probe] for probe in sorted(steps)]
-
-
-def tune(
-    state: State, recall: float, k: int, queries: NDArray[np.float32] | None
-) -> tuple[Cells, Tuning]:
-    """`Index.tune` on the segments of a state that has cells."""
-    assert state.cells is not None
-    if queries is None:
-        queries, own = _left_out(state.segments, state.version, 4 * TUNED_BY)
-    else:
-        own = np.full(len(queries), -1)
-    cells = replace(state.cells, recall=recall, k=k)
-    search = _searcher(state.segments, state.version, cells, queries, own, k)
-    probe, steps = _least(search, cells)
-    return replace(cells, probe=probe), Tuning(probe, k, steps)

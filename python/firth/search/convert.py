@@ -17,7 +17,7 @@ from firth.optional import needs
 
 if TYPE_CHECKING:
     from firth.search.index import Index
-    from firth.search.segments import State
+    from firth.search.state import State
 
 CHUNK = 1 << 24  # numbers that are handed over at a time
 

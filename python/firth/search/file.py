@@ -20,7 +20,8 @@ from firth.formats import container
 from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
 from firth.search.cells import MOST, Cells, cells_of, order_by_cell
-from firth.search.segments import BLOCK, STORAGES, Segment, State
+from firth.search.segments import BLOCK, STORAGES, Segment
+from firth.search.state import State
 
 if TYPE_CHECKING:
     from firth.search.index import Index

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.search.arguments import checked_ids
-from firth.search.segments import State
+from firth.search.state import State
 
 Rows = NDArray[np.int64] | NDArray[np.uint8]  # sorted slots, or a bitmap over slots
 

@@ -53,20 +53,21 @@ from firth.kernels._dispatch import active_level
 from firth.progress import progress_bar
 from firth.search import convert, filters
 from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds
-from firth.search.cells import MOST, Cells, Tuning, code_in_cells, tune
+from firth.search.cells import MOST, Cells
 from firth.search.segments import (
     LARGE,
     STORAGES,
     Segment,
-    State,
     code,
     end,
     gathered,
-    kill,
     labelled,
     room,
+    search,
     store,
 )
+from firth.search.state import State, code_in_cells, kill
+from firth.search.tuning import Tuning, tune
 
 METRICS = ("cosine", "ip", "l2")
 AT_ONCE = 4096  # queries of a native call; between two of them Ctrl-C is heard
@@ -430,10 +431,9 @@ class Index:
         """Labels and scores (Q, k), and how many of each row count; `stats` is ``told`` how."""
 
         def native(wanted: Any, chosen: Any, visited: Any) -> Any:
-            return active_level().search(
-                state.native, self.metric, wanted, k, state.version, **chosen,
-                threads=_native.num_threads(), cells=visited,
-            )  # fmt: skip
+            return search(
+                state.native, self.metric, wanted, k, state.version, **chosen, cells=visited
+            )
 
         count = len(wanted)
         if count <= AT_ONCE:
@@ -529,7 +529,7 @@ class Index:
             if k >= state.live // EXACT_SHARE:
                 most = state.live // EXACT_SHARE
                 raise ValueError(f"tune: k must be below {most}, where cells pay, got {k}")
-            cells, tuning = tune(state, recall, k, wanted)
+            cells, tuning = tune(state.segments, state.version, state.cells, recall, k, wanted)
             with self._publishing:
                 self._state = replace(state, cells=cells)
             if self._log is not None:

@@ -39,7 +39,8 @@ from firth.formats.files import Path
 from firth.interrupt import deferred_interrupt
 from firth.search.file import KIND, File, write
 from firth.search.index import COMPACT_FROM
-from firth.search.segments import STORAGES, Segment, State
+from firth.search.segments import STORAGES, Segment
+from firth.search.state import State
 
 if TYPE_CHECKING:
     from firth.search.index import Index

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firth import _native
 from firth.kernels import active
-from firth.kernels._dispatch import active_level
 
 if TYPE_CHECKING:
     from firth.search.segments import Segment
@@ -50,13 +48,15 @@ def topk(
     threads: int | None,
 ) -> list[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Scores and rows of the (at most) k best of each query; a row whose norm is NaN is out."""
+    from firth.search import segments
+
     left_out = np.isnan(norms)
     filters, filter_of = [], None
     if left_out.any():
         filters = [np.packbits(~left_out, bitorder="little")]
         filter_of = np.zeros(len(queries), np.int64)
-    rows, scores, counts, _ = active_level().search(
-        [segment.native], "cosine", queries, k, 0, filters, filter_of, [], None,
-        threads=_native.num_threads() if threads is None else threads,
+    rows, scores, counts, _ = segments.search(
+        [segment.native], "cosine", queries, k, filters=filters, filter_of=filter_of,
+        threads=threads,
     )  # fmt: skip
     return [(scores[q, :count], rows[q, :count]) for q, count in enumerate(counts.tolist())]
