@@ -22,7 +22,7 @@ from harness import THREADS, size
 def adversaries(seed: int) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Rows (N, D) and queries (Q, D) that are hard to certify, by name."""
     rng = np.random.default_rng(seed)
-    n, q = 2048, size(10_000, 1000)
+    n, q = 2048, 10_000
 
     def draw(rows: int, d: int, dtype: type = np.float32) -> NDArray[np.float32]:
         return rng.standard_normal((rows, d), dtype=dtype)
@@ -73,7 +73,7 @@ def exact_scan(
     index: firth.Index, queries: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Ids and scores (Q, k) without codes: every row is scored."""
-    state = index._state
+    state = index._table.state
     labels, scores, *_ = active_level().search(
         state.native, index.metric, queries, k, state.version, [], None, [], None, 0, exact=True
     )

@@ -31,10 +31,10 @@ def named():
 
 def refuses(index, error, match, call):
     """The call raises, and the index is what it was: the very same state."""
-    before = index._state
+    before = index._table.state
     with pytest.raises(error, match=match):
         call(index)
-    assert index._state is before
+    assert index._table.state is before
     assert index.search(ROWS[2], 1).ids.tolist() in ([2], ["c"])
 
 
@@ -234,10 +234,10 @@ def test_default_ids_follow_the_greatest():
     greatest = 2**63 - 1
     index.add([[9]], [greatest])
     assert index.search([1.0], 1, filter=[greatest]).ids.tolist() == [greatest]
-    before = index._state
+    before = index._table.state
     with pytest.raises(ValueError, match="greatest id is taken"):
         index.add([[1]])
-    assert index._state is before
+    assert index._table.state is before
     index.add([[1]], [-(2**63)])
     assert index.get([-(2**63), greatest]).ravel().tolist() == [1, 9]
 

@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 import firth
-from firth.search import index as index_module
 from firth.search import storage
+from firth.search import table as table_module
 
 DIM = 3
 ROOT = str(Path(firth.__file__).parent)
@@ -171,8 +171,8 @@ def begin(named: bool, template: Path | None, folder: Path) -> tuple[firth.Index
 
 def check(index: firth.Index, old: Twin, new: Twin, named: bool, path: Path | None) -> None:
     """The index is as before or as after, stays so in a file, and goes on."""
-    assert not index._writing.locked()
-    assert not index._publishing.locked()
+    assert not index._table.writing.locked()
+    assert not index._table.publishing.locked()
     twin = next((one for one in (old, new) if one.holds(index)), None)
     assert twin is not None, "neither as before nor as after"
     twin = twin.copy()
@@ -213,7 +213,7 @@ def test_an_exception_at_every_line(
         return  # there is no such thing
     for sync in ("fsync", "fdatasync"):
         monkeypatch.setattr(os, sync, lambda _: None, raising=False)  # takes its time
-    for module in (index_module, storage):
+    for module in (table_module, storage):
         monkeypatch.setattr(module, "COMPACT_FROM", 14)  # in "remove and compact"
     operation = OPERATIONS.get(name, lambda i, _: i.flush())
     error = MemoryError if named and "compact" in name else Interrupted  # an Exception, or none
@@ -261,7 +261,7 @@ INTERRUPTED = """
     import numpy as np, firth
     from pathlib import Path
     from search.crash import DIM, Model, do
-    from firth.search import index as module, storage
+    from firth.search import storage, table as module
     module.COMPACT_FROM = storage.COMPACT_FROM = 200
     storage._LOG_FROM = 4000
     path, seconds = Path(sys.argv[1]), 1.5
@@ -313,7 +313,7 @@ INTERRUPTED = """
             index, reopened = opened(), reopened + 1
             assert model.holds(index)
             continue
-        assert not index._writing.locked()
+        assert not index._table.writing.locked()
         if after.holds(index):
             model = after
         else:

@@ -42,7 +42,7 @@ def assert_same(a, b):
 
 def assert_every_row_once(index):
     """Each live row stands in one lane, or behind those that have one; -1 pads blocks."""
-    state = index._state
+    state = index._table.state
     assert state.cells is not None
     for segment in state.segments:
         alive = segment.alive(state.version)
@@ -85,7 +85,7 @@ def test_all_cells_are_the_exact_answer(metric, storage):
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 def test_a_search_is_exact_in_the_cells_that_it_visits(metric):
     index = made(5000, metric=metric, steps=2)
-    state, queries = index._state, clustered(20, seed=1)
+    state, queries = index._table.state, clustered(20, seed=1)
     cell = np.concatenate([cells_of(segment) for segment in state.segments])
     centroids = state.cells.centroids.astype(np.float64)
     scores = queries @ centroids.T
@@ -121,7 +121,7 @@ def test_growing(cells, monkeypatch):
         index.add(vectors[done : done + size])
         plain.add(vectors[done : done + size])
         done += size
-        state = index._state
+        state = index._table.state
         assert_same(index.search(queries, 10, probe="all"), plain.search(queries, 10))
         if state.cells is None:
             assert done < 1500
@@ -175,7 +175,7 @@ def test_rows_that_are_gone_are_never_found():
 
 def test_a_reader_keeps_its_state():
     index, queries = made(5000), clustered(10, seed=1)
-    before = index._state
+    before = index._table.state
     cells = before.cells.visited(queries, 4)
     level = firth.kernels._dispatch.active_level()
 
@@ -187,7 +187,7 @@ def test_a_reader_keeps_its_state():
     wanted = ask()
     index.remove(wanted[0][0])
     index.add(clustered(20000, seed=3))
-    assert index._state.cells.trained > 20000
+    assert index._table.state.cells.trained > 20000
     for one, other in zip(ask(), wanted, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -197,7 +197,7 @@ def test_filters_go_before_k():
     plain = firth.Index(DIM)
     plain.add(clustered(6000))
     rng = np.random.default_rng(0)
-    cell = cells_of(index._state.segments[0])
+    cell = cells_of(index._table.state.segments[0])
     for mask in (
         rng.random(6000) < 0.3,
         rng.random(6000) < 0.002,  # some, gathered
@@ -250,7 +250,7 @@ def test_tune_reaches_its_recall():
     # kept as the goal when the index grows
     index.tune(0.8, 5)
     index.add(clustered(40000, seed=5))
-    assert (index._state.cells.recall, index._state.cells.k) == (0.8, 5)
+    assert (index._table.state.cells.recall, index._table.state.cells.k) == (0.8, 5)
 
 
 def test_tune_leaves_rows_out_of_their_answers():
@@ -263,11 +263,15 @@ def test_tune_leaves_rows_out_of_their_answers():
 
 def test_the_same_rows_make_the_same_cells():
     one, other = made(6000, steps=3), made(6000, steps=3)
-    np.testing.assert_array_equal(one._state.cells.centroids, other._state.cells.centroids)
+    np.testing.assert_array_equal(
+        one._table.state.cells.centroids, other._table.state.cells.centroids
+    )
     assert one.stats()["probe"] == other.stats()["probe"]
     with firth.kernels.use("native:base"):
         base = made(6000, steps=3)
-    np.testing.assert_array_equal(one._state.cells.centroids, base._state.cells.centroids)
+    np.testing.assert_array_equal(
+        one._table.state.cells.centroids, base._table.state.cells.centroids
+    )
     queries = clustered(50, seed=1)
     assert_same(base.search(queries, 10), one.search(queries, 10))
 
@@ -304,7 +308,7 @@ def test_files(tmp_path, storage, mmap):
     wanted = {probe: index.search(queries, 10, probe=probe) for probe in (1, None, "all")}
     with firth.Index.open(tmp_path / "index", mmap=mmap, verify=True) as opened:
         assert opened.cells == 32
-        assert opened._state.cells.trained == index._state.cells.trained
+        assert opened._table.state.cells.trained == index._table.state.cells.trained
         assert opened.tune(0.8, 3).probe == index.tune(0.8, 3).probe
         assert_every_row_once(opened)
         assert_same(opened.search(queries, 10, probe="all"), wanted["all"])
@@ -326,7 +330,7 @@ def test_files(tmp_path, storage, mmap):
         assert_same(again.search(queries, 10, probe="all"), every)
         assert recall(again.search(queries, 10), every) > recall(after, every) - 0.1
         again.add(clustered(20000, seed=5))  # trained anew, with the mapped rows
-        assert again._state.cells.trained > 20000
+        assert again._table.state.cells.trained > 20000
         assert_every_row_once(again)
         again.remove(again.ids)
         again.compact()

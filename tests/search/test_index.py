@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 
 import firth
 from firth.kernels._dispatch import active_level
-from firth.search import index as index_module
 from firth.search import segments as segments_module
+from firth.search import table as table_module
 from search import reference
 
 STORAGES = ["float32", "float16", "bfloat16", "int8"]
@@ -105,7 +105,7 @@ class Story(RuleBasedStateMachine):
         self.patch.setattr(segments_module, "CODED_FROM", 40)
         self.patch.setattr(segments_module, "GROWTH", 2)
         self.patch.setattr(segments_module, "PIECE", 4 * dim)
-        self.patch.setattr(index_module, "COMPACT_FROM", 20)
+        self.patch.setattr(table_module, "COMPACT_FROM", 20)
         if storage == "float16" and kind == "scales":
             kind = "normal"  # 1e30 has no float16
         self.level, self.kind, self.text, self.dim, self.storage = level, kind, text, dim, storage
@@ -278,7 +278,7 @@ def test_codes_change_nothing(kind, metric, storage):
         queries = np.asarray(rows_of(kind, rng, 9, dim), np.float32)
         queries[0] = index.get(count // 2)
         allowed = np.packbits(rng.random(count) < 0.5, bitorder="little")
-        state = index._state
+        state = index._table.state
         for filters, of_query in [([], None), ([allowed], np.zeros(9, np.int64))]:
             for level in LEVELS:
                 with firth.kernels.use(level):

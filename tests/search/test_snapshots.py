@@ -46,8 +46,8 @@ def test_a_state_keeps_its_answer(storage):
         lambda: index.add(rows[:10]),
     ]
     for operation in operations:
-        states.append(index._state)
-        answers.append(answer(index, index._state, query, 20))
+        states.append(index._table.state)
+        answers.append(answer(index, index._table.state, query, 20))
         found = index.search(query, 20)
         assert answers[-1] == (found.ids.tolist(), found.scores.tolist())
         operation()
@@ -90,7 +90,7 @@ def test_a_twin_that_is_taken_beside_a_writer(named):
     """It is the index of one moment, and keeps that when it is changed itself."""
     index = firth.Index(2, "l2")
     index.add(np.arange(600).reshape(-1, 2), [f"w{i}" for i in range(300)] if named else None)
-    state = index._state
+    state = index._table.state
     index.remove([f"w{i}" for i in range(20)] if named else range(20))
     index.add([[1, 1]], ["w30"] if named else [30])
     index.add([[1, 1]], ["new"] if named else [10**6])
@@ -274,17 +274,17 @@ def test_what_is_not_logged_does_not_happen(names):
     ids = [str(i) for i in range(3000)] if names else list(range(3000))
     index = firth.Index(8)
     index.add(rows[:1000], ids[:1000])
-    index._log = FullDisk()
-    before = index._state
+    index._table.log = FullDisk()
+    before = index._table.state
     for count in (1, 20, 3000):
         with pytest.raises(OSError, match="no space left"):
             index.add(rows[::-1][:count], ids[:count])
         with pytest.raises(OSError, match="no space left"):
             index.remove(ids[: min(count, 1000)])
-        assert index._state is before
+        assert index._table.state is before
         assert (index.search(rows[:50], 1).scores == 1).all()
         np.testing.assert_array_equal(index.get(ids[:1000]), rows[:1000])
-    index._log = None
+    index._table.log = None
     index.add(rows[1000:], ids[1000:])
     np.testing.assert_array_equal(index.get(ids), rows)
     assert index.search(rows[2000:2100], 1).ids[:, 0].tolist() == ids[2000:2100]
@@ -314,7 +314,7 @@ def test_removal_gives_memory_back():
     stats = index.stats()
     assert stats["rows"] == 500
     assert stats["bytes"]["vectors"] < 8000 * 16 * 4
-    assert len(index._state.names) < 8000
+    assert len(index._table.state.names) < 8000
     assert index.search(rows[:9], 1).ids[:, 0].tolist() == [f"59.{i}" for i in range(9)]
 
 

@@ -651,7 +651,7 @@ def rewrite(path: Path, arrays: Any, meta: Any, strings: Any) -> None:
 def test_headers_that_contradict_the_arrays(small: Path, change: dict[str, Any]) -> None:
     kept = files.read(small)
     rewrite(small, kept.arrays, kept.meta | change, kept.strings)
-    with pytest.raises(FormatError, match=r"x\.index: is no whole index"):
+    with pytest.raises(FormatError, match=r"x\.index: not a valid index file"):
         firth.Index.open(small, "r")
 
 
@@ -670,7 +670,7 @@ def test_arrays_that_contradict_the_header(small: Path, name: str) -> None:
         if name in ("codes", "centroids") and other is None:
             continue  # an index without these is whole
         rewrite(small, arrays, kept.meta, kept.strings)
-        with pytest.raises(FormatError, match=r"x\.index: is no whole index"):
+        with pytest.raises(FormatError, match=r"x\.index: not a valid index file"):
             firth.Index.open(small, "r")
 
 
@@ -683,7 +683,7 @@ def test_verify_looks_at_what_checksums_cannot_tell(small: Path) -> None:
     for changed in ({"labels": twice}, {"labels": beyond}, {"scales": infinite}):
         rewrite(small, kept.arrays | changed, kept.meta, kept.strings)
         firth.Index.open(small, "r")
-        with pytest.raises(FormatError, match=r"x\.index: is no whole index"):
+        with pytest.raises(FormatError, match=r"x\.index: not a valid index file"):
             firth.Index.open(small, "r", verify=True)
     names = ["w0", *kept.strings["names"][:-1]]
     rewrite(small, kept.arrays, kept.meta, {"names": names})

@@ -60,7 +60,7 @@ def to_faiss(self: Index) -> Any:
     faiss = needs("faiss", "to_faiss", "faiss-cpu")
     kind = faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT
     made = faiss.IndexIDMap2(faiss.IndexFlat(self.dim, kind))
-    for ids, rows in _parts(self._state, self.dim):
+    for ids, rows in _parts(self._table.state, self.dim):
         if self.metric == "cosine":
             length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
             rows = (rows / np.where(length > 0, length, 1)).astype(np.float32)
@@ -90,7 +90,7 @@ def to_usearch(self: Index, **options: Any) -> Any:
         An id is negative: usearch has none.
     """
     usearch = needs("usearch.index", "to_usearch")
-    state = self._state
+    state = self._table.state
     _refuse_negative("to_usearch", state)
     metric = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}[self.metric]
     made = usearch.Index(ndim=self.dim, metric=metric, **{"dtype": "f32", **options})
@@ -121,7 +121,7 @@ def to_hnswlib(self: Index, **options: Any) -> Any:
         An id is negative: hnswlib has none.
     """
     hnswlib = needs("hnswlib", "to_hnswlib")
-    state = self._state
+    state = self._table.state
     _refuse_negative("to_hnswlib", state)
     made = hnswlib.Index(self.metric, self.dim)
     made.init_index(**{"max_elements": max(1, state.live), **options})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,7 @@ from firth.kernels._dispatch import active_level
 from firth.search.cells import MOST, Cells, cells_of, order_by_cell
 from firth.search.segments import BLOCK, STORAGES, Segment
 from firth.search.state import State
-
-if TYPE_CHECKING:
-    from firth.search.index import Index
+from firth.search.table import Table
 
 KIND = "index"
 CELL_NUMBERS: dict[str, Any] = {
@@ -80,12 +78,12 @@ def _decoded(name: bytes, path: Path) -> str:
         raise FormatError(f"a name is not UTF-8: {error}", path) from None
 
 
-def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -> None:
+def write(path: Path, table: Table, state: State, key: bytes, replaces: bytes) -> None:
     """Write the live rows of a state to a file, atomically."""
-    rows, dim = state.live, index.dim
+    rows, dim = state.live, table.dim
     blocks = -(-rows // BLOCK)
     capacity = blocks * BLOCK
-    dtype = np.dtype(STORAGES[index.storage])
+    dtype = np.dtype(STORAGES[table.storage])
     step = max(1, _PART // (dim * dtype.itemsize * BLOCK)) * BLOCK
     names = state.names
     labels = state.live_labels()
@@ -106,7 +104,7 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
         yield np.zeros((capacity - rows, dim), dtype)
 
     arrays: dict[str, Any] = {"vectors": container.Parts(dtype, (capacity, dim), vectors)}
-    if index.storage == "int8":
+    if table.storage == "int8":
         found = [part for _, part in _live_parts(state, step) if part is not None]
         arrays["scales"] = np.concatenate([*found, np.zeros(capacity - rows, np.float32)])
     if run < rows:
@@ -126,9 +124,9 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
         def codes() -> Iterator[NDArray[np.uint8]]:
             first = 0
             coded = (
-                _coded(state, index, centre, step)
+                _coded(state, table, centre, step)
                 if order is None
-                else _coded_by_cell(state, index, centre, order, step)
+                else _coded_by_cell(state, table, centre, order, step)
             )
             for made, its_bounds in coded:
                 bounds[first : first + len(made)] = its_bounds
@@ -139,10 +137,10 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
         arrays["bounds"] = container.Parts(bounds.dtype, bounds.shape, lambda: [bounds])
         arrays["centre"] = centre
     meta = {
-        "key": key.hex(), "replaces": replaces.hex(), "metric": index.metric,
-        "storage": index.storage, "rows": rows, "run": run,
+        "key": key.hex(), "replaces": replaces.hex(), "metric": table.metric,
+        "storage": table.storage, "rows": rows, "run": run,
         "first_label": int(labels[0]) if run else 0, "centred": state.centred,
-        "next_label": state.next_label if names is None else len(names), "cells": index.cells,
+        "next_label": state.next_label if names is None else len(names), "cells": table.cells,
         "ids": None if state.id_type is None else state.id_type.__name__,
     }  # fmt: skip
     if cells is not None:
@@ -150,7 +148,7 @@ def write(path: Path, index: Index, state: State, key: bytes, replaces: bytes) -
     container.write(path, KIND, arrays, meta, None if names is None else {"names": names})
 
 
-def _coded(state: State, index: Index, centre: NDArray[np.float32], step: int) -> Coded:
+def _coded(state: State, table: Table, centre: NDArray[np.float32], step: int) -> Coded:
     """Codes and bounds of the live rows in order, ``step`` at a time."""
     if _as_they_stand(state, centre):
         for segment in state.segments:
@@ -160,16 +158,16 @@ def _coded(state: State, index: Index, centre: NDArray[np.float32], step: int) -
                 some = slice(first, min(first + step // BLOCK, segment.coded // BLOCK))
                 yield segment.codes[some], segment.bounds[some]
         if state.live % BLOCK:  # the last block is coded when it is full
-            codes = np.zeros((1, -(-index.dim // 4), BLOCK, 4), np.uint8)
+            codes = np.zeros((1, -(-table.dim // 4), BLOCK, 4), np.uint8)
             yield codes, np.zeros((1, 3, BLOCK), np.float32)
         return
     for part, scales in _live_parts(state, step):
         full, blocks = len(part) // BLOCK, -(-len(part) // BLOCK)
-        codes = np.zeros((blocks, -(-index.dim // 4), BLOCK, 4), np.uint8)
+        codes = np.zeros((blocks, -(-table.dim // 4), BLOCK, 4), np.uint8)
         bounds = np.zeros((blocks, 3, BLOCK), np.float32)
         active_level().code_rows(
             part[: full * BLOCK], None if scales is None else scales[: full * BLOCK],
-            index.metric, centre, codes[:full], bounds[:full],
+            table.metric, centre, codes[:full], bounds[:full],
         )  # fmt: skip
         yield codes, bounds
 
@@ -201,7 +199,7 @@ def _order(state: State, cells: Cells) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 def _coded_by_cell(
-    state: State, index: Index, centre: NDArray[np.float32], order: NDArray[np.int32], step: int
+    state: State, table: Table, centre: NDArray[np.float32], order: NDArray[np.int32], step: int
 ) -> Coded:
     """Codes and bounds of the live rows in an order, ``step`` at a time."""
     slots = np.concatenate([one.alive(state.version) + one.first_slot for one in state.segments])
@@ -210,10 +208,10 @@ def _coded_by_cell(
         there = rows >= 0
         lanes = np.full(len(rows), -1, np.int32)
         lanes[there] = np.arange(there.sum())
-        codes = np.empty((len(rows) // BLOCK, -(-index.dim // 4), BLOCK, 4), np.uint8)
+        codes = np.empty((len(rows) // BLOCK, -(-table.dim // 4), BLOCK, 4), np.uint8)
         bounds = np.empty((len(rows) // BLOCK, 3, BLOCK), np.float32)
         active_level().code_rows(
-            state.floats(slots[rows[there]], index.dim), None, index.metric, centre, codes, bounds,
+            state.floats(slots[rows[there]], table.dim), None, table.metric, centre, codes, bounds,
             lanes,
         )  # fmt: skip
         yield codes, bounds
@@ -249,13 +247,13 @@ def _joined(parts: list[tuple[Segment, Any]]) -> tuple[NDArray[Any], NDArray[np.
 
 
 class File:
-    """What a file of an index holds, checked: ``index`` (empty), ``state``, ``key``, ``replaces``.
+    """What a file of an index holds, checked: ``table`` (empty), ``state``, ``key``, ``replaces``.
 
     FormatError for anything that does not fit together. Numbers within mapped arrays are looked at
     with ``verify`` only: no number there can make more than answers wrong.
     """
 
-    def __init__(self, kind: type[Index], path: Path, mmap: bool, verify: bool) -> None:
+    def __init__(self, path: Path, mmap: bool, verify: bool) -> None:
         content = container.read(
             path, KIND, mmap="r" if mmap else None, verify=True if verify else None, decode=False
         )
@@ -312,9 +310,9 @@ class File:
                 coded=in_order,
             )
         try:
-            self.index = kind(dim, metric, storage, cells=meta.get("cells"))
+            self.table = Table(dim, metric, storage, meta.get("cells"))
         except (TypeError, ValueError) as error:
-            raise FormatError(f"is no whole index: {error}", path) from None
+            raise FormatError(f"not a valid index file: {error}", path) from None
         self.state = State(
             segments=(segment,) if rows else (),
             live=rows,
@@ -325,13 +323,15 @@ class File:
             centred=meta["centred"] if coded else 0,
             cells=cells,
         )
-        self._check(cells is None or self.index.cells is not None, "cells that nobody wants")
+        self._check(
+            cells is None or self.table.cells is not None, "has cells but was saved with cells=None"
+        )
         if verify:
             self._verify(segment, names)
 
     def _check(self, holds: bool, problem: str) -> None:
         if not holds:
-            raise FormatError(f"is no whole index: {problem}", self.path)
+            raise FormatError(f"not a valid index file: {problem}", self.path)
 
     def _key(self, meta: dict[str, Any], name: str) -> bytes:
         try:
@@ -344,7 +344,7 @@ class File:
     def _array(self, name: str, dtype: Any, *shape: int | None) -> NDArray[Any]:
         array = self._arrays.get(name)
         if array is None:
-            raise FormatError(f"is no whole index: there is no array {name!r}", self.path)
+            raise FormatError(f"not a valid index file: there is no array {name!r}", self.path)
         fits = array.dtype == dtype and array.ndim == len(shape)
         fits = fits and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
         self._check(fits, f"{name} has shape {array.shape}, dtype {array.dtype}")

@@ -1,48 +1,24 @@
 """`Index`: the nearest vectors, exactly, while vectors come and go.
 
-What happens in ``add``: the vectors are converted to the storage's numbers and written behind the
-last row of the last *segment* (arrays of a fixed number of rows that never move; a new one is
-made when the last one is full), and each full block of 32 rows gets int8 codes for the scan. An id
-that is there already gets its new row like any other; the old row is marked as dead. Only then one
-assignment to ``_state`` shows it all: until then no search sees any of it, and a search that began
-earlier never will, since it works on the state that it found.
+The class is a face: arguments, documentation and results. What is in the index stands in a `Table`
+(`firth.search.table`: how additions and removals work), on disk in `firth.search.storage`.
 
-So a change has happened if and only if that assignment has, whatever ends it (a full disk, Ctrl-C,
-no memory). What it writes before goes where no state looks: behind the last row, the last name, the
-end of the log; a row that dies is marked with the version from which on it is dead. The tables that
-`_publishing` guards are put away while they are changed, so that an interrupted change loses them,
-and they are made anew from the state. `_mend` takes back the marks and the record in the log.
-
-What happens in ``search``: the state is read once; ids and masks of a filter become *slots* (places
-of rows, counted through all segments); native code scans the codes of all rows, with a bound on
-what a code can hide, scores what may be among the best from the stored vectors, and sorts by score,
-then by *label*. A label is an int64: the id itself, or the number of a str in ``names``.
-
-Which slot has a label: rows that were added with consecutive ids need no table, since their
-labels follow from their place (a *run*); others stand in an `IdMap`, which is built when it is
-first needed. Writers exclude each other by a lock; a search takes one only where its filter has ids
-to look up, and for that moment.
-
-(More than 500 lines: one class whose public methods are half docstring. What does not need its
-locks stands in `segments`, `filters`, `arguments`, `cells` and `storage`.)
+What happens in ``search``: the table's state is read once; ids and masks of a filter become
+*slots* (places of rows, counted through all segments); native code scans the codes of all rows,
+with a bound on what a code can hide, scores what may be among the best from the stored vectors, and
+sorts by score, then by *label*: the id itself, or the number of a str.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import io
 import itertools
 import operator
 import os
-import sys
-import threading
-import warnings
-import weakref
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,29 +29,13 @@ from firth.kernels._dispatch import active_level
 from firth.progress import progress_bar
 from firth.search import convert, filters
 from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds
-from firth.search.cells import MOST, Cells
-from firth.search.segments import (
-    LARGE,
-    STORAGES,
-    Segment,
-    code,
-    end,
-    gathered,
-    labelled,
-    room,
-    search,
-    store,
-)
-from firth.search.state import State, code_in_cells, kill
+from firth.search.segments import search, store
+from firth.search.state import State
+from firth.search.table import Table
 from firth.search.tuning import Tuning, tune
 
-METRICS = ("cosine", "ip", "l2")
 AT_ONCE = 4096  # queries of a native call; between two of them Ctrl-C is heard
 EXACT_SHARE = 32  # native searches for more than one row in so many are exact, cells or not
-COMPACT_FROM = 1024  # dead rows from which rewriting pays
-
-# Writes some of the rows that are added (a slice of all) to rows of a segment.
-Fill = Callable[[Segment, slice, slice], None]
 
 
 class Matches(NamedTuple):
@@ -87,54 +47,6 @@ class Matches(NamedTuple):
 
     ids: Any  # int64, or object arrays of str
     scores: Any  # float32
-
-
-class Log(Protocol):
-    """Keeps each operation before the index shows it; an exception leaves the index as it was.
-
-    There are two operations, and to replay them in order on a fresh index is to have the same ids,
-    vectors and answers: ``_append`` of stored numbers, and ``_remove``. What an addition replaces,
-    and compaction, follow from these.
-    """
-
-    path: str
-
-    def added(
-        self,
-        state: State,
-        labels: NDArray[np.int64],
-        names: Sequence[str],
-        parts: list[tuple[Segment, slice]],
-    ) -> int:
-        """Write, behind the log of ``state``, that rows were stored at ``parts``.
-
-        They are in the order of ``labels``; ``names`` are those of new labels, from
-        ``state.next_label`` on. Returns the new end of the log.
-        """
-
-    def removed(self, state: State, labels: NDArray[np.int64]) -> int:
-        """Write that the rows of these labels die. Returns the new end of the log."""
-
-    def rewind(self, end: int) -> None:
-        """Take back what was written behind ``end``."""
-
-    def flush(self, index: Index) -> None:
-        """Sync what was written."""
-
-    def compact(self, index: Index) -> None:
-        """Begin anew with what is alive."""
-
-    def compact_if_due(self, index: Index) -> None:
-        """The same where it pays, or where the log cannot hold it: the cells have changed.
-
-        The index is safe without it, so a failure is only a warning.
-        """
-
-    def close(self, index: Index) -> None:
-        """The index will change no more."""
-
-    def leave(self) -> None:
-        """Nor will this process change it, which is a fork."""
 
 
 class Index:
@@ -177,36 +89,33 @@ class Index:
         *,
         cells: Any = None,
     ) -> None:
-        dim = operator.index(dim)
-        if dim < 1:
-            raise ValueError(f"Index: dim must be at least 1, got {dim}")
-        if metric not in METRICS:
-            raise ValueError(f"Index: metric must be one of {METRICS}, got {metric!r}")
-        if storage not in STORAGES:
-            raise ValueError(f"Index: storage must be one of {tuple(STORAGES)}, got {storage!r}")
-        if cells is not None and cells != "auto":
-            cells = operator.index(cells)
-            if not 2 <= cells <= MOST:
-                raise ValueError(f"Index: cells must be 'auto' or 2 to {MOST}, got {cells}")
-        self.dim, self.metric, self.storage, self.cells = dim, metric, storage, cells
-        self._state = State()
-        self._log: Log | None = None
-        self._last: tuple[int, ...] = (0, 0, 0)  # what the last search told of its way
-        # Held by a writer from begin to end.
-        self._writing = threading.Lock()
-        self._unfinished = False  # whether a change has begun and not ended: see `_mend`
-        self._failed_at = 0  # dead rows when the last compaction by itself failed
-        # Held briefly while reading or updating `_map` and `_label_of` together with `_state`.
-        self._publishing = threading.Lock()
-        self._map: _native.IdMap | None = None  # labels outside of runs; None: not built yet
-        self._label_of: dict[str, int] | None = None  # latest label of each str; None: as above
-        with _registering:
-            _alive.add(self)
+        self._table = Table(dim, metric, storage, cells)
+        self._last: tuple[int, ...] = (0, 0, 0)  # the work of the last search
 
     # What is in it
 
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._table.dim
+
+    @property
+    def metric(self) -> str:
+        """How a row is scored."""
+        return self._table.metric
+
+    @property
+    def storage(self) -> str:
+        """How vectors are kept."""
+        return self._table.storage
+
+    @property
+    def cells(self) -> Any:
+        """How many cells the index has, or is to have: "auto", an int or None."""
+        return self._table.cells
+
     def __len__(self) -> int:
-        return self._state.live
+        return self._table.state.live
 
     def __repr__(self) -> str:
         return (
@@ -216,22 +125,28 @@ class Index:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled, or copied: all of an index in memory."""
-        if self._log is not None:
-            raise TypeError(f"an index in a file is not pickled: open {self._log.path} there")
-        taken = {name: getattr(self, name) for name in ("dim", "metric", "storage", "cells")}
-        return {**taken, "state": self._state.apart()}
+        if self._table.log is not None:
+            raise TypeError(f"an index in a file is not pickled: open {self._table.log.path} there")
+        table = self._table
+        return {
+            "dim": table.dim,
+            "metric": table.metric,
+            "storage": table.storage,
+            "cells": table.cells,
+            "state": table.state.apart(),
+        }
 
     def __setstate__(self, taken: dict[str, Any]) -> None:
         state = taken.pop("state")
         self.__init__(**taken)  # type: ignore[misc]
-        self._state = state
+        self._table.state = state
 
     def __copy__(self) -> Index:
         return copy.deepcopy(self)  # two that share arrays would both write to them
 
     def __contains__(self, id: Any) -> bool:
         try:
-            self._look_up("in", checked_ids("in: id", [id])[0])
+            self._table.look_up("in", checked_ids("in: id", [id])[0])
         except (KeyError, TypeError, ValueError):
             return False
         return True
@@ -239,7 +154,7 @@ class Index:
     @property
     def ids(self) -> Any:
         """All ids in the order of rows, which masks go by: int64 array, or list of str."""
-        state = self._state
+        state = self._table.state
         labels = state.live_labels()
         return labels if state.names is None else state.ids(labels).tolist()
 
@@ -249,7 +164,7 @@ class Index:
         KeyError where one is not there.
         """
         wanted, single = checked_ids("get: ids", ids)
-        state, _, slots = self._look_up("get", wanted)
+        state, _, slots = self._table.look_up("get", wanted)
         vectors = state.floats(slots, self.dim)
         return vectors[0] if single else vectors
 
@@ -266,10 +181,8 @@ class Index:
         codes), how many of these were ``survivors`` (scored all the same), and how many were
         ``scored`` without codes; those that a short filter picks are not counted.
         """
-        state = self._state
+        state = self._table.state
         segments = state.segments
-        with self._publishing:
-            table = 0 if self._map is None else self._map.nbytes
         return {
             "rows": state.live,
             "dead": sum(one.dead for one in segments),
@@ -280,7 +193,7 @@ class Index:
             "bytes": {
                 "vectors": sum(one.nbytes("vectors", "scales") for one in segments),
                 "codes": sum(one.nbytes("codes", "bounds") for one in segments),
-                "other": table
+                "other": self._table.nbytes
                 + sum(one.nbytes("labels", "died", "order", "cell_blocks") for one in segments),
             },
             "last_search": dict(zip(("coded", "survivors", "scored"), self._last, strict=True)),
@@ -320,43 +233,22 @@ class Index:
                 raise ValueError(
                     f"add: ids must be one for each of {len(rows)} vectors, got {len(given)}"
                 )
-        with self._writing:
-            self._mend()
-            labels, names = self._new_labels(given, len(rows))
-            self._append(labels, names, functools.partial(store, rows, self.storage))
+        with self._table.writing:
+            self._table.mend()
+            labels, names = self._table.new_labels(given, len(rows))
+            self._table.append(labels, names, functools.partial(store, rows, self.storage))
         given = labels if given is None else given
         if not single:
             return given
         return given[0] if isinstance(given, list) else int(given[0])
 
-    def _new_labels(
-        self, ids: NDArray[np.int64] | list[str] | None, count: int
-    ) -> tuple[NDArray[np.int64], list[str]]:
-        """Labels of rows to add, and the names of new labels."""
-        state = self._state
-        if ids is None:
-            if state.id_type is str:
-                raise TypeError("add: ids of this index are str: give some")
-            if state.next_label + count > 2**63:
-                raise ValueError("add: the greatest id is taken: give ids")
-            return np.arange(count, dtype=np.int64) + state.next_label, []
-        with self._publishing:
-            labels = self._labels("add: ids", ids)
-            if not isinstance(ids, list):
-                return labels, []
-            labels[self._find(labels) < 0] = -1  # a str that was removed is a new one
-        new: dict[str, int] = {}
-        for place in np.flatnonzero(labels < 0).tolist():
-            labels[place] = new.setdefault(ids[place], state.next_label + len(new))
-        return labels, list(new)
-
     def remove(self, ids: Any) -> None:
         """Remove ids (or one). KeyError where one is not there; then nothing is removed."""
         wanted, _ = checked_ids("remove: ids", ids)
-        with self._writing:
-            self._mend()
-            _, labels, _ = self._look_up("remove", wanted)
-            self._remove(np.unique(labels))
+        with self._table.writing:
+            self._table.mend()
+            _, labels, _ = self._table.look_up("remove", wanted)
+            self._table.remove(np.unique(labels))
 
     # Asking
 
@@ -404,7 +296,7 @@ class Index:
             raise ValueError(f"search: k must be at least 0, got {k}")
         if probe is not None:
             probe = self._checked_probe(probe)
-        state, chosen = self._chosen("search", len(wanted), filter, exclude)
+        state, chosen = self._table.chosen("search", len(wanted), filter, exclude)
         k = min(k, filters.most(chosen, state.live))
         visited = None
         if state.cells is not None and probe != "all":
@@ -474,7 +366,7 @@ class Index:
         """
         wanted, single = float_rows("search_range: queries", queries, self.dim)
         least = thresholds("search_range: threshold", threshold, len(wanted))
-        state, chosen = self._chosen("search_range", len(wanted), filter, exclude)
+        state, chosen = self._table.chosen("search_range", len(wanted), filter, exclude)
         offsets, labels, scores, self._last = active_level().search_range(
             state.native, self.metric, wanted, least, state.version,
             **chosen, threads=_native.num_threads(),
@@ -521,19 +413,19 @@ class Index:
             wanted, _ = float_rows("tune: queries", queries, self.dim)
             if len(wanted) == 0:
                 raise ValueError("tune: queries must be at least one")
-        with self._writing:
-            self._mend()
-            state = self._state
+        with self._table.writing:
+            self._table.mend()
+            state = self._table.state
             if state.cells is None:
                 raise ValueError(f"tune: {self!r} has no cells" + (" yet" if self.cells else ""))
             if k >= state.live // EXACT_SHARE:
                 most = state.live // EXACT_SHARE
                 raise ValueError(f"tune: k must be below {most}, where cells pay, got {k}")
             cells, tuning = tune(state.segments, state.version, state.cells, recall, k, wanted)
-            with self._publishing:
-                self._state = replace(state, cells=cells)
-            if self._log is not None:
-                self._log.compact_if_due(self)
+            with self._table.publishing:
+                self._table.state = replace(state, cells=cells)
+            if self._table.log is not None:
+                self._table.log.compact_if_due(self._table)
         return tuning
 
     def _checked_probe(self, probe: Any) -> Any:
@@ -567,10 +459,10 @@ class Index:
         """
         from firth.search import storage
 
-        if self._log is not None and os.path.realpath(path) == self._log.path:
+        if self._table.log is not None and os.path.realpath(path) == self._table.log.path:
             self.compact()
         else:
-            storage.save(path, self)
+            storage.save(path, self._table)
 
     @classmethod
     def open(
@@ -605,7 +497,9 @@ class Index:
         """
         from firth.search import storage
 
-        index: Index = storage.open_index(cls, path, mode, mmap, verify)
+        index = cls.__new__(cls)
+        index._table = storage.open_table(path, mode, mmap, verify)
+        index._last = (0, 0, 0)
         return index
 
     def flush(self) -> None:
@@ -613,22 +507,22 @@ class Index:
 
         io.UnsupportedOperation for an index that is in memory only.
         """
-        if self._log is None:
+        if self._table.log is None:
             raise io.UnsupportedOperation(
                 "flush: the index is in memory only; save it and go on with Index.open(path)"
             )
-        with self._writing:
-            self._mend()
-            self._log.flush(self)
+        with self._table.writing:
+            self._table.mend()
+            self._table.log.flush(self._table)
 
     def compact(self) -> None:
         """Give back the room of removed rows. A file is written anew, and its log is empty then."""
-        with self._writing:
-            self._mend()
-            if self._log is None:
-                self._compact()
+        with self._table.writing:
+            self._table.mend()
+            if self._table.log is None:
+                self._table.compact_memory()
             else:
-                self._log.compact(self)
+                self._table.log.compact(self._table)
 
     def close(self) -> None:
         """Sync all changes, and let others open the file for writing.
@@ -637,302 +531,15 @@ class Index:
         """
         from firth.search import storage
 
-        with self._writing:
-            if self._log is not None:
-                self._mend()
-                log, self._log = self._log, storage.Refusing(self._log.path, "the index was closed")
-                log.close(self)
+        with self._table.writing:
+            if self._table.log is not None:
+                self._table.mend()
+                log = self._table.log
+                self._table.log = storage.Refusing(log.path, "the index was closed")
+                log.close(self._table)
 
     def __enter__(self) -> Index:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # From ids to labels and slots; who calls these holds `_publishing`, but for the last two
-
-    def _labels(self, where: str, ids: NDArray[np.int64] | list[str]) -> NDArray[np.int64]:
-        """Labels of checked ids, -1 for unknown str. TypeError for the wrong kind."""
-        state = self._state
-        if len(ids) == 0:
-            return np.empty(0, np.int64)
-        if isinstance(ids, list):
-            if state.id_type is int:
-                raise TypeError(f"{where} must be int as all ids of this index, got str")
-            known = self._known_names()
-            return np.fromiter((known.get(one, -1) for one in ids), np.int64, len(ids))
-        if state.id_type is str:
-            raise TypeError(f"{where} must be str as all ids of this index, got int")
-        return ids
-
-    def _known_names(self) -> dict[str, int]:
-        """The latest label of each str, dead or alive."""
-        if self._label_of is None:
-            self._label_of = {name: label for label, name in enumerate(self._state.each_name())}
-        return self._label_of
-
-    def _find(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Slots of the live rows of labels, -1 where there is none."""
-        table = self._known_labels()
-        if len(table) == 0:
-            return self._state.run_slots(labels)
-        slots = table.find(labels)
-        rest = np.flatnonzero(slots < 0)
-        if len(rest):
-            slots[rest] = self._state.run_slots(labels[rest])
-        return slots
-
-    def _known_labels(self) -> _native.IdMap:
-        """The slots of live rows outside of runs."""
-        if self._map is None:
-            table = _native.IdMap()
-            for segment in self._state.segments:
-                if segment.labels is not None:
-                    rows = segment.alive(self._state.version)
-                    rows = rows[rows >= segment.run]
-                    table.set(segment.labels[rows], rows + segment.first_slot)
-            self._map = table
-        return self._map
-
-    def _look_up(
-        self, where: str, ids: NDArray[np.int64] | list[str]
-    ) -> tuple[State, NDArray[np.int64], NDArray[np.int64]]:
-        """A state, the labels of checked ids, and their slots in it. KeyError for a missing one."""
-        with self._publishing:
-            labels = self._labels(f"{where}: ids", ids)
-            state, slots = self._state, self._find(labels)
-        missing = np.flatnonzero(slots < 0)
-        if len(missing):
-            first = ids[missing[0]] if isinstance(ids, list) else int(ids[missing[0]])
-            more = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
-            raise KeyError(f"{where}: id {first!r}{more} not in the index")
-        return state, labels, slots
-
-    def _chosen(
-        self, function: str, queries: int, filter: Any, exclude: Any
-    ) -> tuple[State, dict[str, Any]]:
-        """A state, and filter and exclude in it as native code wants them."""
-        allowed = filters.parse(f"{function}: filter", filter, queries)
-        excluded = filters.parse(f"{function}: exclude", exclude, queries)
-        id_lists = allowed.id_lists() + excluded.id_lists()
-        slots: list[NDArray[np.int64]] = []
-        if id_lists:
-            with self._publishing:  # the ids as of this very state
-                state = self._state
-                labels = [self._labels(f"{function}: filter", ids) for ids in id_lists]
-                found = self._find(np.concatenate(labels))
-            slots = np.split(found, np.cumsum([len(part) for part in labels])[:-1])
-        else:
-            state = self._state
-        of_ids = iter(slots)
-        return state, {
-            "filters": allowed.resolve(state, of_ids),
-            "filter_of": allowed.of_query,
-            "exclusions": excluded.resolve(state, of_ids),
-            "exclusion_of": excluded.of_query,
-        }
-
-    # The two operations that `Log` keeps; the caller holds `_writing`
-
-    def _mend(self) -> None:
-        """Take back what an interrupted change has left beyond the state, if there was one."""
-        if not self._unfinished:
-            return
-        for segment in self._state.segments:
-            if segment.died is not None:
-                segment.died[segment.died > self._state.version] = 0
-        if self._log is not None:
-            self._log.rewind(self._state.log_end)
-        self._unfinished = False
-
-    def _append(self, labels: NDArray[np.int64], names: Sequence[str], fill: Fill) -> None:
-        """Show rows under labels (n,), which ``fill`` writes.
-
-        ``names``: of labels that are new, in their order.
-        """
-        if len(labels) == 0:
-            return
-        self._unfinished = True
-        try:
-            self._append_rows(labels, names, fill)
-        except BaseException:
-            with contextlib.suppress(OSError):  # the next change tries again
-                self._mend()
-            raise
-        self._unfinished = False
-        self._compact_if_due()
-
-    def _append_rows(self, labels: NDArray[np.int64], names: Sequence[str], fill: Fill) -> None:
-        state = self._state
-        fresh = int(labels[0]) >= state.next_label and bool((labels[1:] > labels[:-1]).all())
-        run = fresh and int(labels[-1]) - int(labels[0]) == len(labels) - 1
-        segments = list(state.segments)
-        parts, slots, done = [], [], 0
-        # A segment of few rows would have cells of few rows.
-        most = LARGE if self.cells is None else sys.maxsize
-        for number, rows in room(segments, len(labels), self.dim, self.storage, most):
-            part = slice(done, done + rows.stop - rows.start)
-            fill(segments[number], rows, part)
-            segments[number] = labelled(segments[number], rows, labels[part], run)
-            parts.append((segments[number], rows))
-            slots.append(np.arange(rows.start, rows.stop) + segments[number].first_slot)
-            done = part.stop
-        centre, centred, cells = self._code(segments)
-        log_end = state.log_end
-        if self._log is not None:
-            log_end = self._log.added(state, labels, names, parts)
-
-        with self._publishing:
-            table = self._map if fresh else self._known_labels()
-            label_of = self._label_of
-            self._map = self._label_of = None
-            dead = np.empty(0, np.int64)
-            if not fresh:
-                assert table is not None
-                dead = table.set(labels, np.concatenate(slots))
-                rest = np.flatnonzero(dead < 0)
-                dead[rest] = state.run_slots(labels[rest])
-                dead = np.unique(dead[dead >= 0])
-            elif table is not None:
-                for (segment, rows), places in zip(parts, slots, strict=True):
-                    if segment.labels is not None:
-                        table.set(segment.labels[rows], places)
-            kill(segments, dead, state.version + 1)
-            all_names = state.names
-            if names:
-                all_names = [] if all_names is None else all_names
-                all_names[state.next_label :] = names
-                if label_of is not None:
-                    numbers = itertools.count(state.next_label)
-                    label_of.update(zip(names, numbers, strict=False))
-            self._state = replace(
-                state,
-                segments=tuple(segments),
-                version=state.version + 1,
-                live=state.live + len(labels) - len(dead),
-                next_label=max(state.next_label, int(labels.max()) + 1),
-                names=all_names,
-                id_type=int if all_names is None else str,
-                log_end=log_end,
-                centre=centre,
-                centred=centred,
-                cells=cells,
-            )
-            self._map, self._label_of = table, label_of
-
-    def _code(
-        self, segments: list[Segment]
-    ) -> tuple[NDArray[np.float32] | None, int, Cells | None]:
-        """Code the rows of the next state: its centre of codes, rows when centred, and cells."""
-        state = self._state
-        if self.cells is None:
-            return *code(segments, self.metric, state.centre, state.centred), None
-        return code_in_cells(
-            segments, self.metric, state, None if self.cells == "auto" else self.cells
-        )
-
-    def _remove(self, labels: NDArray[np.int64]) -> None:
-        """Let the rows of distinct labels die, which are all there."""
-        if len(labels) == 0:
-            return
-        self._unfinished = True
-        try:
-            state = self._state
-            log_end = state.log_end
-            if self._log is not None:
-                log_end = self._log.removed(state, labels)
-            with self._publishing:
-                slots = self._find(labels)
-                segments = list(state.segments)
-                table, self._map = self._known_labels(), None
-                kill(segments, slots, state.version + 1)
-                table.remove(labels)
-                self._state = replace(
-                    state,
-                    segments=tuple(segments),
-                    version=state.version + 1,
-                    live=state.live - len(slots),
-                    log_end=log_end,
-                )
-                self._map = table
-        except BaseException:
-            with contextlib.suppress(OSError):  # the next change tries again
-                self._mend()
-            raise
-        self._unfinished = False
-        self._compact_if_due()
-
-    def _compact_if_due(self) -> None:
-        """Rewrite what is in memory when more than a quarter of it is dead.
-
-        So three live rows are rewritten for a dead one at most: O(1) for a removal.
-        """
-        if self._log is not None:
-            self._log.compact_if_due(self)
-            return
-        segments = [segment for segment in self._state.segments if segment.in_memory]
-        dead = sum(segment.dead for segment in segments)
-        due = dead > COMPACT_FROM and dead > sum(segment.rows for segment in segments) / 4
-        if not due or dead < 2 * self._failed_at:
-            return
-        try:
-            self._compact()
-            self._failed_at = 0
-        except Exception as error:  # the change itself is done
-            self._failed_at = dead
-            warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=4)
-
-    def _compact(self) -> None:
-        """Copy the live rows in memory to one new segment. Users see no difference."""
-        state = self._state
-        segments = [segment for segment in state.segments if not segment.in_memory]
-        old = [segment for segment in state.segments if segment.in_memory]
-        names, next_label = state.names, state.next_label
-        if old:
-            new, labels = gathered(old, state.version, self.storage, end(segments))
-            if names is not None and not segments and self._log is None:
-                # Forget the str that are gone; those that are left keep their order.
-                used = np.sort(labels)
-                names, next_label = [names[label] for label in used.tolist()], len(used)
-                labels[:] = np.searchsorted(used, labels)
-            if new.rows:
-                segments.append(new)
-        centre, centred, cells = self._code(segments)
-        with self._publishing:
-            self._map = self._label_of = None
-            self._state = replace(
-                state, segments=tuple(segments), names=names, next_label=next_label,
-                centre=centre, centred=centred, cells=cells,
-            )  # fmt: skip
-
-
-# Fork: a child gets the memory of its parent at one moment. With the locks held, no index is in the
-# middle of a change then, and the child can go on with it.
-_alive: weakref.WeakSet[Index] = weakref.WeakSet()
-_registering = threading.Lock()
-_held: list[threading.Lock] = []
-
-
-def _hold_all() -> None:
-    _registering.acquire()
-    _held.append(_registering)
-    for index in list(_alive):
-        for lock in (index._writing, index._publishing):
-            lock.acquire()
-            _held.append(lock)
-
-
-def _leave_files() -> None:
-    _release_all()
-    for index in list(_alive):
-        if index._log is not None:
-            index._log.leave()  # so that the parent alone holds its lock
-
-
-def _release_all() -> None:
-    while _held:
-        _held.pop().release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_leave_files)

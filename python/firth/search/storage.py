@@ -28,7 +28,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,9 @@ from firth.formats import container, log
 from firth.formats.files import Path
 from firth.interrupt import deferred_interrupt
 from firth.search.file import KIND, File, write
-from firth.search.index import COMPACT_FROM
 from firth.search.segments import STORAGES, Segment
 from firth.search.state import State
-
-if TYPE_CHECKING:
-    from firth.search.index import Index
+from firth.search.table import COMPACT_FROM, Table
 
 if sys.platform != "win32":  # there, nothing keeps two processes from writing to one index
     import fcntl
@@ -70,8 +67,8 @@ class _Replaying:
 
 def _replay(made: File, reader: log.Reader, path: str) -> bool:
     """Do what the log says. False if it is not the file's own, but there is nothing more in it."""
-    index, state = made.index, made.state
-    index._state = state
+    table, state = made.table, made.state
+    table.state = state
     if reader.key is None:
         return True
     if reader.key != made.key:
@@ -84,8 +81,8 @@ def _replay(made: File, reader: log.Reader, path: str) -> bool:
                     record.offset,
                 )
         return False
-    index._log = _Replaying()  # type: ignore[assignment]
-    additions = _Additions(index)
+    table.log = _Replaying()  # type: ignore[assignment]
+    additions = _Additions(table)
     try:
         for record in reader:
             offset = record.offset
@@ -94,9 +91,9 @@ def _replay(made: File, reader: log.Reader, path: str) -> bool:
             elif record.kind == REMOVE:
                 additions.replay()
                 labels = np.frombuffer(record.payload, np.int64)
-                if len(np.unique(labels)) < len(labels) or (index._find(labels) < 0).any():
+                if len(np.unique(labels)) < len(labels) or (table.find(labels) < 0).any():
                     raise ValueError("removes what is not there")
-                index._remove(labels)
+                table.remove(labels)
             else:
                 raise ValueError(f"is of an unknown kind, {record.kind}")
         additions.replay()
@@ -104,17 +101,17 @@ def _replay(made: File, reader: log.Reader, path: str) -> bool:
         raise
     except ValueError as error:
         raise FormatError(f"a record {error}", path, offset) from None
-    index._log = None
-    index._state = replace(index._state, log_end=reader.end)
+    table.log = None
+    table.state = replace(table.state, log_end=reader.end)
     return True
 
 
 class _Additions:
     """Additions that are replayed together: the same as one after the other, only faster."""
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._next, self._id_type = index._state.next_label, index._state.id_type
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._next, self._id_type = table.state.next_label, table.state.id_type
         self._clear()
 
     def _clear(self) -> None:
@@ -126,13 +123,13 @@ class _Additions:
 
     def read(self, record: log.Record) -> None:
         """Take a record. ValueError where it does not fit."""
-        index, payload = self._index, record.payload
-        dtype = np.dtype(STORAGES[index.storage])
-        scale = 4 if index.storage == "int8" else 0
+        table, payload = self._table, record.payload
+        dtype = np.dtype(STORAGES[table.storage])
+        scale = 4 if table.storage == "int8" else 0
         if len(payload) < _ADDED.size:
             raise ValueError("is too short")
         rows, first, new, size = _ADDED.unpack_from(payload)
-        end = _ADDED.size + 8 * (rows + new) + size + rows * (index.dim * dtype.itemsize + scale)
+        end = _ADDED.size + 8 * (rows + new) + size + rows * (table.dim * dtype.itemsize + scale)
         if rows == 0 or end != len(payload):
             raise ValueError(f"has {len(payload)} bytes, wanted {end} for {rows} rows")
         at = _ADDED.size
@@ -155,7 +152,7 @@ class _Additions:
                 raise ValueError("has names that do not fit their text")
             names.append(text[start:end].decode("utf-8", "surrogatepass"))
             start = end
-        vectors = np.frombuffer(payload, dtype, rows * index.dim, at).reshape(rows, index.dim)
+        vectors = np.frombuffer(payload, dtype, rows * table.dim, at).reshape(rows, table.dim)
         if scale:
             self._scales.append(np.frombuffer(payload, np.float32, rows, at + vectors.nbytes))
         self._labels.append(labels)
@@ -184,14 +181,14 @@ class _Additions:
                 if scales is not None and segment.scales is not None:
                     segment.scales[rows] = scales[part]
 
-            self._index._append(np.concatenate(self._labels), self._names, fill)
+            self._table.append(np.concatenate(self._labels), self._names, fill)
             self._clear()
 
 
 class Stored:
-    """The files of an index that may be changed; as `firth.search.index.Log` wants it.
+    """The files of an index that may be changed; as `firth.search.table.Log` wants it.
 
-    It does not know its index, so that an index which nobody uses any more is closed at once.
+    It does not know its table, so that an index which nobody uses any more is closed at once.
     """
 
     def __init__(self, path: str, file: io.FileIO, made: File, mmap: bool) -> None:
@@ -246,10 +243,10 @@ class Stored:
                 f"{self.path}: only the process that opened the index may change it, not its forks"
             )
 
-    def flush(self, index: Index) -> None:
+    def flush(self, table: Table) -> None:
         """Sync the log to disk."""
         if self._unsure:
-            self.compact(index)
+            self.compact(table)
             return
         try:
             os.fsync(self._file.fileno())
@@ -260,12 +257,12 @@ class Stored:
             raise
         self._synced_folder = True
 
-    def compact_if_due(self, index: Index) -> None:
+    def compact_if_due(self, table: Table) -> None:
         """`compact` where the log has outgrown the file, or a quarter of the rows are dead.
 
         Or where there are new cells, which would be found anew whenever the log is repeated.
         """
-        state = index._state
+        state = table.state
         rows = sum(segment.rows for segment in state.segments)
         dead = rows - state.live
         size = state.log_end
@@ -275,12 +272,12 @@ class Stored:
         if not due or size < 2 * self._failed_at:
             return
         try:
-            self.compact(index)
+            self.compact(table)
         except Exception as error:  # the change itself is safe in the log
             self._failed_at = size
             warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=5)
 
-    def compact(self, index: Index) -> None:
+    def compact(self, table: Table) -> None:
         """Write the file anew, with all that is in the log, and begin a new log.
 
         The caller holds the lock of writers. Where the disk is full, nothing has changed.
@@ -288,35 +285,33 @@ class Stored:
         self._check_process()
         self._check_file()
         _sweep(self.path)
-        state, key = index._state, secrets.token_bytes(16)
+        state, key = table.state, secrets.token_bytes(16)
         with deferred_interrupt() as interrupted, contextlib.ExitStack() as opened:
             # Until file and log are known to fit each other: what is added to the log of a file
             # that has been replaced counts for nothing.
             reason = "its log could not be replaced; close it and open it again"
-            index._log = Refusing(self.path, reason, self.leave)
+            table.log = Refusing(self.path, reason, self.leave)
             fresh, temporary, problem = None, "", None
             try:
                 fresh, temporary = _new_log(self.path)
                 opened.enter_context(fresh)
-                write(self.path, index, state, key, self._key)
+                write(self.path, table, state, key, self._key)
             except BaseException as error:
                 problem = error
             # A write may fail when the new file is in its place already (a sync).
-            made = File(type(index), self.path, self._mmap, verify=False)
+            made = File(self.path, self._mmap, verify=False)
             if fresh is not None and made.key == key:
                 os.replace(temporary, self._log)
                 opened.pop_all()
                 self._file.close()
                 self._adopt(fresh, made)
-                with index._publishing:
-                    index._map = index._label_of = None
-                    index._state = replace(made.state, version=state.version)
+                table.show(replace(made.state, version=state.version))
             elif made.key != self._key:
                 raise FormatError("was replaced by another program", self.path)
             elif fresh is not None:
                 fresh.close()
                 os.unlink(temporary)
-            index._log = self
+            table.log = self
         if problem is not None:
             raise problem
         if interrupted.is_set():
@@ -335,12 +330,12 @@ class Stored:
                 self.path,
             )
 
-    def close(self, index: Index) -> None:
+    def close(self, table: Table) -> None:
         """Sync the log, or remove it where it is empty, and let others open the index."""
         try:
-            empty = log.is_empty(index._state.log_end)
+            empty = log.is_empty(table.state.log_end)
             if os.getpid() == self._process and not empty:
-                self.flush(index)
+                self.flush(table)
             elif os.getpid() == self._process:
                 with contextlib.suppress(OSError):
                     if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._log)):
@@ -365,7 +360,7 @@ class Refusing:
 
     added = removed = compact = refuse
 
-    def flush(self, index: Index) -> None:
+    def flush(self, table: Table) -> None:
         """There is nothing to sync."""
 
     compact_if_due = flush
@@ -378,7 +373,7 @@ class Refusing:
         if self._leave is not None:
             self._leave()
 
-    def close(self, index: Index) -> None:
+    def close(self, table: Table) -> None:
         """There is nothing to sync; let others open the index."""
         self.leave()
 
@@ -388,7 +383,7 @@ def log_of(path: Path) -> str:
     return os.path.realpath(path) + ".log"
 
 
-def _locked(path: str, index: Path) -> io.FileIO:
+def _locked(path: str, path_of_index: Path) -> io.FileIO:
     """The log of this name, made if need be, for this process alone.
 
     BlockingIOError where another one has it, with the name of the index.
@@ -406,7 +401,7 @@ def _locked(path: str, index: Path) -> io.FileIO:
         except BlockingIOError:
             file.close()
             raise BlockingIOError(
-                errno.EAGAIN, "the index is open for writing elsewhere", os.fspath(index)
+                errno.EAGAIN, "the index is open for writing elsewhere", os.fspath(path_of_index)
             ) from None
         except BaseException:
             file.close()
@@ -444,11 +439,11 @@ def _sync_folder(path: Path) -> None:
 # Saving and opening
 
 
-def save(path: Path, index: Index) -> None:
+def save(path: Path, table: Table) -> None:
     """Write a copy of an index. An index file that is there is replaced, with its log."""
-    target, state, key = os.path.realpath(path), index._state, secrets.token_bytes(16)
+    target, state, key = os.path.realpath(path), table.state, secrets.token_bytes(16)
     if os.path.exists(target) and not os.path.isfile(target):  # a pipe: nobody can open it for r+
-        write(path, index, state, key, bytes(16))
+        write(path, table, state, key, bytes(16))
         return
     beside = log_of(path)
     try:
@@ -460,7 +455,7 @@ def save(path: Path, index: Index) -> None:
         try:
             with open(beside, "rb") as file:
                 old = log.Reader(file, beside).key
-            write(path, index, state, key, old or bytes(16))
+            write(path, table, state, key, old or bytes(16))
         except BaseException:
             if os.fstat(lock.fileno()).st_size > 0:  # it was there before
                 raise
@@ -469,17 +464,17 @@ def save(path: Path, index: Index) -> None:
         os.unlink(beside)
 
 
-def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: bool) -> Index:
+def open_table(path: Path, mode: str, mmap: bool, verify: bool) -> Table:
     """Open what `save` wrote; see `Index.open`."""
     if mode not in ("r", "r+"):
         raise ValueError(f"Index.open: mode must be 'r' or 'r+', got {mode!r}")
     if mode == "r":
         os.stat(path)
-        return _open_to_read(kind, path, mmap, verify)
-    File(kind, path, True, False)  # before a log is made beside what is no index
+        return _open_to_read(path, mmap, verify)
+    File(path, True, False)  # before a log is made beside what is no index
     lock = _locked(log_of(path), path)
     try:
-        made = File(kind, path, mmap, verify)
+        made = File(path, mmap, verify)
         with open(log_of(path), "rb") as file:
             reader = log.Reader(file, log_of(path))
             belongs = _replay(made, reader, log_of(path))
@@ -495,22 +490,22 @@ def open_index(kind: type[Index], path: Path, mode: str, mmap: bool, verify: boo
         lock.close()
         raise
     stored = Stored(os.path.realpath(path), lock, made, mmap)
-    index: Index = made.index
-    index._log = stored
-    weakref.finalize(index, stored.leave)
-    return index
+    table = made.table
+    table.log = stored
+    weakref.finalize(table, stored.leave)
+    return table
 
 
-def _open_to_read(kind: type[Index], path: Path, mmap: bool, verify: bool) -> Index:
+def _open_to_read(path: Path, mmap: bool, verify: bool) -> Table:
     tries = 3
     while True:
         with contextlib.ExitStack() as stack:
             file = None
             with contextlib.suppress(FileNotFoundError):
                 file = stack.enter_context(open(log_of(path), "rb"))
-            made = File(kind, path, mmap, verify)
-            index: Index = made.index
-            index._state = made.state
+            made = File(path, mmap, verify)
+            table = made.table
+            table.state = made.state
             try:
                 if file is not None:
                     _replay(made, log.Reader(file, log_of(path)), log_of(path))
@@ -520,7 +515,7 @@ def _open_to_read(kind: type[Index], path: Path, mmap: bool, verify: bool) -> In
                     raise
                 tries -= 1
                 continue
-            index._log = Refusing(
+            table.log = Refusing(
                 os.path.realpath(path), "the index was opened for reading (mode='r')"
             )
-            return index
+            return table
