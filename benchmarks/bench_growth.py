@@ -59,7 +59,7 @@ def doubling(first: int, last: int) -> list[int]:
 
 
 def head(words: int, folder: Path) -> Path:
-    """The lines of the corpus up to so many words."""
+    """The first lines of the corpus, up to this number of words."""
     path = folder / f"{words}.txt"
     with open(corpus_file(), encoding="utf-8") as source, open(path, "w", encoding="utf-8") as out:
         for line in source:
@@ -80,7 +80,7 @@ def trainings(path: Path, **changes: int) -> Subjects:
 
 
 def searches(n: int, d: int, queries: int, cells: bool) -> Subjects:
-    """Exact search and FAISS's, and cells where they are asked for."""
+    """Exact search and FAISS's, and cells if `cells`."""
     keys, asked = normal(n, d), normal(queries, d, seed=1)
     flat = faiss.IndexFlatIP(d)
     flat.add(keys)

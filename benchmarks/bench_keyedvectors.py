@@ -19,7 +19,7 @@ from gensim.test.utils import datapath
 import firth
 from harness import THREADS, Row, compared, extrapolated, fit_note, interleave, size
 
-NEIGHBOURS = size(10), size(40, 2)  # words that gensim is asked for in the fit
+NEIGHBOURS = size(10), size(40, 2)  # queries to gensim in the fit
 ANALOGIES = size(60, 5), size(600, 20)  # and analogies
 
 

@@ -2,7 +2,7 @@
 
 A benchmark file `bench_<name>.py` has `run() -> list[Row]`: it makes its data, checks that firth's
 answer is right, then times firth and the peers in turn (A B A B ...), so that a machine whose speed
-drifts is unfair to nobody. `run.py` runs it.
+drifts favours neither. `run.py` runs it.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def extrapolated(few: Timing, many: Timing, counts: tuple[int, int], total: int)
     """Seconds for `total` questions from those for two smaller counts of the same rounds.
 
     A call costs fixed + marginal * questions. Scaling one measurement up would multiply the fixed
-    part too, in favour of whoever is not scaled.
+    part too, in favour of the side that is not scaled.
     """
     whole = []
     for a, b in zip(few.seconds, many.seconds, strict=True):
