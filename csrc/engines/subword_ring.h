@@ -20,6 +20,11 @@ class SubwordRing {
     // All positions leave.
     void end();
 
+    // One position by itself, where its vector must not grow old; move_to and end are not called
+    // then. A position that leaves gives all that it gained to its rows.
+    void enter(size_t p);
+    void leave(size_t p);
+
     void prefetch(size_t p) const;
     size_t row_count(size_t p) const {
         const int64_t* start = job_->sub_start + kept_[p];
@@ -35,8 +40,6 @@ class SubwordRing {
 
   private:
     const float* gather(size_t p);
-    void enter(size_t p);
-    void leave(size_t p);
 
     const WordWindows* job_ = nullptr;
     const Kernels* kernels_ = nullptr;

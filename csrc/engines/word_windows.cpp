@@ -28,8 +28,13 @@ constexpr int kCbowNegatives = 2;
 constexpr float kPartRate = 0.4f;
 constexpr size_t kPartLimit = 64;
 // Windows of CBOW are grouped as far as their contexts' summed rate is at most this: where all are
-// the same few words, a word takes the changes of all windows of a group at once.
+// the same few words, a word takes the changes of all windows of a group at once. A single window
+// whose contexts have a larger one is bounded by itself; see `bounded`.
 constexpr float kGroupRate = 2.05f;
+// Vectors with further rows are kept while their position is within reach, as far as the summed
+// rate of the positions within reach is at most this. Beyond it, the many copies of a word would
+// all learn the same thing and add it up: each is then made and given back around its update.
+constexpr float kRingRate = 1.05f;
 
 // Scratch memory of one worker, kept between blocks.
 struct Worker : UpdateScratch {
@@ -48,6 +53,7 @@ struct Worker : UpdateScratch {
     DistinctRows in;
     std::vector<float*> rows, path, positives;
     std::vector<float> labels, scales;
+    std::vector<int64_t> repeats;
 
     // Room for m inputs together with n outputs, for windows of `pairs` pairs with n outputs each,
     // and for `extra` floats behind the kernels' memory.
@@ -116,7 +122,7 @@ class BlockTrainer {
             else
                 cbow(g, first, last, want_loss, progress);
         }
-        if (job_.sub_rows) worker_.ring.end();
+        if (job_.sub_rows && !single_) worker_.ring.end();
         worker_.hot.end();
         return progress;
     }
@@ -141,9 +147,10 @@ class BlockTrainer {
         const size_t n = worker_.kept.size();
         window_ = std::min(static_cast<size_t>(job_.window), std::max<size_t>(n, 1));
         const bool grouped = !job_.skip_gram && job_.shared && job_.w_out;
+        const float reach = 2 * rate_ * static_cast<float>(window_);
+        single_ = job_.sub_rows && reach > kRingRate;
         group_ = 1;
         if (grouped) {
-            const float reach = 2 * rate_ * static_cast<float>(window_);
             group_ = reach * kCbowGroup > kGroupRate ? static_cast<size_t>(kGroupRate / reach)
                                                      : kCbowGroup;
             group_ = std::max<size_t>(1, group_);
@@ -219,7 +226,8 @@ class BlockTrainer {
         for (size_t p = reach; p < std::min(n, reach + group_ * kAhead); p++)
             if (p >= fetched_) fetch(p);
         fetched_ = std::max(fetched_, std::min(n, reach + group_ * kAhead));
-        if (job_.sub_rows) worker_.ring.move_to(first - std::min(first, window_), reach);
+        if (job_.sub_rows && !single_)
+            worker_.ring.move_to(first - std::min(first, window_), reach);
     }
 
     size_t path_length(size_t p) const {
@@ -300,8 +308,10 @@ class BlockTrainer {
         if (job_.shared) {
             for (size_t next = low; next <= high;) {
                 worker_.in.clear();
+                const size_t from = next;
                 for (size_t taken = 0; next <= high && taken < part_; next++) {
                     if (next == i) continue;
+                    if (single_) worker_.ring.enter(next);
                     worker_.in.add(hidden(next));
                     taken++;
                 }
@@ -321,6 +331,9 @@ class BlockTrainer {
                                       rate_, worker_, change, kernels_, want_loss);
                     if (change) add_locked(worker_.in.rows.data(), worker_.in.size);
                 }
+                if (single_)
+                    for (size_t p = from; p < next; p++)
+                        if (p != i) worker_.ring.leave(p);
             }
             return;
         }
@@ -328,6 +341,7 @@ class BlockTrainer {
         for (size_t j = low, pair = 0; j <= high; j++) {
             if (j == i) continue;
             float* in = hidden(j);
+            if (single_) worker_.ring.enter(j);
             if (path) {
                 progress.loss += update_pair(in, worker_.path.data(), path, worker_.labels.data(),
                                              dim_, rate_, worker_, change, kernels_, want_loss);
@@ -341,6 +355,7 @@ class BlockTrainer {
                 if (change) add_locked(&in, 1);
                 next += n;
             }
+            if (single_) worker_.ring.leave(j);
         }
     }
 
@@ -350,6 +365,7 @@ class BlockTrainer {
         worker_.rows.clear();
         for (size_t j = worker_.low[i]; j <= worker_.high[i]; j++) {
             if (j == i) continue;
+            if (single_) worker_.ring.enter(j);
             worker_.rows.push_back(hidden(j));
             count += row_count(j);
         }
@@ -373,10 +389,40 @@ class BlockTrainer {
             else if (job_.lock.values)
                 worker_.scales.push_back(job_.lock.at(static_cast<size_t>(worker_.kept[j])));
         }
-        const float scale = job_.mean ? 1.0f : 1.0f / static_cast<float>(count);
+        const float scale = bounded(i) * (job_.mean ? 1.0f : 1.0f / static_cast<float>(count));
         kernels_.add_to_rows_f32(worker_.rows.data(), worker_.rows.size(), dim_,
                                  worker_.scales.empty() ? nullptr : worker_.scales.data(), scale,
                                  change);
+        if (single_)
+            for (size_t j = worker_.low[i]; j <= worker_.high[i]; j++)
+                if (j != i) worker_.ring.leave(j);
+    }
+
+    // What share of a change centre i's contexts take, 1 for all of it. A row that occurs c times
+    // among N takes the change c times, so that the contexts' mean moves by sum(c^2) / N changes.
+    // In a long window over few words that overshoots, further with every step; gensim is saved
+    // from it by leaving out scores beyond 6.
+    float bounded(size_t i) {
+        const size_t low = worker_.low[i], high = worker_.high[i];
+        if (!job_.shared || rate_ * static_cast<float>(high - low) <= kGroupRate) return 1.0f;
+        std::vector<int64_t>& rows = worker_.repeats;
+        rows.clear();
+        for (size_t j = low; j <= high; j++) {
+            if (j == i) continue;
+            const int32_t id = worker_.kept[j];
+            rows.push_back(id);
+            if (job_.sub_rows)
+                for (int64_t k = job_.sub_start[id]; k < job_.sub_start[id + 1]; k++)
+                    rows.push_back(~int64_t(job_.sub_ids[k]));
+        }
+        std::sort(rows.begin(), rows.end());
+        double squares = 0;
+        for (size_t first = 0, next; first < rows.size(); first = next) {
+            for (next = first + 1; next < rows.size() && rows[next] == rows[first];) next++;
+            squares += static_cast<double>(next - first) * static_cast<double>(next - first);
+        }
+        const double moves = rate_ * squares / static_cast<double>(rows.size());
+        return static_cast<float>(std::min(1.0, kGroupRate / moves));
     }
 
     void cbow(size_t g, size_t first, size_t last, bool want_loss, WordProgress& progress) {
@@ -432,7 +478,8 @@ class BlockTrainer {
     SplitMix64 random_{};
     size_t dim_, begin_, end_;
     size_t window_ = 0, group_ = 1, part_ = 1;
-    size_t fetched_ = 0;  // positions below are prefetched
+    bool single_ = false;  // positions enter the ring only for their own update
+    size_t fetched_ = 0;   // positions below are prefetched
     float rate_;
     float *hidden_ = nullptr, *change_ = nullptr;
 };

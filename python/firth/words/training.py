@@ -356,7 +356,4 @@ def fingerprint(ids: NDArray[np.int32]) -> int:
 
 
 def _diverged(epoch: int) -> FloatingPointError:
-    return FloatingPointError(
-        f"training diverged in epoch {epoch + 1}: take a lower alpha, a smaller window or "
-        'negatives="independent"'
-    )
+    return FloatingPointError(f"training diverged in epoch {epoch + 1}: take a lower alpha")

@@ -372,8 +372,8 @@ class Word2Vec(Vocabulary):
             both ``hs`` and ``negative`` are 0.
         FloatingPointError
             Training diverged: the loss or a vector is not finite any more (the vectors are lost
-            then). Shared negatives take one step for all pairs of a window, which is too far where
-            a window has very many pairs of few words; independent ones do not.
+            then). Only an absurd ``alpha`` does that: steps that windows over few words add up
+            are bounded.
         KeyboardInterrupt
             On Ctrl-C, after the checkpoint is written; the vectors are as far as training got.
         """
