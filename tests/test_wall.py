@@ -95,7 +95,7 @@ def test_core_knows_no_python():
 
 # Packages and modules right below firth, each importing only those before it and itself.
 RANKS = [
-    {"errors", "interrupt", "optional", "progress"},
+    {"arguments", "errors", "interrupt", "optional", "progress"},
     {"formats", "kernels"},
     {"geometry"},
     {"search", "tokenizers"},
@@ -113,10 +113,7 @@ RANKS = [
 KNOWN = {
     ("firth.fasttext.meter", "firth.fasttext.model"),
     ("firth.search.convert", "firth.search.index"),
-    ("firth.search.file", "firth.search.index"),
-    ("firth.search.segments", "firth.search.cells"),
     ("firth.search.segments", "firth.words.vectors"),
-    ("firth.search.storage", "firth.search.index"),
     ("firth.words.evaluation", "firth.words.keyedvectors"),
     ("firth.words.keyedvectors", "firth.words.fasttext"),
     ("firth.words.keyedvectors", "firth.words.from_gensim"),
