@@ -187,24 +187,16 @@ def _prepared(arguments: argparse.Namespace) -> Iterator[str]:
     Training reads it several times, and parts of it at once.
     """
     corpus, name = arguments.corpus, arguments.corpus
+    changed = arguments.tokenize or arguments.lower
     with tempfile.TemporaryDirectory(prefix="firth-train-") as folder:
-        if _is_stream(corpus):
-            if corpus == "-":
-                name = "standard input"
-            stream = os.path.join(folder, "stream")
-            with (
-                open(0 if corpus == "-" else corpus, "rb", closefd=corpus != "-") as source,
-                open(stream, "wb") as file,
-            ):
-                shutil.copyfileobj(source, file)
-            corpus = stream
-            _check_corpus(corpus, name)
-        if arguments.tokenize or arguments.lower or _is_compressed(corpus):
-            prepared = os.path.join(folder, "prepared")
+        if corpus == "-":
+            corpus, name = "/dev/stdin", "standard input"
+        if changed or _is_stream(corpus) or _is_compressed(corpus):
+            prepared = os.path.join(folder, "corpus")
             _prepare(corpus, prepared, arguments)
             _check_corpus(prepared, name)
             corpus = prepared
-        if not (arguments.tokenize or arguments.lower):
+        if not changed:
             _say_if_raw(corpus, name)
         yield corpus
 
