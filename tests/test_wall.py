@@ -97,7 +97,7 @@ def test_core_knows_no_python():
 RANKS = [
     {"arguments", "errors", "interrupt", "optional", "progress"},
     {"formats", "kernels"},
-    {"geometry"},
+    {"geometry", "spelling"},
     {"search", "tokenizers"},
     {"words"},
     {"fasttext", "downloader"},

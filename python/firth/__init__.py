@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firth import downloader, fasttext, kernels
+    from firth import downloader, fasttext, kernels, models
     from firth.errors import FormatError
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
@@ -57,6 +57,7 @@ _HOME = {
     "fasttext": "firth.fasttext",
     "info": "firth.system",
     "kernels": "firth.kernels",
+    "models": "firth.models",
     "set_num_threads": "firth.system",
 }
 
@@ -77,6 +78,7 @@ __all__ = [
     "fasttext",
     "info",
     "kernels",
+    "models",
     "set_num_threads",
 ]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from firth.spelling import did_you_mean
+
 if TYPE_CHECKING:
-    from firth.search import Index
     from firth.words import KeyedVectors
 
 ANY_FILE = "vectors: of firth, gensim, word2vec (text or binary), GloVe, fastText, spaCy, model2vec"
@@ -161,13 +161,5 @@ def check_word(vectors: KeyedVectors, word: str, path: str) -> None:
     if word not in vectors:
         raise UserError(
             f"{word!r} is not among the {len(vectors):,} words of {path}"
-            + close_words(vectors, vectors.index_to_key, word)
+            + did_you_mean(word, vectors.index_to_key, vectors)
         )
-
-
-def close_words(known: KeyedVectors | Index, words: list[str], word: str) -> str:
-    """A hint at words that are spelt alike, or nothing. Looks at the most frequent words only."""
-    candidates = [other for other in words[:100_000] if abs(len(other) - len(word)) <= 2]
-    close = [word.lower()] if word.lower() in known else []
-    close += [one for one in difflib.get_close_matches(word, candidates, 4) if one not in close]
-    return f"; did you mean {', '.join(close)}?" if close else ""

@@ -13,7 +13,6 @@ from firth.cli.common import (
     UserError,
     at_least,
     check_output,
-    close_words,
     command,
     group,
     load,
@@ -22,6 +21,7 @@ from firth.cli.common import (
     say,
     table,
 )
+from firth.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from firth.search import Index
@@ -242,7 +242,7 @@ def _known_id(index: Index, text: str, path: str) -> Any:
         return text
     if not words and text.lstrip("-").isdecimal() and int(text) in index:
         return int(text)
-    hint = close_words(index, index.ids, text) if words else ""
+    hint = did_you_mean(text, index.ids, index) if words else ""
     raise UserError(f"{text!r} is not among the {len(index):,} ids of {path}{hint}")
 
 

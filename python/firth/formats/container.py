@@ -286,6 +286,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r} cannot be saved")
 
 
+def is_container(path: Path) -> bool:
+    """Whether a file begins as firth's own do; OSError where there is none. False for a folder."""
+    if os.path.isdir(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def _read_header(
     file: BinaryIO, path: Path, size: int
 ) -> tuple[dict[str, Any], list[_Section], int]:

@@ -19,9 +19,10 @@ from firth.formats import container, fasttext
 from firth.formats.files import Path
 from firth.words import training
 from firth.words.corpus import Sentences
+from firth.words.gensim3 import renamed
 from firth.words.keyedvectors import KeyedVectors, deprecated
 from firth.words.subwords import subword_ids, subword_means
-from firth.words.vectors import KEY
+from firth.words.vectors import KEY, MissingKeyError
 from firth.words.vocabulary import File, TrimRule
 from firth.words.word2vec import Word2Vec, fill
 
@@ -110,9 +111,11 @@ class FastTextKeyedVectors(KeyedVectors):
         return geometry.normed(vector, geometry.lengths(vector)) if norm else vector
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """The vector of a key (D,), or the vectors of several ones (len(key), D)."""
+        """The vector of a key (D,); those of several keys (len(key), D), or of a slice of rows."""
         if isinstance(key, KEY):
             return self.get_vector(key)
+        if isinstance(key, slice):
+            return self._values(key)
         keys = list(key)
         rows = np.array([self.get_index(one, -1) for one in keys], np.int64)
         unseen = np.flatnonzero(rows < 0)
@@ -126,10 +129,10 @@ class FastTextKeyedVectors(KeyedVectors):
     def _inferred(self, words: list[Any]) -> NDArray[Any]:
         """Vectors of strings outside the vocabulary (len(words), D), by their n-grams alone."""
         if not self.bucket or self.vectors_ngrams is None:
-            raise KeyError(f"{words[0]!r} is not in the vocabulary, and there are no n-grams")
+            raise MissingKeyError(words[0], self)
         for word in words:
             if not isinstance(word, str):
-                raise KeyError(f"Key {word!r} not present in vocabulary")
+                raise MissingKeyError(word, self)
         return subword_means(None, self.vectors_ngrams, *self.subwords(words))
 
     def get_sentence_vector(self, sentence: Sequence[Any]) -> NDArray[Any]:
@@ -298,6 +301,7 @@ class FastText(Word2Vec):
         ``word_ngrams`` is not 1. Else as `firth.Word2Vec`.
     """
 
+    @renamed(size="vector_size", iter="epochs")
     def __init__(
         self,
         sentences: Sentences | None = None,

@@ -8,9 +8,10 @@ V = number of keys, D = dimensions of a vector.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,6 +20,7 @@ from firth.errors import FormatError
 from firth.formats import container, gensim, word2vec
 from firth.formats.files import Path
 from firth.words import evaluation, plot
+from firth.words.gensim3 import gone
 from firth.words.similarity import Similarity
 from firth.words.vectors import KEY
 
@@ -207,10 +209,16 @@ class KeyedVectors(Similarity):
         FormatError
             Another kind of file, or a damaged one.
         """
-        if gensim.is_pickle(fname):
-            from firth.words.from_gensim import keyed_vectors
+        if not container.is_container(fname):
+            if not os.path.isdir(fname) and gensim.is_pickle(fname):
+                from firth.words.from_gensim import keyed_vectors
 
-            return keyed_vectors(gensim.read(fname, mmap=mmap), fname)
+                return keyed_vectors(gensim.read(fname, mmap=mmap), fname)
+            raise FormatError(
+                "is not a firth file, nor one of gensim's: firth.words.load_vectors reads text, "
+                "word2vec's and fastText's binaries, and folders",
+                fname,
+            )
         content = container.read(fname, mmap=mmap)
         if cls is KeyedVectors and content.kind in ("fasttextkeyedvectors", "fasttext"):
             from firth.words.fasttext import FastTextKeyedVectors
@@ -420,28 +428,15 @@ class KeyedVectors(Similarity):
         if replace:
             self.unit_normalize_all()
 
-    @property
-    def vectors_norm(self) -> NoReturn:
-        """Gone since gensim 4: AttributeError says what to use."""
-        raise AttributeError("vectors_norm is gone since gensim 4: use get_normed_vectors()")
-
-    @property
-    def index2word(self) -> NoReturn:
-        """Gone since gensim 4: AttributeError says what to use."""
-        raise AttributeError("index2word is gone since gensim 4: use index_to_key")
-
-    @property
-    def index2entity(self) -> NoReturn:
-        """Gone since gensim 4: AttributeError says what to use."""
-        raise AttributeError("index2entity is gone since gensim 4: use index_to_key")
-
-    @property
-    def vocab(self) -> NoReturn:
-        """Gone since gensim 4: AttributeError says what to use."""
-        raise AttributeError(
-            "vocab is gone since gensim 4: use key_to_index, index_to_key, "
-            "get_vecattr(key, attr) and set_vecattr(key, attr, value)"
-        )
+    vectors_norm = gone("vectors_norm", "get_normed_vectors()")
+    syn0norm = gone("syn0norm", "get_normed_vectors()")
+    syn0 = gone("syn0", "vectors")
+    index2word = gone("index2word", "index_to_key")
+    index2entity = gone("index2entity", "index_to_key")
+    vocab = gone(
+        "vocab",
+        "key_to_index, index_to_key, get_vecattr(key, attr) and set_vecattr(key, attr, value)",
+    )
 
 
 def keys_as_text(keys: Iterable[Any]) -> tuple[list[str], NDArray[np.int64]]:

@@ -17,8 +17,24 @@ from numpy.typing import DTypeLike, NDArray
 
 from firth import geometry
 from firth.kernels import row_norms
+from firth.spelling import did_you_mean
 
 KEY = (str, int, np.integer)
+
+
+class MissingKeyError(KeyError):
+    """A key that is missing; the message names words that are spelt alike."""
+
+    def __init__(self, key: Any, vectors: Vectors) -> None:
+        super().__init__(f"Key {key!r} not present in vocabulary")
+        self._key, self._vectors = key, vectors
+
+    def __str__(self) -> str:  # here, since most such errors are caught and never shown
+        known = self._vectors.key_to_index
+        return str(self.args[0]) + did_you_mean(self._key, self._vectors.index_to_key, known)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyError, (str(self),)
 
 
 class Vectors:
@@ -95,12 +111,18 @@ class Vectors:
             return int(key)
         if default is not None:
             return default
-        raise KeyError(f"Key {key!r} not present in vocabulary")
+        raise MissingKeyError(key, self)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The keys, in the order of their rows."""
+        return (key for key in self.index_to_key if key is not None)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """The vector of a key (D,), or the vectors of several ones (len(key), D)."""
+        """The vector of a key (D,); those of several keys (len(key), D), or of a slice of rows."""
         if isinstance(key, KEY):
             return self.get_vector(key)
+        if isinstance(key, slice):
+            return self._values(key)
         keys = list(key)
         rows = [self.get_index(one, -1) for one in keys]
         if not rows or min(rows) >= 0:

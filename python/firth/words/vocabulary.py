@@ -19,6 +19,7 @@ from firth.arguments import Real, Rules, Whole, check_all
 from firth.errors import warn
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
+from firth.words.gensim3 import renamed
 from firth.words.keyedvectors import KeyedVectors
 
 # What a trim rule answers.
@@ -123,6 +124,7 @@ class Vocabulary:
 
     # From a corpus
 
+    @renamed(sentences="corpus_iterable")
     def build_vocab(
         self,
         corpus_iterable: Sentences | None = None,

@@ -25,6 +25,7 @@ from firth.errors import FormatError, warn
 from firth.formats import container, gensim
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
+from firth.words.gensim3 import VectorsInWv, renamed
 from firth.words.keyedvectors import KeyedVectors, deprecated, keys_as_text, keys_from_text
 from firth.words.readers import BrownCorpus as BrownCorpus  # gensim has the readers here too
 from firth.words.readers import LineSentence as LineSentence
@@ -65,7 +66,7 @@ _MATRICES = ("syn1neg", "syn1", "vectors_lockf")
 _TREE = ("start", "points", "codes")
 
 
-class Word2Vec(Vocabulary):
+class Word2Vec(VectorsInWv, Vocabulary):
     """Vectors of words by the company they keep (Mikolov et al. 2013): CBOW or skip-gram.
 
     A drop-in for gensim 4's class: the same parameters in the same order, the same defaults but for
@@ -174,6 +175,7 @@ class Word2Vec(Vocabulary):
         ``min_count`` times.
     """
 
+    @renamed(size="vector_size", iter="epochs")
     def __init__(
         self,
         sentences: Sentences | None = None,
@@ -323,6 +325,7 @@ class Word2Vec(Vocabulary):
         self.corpus_total_words = other_model.corpus_total_words
         self.init_weights()
 
+    @renamed(sentences="corpus_iterable")
     def train(
         self,
         corpus_iterable: Sentences | None = None,

@@ -1,0 +1,56 @@
+"""Names of gensim 3, whose users are told today's: in calls, and as attributes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def renamed(
+    **names: str,
+) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Let a function refuse keyword arguments of gensim 3 with the name that each has now."""
+
+    def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        @functools.wraps(function)
+        def checked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            for old in names.keys() & kwargs.keys():
+                where = function.__qualname__.removesuffix(".__init__")
+                raise TypeError(
+                    f"{where}: got an unexpected keyword argument {old!r}: that is gensim 3's "
+                    f"name; did you mean {names[old]!r}?"
+                )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def gone(old: str, instead: str) -> property:
+    """An attribute that gensim 4 has no more: AttributeError says what to use."""
+
+    def refuse(self: object) -> NoReturn:
+        raise AttributeError(f"{old} is gone since gensim 4: use {instead}")
+
+    refuse.__doc__ = "Gone since gensim 4: AttributeError says what to use."
+    return property(refuse)
+
+
+class VectorsInWv:
+    """Base of models whose vectors stand in ``wv``, and not in the model as before gensim 4."""
+
+    if not TYPE_CHECKING:  # a type checker shall know what is missing
+
+        def __getattr__(self, name):
+            kind, wv = type(self).__name__, self.__dict__.get("wv")
+            if not name.startswith("_") and (hasattr(type(wv), name) or name in vars(wv or self)):
+                raise AttributeError(f"{kind} has no {name!r}: use model.wv.{name}")
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+
+        def __getitem__(self, key):
+            raise TypeError(f"{type(self).__name__} holds no vectors itself: use model.wv[key]")
