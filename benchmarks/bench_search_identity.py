@@ -22,7 +22,7 @@ from harness import THREADS, size
 def adversaries(seed: int) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Rows (N, D) and queries (Q, D) that are hard to certify, by name."""
     rng = np.random.default_rng(seed)
-    n, q = 2048, 10_000
+    n, q = 2048, size(10_000, 1000)
 
     def draw(rows: int, d: int, dtype: type = np.float32) -> NDArray[np.float32]:
         return rng.standard_normal((rows, d), dtype=dtype)
