@@ -113,7 +113,6 @@ RANKS = [
 KNOWN = {
     ("firth.fasttext.meter", "firth.fasttext.model"),
     ("firth.search.convert", "firth.search.index"),
-    ("firth.search.segments", "firth.words.vectors"),
     ("firth.words.evaluation", "firth.words.keyedvectors"),
     ("firth.words.keyedvectors", "firth.words.fasttext"),
     ("firth.words.keyedvectors", "firth.words.from_gensim"),

@@ -173,3 +173,18 @@ def matrix(array: NDArray[Any]) -> NDArray[Any]:
     if (row_major or column_major) and whole and array.flags.aligned:
         return array
     return np.array(array, order="C")
+
+
+def to_int8(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Values (..., D) as integers of -127 to 127 times a scale for each row (...,).
+
+    The error of a number is at most half the scale, which is the largest magnitude / 127.
+    ValueError for NaN and inf, which have no such form.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("vectors stored as int8 must be finite")
+    largest = np.abs(values).max(axis=-1, initial=0)
+    scales = np.asarray(largest / np.float32(127), np.float32)
+    divisors = np.where(scales == 0, np.float32(1), scales)[..., None]
+    # A denormal scale is coarse, so that a quotient may leave the range.
+    return np.rint(np.clip(values / divisors, -127, 127)).astype(np.int8), scales

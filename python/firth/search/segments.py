@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.kernels import _arrays
+from firth.kernels._arrays import to_int8
 from firth.kernels._dispatch import active_level
 from firth.search.arguments import refuse_infinite
-from firth.words.vectors import to_int8
 
 STORAGES: dict[str, type[np.generic]] = {
     "float32": np.float32,
