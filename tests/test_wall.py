@@ -113,11 +113,8 @@ RANKS = [
 KNOWN = {
     ("firth.fasttext.meter", "firth.fasttext.model"),
     ("firth.search.convert", "firth.search.index"),
-    ("firth.words.evaluation", "firth.words.keyedvectors"),
     ("firth.words.keyedvectors", "firth.words.fasttext"),
     ("firth.words.keyedvectors", "firth.words.from_gensim"),
-    ("firth.words.keyedvectors", "firth.words.from_spacy"),
-    ("firth.words.plot", "firth.words.keyedvectors"),
     ("firth.words.word2vec", "firth.words.from_gensim"),
 }
 

@@ -11,16 +11,14 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth import geometry
 from firth.formats.files import Path
-
-if TYPE_CHECKING:
-    from firth.words.keyedvectors import KeyedVectors
+from firth.words.similarity import Similarity
 
 _logger = logging.getLogger(__name__)
 _BEST = 5  # candidates among which an answer is sought that is none of the question's words
@@ -58,7 +56,7 @@ def evaluation_file(name: Literal["analogies", "pairs"]) -> str:
 
 
 def evaluate_word_pairs(
-    self: KeyedVectors,
+    self: Similarity,
     pairs: Path,
     delimiter: str = "\t",
     encoding: str = "utf8",
@@ -130,7 +128,7 @@ def log_evaluate_word_pairs(
     _logger.info("Pairs with unknown words ratio: %.1f%%", oov)
 
 
-def _index(self: KeyedVectors, limit: int | None, upper: bool) -> dict[Any, int]:
+def _index(self: Similarity, limit: int | None, upper: bool) -> dict[Any, int]:
     """The first row of each of the first ``limit`` keys, in upper case where that is wanted."""
     keys = self.index_to_key[:limit]
     rows: dict[Any, int] = {}
@@ -148,7 +146,7 @@ def _folded(key: Any, upper: bool) -> Any:
 
 
 def evaluate_word_analogies(
-    self: KeyedVectors,
+    self: Similarity,
     analogies: Path,
     restrict_vocab: int | None = 300000,
     case_insensitive: bool = True,
@@ -250,9 +248,7 @@ def _questions(path: Path, upper: bool) -> Iterator[tuple[str | None, tuple[str,
                 _logger.info("Skipping invalid line #%i in %s", number, path)
 
 
-def _cosadd(
-    self: KeyedVectors, places: NDArray[np.int64], limit: int | None
-) -> Iterator[list[int]]:
+def _cosadd(self: Similarity, places: NDArray[np.int64], limit: int | None) -> Iterator[list[int]]:
     """For each question, rows (a, b, c), the best rows by b - a + c, without its own."""
     candidates = self._candidates(0, len(self.index_to_key[:limit]))
     words, inverse = np.unique(places, return_inverse=True)
@@ -264,9 +260,7 @@ def _cosadd(
         yield [row for row in candidates.number(best) if row not in place][:_BEST]
 
 
-def _cosmul(
-    self: KeyedVectors, places: NDArray[np.int64], limit: int | None
-) -> Iterator[list[int]]:
+def _cosmul(self: Similarity, places: NDArray[np.int64], limit: int | None) -> Iterator[list[int]]:
     """As `_cosadd`, by the product of `most_similar_cosmul`."""
     stop = len(self.index_to_key[:limit])
     candidates = self._candidates(0, stop)

@@ -1,4 +1,4 @@
-"""`KeyedVectors` from spaCy's vectors and into them: folders, pipelines (``nlp``), vocabs."""
+"""Words and vectors out of spaCy's and into them: folders, pipelines (``nlp``), vocabs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from firth.errors import FormatError
 from firth.formats import spacy
-from firth.words.keyedvectors import KeyedVectors
 
 
-def keyed_vectors(source: Any) -> KeyedVectors:
-    """The vectors of a folder (of vectors, a vocab, a pipeline) or of a loaded pipeline or vocab.
+def read(source: Any) -> tuple[list[str], NDArray[Any]]:
+    """The words and their vectors, (V, D), of a folder or of a loaded pipeline or vocab.
 
-    One row a word, in the order of the rows; words that share a row get one each.
+    A folder is one of vectors, a vocab or a pipeline. One row a word, in the order of the rows; words that share a row get one each.
 
     Raises
     ------
@@ -36,7 +35,7 @@ def keyed_vectors(source: Any) -> KeyedVectors:
                 f"{os.fspath(source)}: {content.unknown} words are not among its strings",
                 stacklevel=3,
             )
-        return _made(list(content.rows), list(content.rows.values()), content.vectors)
+        return list(content.rows), content.vectors[list(content.rows.values())]
     vocab = getattr(source, "vocab", source)
     table: Any = getattr(vocab, "vectors", None)
     if not hasattr(table, "key2row"):
@@ -48,22 +47,11 @@ def keyed_vectors(source: Any) -> KeyedVectors:
         raise ValueError("from_spacy: the vectors are floret's, without words: see Floret")
     pairs = sorted(table.key2row.items(), key=lambda pair: pair[1])
     known = [(vocab.strings[key], row) for key, row in pairs if key in vocab.strings]
-    return _made([word for word, _ in known], [row for _, row in known], np.asarray(table.data))
+    return [word for word, _ in known], np.asarray(table.data)[[row for _, row in known]]
 
 
-def _made(words: list[str], rows: list[int], vectors: NDArray[Any]) -> KeyedVectors:
-    made = KeyedVectors(vectors.shape[1], dtype=vectors.dtype)
-    made._adopt(words)
-    made.vectors = vectors[rows]
-    return made
-
-
-def put(vectors: KeyedVectors, target: Any) -> None:
-    """Write the vectors to a folder, or make them those of a pipeline (``nlp``) or a vocab."""
-    if any(key is None for key in vectors.index_to_key):
-        raise ValueError("to_spacy: rows without a key (see count and add_vector)")
-    words = [str(key) for key in vectors.index_to_key]
-    rows = np.ascontiguousarray(vectors._values(), np.float32)
+def write(words: list[str], rows: NDArray[np.float32], target: Any) -> None:
+    """Write vectors to a folder, or make them those of a pipeline (``nlp``) or a vocab."""
     if isinstance(target, (str, os.PathLike)):
         spacy.write(target, words, rows)
         return

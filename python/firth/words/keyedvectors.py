@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from firth.errors import FormatError
 from firth.formats import container, gensim, word2vec
 from firth.formats.files import Path
-from firth.words import evaluation, plot
+from firth.words import evaluation, from_spacy, plot
 from firth.words.gensim3 import gone
 from firth.words.similarity import Similarity
 from firth.words.vectors import KEY
@@ -265,15 +265,18 @@ class KeyedVectors(Similarity):
 
         FormatError for a damaged folder, and for floret's vectors (see `firth.words.Floret`).
         """
-        from firth.words.from_spacy import keyed_vectors
-
-        return keyed_vectors(path_or_nlp)
+        words, vectors = from_spacy.read(path_or_nlp)
+        made = KeyedVectors(vectors.shape[1], dtype=vectors.dtype)
+        made._adopt(words)
+        made.vectors = vectors
+        return made
 
     def to_spacy(self, nlp: Any) -> None:
         """Make these the vectors of a pipeline (``nlp``) or vocab, or write a folder for spaCy."""
-        from firth.words.from_spacy import put
-
-        put(self, nlp)
+        if any(key is None for key in self.index_to_key):
+            raise ValueError("to_spacy: rows without a key (see count and add_vector)")
+        words = [str(key) for key in self.index_to_key]
+        from_spacy.write(words, np.ascontiguousarray(self._values(), np.float32), nlp)
 
     def save_word2vec_format(
         self,

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth.optional import needs
+from firth.words.similarity import Similarity
 from firth.words.vectors import KEY
-
-if TYPE_CHECKING:
-    from firth.words.keyedvectors import KeyedVectors
 
 _SEEDS, _NEAR = 9, 6  # words that a picture of nothing in particular begins with, and near each
 _FREQUENT = 2000  # keys among which these are chosen
@@ -27,7 +25,7 @@ _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#
 
 
 def plot(
-    self: KeyedVectors,
+    self: Similarity,
     words: Sequence[Any] | None = None,
     method: Literal["pca", "umap"] = "pca",
     *,
@@ -165,7 +163,7 @@ def _palette(count: int) -> list[str]:
     return ["#" + "".join(f"{round(255 * part):02x}" for part in one) for one in rgb]
 
 
-def _sample(self: KeyedVectors) -> list[Any]:
+def _sample(self: Similarity) -> list[Any]:
     """Frequent words that are far from one another: each the farthest from those before it."""
     frequent = [
         key
