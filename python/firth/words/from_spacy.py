@@ -16,7 +16,8 @@ from firth.formats import spacy
 def read(source: Any) -> tuple[list[str], NDArray[Any]]:
     """The words and their vectors, (V, D), of a folder or of a loaded pipeline or vocab.
 
-    A folder is one of vectors, a vocab or a pipeline. One row a word, in the order of the rows; words that share a row get one each.
+    A folder is one of vectors, a vocab or a pipeline. One row a word, in the order of the rows;
+    words that share a row get one each.
 
     Raises
     ------
