@@ -257,8 +257,9 @@ def test_construction():
     for bad in (0, -1):
         with pytest.raises(ValueError, match="dim must be at least 1"):
             firth.Index(bad)
-    with pytest.raises(TypeError):
-        firth.Index(2.5)
+    for bad, got in ((2.5, "2.5"), ("64", "'64'"), (ROWS, "a ndarray"), (None, "a NoneType")):
+        with pytest.raises(TypeError, match=f"Index: dim must be an int, got {got}"):
+            firth.Index(bad)
     with pytest.raises(ValueError, match="metric must be one of"):
         firth.Index(2, "euclid")
     with pytest.raises(ValueError, match="storage must be one of"):
@@ -286,7 +287,14 @@ def test_nothing_in_it_and_nothing_wanted(index):
     assert index.search(ROWS[0], filter=[]).ids.shape == (0,)
     assert index.search_range([], 0).ids == []
     refuses(index, ValueError, "k must be at least 0", lambda i: i.search(ROWS, -1))
-    refuses(index, TypeError, "float", lambda i: i.search(ROWS, 2.0))
+    refuses(index, TypeError, r"search: k must be an int, got 2\.5", lambda i: i.search(ROWS, 2.5))
+    refuses(index, TypeError, "tune: k must be an int, got 'x'", lambda i: i.tune(k="x"))
+
+
+def object_array(*choices):
+    array = np.empty(len(choices), object)
+    array[:] = choices
+    return array
 
 
 def test_forms_of_filters(index):
@@ -302,8 +310,8 @@ def test_forms_of_filters(index):
         assert sorted(index.search(query, exclude=form).ids) == [1, 3]
         assert sorted(index.search_range(query, -2, filter=form).ids) == [0, 2]
         assert sorted(index.search(query, filter=form, exclude=[0]).ids) == [2]
-        found = index.search(ROWS[:2], filter=[form, None]).ids
-        assert [len(ids) for ids in found] == [2, 4]
+        for each in ([form, None], object_array(form, None)):
+            assert index.search(ROWS[:2], filter=each).counts.tolist() == [2, 4]
     assert index.search(query, filter=2).ids.tolist() == [2]
     assert index.search(query, exclude=2, k=1).ids.tolist() == [1]
     found = index.search(ROWS[:2], 1, filter=np.array([[1, 2], [0, 3]]))
@@ -327,6 +335,7 @@ def test_filters_that_are_refused(index):
             (np.ones((2, 2, 4), bool), ValueError, "1-D"),
             ([1.5, 2.5], TypeError, "must be int .* or str, got float64"),
             (np.ones(4), TypeError, "must be int .* or str, got float64"),
+            (lambda id: id < 2, TypeError, "must be ids or a mask, not a function"),
         ]:  # fmt: skip
             match = f"search: {name}.*{match}"
             refuses(index, error, match, lambda i, b=bad, n=name: i.search(ROWS[:2], **{n: b}))
@@ -445,3 +454,76 @@ def test_a_short_filter_bounds_k():
             tracemalloc.stop()
         assert peak < 5_000_000
         assert found.ids.shape == (2000, count)
+
+
+def test_attributes_are_fixed(index, named):
+    for name, value in [
+        ("dim", 4),
+        ("metric", "l2"),
+        ("storage", "int8"),
+        ("cells", 9),
+        ("ids", []),
+    ]:
+        with pytest.raises(AttributeError, match=f"Index: {name} is fixed when the index is made"):
+            setattr(index, name, value)
+    for name, hint in [("nprobe", "probe="), ("probe", "tune"), ("efSearch", "no graph")]:
+        with pytest.raises(AttributeError, match=f"there is no {name} to set: .*{hint}"):
+            setattr(index, name, 8)
+    with pytest.raises(AttributeError, match="colour"):
+        index.colour = "blue"
+    assert (index.dim, index.metric, index.storage, index.cells) == (3, "cosine", "float32", None)
+    assert (firth.Index(3).id_type, index.id_type, named.id_type) == (None, int, str)
+
+
+def test_as_a_dict(index, named):
+    assert list(index) == [0, 1, 2, 3]
+    assert all(type(one) is int for one in index)
+    assert list(named) == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(named["c"], ROWS[2])
+    np.testing.assert_array_equal(index[[3, 0]], ROWS[[3, 0]])
+    with pytest.raises(KeyError, match="'x' is not in the index"):
+        named["x"]
+    assert len(index) == 4
+    assert 3 in index
+    assert 4 not in index
+
+
+def test_matches_are_arrays_whatever_is_found(index, named):
+    for one, missing, ids in ((index, -1, [2, 1]), (named, None, ["c", "b"])):
+        found = one.search(ROWS[[2, 0]], 2, filter=[ids, ids[:1]])
+        assert found.ids.tolist() == [ids, [ids[0], missing]]
+        assert found.counts.tolist() == [2, 1]
+        assert np.isnan(found.scores).tolist() == [[False, False], [False, True]]
+        assert found.scores.dtype == np.float32
+        alone = one.search(ROWS[2], 9, filter=ids)
+        assert alone.ids.tolist() == ids
+        assert alone.counts == 2
+    assert index.search(ROWS, 2, filter=[[]] * 4).counts.tolist() == [0] * 4
+
+
+def test_search_range_of_many_queries_in_parts(index, monkeypatch):
+    want = index.search_range(ROWS, 0.1, filter=[[0, 1], None, [2], None])
+    monkeypatch.setattr("firth.search.batches.AT_ONCE", 3)
+    found = index.search_range(ROWS, 0.1, filter=[[0, 1], None, [2], None])
+    assert [ids.tolist() for ids in found.ids] == [ids.tolist() for ids in want.ids]
+    assert [some.tolist() for some in found.scores] == [some.tolist() for some in want.scores]
+    assert len(found.ids) == 4
+
+
+def test_a_mapped_file_that_shrinks_is_an_error_not_a_crash(tmp_path):
+    path = tmp_path / "x.index"
+    index = firth.Index(64)
+    index.add(np.random.default_rng(0).random((5000, 64)))
+    index.save(path)
+    for mode in ("r", "r+"):
+        opened = firth.Index.load(path, mode)
+        whole = path.read_bytes()
+        with open(path, "r+b") as file:
+            file.truncate(1000)
+        for call in (lambda i: i.search(np.ones(64)), lambda i: i.search_range(np.ones(64), 0),
+                     lambda i: i.get(3), lambda i: i.save(tmp_path / "y")):  # fmt: skip
+            with pytest.raises(firth.FormatError, match=r"has shrunk from .* bytes to 1000"):
+                call(opened)
+        path.write_bytes(whole)
+        assert opened.search(np.ones(64)).ids.shape == (10,)
+        opened.close()

@@ -210,11 +210,17 @@ class Story(RuleBasedStateMachine):
             assert_same(found.ids, found.scores, wants[0], k)
             return
         assert len(found.ids) == len(found.scores) == count
+        counts = [len(want[0][:k]) for want in wants]
         if k is not None:
-            equal = len({min(k, len(want[0])) for want in wants}) < 2
-            assert isinstance(found.scores, np.ndarray) == equal
-        for q in range(count):
-            assert_same(found.ids[q], found.scores[q], wants[q], k)
+            assert isinstance(found.scores, np.ndarray)
+            assert found.ids.shape == found.scores.shape
+            if count:
+                assert found.scores.shape == (count, max(counts))
+            assert found.counts.tolist() == counts
+        for q, own in enumerate(counts):
+            assert_same(found.ids[q][:own], found.scores[q][:own], wants[q], k)
+            assert all(one is None if self.text else one == -1 for one in found.ids[q][own:])
+            assert np.isnan(found.scores[q][own:]).all()
 
     def choice(self, kind, queries):
         """A filter in one of its forms, and the set of ids that it means for each query."""
@@ -324,7 +330,7 @@ def test_many_queries_are_answered_in_parts(monkeypatch):
         choices += [{"exclude": exclude}, {"filter": filter, "exclude": exclude}]
         want = [index.search(queries, 9, **choice) for choice in choices]
         with monkeypatch.context() as patch:
-            patch.setattr("firth.search.index.AT_ONCE", 25)
+            patch.setattr("firth.search.batches.AT_ONCE", 25)
             got = [index.search(queries, 9, **choice) for choice in choices]
         for one, other in zip(got, want, strict=True):
             assert_array_equal(one.ids, other.ids)

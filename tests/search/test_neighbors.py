@@ -169,7 +169,11 @@ def test_parameters_and_state():
 
 
 def test_without_scikit_learn():
-    """Where it is missing a small base class takes the place of its BaseEstimator."""
+    """It need not be there, and is not imported where it is: that would take a second."""
+    loaded = "import sys; from firth import NearestNeighbors; NearestNeighbors().fit([[1, 2]] * 9)"
+    subprocess.run(
+        [sys.executable, "-c", f"{loaded}; assert 'sklearn' not in sys.modules"], check=True
+    )
     code = """
 import sys
 sys.modules["sklearn"] = None
@@ -211,6 +215,14 @@ print(near.fit([[1.0, 0.0], [0.0, 2.0], [3.0, 0.1]]).kneighbors([[9.0, 0.0]])[1]
 def test_bad_parameters(changes, message):
     with pytest.raises(ValueError, match=message):
         NearestNeighbors(**changes).fit([[1.0], [2.0]])
+
+
+def test_a_radius_below_zero_is_refused():
+    near = NearestNeighbors().fit(np.eye(3))
+    for radius in (-1, -1e-9, float("nan")):
+        with pytest.raises(ValueError, match=r"radius == .*, must be >= 0\."):
+            near.radius_neighbors(np.eye(3), radius=radius)
+    assert [len(one) for one in near.radius_neighbors(np.eye(3), 0, False)] == [1, 1, 1]
 
 
 def test_bad_questions():
@@ -266,6 +278,7 @@ def test_feature_names():
 
 
 @pytest.mark.peer
+@pytest.mark.filterwarnings("ignore:Estimator NearestNeighbors does not inherit")  # on purpose
 def test_scikit_learns_estimator_checks():
     checks = pytest.importorskip("sklearn.utils.estimator_checks")
     for metric in ("minkowski", "cosine"):
@@ -330,7 +343,7 @@ def test_in_scikit_learns_company():
     again = base.clone(near)
     assert again is not near
     assert again.get_params() == near.get_params()
-    assert isinstance(near, base.BaseEstimator)
+    assert near.__sklearn_tags__().target_tags.required is False
     rows = np.random.default_rng(0).standard_normal((50, 4))
     pipeline = make_pipeline(StandardScaler(), near).fit(rows)
     assert pipeline[-1].kneighbors(pipeline[:-1].transform(rows), 1)[1].ravel().tolist() == list(

@@ -223,8 +223,8 @@ def _search(arguments: argparse.Namespace) -> None:
     if queries.ndim == 1:
         _say_matches("", *found)
         return
-    for number, (ids, scores) in enumerate(zip(*found, strict=True)):
-        _say_matches(f"{number}  ", ids, scores)
+    for number, count in enumerate(found.counts.tolist()):
+        _say_matches(f"{number}  ", found.ids[number, :count], found.scores[number, :count])
 
 
 def _say_matches(prefix: str, ids: Any, scores: Any) -> None:
@@ -233,7 +233,7 @@ def _say_matches(prefix: str, ids: Any, scores: Any) -> None:
 
 
 def _holds_words(index: Index) -> bool:
-    return isinstance(index.ids, list)
+    return index.id_type is str
 
 
 def _known_id(index: Index, text: str, path: str) -> Any:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def whole(where: str, value: Any, least: int, most: int | None = None) -> int:
+    """An int within its bounds; ``where`` begins errors: "search: k"."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        got = repr(value) if isinstance(value, (str, float)) else f"a {type(value).__name__}"
+        raise TypeError(f"{where} must be an int, got {got}") from None
+    if number < least or (most is not None and number > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{where} must be {bounds}, got {number}")
+    return number
 
 
 def real_rows(where: str, given: Any, dim: int) -> tuple[NDArray[Any], bool]:

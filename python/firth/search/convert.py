@@ -7,19 +7,23 @@ int: a str id becomes its place in ``index.ids``. FAISS's is exact, the other tw
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
 from firth.optional import needs
-
-if TYPE_CHECKING:
-    from firth.search.index import Index
-    from firth.search.state import State
+from firth.search.state import State
+from firth.search.table import Table
 
 CHUNK = 1 << 24  # numbers that are handed over at a time
+
+
+class HasTable(Protocol):
+    """What the methods below need of an `Index`."""
+
+    _table: Table
 
 
 def _parts(state: State, dim: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -41,7 +45,7 @@ def _refuse_negative(method: str, state: State) -> None:
         raise ValueError(f"{method}: id {least} is negative, and its ids are not")
 
 
-def to_faiss(self: Index) -> Any:
+def to_faiss(self: HasTable) -> Any:
     """An exact index of FAISS with these vectors and ids: an IndexIDMap2 of an IndexFlat.
 
     FAISS has no cosine: with metric "cosine" the rows are brought to length 1 and compared by inner
@@ -58,17 +62,17 @@ def to_faiss(self: Index) -> Any:
         faiss-cpu is missing.
     """
     faiss = needs("faiss", "to_faiss", "faiss-cpu")
-    kind = faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT
-    made = faiss.IndexIDMap2(faiss.IndexFlat(self.dim, kind))
-    for ids, rows in _parts(self._table.state, self.dim):
-        if self.metric == "cosine":
+    kind = faiss.METRIC_L2 if self._table.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    made = faiss.IndexIDMap2(faiss.IndexFlat(self._table.dim, kind))
+    for ids, rows in _parts(self._table.state, self._table.dim):
+        if self._table.metric == "cosine":
             length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
             rows = (rows / np.where(length > 0, length, 1)).astype(np.float32)
         made.add_with_ids(rows, ids)
     return made
 
 
-def to_usearch(self: Index, **options: Any) -> Any:
+def to_usearch(self: HasTable, **options: Any) -> Any:
     """A graph of usearch with these vectors and ids, built on firth's number of threads.
 
     Parameters
@@ -92,14 +96,14 @@ def to_usearch(self: Index, **options: Any) -> Any:
     usearch = needs("usearch.index", "to_usearch")
     state = self._table.state
     _refuse_negative("to_usearch", state)
-    metric = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}[self.metric]
-    made = usearch.Index(ndim=self.dim, metric=metric, **{"dtype": "f32", **options})
-    for ids, rows in _parts(state, self.dim):
+    metric = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}[self._table.metric]
+    made = usearch.Index(ndim=self._table.dim, metric=metric, **{"dtype": "f32", **options})
+    for ids, rows in _parts(state, self._table.dim):
         made.add(ids.astype(np.uint64), rows, threads=_native.num_threads())
     return made
 
 
-def to_hnswlib(self: Index, **options: Any) -> Any:
+def to_hnswlib(self: HasTable, **options: Any) -> Any:
     """A graph of hnswlib with these vectors and ids, built on firth's number of threads.
 
     Parameters
@@ -123,9 +127,9 @@ def to_hnswlib(self: Index, **options: Any) -> Any:
     hnswlib = needs("hnswlib", "to_hnswlib")
     state = self._table.state
     _refuse_negative("to_hnswlib", state)
-    made = hnswlib.Index(self.metric, self.dim)
+    made = hnswlib.Index(self._table.metric, self._table.dim)
     made.init_index(**{"max_elements": max(1, state.live), **options})
     made.set_num_threads(_native.num_threads())
-    for ids, rows in _parts(state, self.dim):
+    for ids, rows in _parts(state, self._table.dim):
         made.add_items(rows, ids.astype(np.uint64))
     return made

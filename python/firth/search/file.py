@@ -8,6 +8,7 @@ strings ``names``, where ids are str; where there are cells, ``centroids``, ``or
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from firth.kernels._dispatch import active_level
 from firth.search.cells import MOST, Cells, cells_of, order_by_cell
 from firth.search.segments import BLOCK, STORAGES, Segment
 from firth.search.state import State
-from firth.search.table import Table
+from firth.search.table import Mapped, Table
 
 KIND = "index"
 CELL_NUMBERS: dict[str, Any] = {
@@ -80,6 +81,7 @@ def _decoded(name: bytes, path: Path) -> str:
 
 def write(path: Path, table: Table, state: State, key: bytes, replaces: bytes) -> None:
     """Write the live rows of a state to a file, atomically."""
+    table.check()
     rows, dim = state.live, table.dim
     blocks = -(-rows // BLOCK)
     capacity = blocks * BLOCK
@@ -313,6 +315,10 @@ class File:
             self.table = Table(dim, metric, storage, meta.get("cells"))
         except (TypeError, ValueError) as error:
             raise FormatError(f"not a valid index file: {error}", path) from None
+        for array in arrays.values():
+            if isinstance(array, np.memmap):
+                held = array._mmap  # type: ignore[attr-defined]
+                self.table.mapped = Mapped(os.fspath(path), held, held.size())
         self.state = State(
             segments=(segment,) if rows else (),
             live=rows,

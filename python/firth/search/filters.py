@@ -91,7 +91,12 @@ def parse(where: str, given: Any, queries: int) -> Choices:
     """
     if given is None:
         return Choices(where, [], None)
-    if isinstance(given, np.ndarray) and given.ndim == 2:
+    if callable(given):
+        raise TypeError(
+            f"{where} must be ids or a mask, not a function: choose before, as by "
+            "[id for id in index if wanted(id)]"
+        )
+    if isinstance(given, np.ndarray) and (given.ndim == 2 or given.dtype == object):
         given = list(given)
     each = isinstance(given, (list, tuple)) and given and (given[0] is None or _several(given[0]))
     if not each:

@@ -14,39 +14,30 @@ from __future__ import annotations
 import copy
 import functools
 import io
-import itertools
-import operator
 import os
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firth import _native
 from firth.formats.files import Path
-from firth.kernels._dispatch import active_level
-from firth.progress import progress_bar
-from firth.search import convert, filters
-from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds
-from firth.search.segments import search, store
-from firth.search.state import State
+from firth.search import batches, convert, filters
+from firth.search import storage as storage_module
+from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds, whole
+from firth.search.matches import Matches, MatchesInRange
+from firth.search.segments import store
 from firth.search.table import Table
 from firth.search.tuning import Tuning, tune
 
-AT_ONCE = 4096  # queries of a native call; between two of them Ctrl-C is heard
+FIXED = ("dim", "metric", "storage", "cells", "ids", "id_type")
+ELSEWHERE = {  # what other libraries' users may set
+    **dict.fromkeys(("nprobe", "probe"), "give search(..., probe=) or use tune()"),
+    **dict.fromkeys(("ef", "efSearch", "hnsw"), "there is no graph; see Index(cells=) and tune()"),
+    "k": "give it to search()",
+}
 EXACT_SHARE = 32  # native searches for more than one row in so many are exact, cells or not
-
-
-class Matches(NamedTuple):
-    """What a search found, best first; equal scores by lower id (of str: by first addition).
-
-    For one query arrays (m,), for many arrays (Q, m), or lists of Q arrays where the queries have
-    different numbers of matches.
-    """
-
-    ids: Any  # int64, or object arrays of str
-    scores: Any  # float32
 
 
 class Index:
@@ -67,11 +58,13 @@ class Index:
     cells : "auto" or int, at least 2; optional
         For millions of vectors: how many groups (IVF) the rows are divided into, as soon as there
         are enough of them; "auto": about twice the square root of their number, from 32,768
-        rows on. A search then visits the groups that are nearest to the query, and is exact
-        within these: see `search` and `tune`. Default: none, every search is exact.
+        rows on (below, a full scan is fast enough). A search then visits the groups that are
+        nearest to the query, and is exact within these: see `search` and `tune`. Default: none,
+        every search is exact.
 
     Many threads may search while one adds or removes: each search sees the index as it was when it
-    began. Ids are either all int or all str.
+    began. Ids are either all int or all str. ``index[id]``, ``id in index``, ``len(index)`` and
+    ``for id in index`` do as in a dict from ids to vectors.
 
     >>> import firth
     >>> index = firth.Index(2)
@@ -81,16 +74,25 @@ class Index:
     array(['east', 'north-east'], dtype=object)
     """
 
+    __slots__ = ("__weakref__", "_last", "_table")
+
     def __init__(
         self,
         dim: int,
-        metric: str = "cosine",
-        storage: str = "float32",
+        metric: Literal["cosine", "ip", "l2"] = "cosine",
+        storage: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
         *,
         cells: Any = None,
     ) -> None:
         self._table = Table(dim, metric, storage, cells)
         self._last: tuple[int, ...] = (0, 0, 0)  # the work of the last search
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED:
+            raise AttributeError(f"Index: {name} is fixed when the index is made")
+        if name in ELSEWHERE:
+            raise AttributeError(f"Index: there is no {name} to set: {ELSEWHERE[name]}")
+        super().__setattr__(name, value)
 
     # What is in it
 
@@ -118,10 +120,24 @@ class Index:
         return self._table.state.live
 
     def __repr__(self) -> str:
+        cells = "" if self.cells is None else f", cells={self.cells!r}"
         return (
-            f"firth.Index(dim={self.dim}, metric={self.metric!r}, storage={self.storage!r}) "
+            f"firth.Index(dim={self.dim}, metric={self.metric!r}, storage={self.storage!r}{cells}) "
             f"of {len(self)} vectors"
         )
+
+    def __iter__(self) -> Iterator[Any]:
+        """The ids, in the order of `ids`, as they are when it begins."""
+        return iter(self.ids if self.id_type is str else self.ids.tolist())
+
+    def __getitem__(self, id: Any) -> NDArray[np.float32]:
+        """The stored vector of one id (dim,), or of several (n, dim): `get`."""
+        return self.get(id)
+
+    @property
+    def id_type(self) -> type | None:
+        """``int`` or ``str``: what ids are; None as long as nothing has been added."""
+        return self._table.state.id_type
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled, or copied: all of an index in memory."""
@@ -268,7 +284,7 @@ class Index:
         queries : array_like (Q, dim), or (dim,) for one
             Of the same dtypes as in `add`; taken as float32.
         k : int, at least 0
-            Fewer come back where fewer rows are allowed: results are never padded.
+            Fewer come back where fewer rows are allowed.
         filter, exclude : optional
             Rows that alone may be found, and rows that may not. One choice for all queries, or
             a list (or 2-D array) with one, or None, for each. A choice is a list, set or array of
@@ -284,6 +300,7 @@ class Index:
         Returns
         -------
         Matches
+            ``ids, scores``, in this order.
 
         Raises
         ------
@@ -291,9 +308,7 @@ class Index:
             As `add`; a mask of another length, or not as many choices as queries.
         """
         wanted, single = float_rows("search: queries", queries, self.dim)
-        k = operator.index(k)
-        if k < 0:
-            raise ValueError(f"search: k must be at least 0, got {k}")
+        k = whole("search: k", k, 0)
         if probe is not None:
             probe = self._checked_probe(probe)
         state, chosen = self._table.chosen("search", len(wanted), filter, exclude)
@@ -301,55 +316,26 @@ class Index:
         visited = None
         if state.cells is not None and probe != "all":
             visited = state.cells.visited(wanted, probe or state.cells.probe)
-        labels, scores, counts = self._answers(state, wanted, k, chosen, visited)
+        labels, scores, counts, self._last = batches.best(
+            state, self.metric, wanted, k, chosen, visited
+        )
         if visited is not None and len(few := np.flatnonzero(counts < k)):
-            labels[few], scores[few], counts[few] = self._answers(
-                state, wanted[few], k, filters.part(chosen, few), None, told=False
+            labels[few], scores[few], counts[few], _ = batches.best(
+                state, self.metric, wanted[few], k, filters.part(chosen, few), None
             )
         if single:
             count = int(counts[0])
             return Matches(state.ids(labels[0, :count]), scores[0, :count])
         most = int(counts.max()) if len(counts) else labels.shape[1]
-        if (counts == most).all():
-            return Matches(state.ids(labels[:, :most]), scores[:, :most])
-        return Matches(
-            [state.ids(row[:count]) for row, count in zip(labels, counts, strict=True)],
-            [row[:count] for row, count in zip(scores, counts, strict=True)],
-        )
-
-    def _answers(
-        self, state: State, wanted: Any, k: int, chosen: Any, visited: Any, *, told: bool = True
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """Labels and scores (Q, k), and how many of each row count; `stats` is ``told`` how."""
-
-        def native(wanted: Any, chosen: Any, visited: Any) -> Any:
-            return search(
-                state.native, self.metric, wanted, k, state.version, **chosen, cells=visited
-            )
-
-        count = len(wanted)
-        if count <= AT_ONCE:
-            labels, scores, counts, way = native(wanted, chosen, visited)
-        else:
-            labels, scores = np.empty((count, k), np.int64), np.empty((count, k), np.float32)
-            counts, way = np.empty(count, np.int64), (0, 0, 0)
-            with progress_bar(count, " queries", "searching") as bar:
-                for first in range(0, count, AT_ONCE):
-                    some = slice(first, first + AT_ONCE)
-                    labels[some], scores[some], counts[some], more = native(
-                        wanted[some],
-                        filters.part(chosen, some),
-                        None if visited is None else visited[some],
-                    )
-                    way = tuple(np.add(way, more).tolist())
-                    bar.update(len(counts[some]))
-        if told:
-            self._last = way
-        return labels, scores, counts
+        labels, scores = labels[:, :most], scores[:, :most]
+        if (counts < most).any():
+            padding = np.arange(most) >= counts[:, None]
+            labels[padding], scores[padding] = -1, np.nan
+        return Matches(state.ids(labels), scores)
 
     def search_range(
         self, queries: Any, threshold: Any, *, filter: Any = None, exclude: Any = None
-    ) -> Matches:
+    ) -> MatchesInRange:
         """All rows that score at least ``threshold``, best first; exact, with cells too.
 
         Parameters
@@ -361,21 +347,15 @@ class Index:
 
         Returns
         -------
-        Matches
-            Arrays for one query, lists of Q arrays for many.
+        MatchesInRange
+            ``ids, scores``: arrays for one query, lists of Q arrays for many.
         """
         wanted, single = float_rows("search_range: queries", queries, self.dim)
         least = thresholds("search_range: threshold", threshold, len(wanted))
         state, chosen = self._table.chosen("search_range", len(wanted), filter, exclude)
-        offsets, labels, scores, self._last = active_level().search_range(
-            state.native, self.metric, wanted, least, state.version,
-            **chosen, threads=_native.num_threads(),
-        )  # fmt: skip
-        parts = [slice(*ends) for ends in itertools.pairwise(offsets)]
-        ids = state.ids(labels)
-        if single:
-            return Matches(ids, scores)
-        return Matches([ids[part] for part in parts], [scores[part] for part in parts])
+        labels, scores, self._last = batches.in_range(state, self.metric, wanted, least, chosen)
+        ids = [state.ids(some) for some in labels]
+        return MatchesInRange(ids[0], scores[0]) if single else MatchesInRange(ids, scores)
 
     def tune(self, recall: float = 0.95, k: int = 10, queries: Any = None) -> Tuning:
         """Find the least number of cells to visit for a recall, and visit so many from now on.
@@ -405,9 +385,7 @@ class Index:
         """
         if not 0 < recall <= 1:
             raise ValueError(f"tune: recall must be above 0 and at most 1, got {recall}")
-        k = operator.index(k)
-        if k < 1:
-            raise ValueError(f"tune: k must be at least 1, got {k}")
+        k = whole("tune: k", k, 1)
         wanted = None
         if queries is not None:
             wanted, _ = float_rows("tune: queries", queries, self.dim)
@@ -435,13 +413,7 @@ class Index:
             )
         if isinstance(probe, str) and probe == "all":
             return probe
-        try:
-            number = operator.index(probe)
-        except TypeError:
-            number = 0
-        if number < 1:
-            raise ValueError(f"search: probe must be at least 1, or 'all', got {probe!r}")
-        return number
+        return whole("search: probe ('all', or a number)", probe, 1)
 
     to_faiss = convert.to_faiss
     to_usearch = convert.to_usearch
@@ -457,18 +429,16 @@ class Index:
 
         BlockingIOError where ``path`` is an index that is open for writing.
         """
-        from firth.search import storage
-
         if self._table.log is not None and os.path.realpath(path) == self._table.log.path:
             self.compact()
         else:
-            storage.save(path, self._table)
+            storage_module.save(path, self._table)
 
     @classmethod
     def open(
         cls, path: Path, mode: str = "r+", mmap: bool = True, *, verify: bool = False
     ) -> Index:
-        """Open a file that `save` wrote, and the log beside it, ``<path>.log``.
+        """Open a file that `save` wrote, and the log beside it, ``<path>.log``; also `load`.
 
         An addition or removal has been written to the log when the call returns: it outlives the
         process, whatever ends it. `flush` makes it outlive the machine too. Where the log has
@@ -482,7 +452,9 @@ class Index:
             index as it was when they opened it.
         mmap : bool
             Map the file instead of reading it: then nothing but its header is read now, and
-            processes share the memory.
+            processes share the memory. A mapped file may be replaced, but must never be changed
+            in place (``cp`` over it, ``truncate``): the system ends a process that reads what is
+            gone (SIGBUS). Calls that find the file shorter raise FormatError.
         verify : bool
             Compare a mapped file with its checksums, which reads it once. What is read is always
             compared.
@@ -495,12 +467,12 @@ class Index:
             Another kind of file, or a damaged one. A record at the end of the log that is not
             whole is no damage: a killed process has left it.
         """
-        from firth.search import storage
-
         index = cls.__new__(cls)
-        index._table = storage.open_table(path, mode, mmap, verify)
+        index._table = storage_module.open_table(path, mode, mmap, verify)
         index._last = (0, 0, 0)
         return index
+
+    load = open
 
     def flush(self) -> None:
         """Sync all changes to the disk: they outlive a loss of power then.
@@ -529,13 +501,11 @@ class Index:
 
         The index can still be searched, but not changed. Nothing happens to one in memory.
         """
-        from firth.search import storage
-
         with self._table.writing:
             if self._table.log is not None:
                 self._table.mend()
                 log = self._table.log
-                self._table.log = storage.Refusing(log.path, "the index was closed")
+                self._table.log = storage_module.Refusing(log.path, "the index was closed")
                 log.close(self._table)
 
     def __enter__(self) -> Index:

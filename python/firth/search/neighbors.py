@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,48 +23,59 @@ from firth import geometry
 from firth.optional import needs
 from firth.search.index import Index
 
-try:
-    from sklearn.base import BaseEstimator
-except ImportError:
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-    class BaseEstimator:  # type: ignore[no-redef]
-        """What `NearestNeighbors` needs of scikit-learn's, where that is not installed."""
+    Pair = tuple[NDArray[Any], NDArray[Any]]
 
-        @classmethod
-        def _get_param_names(cls) -> list[str]:
-            return sorted(list(inspect.signature(cls.__init__).parameters)[1:])
 
-        def get_params(self, deep: bool = True) -> dict[str, Any]:
-            """The constructor's arguments by name."""
-            return {name: getattr(self, name) for name in self._get_param_names()}
+class Estimator:
+    """What users need of scikit-learn's BaseEstimator, without importing it, which takes a second.
 
-        def set_params(self, **params: Any) -> BaseEstimator:
-            """Change constructor's arguments; ValueError where there is no such one."""
-            valid = self._get_param_names()
-            for name in params:
-                if name not in valid:
-                    raise ValueError(
-                        f"Invalid parameter {name!r} for estimator {self}. "
-                        f"Valid parameters are: {valid}."
-                    )
-            self.__dict__.update(params)
-            return self
+    So `NearestNeighbors` works where scikit-learn is not installed, and in pipelines where it is.
+    """
 
-        def __repr__(self) -> str:
-            defaults = inspect.signature(type(self).__init__).parameters
-            changed = [
-                f"{name}={value!r}"
-                for name, value in self.get_params().items()
-                if value is not defaults[name].default
-            ]
-            return f"{type(self).__name__}({', '.join(changed)})"
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        return sorted(list(inspect.signature(cls.__init__).parameters)[1:])
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments by name."""
+        return {name: getattr(self, name) for name in self._get_param_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change the constructor's arguments; ValueError where there is no such one."""
+        valid = self._get_param_names()
+        for name in params:
+            if name not in valid:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {self}. "
+                    f"Valid parameters are: {valid}."
+                )
+        self.__dict__.update(params)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks an estimator for."""
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False))
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        changed = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if value is not defaults[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
 
 
 CHUNK = 1 << 22  # numbers that are worked on in float64 at a time
 SPARE = 8  # candidates beyond k that are looked at in the first place
 
 
-class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
+class NearestNeighbors(Estimator):
     """Nearest neighbours by Euclidean or cosine distance, exactly.
 
     Parameters, methods, results and errors are those of ``sklearn.neighbors.NearestNeighbors``.
@@ -257,6 +268,21 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
 
     # Asking
 
+    @overload
+    def kneighbors(
+        self, X: Any = None, n_neighbors: int | None = None, return_distance: Literal[True] = True
+    ) -> Pair: ...
+
+    @overload
+    def kneighbors(
+        self, X: Any = None, n_neighbors: int | None = None, *, return_distance: Literal[False]
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def kneighbors(
+        self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True
+    ) -> Pair | NDArray[Any]: ...
+
     def kneighbors(
         self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True
     ) -> Any:
@@ -344,6 +370,34 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
         order = np.lexsort((found, distance))
         return distance[order], found[order]
 
+    @overload
+    def radius_neighbors(
+        self,
+        X: Any = None,
+        radius: float | None = None,
+        return_distance: Literal[True] = True,
+        sort_results: bool = False,
+    ) -> Pair: ...
+
+    @overload
+    def radius_neighbors(
+        self,
+        X: Any = None,
+        radius: float | None = None,
+        *,
+        return_distance: Literal[False],
+        sort_results: bool = False,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def radius_neighbors(
+        self,
+        X: Any = None,
+        radius: float | None = None,
+        return_distance: bool = True,
+        sort_results: bool = False,
+    ) -> Pair | NDArray[Any]: ...
+
     def radius_neighbors(
         self,
         X: Any = None,
@@ -374,6 +428,8 @@ class NearestNeighbors(BaseEstimator):  # type: ignore[misc]
             raise ValueError("return_distance must be True if sort_results is True.")
         queries = self._fit_X if X is None else self._queries(X)
         limit = float(self.radius if radius is None else radius)
+        if not limit >= 0:
+            raise ValueError(f"radius == {limit}, must be >= 0.")
         distances, indices = (np.empty(len(queries), object) for _ in range(2))
         step = max(1, CHUNK // self.n_features_in_)
         for start in range(0, len(queries), step):

@@ -305,6 +305,7 @@ class Stored:
                 opened.pop_all()
                 self._file.close()
                 self._adopt(fresh, made)
+                table.mapped = made.table.mapped
                 table.show(replace(made.state, version=state.version))
             elif made.key != self._key:
                 raise FormatError("was replaced by another program", self.path)

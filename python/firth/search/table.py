@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import operator
+import mmap
 import os
 import sys
 import threading
@@ -31,13 +31,15 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.errors import FormatError
 from firth.search import filters
+from firth.search.arguments import whole
 from firth.search.cells import MOST, Cells
 from firth.search.segments import (
     LARGE,
@@ -105,6 +107,26 @@ class Log(Protocol):
         """Nor will this process change it, which is a fork."""
 
 
+class Mapped(NamedTuple):
+    """A file that is mapped."""
+
+    path: str
+    map: mmap.mmap
+    size: int  # when it was mapped
+
+    def check(self) -> None:
+        """FormatError where the file has become shorter: to read its memory would be SIGBUS.
+
+        Cheap, and no more than a help: it may be cut a moment later.
+        """
+        if self.map.size() < self.size:
+            raise FormatError(
+                f"has shrunk from {self.size} bytes to {self.map.size()} since it was opened: an "
+                "index file must be replaced (by a rename), never changed in place",
+                self.path,
+            )
+
+
 class Table:
     """Rows, ids, locks and the log of an index.
 
@@ -114,20 +136,18 @@ class Table:
     def __init__(
         self, dim: int, metric: str = "cosine", storage: str = "float32", cells: Any = None
     ) -> None:
-        dim = operator.index(dim)
-        if dim < 1:
-            raise ValueError(f"Index: dim must be at least 1, got {dim}")
-        if metric not in METRICS:
-            raise ValueError(f"Index: metric must be one of {METRICS}, got {metric!r}")
-        if storage not in STORAGES:
-            raise ValueError(f"Index: storage must be one of {tuple(STORAGES)}, got {storage!r}")
-        if cells is not None and cells != "auto":
-            cells = operator.index(cells)
-            if not 2 <= cells <= MOST:
-                raise ValueError(f"Index: cells must be 'auto' or 2 to {MOST}, got {cells}")
+        dim = whole("Index: dim", dim, 1)
+        for name, value, known in (("metric", metric, METRICS), ("storage", storage, STORAGES)):
+            if not isinstance(value, str) or value not in known:
+                raise ValueError(f"Index: {name} must be one of {tuple(known)}, got {value!r}")
+        if isinstance(cells, str) and cells != "auto":
+            raise ValueError(f"Index: cells must be 'auto' or 2 to {MOST}, got {cells!r}")
+        if cells is not None and not isinstance(cells, str):
+            cells = whole("Index: cells ('auto', or a number)", cells, 2, MOST)
         self.dim, self.metric, self.storage, self.cells = dim, metric, storage, cells
         self.state = State()
         self.log: Log | None = None
+        self.mapped: Mapped | None = None  # the file that rows are mapped from
         self.writing = threading.Lock()  # held by a writer from begin to end
         self._unfinished = False  # whether a change has begun and not ended: see `mend`
         self._failed_at = 0  # dead rows when the last compaction by itself failed
@@ -143,6 +163,11 @@ class Table:
         """Bytes of the table from labels to slots."""
         with self.publishing:
             return 0 if self._map is None else self._map.nbytes
+
+    def check(self) -> None:
+        """FormatError where the file that rows are mapped from has been cut."""
+        if self.mapped is not None:
+            self.mapped.check()
 
     def show(self, state: State) -> None:
         """Make a state with other rows, or rows in other places, the state of the table."""
@@ -199,6 +224,7 @@ class Table:
         self, where: str, ids: NDArray[np.int64] | list[str]
     ) -> tuple[State, NDArray[np.int64], NDArray[np.int64]]:
         """A state, the labels of checked ids, and their slots in it. KeyError for a missing one."""
+        self.check()
         with self.publishing:
             labels = self._labels(f"{where}: ids", ids)
             state, slots = self.state, self.find(labels)
@@ -213,6 +239,7 @@ class Table:
         self, function: str, queries: int, filter: Any, exclude: Any
     ) -> tuple[State, dict[str, Any]]:
         """A state, and filter and exclude in it as native code wants them."""
+        self.check()
         allowed = filters.parse(f"{function}: filter", filter, queries)
         excluded = filters.parse(f"{function}: exclude", exclude, queries)
         id_lists = allowed.id_lists() + excluded.id_lists()
