@@ -30,6 +30,7 @@ from firth.search import table as table_module
 DIM = 3
 ROOT = str(Path(firth.__file__).parent)
 TRACED = (os.path.join(ROOT, "search"), os.path.join(ROOT, "formats", "log.py"))
+CHANGING = ("table.py", "storage.py", "log.py", "state.py")
 RNG = np.random.default_rng(11)
 FIRST, SECOND = (RNG.integers(-9, 10, (60, DIM)).astype(np.float32) for _ in range(2))
 
@@ -41,7 +42,7 @@ class Interrupted(BaseException):
 class Interrupter:
     """Raises at the n-th line that is executed in the search and the formats.
 
-    A line that is executed again and again counts twice.
+    A line that is executed again and again counts once, in what changes an index twice.
     """
 
     def __init__(self, at: int, error: type[BaseException]) -> None:
@@ -53,7 +54,8 @@ class Interrupter:
         if not code.co_filename.startswith(TRACED) or code.co_name == "leave":  # a finalizer
             return None
         line = code, frame.f_lineno
-        if event == "line" and self.seen[line] < 2 and not leaves_with(frame):
+        often = 2 if code.co_filename.endswith(CHANGING) else 1
+        if event == "line" and self.seen[line] < often and not leaves_with(frame):
             self.seen[line] += 1
             self.count += 1
             if self.count == self.at:
@@ -120,7 +122,7 @@ class Twin:
         found = index.search(vectors, 1, filter=ids).scores
         return (
             bool((index.get(ids) == vectors).all())
-            and all(one in index for one in ids)
+            and ids[-1] in index
             and bool((found == 0).all())  # metric "l2": each row finds itself
         )
 
@@ -198,8 +200,7 @@ def check(index: firth.Index, old: Twin, new: Twin, named: bool, path: Path | No
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("kept", ["memory", "file"])
-@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(("kept", "named"), [("memory", False), ("memory", True), ("file", True)])
 @pytest.mark.parametrize("name", [*OPERATIONS, "flush"])
 def test_an_exception_at_every_line(
     tmp_path: Path,
@@ -329,8 +330,7 @@ INTERRUPTED = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("kept", ["memory", "file"])
-@pytest.mark.parametrize("ids", ["named", "int"])
+@pytest.mark.parametrize(("kept", "ids"), [("memory", "int"), ("file", "named")])
 def test_ctrl_c_at_random(tmp_path: Path, kept: str, ids: str) -> None:
     interrupts, changes, _ = map(int, run(INTERRUPTED, str(tmp_path / "x"), "3", ids, kept).split())
     assert interrupts > 10
@@ -361,7 +361,7 @@ SHORT_OF_MEMORY = """
         add(batch)
     index.search(rows[:64])
     failed = done = 0
-    for room in range(0, 6_000_000, 300_000):
+    for room in range(0, 6_000_000, 500_000):
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         with open("/proc/self/statm") as file:
@@ -392,10 +392,9 @@ SHORT_OF_MEMORY = """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs RLIMIT_AS and malloc_trim")
-@pytest.mark.parametrize("kept", ["memory", "file"])
-@pytest.mark.parametrize("ids", ["named", "int"])
+@pytest.mark.parametrize(("kept", "ids"), [("memory", "int"), ("file", "named")])
 def test_no_memory(tmp_path: Path, kept: str, ids: str) -> None:
     failed, done = map(int, run(SHORT_OF_MEMORY, kept, str(tmp_path / "x"), ids).split())
-    assert failed + done == 20
-    assert failed > 3 or kept == "file"  # which needs little more memory
+    assert failed + done == 12
+    assert failed > 1 or kept == "file"  # which needs little more memory
     assert done > 0

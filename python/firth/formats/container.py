@@ -18,7 +18,7 @@ No offset or size is stored beside what follows from dtype and shape, so none ca
 The alignment lets NumPy map the arrays; nothing in a file is ever executed.
 
 Writing takes one pass: a thread sums the checksums of what is being written, and the header is put
-in its place last; the kernel is told to start with the disk at once, so that the final sync has
+in its place last; the kernel is asked to start writing to disk at once, so that the final sync has
 little left to wait for.
 """
 
@@ -207,7 +207,7 @@ def _blocks(part: NDArray[Any] | Parts) -> Iterator[memoryview]:
 
 
 def _sync(file: BinaryIO) -> None:
-    """Have the kernel write what there is. A failure is told once only: it must not be lost."""
+    """Have the kernel write what there is. It reports a failure only once: it must not be lost."""
     try:
         getattr(os, "fdatasync", os.fsync)(file.fileno())
     except OSError as error:

@@ -31,7 +31,7 @@ AUTO_FROM = 32768  # rows from which cells="auto" has cells: below, a full scan 
 AUTO = 2  # cells="auto": times the square root of the rows
 ROWS = 32  # rows for each cell, at least; and the sample of k-means
 ROUNDS = 6  # of k-means; more find cells that save 2% of a search
-TAIL = 32  # ordered anew when one row of so many stands in a tail
+TAIL = 32  # ordered anew when one row in TAIL stands in a tail
 MOST = 2**16 - 1  # cells: their numbers are sorted as uint16
 PIECE = 65536  # rows that are assigned at once
 
@@ -102,7 +102,7 @@ def _best(
 
 
 def auto(rows: int) -> int:
-    """How many cells cells="auto" has for so many rows."""
+    """How many cells cells="auto" has for a number of rows."""
     return min(MOST, -(-math.isqrt(AUTO * AUTO * rows) // BLOCK) * BLOCK)
 
 
@@ -258,7 +258,7 @@ def with_tail(segment: Segment, metric: str, centre: NDArray[np.float32], count:
 
 @dataclass(frozen=True)
 class _Codes:
-    """Those of a segment, for so many blocks."""
+    """Codes, bounds and order of some blocks of a segment."""
 
     codes: NDArray[np.uint8]
     bounds: NDArray[np.float32]

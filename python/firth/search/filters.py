@@ -85,7 +85,7 @@ def _choice(where: str, given: Any) -> Any:
 
 
 def parse(where: str, given: Any, queries: int) -> Choices:
-    """The choices of rows for so many queries.
+    """The choices of rows for a number of queries.
 
     ValueError where there is neither one for all queries nor one for each.
     """

@@ -37,7 +37,7 @@ ELSEWHERE = {  # what other libraries' users may set
     **dict.fromkeys(("ef", "efSearch", "hnsw"), "there is no graph; see Index(cells=) and tune()"),
     "k": "give it to search()",
 }
-EXACT_SHARE = 32  # native searches for more than one row in so many are exact, cells or not
+EXACT_SHARE = 32  # native searches for more than one row in EXACT_SHARE are exact, cells or not
 
 
 class Index:
@@ -238,8 +238,8 @@ class Index:
         TypeError
             Wrong dtype; int ids for an index of str, or the reverse.
         ValueError
-            Wrong shape; NaN, infinity or a number that the storage has no room for (the row is
-            told). Nothing is added.
+            Wrong shape; NaN, infinity or a number that the storage has no room for (the error
+            names the row). Nothing is added.
         """
         rows, single = real_rows("add: vectors", vectors, self.dim)
         given: Any = None
@@ -358,7 +358,7 @@ class Index:
         return MatchesInRange(ids[0], scores[0]) if single else MatchesInRange(ids, scores)
 
     def tune(self, recall: float = 0.95, k: int = 10, queries: Any = None) -> Tuning:
-        """Find the least number of cells to visit for a recall, and visit so many from now on.
+        """Find the least number of cells to visit for a recall, and visit that many from now on.
 
         Parameters
         ----------

@@ -83,7 +83,7 @@ class NearestNeighbors(Estimator):
     Parameters
     ----------
     n_neighbors : int, default 5
-        Neighbours of a query where `kneighbors` is not told.
+        Neighbours of a query where `kneighbors` is given none.
     radius : float, default 1.0
         The same for `radius_neighbors`.
     algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default "auto"

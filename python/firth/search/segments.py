@@ -158,7 +158,7 @@ def end(segments: Sequence[Segment]) -> int:
 
 
 def new_segment(rows: int, dim: int, storage: str, first_slot: int) -> Segment:
-    """An empty segment with room for so many rows, rounded up to whole blocks."""
+    """An empty segment with room for a number of rows, rounded up to whole blocks."""
     capacity = -(-rows // BLOCK) * BLOCK
     return Segment(
         np.empty((capacity, dim), STORAGES[storage]),
@@ -170,7 +170,7 @@ def new_segment(rows: int, dim: int, storage: str, first_slot: int) -> Segment:
 def room(
     segments: list[Segment], count: int, dim: int, storage: str, most: int = LARGE
 ) -> list[tuple[int, slice]]:
-    """Where so many new rows go: (number of a segment, its rows); appends a segment if need be.
+    """Where ``count`` new rows go: (number of a segment, its rows); appends a segment if need be.
 
     A large batch gets a segment of its size, small ones share segments that double in size, up to
     ``most`` rows.

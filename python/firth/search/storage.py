@@ -9,9 +9,9 @@ file has a random *key*, which its log bears, and the key of the file that it *r
 the two renames the log is that of the old file, all of which the new one holds, so it is ignored.
 A log with a third key belongs to another file, and that is an error.
 
-Who changes an index holds a lock on its log; readers need none. As files are only replaced, never
-changed, what a reader has opened stays as it was. It opens the log first: a file is always in its
-place before its log is.
+A process that changes an index holds a lock on its log; readers need none. As files are only
+replaced, never changed, what a reader has opened stays as it was. It opens the log first: a file is
+always in its place before its log is.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class _Additions:
 class Stored:
     """The files of an index that may be changed; as `firth.search.table.Log` wants it.
 
-    It does not know its table, so that an index which nobody uses any more is closed at once.
+    It does not know its table, so that an index that is no longer used is closed at once.
     """
 
     def __init__(self, path: str, file: io.FileIO, made: File, mmap: bool) -> None:
@@ -443,7 +443,9 @@ def _sync_folder(path: Path) -> None:
 def save(path: Path, table: Table) -> None:
     """Write a copy of an index. An index file that is there is replaced, with its log."""
     target, state, key = os.path.realpath(path), table.state, secrets.token_bytes(16)
-    if os.path.exists(target) and not os.path.isfile(target):  # a pipe: nobody can open it for r+
+    if os.path.exists(target) and not os.path.isfile(
+        target
+    ):  # a pipe, which cannot be opened for r+
         write(path, table, state, key, bytes(16))
         return
     beside = log_of(path)

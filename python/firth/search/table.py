@@ -175,7 +175,7 @@ class Table:
             self._map = self._label_of = None
             self.state = state
 
-    # From ids to labels and slots; who calls these holds `publishing`, but for the last two
+    # From ids to labels and slots; the caller holds `publishing`, but for the last two
 
     def _labels(self, where: str, ids: NDArray[np.int64] | list[str]) -> NDArray[np.int64]:
         """Labels of checked ids, -1 for unknown str. TypeError for the wrong kind."""

@@ -65,7 +65,7 @@ def _searcher(
     own: NDArray[np.int64],
     k: int,
 ) -> Searcher:
-    """A function that measures what visiting so many cells is like."""
+    """A function that measures a search that visits a number of cells."""
     # Slots as labels
     native = [replace(one, labels=None, first_label=one.first_slot).native for one in segments]
 
