@@ -19,8 +19,8 @@ from firth.formats import container, fasttext
 from firth.formats.files import Path
 from firth.words import training
 from firth.words.corpus import Sentences
-from firth.words.gensim3 import renamed
-from firth.words.keyedvectors import KeyedVectors, deprecated
+from firth.words.gensim3 import deprecated, renamed
+from firth.words.keyedvectors import KeyedVectors
 from firth.words.subwords import subword_ids, subword_means
 from firth.words.vectors import KEY, MissingKeyError
 from firth.words.vocabulary import File, TrimRule
@@ -230,6 +230,10 @@ class FastTextKeyedVectors(KeyedVectors):
 
     @classmethod
     def _loaded(cls, content: container.Content, fname: Path) -> Self:
+        arrays = content.arrays
+        computed = "vectors" in arrays  # gensim's files leave that to the reader
+        if not computed:
+            arrays["vectors"] = arrays.get("vectors_vocab", np.zeros(0))
         try:
             loaded = super()._loaded(content, fname)
         except (KeyError, TypeError, AttributeError, LookupError, ValueError) as error:
@@ -237,7 +241,7 @@ class FastTextKeyedVectors(KeyedVectors):
                 raise
             raise FormatError(f"is not a whole model: {error!r}", fname) from None
         for name in ("vectors_vocab", "vectors_ngrams", *_LOCKS):
-            setattr(loaded, name, content.arrays.get(name, getattr(loaded, name)))
+            setattr(loaded, name, arrays.get(name, getattr(loaded, name)))
         shapes = [(loaded.vectors_vocab, len(loaded.vectors_vocab))]  # added keys have no row
         if loaded.vectors_ngrams is not None:
             shapes.append((loaded.vectors_ngrams, loaded.bucket))
@@ -248,6 +252,8 @@ class FastTextKeyedVectors(KeyedVectors):
                     f"wanted ({count}, {loaded.vector_size})",
                     fname,
                 )
+        if not computed:
+            loaded.adjust_vectors()
         return loaded
 
 

@@ -1,4 +1,4 @@
-"""gensim's saved objects (`firth.formats.gensim`) as firth's."""
+"""gensim's saved objects (`firth.formats.gensim`) as arrays, metadata and strings of firth's."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError
+from firth.formats.container import Content
 from firth.formats.files import Path
 from firth.formats.gensim import Saved
-from firth.words.fasttext import FastTextKeyedVectors
-from firth.words.keyedvectors import KeyedVectors
+from firth.words.keys import keys_as_text
 
 
-def keyed_vectors(saved: Saved, path: Path) -> KeyedVectors:
-    """The vectors of a saved object: a `FastTextKeyedVectors` for gensim's, else `KeyedVectors`.
+def vectors_of(saved: Saved, path: Path) -> Content:
+    """The vectors of a saved object, as a file of firth's holds them: of a model those of its wv.
 
     FormatError for another object, and where keys and vectors do not fit together.
     """
@@ -28,35 +28,30 @@ def keyed_vectors(saved: Saved, path: Path) -> KeyedVectors:
         raise FormatError("holds a model without vectors", path)
     found = saved.attributes
     keys = _first(found, "index_to_key", "index2word", "index2entity")
-    vectors = _first(found, "vectors", "syn0")
-    rows: dict[str, Any] = {"vectors": vectors}
-    loaded: KeyedVectors
+    kind, meta = "keyedvectors", dict[str, Any]()
+    arrays: dict[str, Any] = {"vectors": _first(found, "vectors", "syn0")}
     if saved.kind == "FastTextKeyedVectors":
-        sizes: list[Any] = [found.get(name) for name in ("min_n", "max_n", "bucket")]
-        rows = {name: found.get(name) for name in ("vectors_vocab", "vectors_ngrams")}
-        if not found.get("compatible_hash") or not all(type(size) is int for size in sizes):
+        kind = "fasttextkeyedvectors"
+        meta = {name: found.get(name) for name in ("min_n", "max_n", "bucket")}
+        arrays = {name: found.get(name) for name in ("vectors_vocab", "vectors_ngrams")}
+        if not found.get("compatible_hash") or not all(type(size) is int for size in meta.values()):
             raise FormatError(
                 "is a FastText model of before gensim 3.8, whose n-grams are hashed otherwise", path
             )
-        vectors = rows["vectors_vocab"]
-    _check(path, keys, rows)
+    _check(path, keys, arrays)
     if saved.kind == "FastTextKeyedVectors":
-        if len(rows["vectors_ngrams"]) != max(0, sizes[2]):
-            raise FormatError(f"has {len(rows['vectors_ngrams'])} n-grams of {sizes[2]}", path)
-        loaded = FastTextKeyedVectors(vectors.shape[1], *sizes)
-        loaded.vectors_vocab, loaded.vectors_ngrams = vectors, rows["vectors_ngrams"]
-    else:
-        loaded = KeyedVectors(vectors.shape[1])
-    loaded._adopt(keys)
-    loaded.vectors = vectors
+        if len(arrays["vectors_ngrams"]) != max(0, meta["bucket"]):
+            raise FormatError(
+                f"has {len(arrays['vectors_ngrams'])} n-grams of {meta['bucket']}", path
+            )
+        meta |= {"encoding": "utf-8", "raw_words": {}}
     for name, values in _attributes(found, keys).items():
         if isinstance(values, np.ndarray) and values.ndim == 1 and len(values) <= len(keys):
             # gensim lengthens them late: keys that were added after training have none
-            loaded.expandos[name] = np.zeros(len(keys), values.dtype)
-            loaded.expandos[name][: len(values)] = values
-    if isinstance(loaded, FastTextKeyedVectors):
-        loaded.adjust_vectors()
-    return loaded
+            whole = arrays[f"attribute:{name}"] = np.zeros(len(keys), values.dtype)
+            whole[: len(values)] = values
+    text, arrays["integer_keys"] = keys_as_text(keys)
+    return Content(kind, meta, arrays, {"keys": text})
 
 
 _RENAMED = {"size": "vector_size", "iter": "epochs", "syn0_lockf": "vectors_lockf"}
@@ -64,14 +59,14 @@ _RENAMED = {"size": "vector_size", "iter": "epochs", "syn0_lockf": "vectors_lock
 
 def trained(
     saved: Saved, path: Path, kind: str
-) -> tuple[KeyedVectors, dict[str, Any], dict[str, NDArray[Any]]]:
+) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
     """Vectors, parameters and state, and the Huffman tree if any, of a saved Word2Vec or FastText.
 
     AttributeError for another object than ``kind``, as gensim's. Parameters have gensim 4's names.
     """
     if saved.kind != kind:
         raise AttributeError(f"{path} holds gensim's {saved.kind}, not a {kind}")
-    wv = keyed_vectors(saved, path)
+    content = vectors_of(saved, path)
     found: dict[str, Any] = {"corpus_count": None, "corpus_total_words": None}
     for part in (saved, saved.attributes.get("vocabulary"), saved.attributes.get("trainables")):
         if isinstance(part, Saved):  # gensim 3 kept parts of the model in these
@@ -92,24 +87,24 @@ def trained(
     for name in _RENAMED.values():
         if known.get(name) is None:
             known.pop(name, None)
-    return wv, known, _tree(inner if isinstance(inner, Saved) else saved, wv)
+    return content, known, _tree(inner if isinstance(inner, Saved) else saved, content)
 
 
-def _tree(saved: Saved, wv: KeyedVectors) -> dict[str, NDArray[Any]]:
+def _tree(saved: Saved, content: Content) -> dict[str, NDArray[Any]]:
     """Start, points and codes of all words, or nothing."""
     found = saved.attributes
     if isinstance(found.get("expandos"), dict):
         codes, points = (found["expandos"].get(name) for name in ("code", "point"))
     else:
-        words = [found.get("vocab", {}).get(key) for key in wv.index_to_key]
+        words = [found.get("vocab", {}).get(key) for key in content.strings["keys"]]
         codes = [getattr(word, "code", None) for word in words]
         points = [getattr(word, "point", None) for word in words]
-    wv.expandos.pop("code", None)
-    wv.expandos.pop("point", None)
+    content.arrays.pop("attribute:code", None)
+    content.arrays.pop("attribute:point", None)
     if codes is None or points is None or any(code is None for code in codes):
         return {}
     # keys that were added after training have 0 or, the arrays being too short, nothing
-    added = [()] * (len(wv) - len(codes))
+    added = [()] * (len(content.strings["keys"]) - len(codes))
     codes, points = (
         [way if np.ndim(way) else () for way in ways] + added for ways in (codes, points)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
@@ -54,3 +55,8 @@ class VectorsInWv:
 
         def __getitem__(self, key):
             raise TypeError(f"{type(self).__name__} holds no vectors itself: use model.wv[key]")
+
+
+def deprecated(old: str, new: str) -> None:
+    """Warn the caller of a function that has another name in gensim 4."""
+    warnings.warn(f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3)

@@ -25,7 +25,8 @@ from firth.kernels._dispatch import active_level
 from firth.progress import progress_bar
 from firth.words import corpus
 from firth.words.corpus import Sentences
-from firth.words.keyedvectors import KeyedVectors, keys_as_text
+from firth.words.keyedvectors import KeyedVectors
+from firth.words.keys import keys_as_text
 from firth.words.training import Slices
 from firth.words.training import rows as aligned_rows
 

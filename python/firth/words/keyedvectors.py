@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,10 +19,10 @@ from numpy.typing import DTypeLike, NDArray
 from firth.errors import FormatError
 from firth.formats import container, gensim, word2vec
 from firth.formats.files import Path
-from firth.words import evaluation, from_spacy, plot
-from firth.words.gensim3 import gone
+from firth.words import evaluation, from_gensim, from_spacy, plot
+from firth.words.gensim3 import deprecated, gone
+from firth.words.keys import keys_as_text, keys_from_text
 from firth.words.similarity import Similarity
-from firth.words.vectors import KEY
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -173,6 +173,11 @@ class KeyedVectors(Similarity):
         container.write(fname, self._kinds[0], *self._sections())
 
     _kinds: tuple[str, ...] = ("keyedvectors", "word2vec", "glove")  # a model holds vectors too
+    _homes: ClassVar[dict[str, type[KeyedVectors]]] = {}  # the subclass that a kind of file is for
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        KeyedVectors._homes |= dict.fromkeys(vars(cls).get("_kinds", ()), cls)
 
     def _sections(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
         """Arrays, metadata and lists of strings that a file keeps."""
@@ -209,24 +214,20 @@ class KeyedVectors(Similarity):
         FormatError
             Another kind of file, or a damaged one.
         """
-        if not container.is_container(fname):
-            if not os.path.isdir(fname) and gensim.is_pickle(fname):
-                from firth.words.from_gensim import keyed_vectors
-
-                return keyed_vectors(gensim.read(fname, mmap=mmap), fname)
+        if container.is_container(fname):
+            content = container.read(fname, mmap=mmap)
+        elif not os.path.isdir(fname) and gensim.is_pickle(fname):
+            content = from_gensim.vectors_of(gensim.read(fname, mmap=mmap), fname)
+        else:
             raise FormatError(
                 "is not a firth file, nor one of gensim's: firth.words.load_vectors reads text, "
                 "word2vec's and fastText's binaries, and folders",
                 fname,
             )
-        content = container.read(fname, mmap=mmap)
-        if cls is KeyedVectors and content.kind in ("fasttextkeyedvectors", "fasttext"):
-            from firth.words.fasttext import FastTextKeyedVectors
-
-            return FastTextKeyedVectors._loaded(content, fname)
-        if content.kind not in cls._kinds:
+        home = KeyedVectors._homes.get(content.kind, cls) if cls is KeyedVectors else cls
+        if content.kind not in home._kinds:
             raise FormatError(f"holds {content.kind!r}, wanted {cls._kinds[0]!r}", fname)
-        return cls._loaded(content, fname)
+        return home._loaded(content, fname)
 
     @classmethod
     def _blank(cls, vector_size: int, meta: dict[str, Any]) -> Self:
@@ -247,7 +248,7 @@ class KeyedVectors(Similarity):
         try:
             loaded._adopt(keys_from_text(keys, arrays.get("integer_keys")))
         except (ValueError, TypeError, IndexError):
-            raise FormatError("integer keys that are none", fname) from None
+            raise FormatError("a key listed as integer is not a number", fname) from None
         loaded.vectors = vectors
         loaded.scales = scales
         for name, values in arrays.items():
@@ -442,29 +443,4 @@ class KeyedVectors(Similarity):
     )
 
 
-def keys_as_text(keys: Iterable[Any]) -> tuple[list[str], NDArray[np.int64]]:
-    """Keys as a file holds them: their text, and the places of those that are integers.
-
-    TypeError for other kinds of keys.
-    """
-    keys = list(keys)
-    if not all(isinstance(key, KEY) for key in keys):
-        raise TypeError("save: keys must be str or int, and each row must have one")
-    whole = [place for place, key in enumerate(keys) if not isinstance(key, str)]
-    return [str(key) for key in keys], np.array(whole, np.int64)
-
-
-def keys_from_text(text: list[str], whole: NDArray[Any] | None) -> list[Any]:
-    """The other way; TypeError, ValueError or IndexError where the two do not fit together."""
-    keys: list[Any] = list(text)
-    for place in [] if whole is None else whole.tolist():
-        keys[place] = int(text[place])
-    return keys
-
-
 Word2VecKeyedVectors = KeyedVectors  # its name before gensim 4
-
-
-def deprecated(old: str, new: str) -> None:
-    """Warn the caller of a function that has another name in gensim 4."""
-    warnings.warn(f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3)

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from firth.arguments import Real, Rules, Whole, check_all
 from firth.errors import FormatError, warn
 from firth.formats import container, gensim
-from firth.words import corpus, training
+from firth.words import corpus, from_gensim, training
 from firth.words.corpus import Sentences
-from firth.words.gensim3 import VectorsInWv, renamed
-from firth.words.keyedvectors import KeyedVectors, deprecated, keys_as_text, keys_from_text
+from firth.words.gensim3 import VectorsInWv, deprecated, renamed
+from firth.words.keyedvectors import KeyedVectors
+from firth.words.keys import keys_as_text, keys_from_text
 from firth.words.readers import BrownCorpus as BrownCorpus  # gensim has the readers here too
 from firth.words.readers import LineSentence as LineSentence
 from firth.words.readers import PathLineSentences as PathLineSentences
@@ -685,11 +686,10 @@ class Word2Vec(VectorsInWv, Vocabulary):
             A file of another kind, as of KeyedVectors alone. FormatError: a damaged one.
         """
         if gensim.is_pickle(fname):
-            from firth.words.from_gensim import trained
-
-            wv, found, tree = trained(gensim.read(fname, mmap=mmap), fname, cls._gensim)
+            saved = gensim.read(fname, mmap=mmap)
+            content, found, tree = from_gensim.trained(saved, fname, cls._gensim)
             try:
-                return cls._restored(wv, found, tree)
+                return cls._restored(cls._vectors._loaded(content, fname), found, tree)
             except (KeyError, TypeError, ValueError) as error:
                 raise FormatError(f"is not a whole model: {error}", fname) from None
         return cls._read(fname, mmap)[0]
