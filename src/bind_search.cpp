@@ -2,6 +2,7 @@
 #include "bindings.h"
 #include "engines/codes.h"
 #include "engines/search.h"
+#include "sizes.h"
 
 namespace firth {
 namespace {
@@ -56,20 +57,22 @@ class HeldSegment {
                     throw py::value_error("Segment: cell_blocks must ascend within the blocks");
             }
         }
-        segment = {{vectors.data(), static_cast<ptrdiff_t>(n), rows, n, type,
-                    scales ? scales->data() : nullptr},
-                   first_slot,
-                   labels ? labels->data() : nullptr,
-                   first_label,
-                   died ? died->data() : nullptr,
-                   coded ? codes->data() : nullptr,
-                   coded ? bounds->data() : nullptr,
-                   coded,
-                   coded ? blocks : 0,
-                   coded ? centre->data() : nullptr,
-                   coded && order ? order->data() : nullptr,
-                   coded && order ? cell_blocks->data() : nullptr,
-                   cells};
+        segment.keys = {vectors.data(), static_cast<ptrdiff_t>(n),        rows, n,
+                        type,           scales ? scales->data() : nullptr};
+        segment.first_slot = first_slot;
+        segment.labels = labels ? labels->data() : nullptr;
+        segment.first_label = first_label;
+        segment.died = died ? died->data() : nullptr;
+        if (!coded) return;
+        segment.codes = codes->data();
+        segment.bounds = bounds->data();
+        segment.coded = coded;
+        segment.blocks = blocks;
+        segment.centre = centre->data();
+        if (!order) return;
+        segment.order = order->data();
+        segment.cell_blocks = cell_blocks->data();
+        segment.cells = cells;
     }
 
     static RowType type_of(const py::dtype& dtype) {
@@ -122,20 +125,20 @@ struct Arguments {
         check(exclusion_of, exclusions.size(), count);
         if (cells && (cells->ndim() != 2 || static_cast<size_t>(cells->shape(0)) != count))
             throw py::value_error("search: cells must have one row a query");
-        request = {metric_of(metric),
-                   queries.data(),
-                   static_cast<ptrdiff_t>(n),
-                   count,
-                   n,
-                   version,
-                   &filters,
-                   filter_of ? filter_of->data() : nullptr,
-                   &exclusions,
-                   exclusion_of ? exclusion_of->data() : nullptr,
-                   cells ? cells->data() : nullptr,
-                   cells ? static_cast<size_t>(cells->shape(1)) : 0,
-                   threads,
-                   exact};
+        request.metric = metric_of(metric);
+        request.queries = queries.data();
+        request.stride = static_cast<ptrdiff_t>(n);
+        request.query_count = count;
+        request.n = n;
+        request.version = version;
+        request.filters = &filters;
+        request.filter_of = filter_of ? filter_of->data() : nullptr;
+        request.exclusions = &exclusions;
+        request.exclusion_of = exclusion_of ? exclusion_of->data() : nullptr;
+        request.cells = cells ? cells->data() : nullptr;
+        request.probes = cells ? static_cast<size_t>(cells->shape(1)) : 0;
+        request.threads = threads;
+        request.exact = exact;
     }
 
   private:
@@ -241,8 +244,8 @@ void bind_code_rows(const Level& level, const py::array& vectors,
     const auto rows = static_cast<size_t>(vectors.shape(0));
     const auto n = static_cast<size_t>(vectors.shape(1));
     const RowType type = HeldSegment::type_of(vectors.dtype());
-    const size_t blocks = order ? static_cast<size_t>(order->size()) / kCodeBlock
-                                : (rows + kCodeBlock - 1) / kCodeBlock;
+    const size_t blocks =
+        order ? static_cast<size_t>(order->size()) / kCodeBlock : divide_up(rows, kCodeBlock);
     if (order && order->size() % static_cast<ptrdiff_t>(kCodeBlock))
         throw py::value_error("code_rows: order must fill whole blocks");
     for (ptrdiff_t i = 0; order && i < order->size(); i++)
@@ -274,7 +277,7 @@ void bind_may_reach(const Level& level, const array<float>& queries, const std::
     if (queries.ndim() != 2) throw py::value_error("may_reach: queries must be a matrix");
     const auto count = static_cast<size_t>(queries.shape(0));
     const auto n = static_cast<size_t>(queries.shape(1));
-    const size_t blocks = (rows + kCodeBlock - 1) / kCodeBlock;
+    const size_t blocks = divide_up(rows, kCodeBlock);
     if (n > kMostCodedDimensions || static_cast<size_t>(centre.size()) != n ||
         static_cast<size_t>(codes.size()) != blocks * ((n + 3) / 4) * kCodeBlock * 4 ||
         static_cast<size_t>(bounds.size()) != blocks * 3 * kCodeBlock ||

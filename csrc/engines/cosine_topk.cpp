@@ -8,6 +8,7 @@
 #include "engines/search.h"
 #include "engines/search_worker.h"
 #include "parallel.h"
+#include "sizes.h"
 
 namespace firth {
 namespace {
@@ -18,7 +19,7 @@ void for_blocks(const Kernels& kernels, const KeyRows& keys, size_t queries, int
                 const Body& body) {
     const size_t grain =
         std::max<size_t>(1, (size_t{1} << 20) / (kExactRows * (keys.n + 1)) / queries);
-    const size_t blocks = (keys.rows + kExactRows - 1) / kExactRows;
+    const size_t blocks = divide_up(keys.rows, kExactRows);
     const auto some = [&](size_t begin, size_t end) {
         Widened widened(kernels, keys.n);
         for (size_t row = begin * kExactRows; row < std::min(end * kExactRows, keys.rows);
@@ -43,8 +44,8 @@ void row_norms(const Kernels& kernels, const KeyRows& keys, float* norms) {
 void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_stride,
                  size_t query_count, const KeyRows& keys, const float* norms, size_t k, int threads,
                  float* scores, int64_t* indices) {
-    const std::vector<Segment> segments{
-        {keys, 0, nullptr, 0, nullptr, nullptr, nullptr, 0, 0, nullptr, nullptr, nullptr, 0}};
+    Segment all;
+    all.keys = keys;
     // Rows whose norm is NaN are left out.
     std::vector<uint8_t> allowed;
     std::vector<SlotFilter> filters;
@@ -56,12 +57,17 @@ void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_s
         filters.push_back({allowed.data(), allowed.size(), nullptr, 0});
         filter_of.resize(query_count);
     }
+    Search request;
+    request.metric = kCosine;
+    request.queries = queries;
+    request.stride = query_stride;
+    request.query_count = query_count;
+    request.n = keys.n;
+    request.filters = &filters;
+    request.filter_of = filters.empty() ? nullptr : filter_of.data();
+    request.threads = threads;
     std::vector<int64_t> counts(query_count);
-    search(kernels, segments,
-           {kCosine, queries, query_stride, query_count, keys.n, 0, &filters,
-            filters.empty() ? nullptr : filter_of.data(), nullptr, nullptr, nullptr, 0, threads,
-            false},
-           k, indices, scores, counts.data());
+    search(kernels, {all}, request, k, indices, scores, counts.data());
     for (size_t q = 0; q < query_count; q++)
         for (auto j = static_cast<size_t>(counts[q]); j < k; j++) {
             scores[q * k + j] = std::numeric_limits<float>::quiet_NaN();

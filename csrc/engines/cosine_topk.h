@@ -1,23 +1,9 @@
 // The k rows of a matrix with the highest cosine to each query, exact.
 #pragma once
-#include <stddef.h>
-#include <stdint.h>
-
+#include "engines/key_rows.h"
 #include "kernels.h"
 
 namespace firth {
-
-enum class RowType { f32, f16, bf16, i8 };
-
-// rows x n numbers, row r at data + r * stride (in elements); scales: rows, for i8 only: each
-// number counts times the scale of its row.
-struct KeyRows {
-    const void* data;
-    ptrdiff_t stride;
-    size_t rows, n;
-    RowType type;
-    const float* scales;
-};
 
 // norms: keys.rows. The rows are split over the threads.
 void row_norms(const Kernels& kernels, const KeyRows& keys, float* norms);

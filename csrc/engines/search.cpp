@@ -8,28 +8,30 @@
 #include "engines/search_plan.h"
 #include "engines/search_worker.h"
 #include "parallel.h"
+#include "sizes.h"
 
 namespace firth {
 namespace {
 
-constexpr size_t kTogether = 1024;          // queries that pass over a chunk together
-constexpr size_t kFewRows = 16384;          // of so few the queries are shared out, not the rows
-constexpr size_t kChunkBytes = 256 << 10;   // a chunk of codes or rows stays in L2
-constexpr size_t kSample = 64;              // blocks that set the first thresholds
-constexpr size_t kExactShare = 32;          // for more than one row in so many all get a score
-constexpr size_t kListsABlock = 16;         // slots of lists in a block for which codes pay
-constexpr size_t kFlyQueries = 12;          // from so many on rows are coded on the fly
-constexpr size_t kFlyRows = 1024;           // if there are so many of them
+constexpr size_t kTogether = 1024;         // queries that pass over a chunk together
+constexpr size_t kFewRows = 16384;         // up to here threads share the queries, not the rows
+constexpr size_t kChunkBytes = 256 << 10;  // a chunk of codes or rows stays in L2
+constexpr size_t kSample = 64;             // blocks that set the first thresholds
+constexpr size_t kExactShare = 32;         // if k > rows / kExactShare, score every row
+constexpr size_t kListsABlock = 16;        // slots of lists in a block for which codes pay
+// Rows without codes get some for the search, if there are this many queries and rows.
+constexpr size_t kFlyQueries = 12;
+constexpr size_t kFlyRows = 1024;
 constexpr size_t kSmall = size_t{1} << 18;  // multiplications below which one thread does it all
 constexpr size_t kSmallCoded = size_t{1} << 22;  // the same, of bytes
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// How the rows of a search are met.
+// Which rows are scanned by their codes, which are scored.
 struct Cuts {
     size_t n;    // dimensions
     bool exact;  // every row is scored
     bool fly;    // rows without codes get some
-    bool cells;  // blocks in the order of cells are met otherwise
+    bool cells;  // blocks in the order of cells are left to Run::visit
 
     size_t blocks(const Segment& segment) const {
         return exact || (cells && segment.order) ? 0 : segment.blocks;
@@ -44,7 +46,7 @@ struct Cuts {
 // All rows, cut for the workers.
 std::vector<Chunk> cut(const std::vector<Segment>& segments, const Cuts& cuts) {
     std::vector<Chunk> chunks;
-    const size_t block_bytes = (cuts.n + 3) / 4 * 4 * kCodeBlock;
+    const size_t block_bytes = round_up(cuts.n, 4) * kCodeBlock;
     const size_t blocks = std::clamp<size_t>(kChunkBytes / (block_bytes + 1), 1, 64);
     const size_t rows = std::clamp<size_t>(kChunkBytes / 4 / (cuts.n + 1), 1, 8) * kExactRows;
     for (const Segment& segment : segments) {
@@ -109,7 +111,7 @@ struct Visits {
     }
 };
 
-// body(worker, item) for every item, by so many workers.
+// body(worker, item) for every item, by `workers` workers.
 template <class Body>
 void share(size_t items, size_t workers, const Body& body) {
     std::atomic<size_t> next{0};
@@ -205,14 +207,18 @@ void scan_lists(const Pass& pass, const std::vector<size_t>& members,
     });
 }
 
-// A search of up to kTogether queries.
+// A search of up to kTogether queries: plan(), then execute().
 class Run {
   public:
+    // Of `count` queries of the request from `first` on; filters: those of the request, planned;
+    // thresholds: of each query of the request, or null.
     Run(const Kernels& kernels, const std::vector<Segment>& segments, const Search& request,
-        size_t first, size_t count, size_t k, const float* thresholds, const Plan& plan)
+        size_t first, size_t count, size_t k, const float* thresholds, const FilterPlan& filters)
         : first_(first),
+          count_(count),
           k_(k),
           thresholds_(thresholds),
+          filters_(filters),
           pass_{kernels,
                 request,
                 segments,
@@ -225,87 +231,100 @@ class Run {
                 {},
                 {},
                 {},
-                std::make_unique<std::atomic<float>[]>(count)} {
-        size_t rows = 0, wanted = 0;
-        for (const Segment& segment : segments) rows += segment.keys.rows;
-        std::vector<size_t> listed;
-        for (size_t q = 0; q < count; q++) {
-            pass_.reached[q] = -kInfinity;
-            const int64_t number = request.filter_of ? request.filter_of[first + q] : -1;
-            if (number >= 0) pass_.filters[q] = &plan.filters[static_cast<size_t>(number)];
-            const int64_t without = request.exclusion_of ? request.exclusion_of[first + q] : -1;
-            if (without >= 0)
-                pass_.exclusions[q] = &(*request.exclusions)[static_cast<size_t>(without)];
-            if (pass_.filters[q] && !pass_.filters[q]->bitmap) {
-                listed.push_back(q);
-                wanted += pass_.filters[q]->count;
-            } else {
-                pass_.scanned.push_back(q);
-            }
+                std::make_unique<std::atomic<float>[]>(count)} {}
+
+    // Decides which rows each query meets, by codes or not, and on how many threads.
+    void plan() {
+        const Search& request = pass_.request;
+        const size_t wanted = split_queries();
+        size_t rows = 0, blocks = 0;
+        bool cells = false;
+        for (const Segment& segment : pass_.segments) {
+            rows += segment.keys.rows;
+            blocks += segment.blocks;
+            cells = cells || segment.order;
         }
-        const bool exact = request.exact || (k && rows / kExactShare < k) || rows < kFlyRows ||
+        const bool exact = request.exact || (k_ && rows / kExactShare < k_) || rows < kFlyRows ||
                            request.n > kMostCodedDimensions || request.n == 0;
         size_t visited = rows;
-        for (const Segment& segment : segments)
+        for (const Segment& segment : pass_.segments)
             if (request.cells && segment.order && segment.cells > request.probes)
                 visited -= segment.coded - segment.coded / segment.cells * request.probes;
         const size_t work = (visited * pass_.scanned.size() + wanted) * (request.n + 1);
         threads_ = work < (exact ? kSmall : kSmallCoded)
                        ? 1
                        : static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
-        const Cuts cuts{request.n, exact, !exact && pass_.scanned.size() >= kFlyQueries,
-                        request.cells != nullptr};
+        cuts_ = {request.n, exact, !exact && pass_.scanned.size() >= kFlyQueries,
+                 request.cells != nullptr};
         // Lists are met by codes where many queries want rows of a block, unless cells have it.
-        size_t blocks = 0;
-        bool cells = false;
-        for (const Segment& segment : segments) {
-            blocks += segment.blocks;
-            cells = cells || segment.order;
-        }
-        const size_t many = kernels.vector_bytes == 64 ? kListsABlock : 4 * kListsABlock;
-        const bool coded_lists = !exact && !cells && blocks && wanted / blocks >= many;
+        const size_t many = pass_.kernels.vector_bytes == 64 ? kListsABlock : 4 * kListsABlock;
+        coded_lists_ = !exact && !cells && blocks && wanted / blocks >= many;
         pass_.coding = pass_.scanned;
-        if (coded_lists) pass_.coding.insert(pass_.coding.end(), listed.begin(), listed.end());
-        if (!exact && !pass_.coding.empty()) code_queries(cuts);
-        if (!pass_.scanned.empty() && !exact && k) {
+        if (coded_lists_) pass_.coding.insert(pass_.coding.end(), listed_.begin(), listed_.end());
+    }
+
+    void execute() {
+        if (!cuts_.exact && !pass_.coding.empty()) code_queries();
+        if (!pass_.scanned.empty() && !cuts_.exact && k_) {
             // What the sample finds is dropped: the scan meets it again.
-            workers = make();
-            search(sample(segments, cuts));
-            for (const Worker& worker : workers)
-                for (size_t q = 0; q < count; q++)
+            workers_ = new_workers();
+            search(sample(pass_.segments, cuts_));
+            for (const Worker& worker : workers_)
+                for (size_t q = 0; q < count_; q++)
                     pass_.reached[q] = std::max(pass_.reached[q].load(), worker.best[q].threshold);
         }
-        workers = make();
+        workers_ = new_workers();
         if (!pass_.scanned.empty()) {
-            search(cut(segments, cuts));
-            if (cuts.cells && !exact)
-                for (const Segment& segment : segments)
+            search(cut(pass_.segments, cuts_));
+            if (cuts_.cells && !cuts_.exact)
+                for (const Segment& segment : pass_.segments)
                     if (segment.order) {
                         // The nearest cell first: it sets the threshold for the others.
-                        visit(segment, 0, std::min<size_t>(1, request.probes));
-                        visit(segment, 1, request.probes);
+                        visit(segment, 0, std::min<size_t>(1, pass_.request.probes));
+                        visit(segment, 1, pass_.request.probes);
                     }
         }
-        if (coded_lists) scan_lists(pass_, listed, workers);
-        if (!listed.empty()) gather_lists(pass_, listed, coded_lists, workers);
-        for (Worker& worker : workers) worker.finish();
+        if (coded_lists_) scan_lists(pass_, listed_, workers_);
+        if (!listed_.empty()) gather_lists(pass_, listed_, coded_lists_, workers_);
+        for (Worker& worker : workers_) worker.finish();
     }
 
     SearchStats stats() const {
         SearchStats all;
-        for (const Worker& worker : workers) all += worker.stats;
+        for (const Worker& worker : workers_) all += worker.stats;
         return all;
     }
 
     std::vector<Scored> found(size_t q) const {
         std::vector<Scored> all;
-        for (const Worker& worker : workers)
+        for (const Worker& worker : workers_)
             all.insert(all.end(), worker.best[q].found.begin(), worker.best[q].found.end());
         return all;
     }
 
   private:
-    void code_queries(const Cuts& cuts) {
+    // Queries that meet all rows, and those whose filter is a list; returns the lists' slots.
+    size_t split_queries() {
+        const Search& request = pass_.request;
+        size_t wanted = 0;
+        for (size_t q = 0; q < count_; q++) {
+            pass_.reached[q] = -kInfinity;
+            const int64_t number = request.filter_of ? request.filter_of[first_ + q] : -1;
+            if (number >= 0) pass_.filters[q] = &filters_.filters[static_cast<size_t>(number)];
+            const int64_t without = request.exclusion_of ? request.exclusion_of[first_ + q] : -1;
+            if (without >= 0)
+                pass_.exclusions[q] = &(*request.exclusions)[static_cast<size_t>(without)];
+            if (pass_.filters[q] && !pass_.filters[q]->bitmap) {
+                listed_.push_back(q);
+                wanted += pass_.filters[q]->count;
+            } else {
+                pass_.scanned.push_back(q);
+            }
+        }
+        return wanted;
+    }
+
+    void code_queries() {
         const auto add = [&](const float* centre) {
             for (const auto& [of, queries] : pass_.coded)
                 if (of == centre) return;
@@ -315,25 +334,25 @@ class Run {
         };
         for (const Segment& segment : pass_.segments) {
             if (segment.blocks) add(segment.centre);
-            if (cuts.rest(segment) == Chunk::kOnTheFly) {
-                pass_.no_centre.resize(cuts.n);
+            if (cuts_.rest(segment) == Chunk::kOnTheFly) {
+                pass_.no_centre.resize(cuts_.n);
                 add(pass_.no_centre.data());
             }
         }
     }
 
-    std::vector<Worker> make() const {
-        std::vector<Worker> made;
-        made.reserve(threads_);
+    std::vector<Worker> new_workers() const {
+        std::vector<Worker> workers;
+        workers.reserve(threads_);
         for (size_t i = 0; i < threads_; i++)
-            made.emplace_back(pass_, k_, thresholds_ ? thresholds_ + first_ : nullptr);
-        return made;
+            workers.emplace_back(pass_, k_, thresholds_ ? thresholds_ + first_ : nullptr);
+        return workers;
     }
 
     void search(const std::vector<Chunk>& chunks) {
         share(chunks.size(), threads_,
-              [&](size_t worker, size_t i) { workers[worker].search(chunks[i]); });
-        for (Worker& worker : workers) worker.finish();
+              [&](size_t worker, size_t i) { workers_[worker].search(chunks[i]); });
+        for (Worker& worker : workers_) worker.finish();
     }
 
     // Columns [begin, end) of the cells that the queries visit.
@@ -347,15 +366,20 @@ class Run {
             size_t blocks = 0;
             for (auto b = static_cast<size_t>(segment.cell_blocks[cell]); b < last; b += blocks) {
                 blocks = std::min({2 * blocks + 1, size_t{64}, last - b});
-                workers[worker].search({&segment, Chunk::kCodes, b, blocks,
-                                        visits.members.data() + visits.starts[cell], members});
+                workers_[worker].search({&segment, Chunk::kCodes, b, blocks,
+                                         visits.members.data() + visits.starts[cell], members});
             }
         });
     }
 
-    std::vector<Worker> workers;
-    size_t first_, k_, threads_ = 1;
-    const float* thresholds_;
+    std::vector<Worker> workers_;
+    const size_t first_, count_, k_;
+    const float* const thresholds_;
+    const FilterPlan& filters_;
+    std::vector<size_t> listed_;  // queries with a list of slots
+    Cuts cuts_{};
+    size_t threads_ = 1;
+    bool coded_lists_ = false;
     Pass pass_;
 };
 
@@ -367,11 +391,13 @@ SearchStats search(const Kernels& kernels, const std::vector<Segment>& segments,
     SearchStats stats;
     std::fill_n(counts, request.query_count, 0);
     if (k == 0) return stats;
-    const Plan plan(request.filters, slots_of(segments));
+    const FilterPlan filters(request.filters, slots_of(segments));
     // The candidates of a large k take at most about 64 MB a thread.
     const size_t most = std::max<size_t>((size_t{64} << 20) / ((2 * k + 32) * sizeof(Scored)), 1);
     const auto answer = [&](const Search& some, size_t first, size_t count) {
-        const Run run(kernels, segments, some, first, count, k, nullptr, plan);
+        Run run(kernels, segments, some, first, count, k, nullptr, filters);
+        run.plan();
+        run.execute();
         for (size_t q = 0; q < count; q++) {
             std::vector<Scored> all = run.found(q);
             const size_t found = std::min(k, all.size());
@@ -389,11 +415,11 @@ SearchStats search(const Kernels& kernels, const std::vector<Segment>& segments,
     const auto threads = static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
     if (slots_of(segments) <= kFewRows && threads > 1 && queries >= threads * kFlyQueries) {
         // Few rows: threads share the queries.
-        const size_t groups = std::max(threads, (queries + kTogether - 1) / kTogether);
-        const size_t together = std::min(most, (queries + groups - 1) / groups);
+        const size_t groups = std::max(threads, divide_up(queries, kTogether));
+        const size_t together = std::min(most, divide_up(queries, groups));
         Search some = request;
         some.threads = 1;
-        std::vector<SearchStats> parts((queries + together - 1) / together);
+        std::vector<SearchStats> parts(divide_up(queries, together));
         share(parts.size(), threads, [&](size_t, size_t group) {
             const size_t first = group * together;
             parts[group] = answer(some, first, std::min(together, queries - first));
@@ -412,10 +438,12 @@ SearchStats search_range(const Kernels& kernels, const std::vector<Segment>& seg
                          std::vector<std::vector<Scored>>& found) {
     SearchStats stats;
     found.clear();
-    const Plan plan(request.filters, slots_of(segments));
+    const FilterPlan filters(request.filters, slots_of(segments));
     for (size_t first = 0; first < request.query_count; first += kTogether) {
         const size_t count = std::min(kTogether, request.query_count - first);
-        const Run run(kernels, segments, request, first, count, 0, thresholds, plan);
+        Run run(kernels, segments, request, first, count, 0, thresholds, filters);
+        run.plan();
+        run.execute();
         stats += run.stats();
         for (size_t q = 0; q < count; q++) {
             found.push_back(run.found(q));

@@ -6,26 +6,26 @@
 #pragma once
 #include <vector>
 
-#include "engines/cosine_topk.h"
+#include "engines/key_rows.h"
 #include "kernels.h"
 
 namespace firth {
 
-// Rows that stand together, as one snapshot sees them.
+// Rows that are stored together, as one snapshot sees them. Without codes it is all of `keys`.
 struct Segment {
-    KeyRows keys;           // keys.rows: how many the snapshot shows
-    size_t first_slot;      // slot of row r: first_slot + r
-    const int64_t* labels;  // of each row, or null: first_label + r
-    int64_t first_label;
-    const int64_t* died;         // version that removed the row, 0: it lives; or null: all live
-    const uint8_t* codes;        // blocks x units x 32 x 4
-    const float* bounds;         // blocks x 3 x 32
-    size_t coded;                // rows with codes: the first so many
-    size_t blocks;               // in the order of the rows: coded / 32, which is whole
-    const float* centre;         // n
-    const int32_t* order;        // row of each lane of the blocks, -1: padding; or null: in order
-    const int64_t* cell_blocks;  // with an order: first block of each cell, and the end of the last
-    size_t cells;
+    KeyRows keys;                     // keys.rows: how many the snapshot shows
+    size_t first_slot = 0;            // slot of row r: first_slot + r
+    const int64_t* labels = nullptr;  // of each row, or null: first_label + r
+    int64_t first_label = 0;
+    const int64_t* died = nullptr;   // version that removed the row, 0: it lives; null: all live
+    const uint8_t* codes = nullptr;  // blocks x units x 32 x 4
+    const float* bounds = nullptr;   // blocks x 3 x 32
+    size_t coded = 0;                // the first `coded` rows have codes
+    size_t blocks = 0;               // in the order of the rows: coded / 32, which is whole
+    const float* centre = nullptr;   // n
+    const int32_t* order = nullptr;  // row of each lane of the blocks, -1: padding; null: in order
+    const int64_t* cell_blocks = nullptr;  // with an order: first block of each cell, then the end
+    size_t cells = 0;
 };
 
 // Slots that may, or may not, be found: bit s & 7 of byte s >> 3 of a bitmap, or a sorted list.
@@ -37,20 +37,20 @@ struct SlotFilter {
 };
 
 struct Search {
-    int metric;
-    const float* queries;  // query_count x n at stride
-    ptrdiff_t stride;
-    size_t query_count, n;
-    int64_t version;  // of the snapshot
-    const std::vector<SlotFilter>* filters;
-    const int64_t* filter_of;  // of each query: its filter, or -1; null: no filters
-    const std::vector<SlotFilter>* exclusions;  // slots that may not be found
-    const int64_t* exclusion_of;                // as filter_of
+    int metric = kCosine;
+    const float* queries = nullptr;  // query_count x n at stride
+    ptrdiff_t stride = 0;
+    size_t query_count = 0, n = 0;
+    int64_t version = 0;  // of the snapshot
+    const std::vector<SlotFilter>* filters = nullptr;
+    const int64_t* filter_of = nullptr;  // of each query: its filter, or -1; null: no filters
+    const std::vector<SlotFilter>* exclusions = nullptr;  // slots that may not be found
+    const int64_t* exclusion_of = nullptr;                // as filter_of
     // query_count x probes: the cells that a query visits, nearest first, -1: none; null: all.
-    const int32_t* cells;
-    size_t probes;
-    int threads;
-    bool exact;  // score every row: what the first pass is tested against
+    const int32_t* cells = nullptr;
+    size_t probes = 0;
+    int threads = 1;
+    bool exact = false;  // score every row: what the first pass is tested against
 };
 
 struct SearchStats {

@@ -7,7 +7,7 @@
 namespace firth {
 namespace {
 
-constexpr size_t kListShare = 32;  // fewer than one slot in so many are a list
+constexpr size_t kListShare = 32;  // fewer than slots / kListShare are a list
 
 // The slots of a bitmap in order, if there are fewer than `limit`.
 std::optional<std::vector<int64_t>> few_slots(const SlotFilter& filter, size_t limit) {
@@ -31,7 +31,7 @@ size_t slots_of(const std::vector<Segment>& segments) {
     return slots;
 }
 
-Plan::Plan(const std::vector<SlotFilter>* given, size_t slots) {
+FilterPlan::FilterPlan(const std::vector<SlotFilter>* given, size_t slots) {
     if (!given) return;
     filters = *given;
     const size_t limit = slots / kListShare + 1;

@@ -1,5 +1,5 @@
 // Filters in the form that suits how much they allow: few slots as a list, to be gathered, many as
-// a bitmap, to be asked by what passes the scan.
+// a bitmap, which is read for rows that pass the scan.
 #pragma once
 #include <vector>
 
@@ -9,10 +9,10 @@ namespace firth {
 
 size_t slots_of(const std::vector<Segment>& segments);
 
-class Plan {
+class FilterPlan {
   public:
     // given: of the request, or null
-    Plan(const std::vector<SlotFilter>* given, size_t slots);
+    FilterPlan(const std::vector<SlotFilter>* given, size_t slots);
 
     std::vector<SlotFilter> filters;  // some of them look at what the plan holds
 

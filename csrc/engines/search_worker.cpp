@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <numeric>
 
+#include "sizes.h"
+
 namespace firth {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// A row that more than one in so many pass is better scored with its neighbours at once; what
-// passes at the start is forgiven.
-constexpr size_t kPrefetched = 2048;  // bytes of a row: the rest is seen coming
+constexpr size_t kPrefetched = 2048;  // bytes of a row; the processor prefetches the rest itself
+// A query that more than one in kManySurvive rows pass scores whole chunks, which is cheaper a row.
+// The first kForgiven do not count: its threshold is still low then.
 constexpr size_t kManySurvive = 8, kForgiven = 2048;
 
 bool alive(const Segment& segment, size_t row, int64_t version) {
@@ -99,9 +101,7 @@ void Worker::search(const Chunk& chunk) {
 // Brings a row on its way into cache: what is scored comes from anywhere in memory, so that the
 // processor cannot see it coming.
 void Worker::prefetch(const Segment& segment, size_t row) const {
-    const size_t size = segment.keys.type == RowType::f32  ? 4
-                        : segment.keys.type == RowType::i8 ? 1
-                                                           : 2;
+    const size_t size = segment.keys.item_bytes();
     const char* data =
         static_cast<const char*>(segment.keys.data) +
         static_cast<ptrdiff_t>(row) * segment.keys.stride * static_cast<ptrdiff_t>(size);
@@ -135,7 +135,7 @@ void Worker::scan(const Chunk& chunk) {
     const Segment& segment = *chunk.segment;
     const bool fly = chunk.kind == Chunk::kOnTheFly;
     const size_t units = (pass_.queries.n + 3) / 4;
-    const size_t blocks = fly ? (chunk.count + kCodeBlock - 1) / kCodeBlock : chunk.count;
+    const size_t blocks = fly ? divide_up(chunk.count, kCodeBlock) : chunk.count;
     const uint8_t* codes = segment.codes + chunk.first * units * kCodeBlock * 4;
     const float* bounds = segment.bounds + chunk.first * 3 * kCodeBlock;
     if (fly) {
@@ -225,7 +225,7 @@ void Worker::finish() {
     }
 }
 
-// Take over what other workers have reached.
+// Shares thresholds with the other workers: the highest counts for all.
 void Worker::raise(size_t q) {
     Best& mine = best[q];
     if (!mine.k) return;

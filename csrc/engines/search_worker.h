@@ -10,6 +10,7 @@
 #include "engines/codes.h"
 #include "engines/gemm.h"
 #include "engines/search.h"
+#include "sizes.h"
 
 namespace firth {
 
@@ -30,7 +31,7 @@ struct Best {
 // Rows in float32: where they stand, or widened into a buffer.
 class Widened {
   public:
-    Widened(const Kernels& kernels, size_t n) : kernels_(kernels), padded_((n + 15) / 16 * 16) {}
+    Widened(const Kernels& kernels, size_t n) : kernels_(kernels), padded_(round_up(n, 16)) {}
 
     // At most kExactRows rows of keys; `stride` apart until the next call.
     const float* load(const KeyRows& keys, size_t first, size_t rows);
@@ -70,7 +71,7 @@ struct Pass {
     std::vector<size_t> coding;   // queries with codes: the scanned ones, then some with lists
     std::vector<std::pair<const float*, std::unique_ptr<CodedQueries>>> coded;  // by centre
     std::vector<float> no_centre;  // zeros: what rows are coded around on the fly
-    // The best k-th score that anybody has seen, of each query.
+    // The highest k-th score that any worker has reached, of each query.
     std::unique_ptr<std::atomic<float>[]> reached;
 };
 
