@@ -3,10 +3,13 @@
 #include <optional>
 
 #include "bindings.h"
-#include "engines/wordpiece.h"
+#include "engines/text/wordpiece.h"
 #include "parallel.h"
 
 namespace firth {
+
+using namespace text;
+
 namespace {
 
 template <class T>

@@ -4,13 +4,17 @@
 #include <optional>
 
 #include "bindings.h"
-#include "engines/fasttext.h"
-#include "engines/fasttext_files.h"
-#include "engines/fasttext_train.h"
-#include "engines/product_quantiser.h"
+#include "engines/fasttext/fasttext.h"
+#include "engines/fasttext/fasttext_files.h"
+#include "engines/fasttext/fasttext_train.h"
+#include "engines/fasttext/product_quantiser.h"
 #include "parallel.h"
 
 namespace firth {
+
+using namespace fasttext;
+using namespace words;
+
 namespace {
 
 constexpr size_t kTextsATask = 256;

@@ -1,8 +1,11 @@
 // Bindings of GloVe: counting, blocking, training, and the update as a kernel.
 #include "bindings.h"
-#include "engines/glove.h"
+#include "engines/words/glove.h"
 
 namespace firth {
+
+using namespace words;
+
 namespace {
 
 // A vector as an array, without a copy; T is a plain type of `columns` numbers U.

@@ -1,8 +1,11 @@
 // Bindings of the table from ids to slots (python/firth/search/index.py).
 #include "bindings.h"
-#include "engines/id_map.h"
+#include "engines/search/id_map.h"
 
 namespace firth {
+
+using namespace search;
+
 namespace {
 
 using Numbers = array<int64_t>;

@@ -1,10 +1,13 @@
 // Bindings of the kernels: check shape, dtype and contiguity, drop the GIL, call. The Python page
 // of each kernel has checked the meaning already; what is checked here keeps memory safe.
 #include "bindings.h"
-#include "engines/cosine_topk.h"
+#include "engines/search/cosine_topk.h"
 #include "parallel.h"
 
 namespace firth {
+
+using namespace search;
+
 namespace {
 
 // Rows a task takes so that it holds about `work` element operations; small jobs stay on one

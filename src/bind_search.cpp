@@ -1,10 +1,13 @@
 // Bindings of the search: segments as Python holds them, and the searches over lists of them.
 #include "bindings.h"
-#include "engines/codes.h"
-#include "engines/search.h"
+#include "engines/search/codes.h"
+#include "engines/search/search.h"
 #include "sizes.h"
 
 namespace firth {
+
+using namespace search;
+
 namespace {
 
 // A segment and the arrays that it looks at.
@@ -101,7 +104,7 @@ int metric_of(const std::string& name) {
 struct Arguments {
     std::vector<Segment> segments;
     std::vector<SlotFilter> filters, exclusions;
-    Search request;
+    Request request;
 
     // queries: (Q, D); allowed, excluded: each uint8 (a bitmap over slots) or int64 (sorted slots);
     // filter_of, exclusion_of: (Q,), which of them each query has, or -1; cells: (Q, P), those that
@@ -168,7 +171,7 @@ struct Arguments {
     }
 };
 
-py::tuple stats_of(const SearchStats& stats) {
+py::tuple stats_of(const Stats& stats) {
     return py::make_tuple(stats.coded, stats.survivors, stats.scored);
 }
 
@@ -186,11 +189,11 @@ py::tuple bind_topk(const Level& level, const std::vector<const HeldSegment*>& s
     array<float> scores({count, k});
     int64_t *label = labels.mutable_data(), *counted = counts.mutable_data();
     float* score = scores.mutable_data();
-    SearchStats stats;
+    Stats stats;
     {
         WithoutGil unlocked;
         stats =
-            search(*level.kernels, arguments.segments, arguments.request, k, label, score, counted);
+            topk(*level.kernels, arguments.segments, arguments.request, k, label, score, counted);
     }
     return py::make_tuple(labels, scores, counts, stats_of(stats));
 }
@@ -211,11 +214,10 @@ py::tuple bind_range(const Level& level, const std::vector<const HeldSegment*>& 
         throw py::value_error("search_range: thresholds must have one entry a query");
     std::vector<std::vector<Scored>> found;
     const float* threshold = thresholds.data();
-    SearchStats stats;
+    Stats stats;
     {
         WithoutGil unlocked;
-        stats =
-            search_range(*level.kernels, arguments.segments, arguments.request, threshold, found);
+        stats = range(*level.kernels, arguments.segments, arguments.request, threshold, found);
     }
     array<int64_t> offsets(count + 1);
     offsets.mutable_data()[0] = 0;

@@ -1,8 +1,11 @@
 // Bindings of hashed character n-grams and of the means over their vectors.
 #include "bindings.h"
-#include "engines/subwords.h"
+#include "engines/words/subwords.h"
 
 namespace firth {
+
+using namespace words;
+
 namespace {
 
 // (offsets (N + 1,) int64, ids int32) of N words.

@@ -1,11 +1,14 @@
 // Bindings of the readers and writers of vector files, of the scanner of pickles, and of
 // the hashes of spaCy's tables.
 #include "bindings.h"
-#include "engines/murmur.h"
-#include "engines/pickle_scan.h"
-#include "engines/vector_files.h"
+#include "engines/files/murmur.h"
+#include "engines/files/pickle_scan.h"
+#include "engines/files/vector_files.h"
 
 namespace firth {
+
+using namespace files;
+
 namespace {
 
 using Spans = py::array_t<int64_t>;

@@ -1,12 +1,15 @@
 // Bindings of the corpus scanner, the kernels of word windows, the trainer of word vectors, and
 // word mover's distance.
 #include "bindings.h"
-#include "engines/corpus.h"
-#include "engines/transport.h"
-#include "engines/word_updates.h"
-#include "engines/word_windows.h"
+#include "engines/words/corpus.h"
+#include "engines/words/transport.h"
+#include "engines/words/word_updates.h"
+#include "engines/words/word_windows.h"
 
 namespace firth {
+
+using namespace words;
+
 namespace {
 
 py::array_t<int32_t> ids_array(std::vector<int32_t> ids) {

@@ -1,7 +1,7 @@
 """The trainer of word vectors against a plain walk over the corpus with the reference kernels.
 
-What csrc/engines/word_windows.cpp decides (blocks, random numbers, sub-sampling, windows, groups,
-parts, the order of updates) stands here once more in Python; what a window computes is
+What csrc/engines/words/word_windows.cpp decides (blocks, random numbers, sub-sampling, windows,
+groups, parts, the order of updates) stands here once more in Python; what a window computes is
 `firth.kernels`' references in float64.
 """
 

@@ -244,7 +244,7 @@ class Tokenizer:
         return bool(pages)
 
 
-# The kinds of entries in csrc/engines/wordpiece.h.
+# The kinds of entries in csrc/engines/text/wordpiece.h.
 _NOTHING, _SPACE, _LETTER, _PUNCTUATION, _SEVERAL = range(1, 6)
 
 # Unicode's White_Space, which is what Rust splits at; Python's str.isspace adds four separators.

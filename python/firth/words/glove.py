@@ -2,7 +2,7 @@
 
 Longer than most files: one model from counting to Stanford's files, with its many parameters.
 V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
-`firth.kernels.glove_adagrad`; how pairs are counted, in csrc/engines/glove.h.
+`firth.kernels.glove_adagrad`; how pairs are counted, in csrc/engines/words/glove.h.
 """
 
 from __future__ import annotations
