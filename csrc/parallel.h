@@ -14,12 +14,12 @@ void set_num_threads(int count);
 
 // Calls task(context, i) once for each i in [0, tasks), on the calling thread and on the pool.
 // Returns when all are done. A call from inside a task, or while another thread uses the pool, runs
-// on the calling thread alone: results must not depend on who runs what.
+// on the calling thread alone: results must not depend on which thread runs a task.
 void parallel_tasks(size_t tasks, int threads, void (*task)(void* context, size_t i),
                     void* context);
 
 // body(begin, end) over disjoint ranges of `grain` items (the last may be shorter) that cover [0,
-// n), by at most so many threads.
+// n), on at most `threads` threads.
 template <class Body>
 void parallel_for(size_t n, size_t grain, const Body& body, int threads = num_threads()) {
     struct Job {

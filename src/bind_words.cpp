@@ -118,7 +118,11 @@ void check_lists(const array<int64_t>& start, const array<T>& ids, size_t lists,
     for (size_t i = 0; good && i < lists; i++) good = s[i] <= s[i + 1];
     for (py::ssize_t i = 0; good && i < ids.size(); i++)
         good = ids.data()[i] >= 0 && static_cast<size_t>(ids.data()[i]) < rows;
-    if (!good) throw py::value_error(std::string("WordTrainer: ") + name + " is not as it must be");
+    if (!good)
+        throw py::value_error(std::string("WordTrainer: ") + name + ": want " +
+                              std::to_string(lists + 1) + " rising offsets from 0 to " +
+                              std::to_string(ids.size()) + ", and rows below " +
+                              std::to_string(rows));
 }
 
 Locks locks(const Optional<float>& values, size_t rows, const char* name) {
@@ -213,7 +217,10 @@ class WordTrainer {
                 for (py::ssize_t i = 0; good && i < keep_.size(); i++)
                     good = cumulative_->data()[i] <= last;
             }
-            if (!good) throw py::value_error("WordTrainer: jobs are not as they must be");
+            if (!good)
+                throw py::value_error(
+                    "WordTrainer: jobs: want rising offsets from 0 to the number of tokens, one "
+                    "progress a job and, with negatives, rising sums of weights in cumulative");
             job_.job_count = static_cast<size_t>(count);
             random_.move_to(static_cast<uint32_t>(seed), 0);
         }

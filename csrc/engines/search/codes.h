@@ -8,7 +8,7 @@
 
 namespace firth::search {
 
-// Beyond so many dimensions the sum of products could leave 32 bits: no codes.
+// With more dimensions the sum of products could overflow 32 bits: no codes.
 constexpr size_t kMostCodedDimensions = 66000;
 
 // Queries in float64 as exact_scores_f32 takes them.

@@ -9,7 +9,7 @@ namespace firth::search {
 void row_norms(const Kernels& kernels, const KeyRows& keys, float* norms);
 
 // queries: query_count x keys.n, at query_stride; norms: keys.rows, of which only NaN counts, which
-// leaves a row out, or null. k <= keys.rows; threads: at most so many work.
+// leaves a row out, or null. k <= keys.rows; threads: the most that work on it.
 // scores, indices: query_count x k, by descending score, ties by ascending index; NaN and -1 where
 // fewer than k rows have a cosine.
 void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_stride,

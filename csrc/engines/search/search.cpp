@@ -233,7 +233,7 @@ class Run {
                 {},
                 std::make_unique<std::atomic<float>[]>(count)} {}
 
-    // Decides which rows each query meets, by codes or not, and on how many threads.
+    // Decides which rows are scanned for which queries, by codes or not, and on how many threads.
     void plan() {
         const Request& request = pass_.request;
         const size_t wanted = split_queries();
@@ -256,7 +256,7 @@ class Run {
                        : static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
         cuts_ = {request.n, exact, !exact && pass_.scanned.size() >= kFlyQueries,
                  request.cells != nullptr};
-        // Lists are met by codes where many queries want rows of a block, unless cells have it.
+        // Lists are scanned by codes where they have many rows in a block, unless cells order it.
         const size_t many = pass_.kernels.vector_bytes == 64 ? kListsABlock : 4 * kListsABlock;
         coded_lists_ = !exact && !cells && blocks && wanted / blocks >= many;
         pass_.coding = pass_.scanned;
@@ -266,7 +266,7 @@ class Run {
     void execute() {
         if (!cuts_.exact && !pass_.coding.empty()) code_queries();
         if (!pass_.scanned.empty() && !cuts_.exact && k_) {
-            // What the sample finds is dropped: the scan meets it again.
+            // Only thresholds are kept of the sample: the scan finds its rows again.
             workers_ = new_workers();
             search(sample(pass_.segments, cuts_));
             for (const Worker& worker : workers_)
@@ -303,7 +303,7 @@ class Run {
     }
 
   private:
-    // Queries that meet all rows, and those whose filter is a list; returns the lists' slots.
+    // Parts queries that scan all rows from those with a list of slots; returns how many slots.
     size_t split_queries() {
         const Request& request = pass_.request;
         size_t wanted = 0;

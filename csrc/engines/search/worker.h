@@ -67,7 +67,7 @@ struct Pass {
     const std::vector<Segment>& segments;
     ExactQueries queries;
     std::vector<const SlotFilter*> filters, exclusions;  // of each query, or null
-    std::vector<size_t> scanned;  // queries that meet all rows; others have lists of slots
+    std::vector<size_t> scanned;  // queries that scan all rows; others have lists of slots
     std::vector<size_t> coding;   // queries with codes: the scanned ones, then some with lists
     std::vector<std::pair<const float*, std::unique_ptr<CodedQueries>>> coded;  // by centre
     std::vector<float> no_centre;  // zeros: what rows are coded around on the fly

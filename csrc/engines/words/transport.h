@@ -1,5 +1,4 @@
-// The transportation problem: the cheapest way to bring what some places have to where it is
-// wanted.
+// The transportation problem: the cheapest way to move supplies to demands.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

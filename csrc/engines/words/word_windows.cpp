@@ -17,7 +17,7 @@ namespace firth::words {
 namespace {
 
 constexpr size_t kAhead = 2;        // groups prepared before use
-constexpr size_t kLossPeriod = 64;  // the loss is told from every 64th window: log1p is slow
+constexpr size_t kLossPeriod = 64;  // the loss is taken from every 64th window: log1p is slow
 constexpr size_t kCbowGroup = 8;    // neighbouring windows of CBOW that share negatives
 // They share this many times the negatives of one window, each counting as much less: the expected
 // step is the same, its noise smaller. 5 negatives for 8 windows cost 1.5 points of analogies.
