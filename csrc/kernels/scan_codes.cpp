@@ -15,11 +15,7 @@ namespace {
 // Rows that a tile takes at once, in registers: 32 of them hold 12 x 2 sums, 16 hold 4 x 2.
 constexpr size_t kVectors = 2;
 constexpr size_t kRows = kVectors * kLanesF32;
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr size_t kQueries = kScanTile;
-#else
-constexpr size_t kQueries = 4;
-#endif
+constexpr size_t kQueries = kRegisters == 32 ? kScanTile : 4;
 
 }  // namespace
 

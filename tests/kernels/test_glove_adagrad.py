@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from firth.kernels import glove_adagrad
 
 WORDS = 12
-RSQRT = 4e-7  # relative error of the native 1 / sqrt, as isa.h states it
+RSQRT = 4e-7  # relative error of the native 1 / sqrt, as isa/generic.h states it
 
 
 def make(dim, records, seed=0, scale=0.3):

@@ -1,6 +1,5 @@
-// exp and log of vectors of float and double, written once with the operators of isa.h, which
-// includes this file. No intrinsics, no tables. ULP figures are maxima over the tested range, on
-// levels with fma (SSE2 has none: add half a unit).
+// exp and log of vectors of float and double. No intrinsics, no tables. ULP figures are maxima over
+// the tested range, on levels with fma (SSE2 has none: add half a unit).
 #pragma once
 
 namespace firth::FIRTH_LEVEL {

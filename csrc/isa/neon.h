@@ -1,0 +1,38 @@
+// NEON: what every arm64 has.
+#pragma once
+#include <arm_neon.h>
+
+#include "vector128.h"
+
+#define FIRTH_TRUE_FMA 1
+
+namespace firth::FIRTH_LEVEL {
+
+constexpr size_t kRegisters = 32;  // of vectors
+
+FIRTH_INLINE f32xN fma(f32xN a, f32xN b, f32xN c) {
+    return (f32xN)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+FIRTH_INLINE f64xN fma(f64xN a, f64xN b, f64xN c) {
+    return (f64xN)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+
+FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b) {
+    const int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
+    return (i32xN)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+}
+
+FIRTH_INLINE f32xN sqrt(f32xN v) { return (f32xN)vsqrtq_f32((float32x4_t)v); }
+FIRTH_INLINE f64xN sqrt(f64xN v) { return (f64xN)vsqrtq_f64((float64x2_t)v); }
+FIRTH_INLINE f32xN rsqrt_estimate(f32xN x) {
+    const float32x4_t rough = vrsqrteq_f32((float32x4_t)x);
+    return (f32xN)vmulq_f32(rough, vrsqrtsq_f32(vmulq_f32((float32x4_t)x, rough), rough));
+}
+
+FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < kLanesF32; i++) bits |= (uint32_t)(truth[i] & 1) << i;
+    return bits;
+}
+
+}  // namespace firth::FIRTH_LEVEL
