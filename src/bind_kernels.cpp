@@ -3,6 +3,7 @@
 #include "bindings.h"
 #include "engines/search/cosine_topk.h"
 #include "parallel.h"
+#include "sizes.h"
 
 namespace firth {
 
@@ -35,14 +36,6 @@ struct Rows {
     }
 };
 
-template <class T>
-auto dot_kernel(const Kernels& k) {
-    if constexpr (sizeof(T) == 4)
-        return k.dot_f32;
-    else
-        return k.dot_f64;
-}
-
 // a, b: (rows, n), rows at any stride; out: (rows,)
 template <class T>
 void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, array<T>& out) {
@@ -51,7 +44,7 @@ void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, a
         static_cast<size_t>(out.shape(0)) != x.rows)
         throw py::value_error("dot: shapes of a, b and out differ");
     T* result = out.mutable_data();
-    const auto kernel = dot_kernel<T>(*level.kernels);
+    const auto kernel = level.kernels->of<T>().dot;
     WithoutGil unlocked;
     parallel_for(x.rows, grain(x.n), [&](size_t begin, size_t end) {
         kernel(x.data + static_cast<ptrdiff_t>(begin) * x.stride, x.stride,
@@ -147,22 +140,6 @@ void bind_cosine(py::class_<Level>& level) {
               scores);
 }
 
-template <class T, bool kLog>
-auto softmax_rows_kernel(const Kernels& k) {
-    if constexpr (sizeof(T) == 4)
-        return kLog ? k.log_softmax_f32 : k.softmax_f32;
-    else
-        return kLog ? k.log_softmax_f64 : k.softmax_f64;
-}
-
-template <class T, bool kLog>
-auto softmax_columns_kernel(const Kernels& k) {
-    if constexpr (sizeof(T) == 4)
-        return kLog ? k.log_softmax_columns_f32 : k.softmax_columns_f32;
-    else
-        return kLog ? k.log_softmax_columns_f64 : k.softmax_columns_f64;
-}
-
 // x, out: (outer, n, columns), softmax over the middle axis. Either columns = 1 and out contiguous
 // along n (x at any step), or both contiguous along columns. out is x, or does not overlap it.
 template <class T, bool kLog>
@@ -182,8 +159,9 @@ void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
     T* to = out.mutable_data();
     const ptrdiff_t x_outer = x.strides(0) / item, x_step = n > 1 ? x.strides(1) / item : 1,
                     out_outer = out.strides(0) / item, out_step = out.strides(1) / item;
-    const auto rows_kernel = softmax_rows_kernel<T, kLog>(*level.kernels);
-    const auto columns_kernel = softmax_columns_kernel<T, kLog>(*level.kernels);
+    const Kernels::Of<T>& kernels = level.kernels->of<T>();
+    const auto rows_kernel = kLog ? kernels.log_softmax : kernels.softmax;
+    const auto columns_kernel = kLog ? kernels.log_softmax_columns : kernels.softmax_columns;
     WithoutGil unlocked;
     if (rows) {
         parallel_for(outer, grain(8 * n), [&](size_t begin, size_t end) {
@@ -195,7 +173,7 @@ void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
     }
     // Tasks are blocks of columns, whole cache lines of them; a block is about 256 KB.
     const size_t fit = grain(n, 1 << 16) / 64 * 64, width = fit < 64 ? 64 : fit;
-    const size_t blocks = (columns + width - 1) / width;
+    const size_t blocks = divide_up(columns, width);
     const size_t block_cost = 8 * n * (blocks == 1 ? columns : width);
     parallel_for(outer * blocks, grain(block_cost), [&](size_t begin, size_t end) {
         for (size_t i = begin; i < end; i++) {

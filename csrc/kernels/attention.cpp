@@ -10,7 +10,7 @@
 // powers of 2. A lane's reference moves only when its maximum grew by more than
 // kSlack, so most blocks need no rescaling; weights then reach 2^kSlack, which loses no bits.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_attention.h"
 
 namespace firth::FIRTH_LEVEL {
 

@@ -2,7 +2,7 @@
 // tells what the numbers are for. In float64: the bounds must hold, and coding is a small part of a
 // search's cost.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_search.h"
 
 namespace firth::FIRTH_LEVEL {
 

@@ -1,6 +1,6 @@
 // Inner products of pairs of rows, float32 and float64.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_dot.h"
 
 namespace firth::FIRTH_LEVEL {
 

@@ -1,6 +1,6 @@
 // Means of gathered rows: what turns the ids of a text into its vector.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_embedding_bag.h"
 
 namespace firth::FIRTH_LEVEL {
 

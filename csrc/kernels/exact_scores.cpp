@@ -4,7 +4,7 @@
 // every sum runs over 16 lanes whatever the level: lane j adds the elements j, j + 16, ... in this
 // order, then the lanes are added by halving. A score depends on its query and its row alone.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_search.h"
 
 namespace firth::FIRTH_LEVEL {
 

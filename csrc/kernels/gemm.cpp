@@ -7,7 +7,7 @@
 // Every element of C is summed in the order of K, in one register, whatever the tile around it: the
 // bits do not depend on how M and N are cut.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_gemm.h"
 
 namespace firth::FIRTH_LEVEL {
 

@@ -1,7 +1,7 @@
 // Packing for the matrix product: operands in the order in which the kernels of gemm.cpp, which
 // describes the layouts, read them.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_gemm.h"
 
 namespace firth::FIRTH_LEVEL {
 

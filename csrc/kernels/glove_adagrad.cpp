@@ -6,7 +6,7 @@
 //
 // A row is two planes, [vector, bias] and their sums of squared gradients S: one stream of memory.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_glove.h"
 
 namespace firth::FIRTH_LEVEL {
 

@@ -6,7 +6,7 @@
 // query. The layout is the same on every level (it is what files hold), and no dimension pays for
 // padding but the last unit.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_search.h"
 
 namespace firth::FIRTH_LEVEL {
 

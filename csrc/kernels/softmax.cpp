@@ -7,7 +7,7 @@
 // terms that end as denormals are normal until then, and what is below half the least of them is
 // exactly 0.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_softmax.h"
 
 namespace firth::FIRTH_LEVEL {
 

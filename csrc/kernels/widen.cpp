@@ -1,6 +1,6 @@
 // Rows of small numbers become float32, exactly: for loops that keep a block of them in cache.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_search.h"
 
 namespace firth::FIRTH_LEVEL {
 

@@ -11,7 +11,7 @@
 // Three products of m x n x dim. A tile of outputs stays in registers while the inputs stream
 // through it, one vector of dimensions at a time, so each row is loaded twice and stored once.
 #include "../isa.h"
-#include "../kernels.h"
+#include "list_words.h"
 
 namespace firth::FIRTH_LEVEL {
 

@@ -313,10 +313,10 @@ void FastTextClassifier::predict(const std::vector<int32_t>& rows, size_t k, flo
 void FastTextClassifier::score_all(Scratch& scratch) const {
     scratch.output.resize(labels_);
     float* const out = scratch.output.data();
-    kernels_.dot_f32(output_, static_cast<ptrdiff_t>(input_.dim), scratch.hidden.data(), 0, out,
+    kernels_.f32.dot(output_, static_cast<ptrdiff_t>(input_.dim), scratch.hidden.data(), 0, out,
                      labels_, input_.dim);
     if (loss_ == FastTextLoss::softmax) {
-        kernels_.softmax_f32(out, static_cast<ptrdiff_t>(labels_), 1, out,
+        kernels_.f32.softmax(out, static_cast<ptrdiff_t>(labels_), 1, out,
                              static_cast<ptrdiff_t>(labels_), 1, labels_);
     } else {
         for (size_t i = 0; i < labels_; i++) out[i] = fasttext_sigmoid(out[i]);
@@ -340,7 +340,7 @@ void FastTextClassifier::search_tree(size_t k, float threshold, Scratch& scratch
         }
         const size_t inner = static_cast<size_t>(node) - labels_;
         float f;
-        kernels_.dot_f32(output_ + inner * input_.dim, 0, scratch.hidden.data(), 0, &f, 1,
+        kernels_.f32.dot(output_ + inner * input_.dim, 0, scratch.hidden.data(), 0, &f, 1,
                          input_.dim);
         f = static_cast<float>(1. / (1 + std::exp(-f)));
         const std::pair<int32_t, float> left{tree_.left[inner],

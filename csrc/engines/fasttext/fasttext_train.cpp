@@ -154,7 +154,7 @@ void FastTextTrainer::move(Worker& worker, size_t row, float alpha) const {
 
 double FastTextTrainer::step(Worker& worker, size_t row, bool positive, float rate) const {
     float score;
-    job_.kernels->dot_f32(job_.output + row * job_.dim, 0, worker.hidden.data(), 0, &score, 1,
+    job_.kernels->f32.dot(job_.output + row * job_.dim, 0, worker.hidden.data(), 0, &score, 1,
                           job_.dim);
     const float probability = 1 / (1 + std::exp(-score));
     move(worker, row, rate * ((positive ? 1.0f : 0.0f) - probability));
@@ -178,12 +178,12 @@ double FastTextTrainer::update(Worker& worker, float rate) const {
     };
     if (job_.loss == FastTextLoss::softmax || job_.loss == FastTextLoss::ova) {
         float* const scores = worker.scores.data();
-        job_.kernels->dot_f32(job_.output, static_cast<ptrdiff_t>(dim), worker.hidden.data(), 0,
+        job_.kernels->f32.dot(job_.output, static_cast<ptrdiff_t>(dim), worker.hidden.data(), 0,
                               scores, labels, dim);
         if (job_.loss == FastTextLoss::softmax) {
             const size_t target = chosen();
             const auto row = static_cast<ptrdiff_t>(labels);
-            job_.kernels->softmax_f32(scores, row, 1, scores, row, 1, labels);
+            job_.kernels->f32.softmax(scores, row, 1, scores, row, 1, labels);
             loss = -std::log(1e-5 + static_cast<double>(scores[target]));
             for (size_t i = 0; i < labels; i++)
                 move(worker, i, rate * ((i == target ? 1.0f : 0.0f) - scores[i]));
