@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import firth
 from bench_search import K, index_of, normal, set_threads, unit
+from firth import _native
 from firth.kernels._dispatch import active_level
 from harness import THREADS, size
 
@@ -74,8 +75,19 @@ def exact_scan(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Ids and scores (Q, k) without codes: every row is scored."""
     state = index._table.state
-    labels, scores, *_ = active_level().search(
-        state.native, index.metric, queries, k, state.version, [], None, [], None, 0, exact=True
+    labels, scores, *_ = _native.search.search(
+        active_level(),
+        state.native,
+        index.metric,
+        queries,
+        k,
+        state.version,
+        [],
+        None,
+        [],
+        None,
+        0,
+        exact=True,
     )
     return labels, scores
 

@@ -113,19 +113,19 @@ void embedding_bag(const Level& level, const py::array_t<T>& table, bool bfloat1
 
 }  // namespace
 
-void bind_embedding(py::module_& module, py::class_<Level>& level) {
+void bind_embedding(py::module_& text, py::module_& kernels) {
     const auto table = py::arg("table").noconvert(), rows = py::arg("rows").noconvert(),
                weights = py::arg("weights").noconvert(), offsets = py::arg("offsets").noconvert(),
                out = py::arg("out").noconvert();
     const auto bfloat16 = py::arg("bfloat16"), normalize = py::arg("normalize");
-    level.def("embedding_bag", &embedding_bag<float>, table, bfloat16, rows, weights, offsets,
-              normalize, out);
-    level.def("embedding_bag", &embedding_bag<uint16_t>, table, bfloat16, rows, weights, offsets,
-              normalize, out);
-    level.def("embedding_bag", &embedding_bag<int8_t>, table, bfloat16, rows, weights, offsets,
-              normalize, out);
+    kernels.def("embedding_bag", &embedding_bag<float>, py::arg("level"), table, bfloat16, rows,
+                weights, offsets, normalize, out);
+    kernels.def("embedding_bag", &embedding_bag<uint16_t>, py::arg("level"), table, bfloat16, rows,
+                weights, offsets, normalize, out);
+    kernels.def("embedding_bag", &embedding_bag<int8_t>, py::arg("level"), table, bfloat16, rows,
+                weights, offsets, normalize, out);
 
-    py::class_<WordPiece>(module, "WordPiece")
+    py::class_<WordPiece>(text, "WordPiece")
         .def(py::init(&make_wordpiece), py::arg("tokens"), py::arg("ids").noconvert(),
              py::arg("prefix"), py::arg("unknown"), py::arg("longest_word"), py::arg("reserved"))
         .def("set_page", &set_page, py::arg("page"), py::arg("entries").noconvert(),

@@ -241,11 +241,11 @@ class Trainer {
 
 }  // namespace
 
-void bind_glove(py::module_& module, py::class_<Level>& level) {
-    level.def("glove_adagrad", &adagrad, py::arg("words").noconvert(),
-              py::arg("contexts").noconvert(), py::arg("rows").noconvert(),
-              py::arg("columns").noconvert(), py::arg("log_counts").noconvert(),
-              py::arg("weights").noconvert(), py::arg("learning_rate"), py::arg("grad_clip"));
+void bind_glove(py::module_& module, py::module_& kernels) {
+    kernels.def("glove_adagrad", &adagrad, py::arg("level"), py::arg("words").noconvert(),
+                py::arg("contexts").noconvert(), py::arg("rows").noconvert(),
+                py::arg("columns").noconvert(), py::arg("log_counts").noconvert(),
+                py::arg("weights").noconvert(), py::arg("learning_rate"), py::arg("grad_clip"));
 
     py::class_<Counter>(module, "CooccurrenceCounter")
         .def(py::init<array<int32_t>, size_t, size_t, size_t, bool, bool>(),

@@ -128,16 +128,16 @@ void bind_cosine_scores(const Level& level, const py::array_t<float>& queries,
 }
 
 template <class T>
-void bind_cosine(py::class_<Level>& level) {
+void bind_cosine(py::module_& kernels) {
     const auto queries = py::arg("queries").noconvert(), keys = py::arg("keys").noconvert(),
                scales = py::arg("scales").noconvert(), norms = py::arg("norms").noconvert(),
                threads = py::arg("threads"), scores = py::arg("scores").noconvert(),
                indices = py::arg("indices").noconvert();
-    level.def("row_norms", &bind_row_norms<T>, keys, scales, norms);
-    level.def("cosine_topk", &bind_cosine_topk<T>, queries, keys, scales, norms, threads, scores,
-              indices);
-    level.def("cosine_scores", &bind_cosine_scores<T>, queries, keys, scales, norms, threads,
-              scores);
+    kernels.def("row_norms", &bind_row_norms<T>, py::arg("level"), keys, scales, norms);
+    kernels.def("cosine_topk", &bind_cosine_topk<T>, py::arg("level"), queries, keys, scales, norms,
+                threads, scores, indices);
+    kernels.def("cosine_scores", &bind_cosine_scores<T>, py::arg("level"), queries, keys, scales,
+                norms, threads, scores);
 }
 
 // x, out: (outer, n, columns), softmax over the middle axis. Either columns = 1 and out contiguous
@@ -187,19 +187,19 @@ void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
 
 }  // namespace
 
-void bind_kernels(py::class_<Level>& level) {
+void bind_kernels(py::module_& kernels) {
     const auto a = py::arg("a").noconvert(), b = py::arg("b").noconvert(),
                x = py::arg("x").noconvert(), out = py::arg("out").noconvert();
-    level.def("dot", &dot<float>, a, b, out);
-    level.def("dot", &dot<double>, a, b, out);
+    kernels.def("dot", &dot<float>, py::arg("level"), a, b, out);
+    kernels.def("dot", &dot<double>, py::arg("level"), a, b, out);
 
-    bind_cosine<float>(level);
-    bind_cosine<uint16_t>(level);
-    bind_cosine<int8_t>(level);
-    level.def("softmax", &softmax<float, false>, x, out);
-    level.def("softmax", &softmax<double, false>, x, out);
-    level.def("log_softmax", &softmax<float, true>, x, out);
-    level.def("log_softmax", &softmax<double, true>, x, out);
+    bind_cosine<float>(kernels);
+    bind_cosine<uint16_t>(kernels);
+    bind_cosine<int8_t>(kernels);
+    kernels.def("softmax", &softmax<float, false>, py::arg("level"), x, out);
+    kernels.def("softmax", &softmax<double, false>, py::arg("level"), x, out);
+    kernels.def("log_softmax", &softmax<float, true>, py::arg("level"), x, out);
+    kernels.def("log_softmax", &softmax<double, true>, py::arg("level"), x, out);
 }
 
 }  // namespace firth

@@ -297,7 +297,7 @@ void bind_may_reach(const Level& level, const array<float>& queries, const std::
 
 }  // namespace
 
-void bind_search(py::module_& module, py::class_<Level>& level) {
+void bind_search(py::module_& module, py::module_& kernels) {
     py::class_<HeldSegment>(module, "Segment")
         .def(py::init<const py::array&, const std::optional<array<float>>&,
                       const std::optional<array<int64_t>>&, int64_t,
@@ -316,19 +316,21 @@ void bind_search(py::module_& module, py::class_<Level>& level) {
                filter_of = py::arg("filter_of").noconvert(),
                exclusion_of = py::arg("exclusion_of").noconvert(), threads = py::arg("threads");
     const auto cells = py::arg("cells").noconvert() = py::none();
-    level.def("search", &bind_topk, py::arg("segments"), py::arg("metric"), queries, py::arg("k"),
-              py::arg("version"), py::arg("filters"), filter_of, py::arg("exclusions"),
-              exclusion_of, threads, py::arg("exact") = false, cells);
-    level.def("search_range", &bind_range, py::arg("segments"), py::arg("metric"), queries,
-              py::arg("thresholds").noconvert(), py::arg("version"), py::arg("filters"), filter_of,
-              py::arg("exclusions"), exclusion_of, threads, py::arg("exact") = false, cells);
-    level.def("may_reach", &bind_may_reach, queries, py::arg("metric"),
-              py::arg("codes").noconvert(), py::arg("bounds").noconvert(),
-              py::arg("centre").noconvert(), py::arg("rows"), py::arg("scores").noconvert(),
-              py::arg("reach").noconvert());
-    level.def("code_rows", &bind_code_rows, py::arg("vectors"), py::arg("scales").noconvert(),
-              py::arg("metric"), py::arg("centre").noconvert(), py::arg("codes").noconvert(),
-              py::arg("bounds").noconvert(), py::arg("order").noconvert() = py::none());
+    module.def("search", &bind_topk, py::arg("level"), py::arg("segments"), py::arg("metric"),
+               queries, py::arg("k"), py::arg("version"), py::arg("filters"), filter_of,
+               py::arg("exclusions"), exclusion_of, threads, py::arg("exact") = false, cells);
+    module.def("search_range", &bind_range, py::arg("level"), py::arg("segments"),
+               py::arg("metric"), queries, py::arg("thresholds").noconvert(), py::arg("version"),
+               py::arg("filters"), filter_of, py::arg("exclusions"), exclusion_of, threads,
+               py::arg("exact") = false, cells);
+    kernels.def("may_reach", &bind_may_reach, py::arg("level"), queries, py::arg("metric"),
+                py::arg("codes").noconvert(), py::arg("bounds").noconvert(),
+                py::arg("centre").noconvert(), py::arg("rows"), py::arg("scores").noconvert(),
+                py::arg("reach").noconvert());
+    kernels.def("code_rows", &bind_code_rows, py::arg("level"), py::arg("vectors"),
+                py::arg("scales").noconvert(), py::arg("metric"), py::arg("centre").noconvert(),
+                py::arg("codes").noconvert(), py::arg("bounds").noconvert(),
+                py::arg("order").noconvert() = py::none());
 }
 
 }  // namespace firth

@@ -300,19 +300,20 @@ class WordTrainer {
 
 }  // namespace
 
-void bind_words(py::module_& module, py::class_<Level>& level) {
-    level.def("skipgram_negative_sampling", &skipgram, py::arg("w_in").noconvert(),
-              py::arg("w_out").noconvert(), py::arg("centers").noconvert(),
-              py::arg("contexts").noconvert(), py::arg("negatives").noconvert(),
-              py::arg("learning_rate"));
-    level.def("cbow_negative_sampling", &cbow, py::arg("w_in").noconvert(),
-              py::arg("w_out").noconvert(), py::arg("centers").noconvert(),
-              py::arg("contexts").noconvert(), py::arg("negatives").noconvert(), py::arg("shared"),
-              py::arg("learning_rate"), py::arg("cbow_mean"), py::arg("weight"));
-    level.def("hierarchical_softmax", &hierarchical, py::arg("w_in").noconvert(),
-              py::arg("w_tree").noconvert(), py::arg("points").noconvert(),
-              py::arg("codes").noconvert(), py::arg("contexts").noconvert(), py::arg("shared"),
-              py::arg("learning_rate"));
+void bind_words(py::module_& module, py::module_& kernels) {
+    kernels.def("skipgram_negative_sampling", &skipgram, py::arg("level"),
+                py::arg("w_in").noconvert(), py::arg("w_out").noconvert(),
+                py::arg("centers").noconvert(), py::arg("contexts").noconvert(),
+                py::arg("negatives").noconvert(), py::arg("learning_rate"));
+    kernels.def("cbow_negative_sampling", &cbow, py::arg("level"), py::arg("w_in").noconvert(),
+                py::arg("w_out").noconvert(), py::arg("centers").noconvert(),
+                py::arg("contexts").noconvert(), py::arg("negatives").noconvert(),
+                py::arg("shared"), py::arg("learning_rate"), py::arg("cbow_mean"),
+                py::arg("weight"));
+    kernels.def("hierarchical_softmax", &hierarchical, py::arg("level"),
+                py::arg("w_in").noconvert(), py::arg("w_tree").noconvert(),
+                py::arg("points").noconvert(), py::arg("codes").noconvert(),
+                py::arg("contexts").noconvert(), py::arg("shared"), py::arg("learning_rate"));
 
     py::class_<WordTrainer>(module, "WordTrainer")
         .def(py::init<const Level&, py::array_t<float>, std::optional<py::array_t<float>>,

@@ -57,16 +57,18 @@ struct Bytes {
     }
 };
 
-void bind_kernels(py::class_<Level>& level);
+// Each fills submodules of firth._native; those of matrix products and attention are still methods
+// of Level.
+void bind_kernels(py::module_& kernels);
 void bind_attention(py::class_<Level>& level);
-void bind_fasttext(py::module_& module);
-void bind_id_map(py::module_& module);
 void bind_gemm(py::module_& module, py::class_<Level>& level);
-void bind_vectors(py::module_& module);
-void bind_subwords(py::module_& module);
-void bind_embedding(py::module_& module, py::class_<Level>& level);
-void bind_glove(py::module_& module, py::class_<Level>& level);
-void bind_search(py::module_& module, py::class_<Level>& level);
-void bind_words(py::module_& module, py::class_<Level>& level);
+void bind_embedding(py::module_& text, py::module_& kernels);
+void bind_words(py::module_& words, py::module_& kernels);
+void bind_glove(py::module_& words, py::module_& kernels);
+void bind_subwords(py::module_& words);
+void bind_search(py::module_& search, py::module_& kernels);
+void bind_id_map(py::module_& search);
+void bind_fasttext(py::module_& fasttext);
+void bind_vectors(py::module_& files);
 
 }  // namespace firth

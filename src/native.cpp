@@ -1,4 +1,4 @@
-// The module firth._native: levels, threads, and the topics (one bind_<topic>.cpp each).
+// The module firth._native: levels, threads, and a submodule for each topic.
 #include "bindings.h"
 #include "levels.h"
 #include "parallel.h"
@@ -27,17 +27,21 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
                                 [](const firth::Level& self) { return self.kernels->level; });
     level.def_property_readonly(
         "vector_bytes", [](const firth::Level& self) { return self.kernels->vector_bytes; });
-    firth::bind_kernels(level);
-    firth::bind_fasttext(module);
-    firth::bind_id_map(module);
+    // Rooms of the module; firth._native.kernels takes the level to run on first.
+    py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),
+                search = module.def_submodule("search"), files = module.def_submodule("files"),
+                fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text");
+    firth::bind_kernels(kernels);
     firth::bind_gemm(module, level);
     firth::bind_attention(level);
-    firth::bind_vectors(module);
-    firth::bind_subwords(module);
-    firth::bind_embedding(module, level);
-    firth::bind_glove(module, level);
-    firth::bind_search(module, level);
-    firth::bind_words(module, level);
+    firth::bind_embedding(text, kernels);
+    firth::bind_words(words, kernels);
+    firth::bind_glove(words, kernels);
+    firth::bind_subwords(words);
+    firth::bind_search(search, kernels);
+    firth::bind_id_map(search);
+    firth::bind_fasttext(fasttext);
+    firth::bind_vectors(files);
 
     module.def("usable_levels", [] {
         size_t count;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,14 @@ from firth.kernels import _dispatch
 
 
 def native(name: str) -> Any:
-    """A function or class of the compiled module; a method of the best level where it has that."""
+    """A function or class of the compiled module; what takes a level first gets the best one."""
     level = _dispatch.active_level()
-    return getattr(level, name) if hasattr(level, name) else getattr(_native, name)
+    if hasattr(level, name):
+        return getattr(level, name)
+    rooms = (_native.kernels, _native.search, _native.words, _native.files, _native.fasttext)
+    found = next(getattr(room, name) for room in (*rooms, _native.text) if hasattr(room, name))
+    takes_level = not isinstance(found, type) and "level: firth._native.Level" in found.__doc__
+    return functools.partial(found, level) if takes_level else found
 
 
 def zeros(*shape: int, dtype: Any = np.float32) -> np.ndarray:

@@ -26,7 +26,7 @@ def python(code: str) -> str:
 
 def test_types_are_shipped() -> None:
     root = resources.files("firth")
-    for name in ("py.typed", "_native.pyi", "_corpus.pyi"):
+    for name in ("py.typed", "_native/__init__.pyi", "_native/kernels.pyi", "_corpus.pyi"):
         assert root.joinpath(name).is_file()
 
 

@@ -219,16 +219,16 @@ def test_lengths_and_memos_beyond_the_data(path: Path) -> None:
         b"\x80\x02\x8b\xff\xff\xff\x7f\x01.",
         b"\x80\x04cabc",
     ):
-        assert 0 <= _native.scan_pickle(text) < len(text)
+        assert 0 <= _native.files.scan_pickle(text) < len(text)
         path.write_bytes(text)
         with pytest.raises(FormatError):
             gensim.read(path)
-    assert _native.scan_pickle(b"\x80\x04]") == 3
+    assert _native.files.scan_pickle(b"\x80\x04]") == 3
     for protocol in range(6):
         value = [1, -5, 2**40, 2**70, -(2**3000), 0.5, "ä" * 300, b"x" * 70_000, True, None]
         value += [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (), {1}, frozenset([2]), {"a": []}]
         value += [bytearray(b"y"), 300, 70_000, os.getcwd, 1 + 2j, value[0:1]]
-        assert _native.scan_pickle(pickle.dumps([value, value], protocol)) == -1
+        assert _native.files.scan_pickle(pickle.dumps([value, value], protocol)) == -1
     bomb = b"\x80\x04" + pickle.dumps(X, 4)[2:].replace(
         b"K\x03K\x02\x86", b"J\xff\xff\xff\x7fK\x02\x86"
     )
@@ -276,15 +276,15 @@ def test_keys_whose_hash_has_no_bound(path: Path) -> None:
                 b"}%b\x940h\x00Ns.",
             ):
                 whole = b"\x80\x04" + around.replace(b"%b", text)
-                assert 0 <= _native.scan_pickle(whole) < len(whole), (key, around)
+                assert 0 <= _native.files.scan_pickle(whole) < len(whole), (key, around)
                 path.write_bytes(whole)
                 with pytest.raises(FormatError, match="damaged pickle"):
                     gensim.read(path)
             for around in (b"]%ba.", b"}N%bs.", b"(%bt.", b"]%b\x94ah\x00."):
                 whole = b"\x80\x04" + around.replace(b"%b", text)
-                assert _native.scan_pickle(whole) == -1
-    assert _native.scan_pickle(pickle.dumps({("a", "b"): 1, ("a",): 2, (): 3}, 4)) == -1
-    assert _native.scan_pickle(pickle.dumps({2**10000: 1}, 4)) >= 0
+                assert _native.files.scan_pickle(whole) == -1
+    assert _native.files.scan_pickle(pickle.dumps({("a", "b"): 1, ("a",): 2, (): 3}, 4)) == -1
+    assert _native.files.scan_pickle(pickle.dumps({2**10000: 1}, 4)) >= 0
 
 
 def test_sources_of_a_large_pickle(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def test_hashes() -> None:
     # spaCy's documentation: the hash of "coffee".
     assert spacy.hashes(["coffee"]).tolist() == [3197928453018144401]
     # Known answers of MurmurHash3_x64_128 (seed 0), from SMHasher's reference.
-    got = _native.murmur3_128([b"", b"hello"], 0)
+    got = _native.files.murmur3_128([b"", b"hello"], 0)
     assert got.tolist()[0] == [0, 0]
     assert got.tolist()[1] == [0xCBD8A7B341BD9B02, 0x5B1E906A48AE1D19]
 

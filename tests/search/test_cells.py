@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import firth
+from firth import _native
 from firth.errors import FormatError
 from firth.formats import container
 from firth.search import cells as module
@@ -180,8 +181,19 @@ def test_a_reader_keeps_its_state():
     level = firth.kernels._dispatch.active_level()
 
     def ask():
-        return level.search(
-            before.native, "cosine", queries, 10, before.version, [], None, [], None, 2, cells=cells
+        return _native.search.search(
+            level,
+            before.native,
+            "cosine",
+            queries,
+            10,
+            before.version,
+            [],
+            None,
+            [],
+            None,
+            2,
+            cells=cells,
         )[:2]
 
     wanted = ask()

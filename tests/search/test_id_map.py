@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firth._native import IdMap
+from firth import _native
+
+IdMap = _native.search.IdMap
 
 
 @pytest.mark.parametrize("stride", [1, 32, 2**20 + 1, 10**15])

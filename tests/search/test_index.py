@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from numpy.testing import assert_array_equal
 
 import firth
+from firth import _native
 from firth.kernels._dispatch import active_level
 from firth.search import segments as segments_module
 from firth.search import table as table_module
@@ -288,7 +291,7 @@ def test_codes_change_nothing(kind, metric, storage):
         for filters, of_query in [([], None), ([allowed], np.zeros(9, np.int64))]:
             for level in LEVELS:
                 with firth.kernels.use(level):
-                    search = active_level().search
+                    search = functools.partial(_native.search.search, active_level())
                 common = (state.native, metric, queries, 5, state.version, filters, of_query)
                 want = search(*common, [], None, threads=2, exact=True)
                 found = search(*common, [], None, threads=2)

@@ -20,7 +20,8 @@ from firth.kernels._dispatch import active_level
 
 def answer(index, state, query, k):
     """What a search that began in this state gets."""
-    labels, scores, counts, _ = active_level().search(
+    labels, scores, counts, _ = _native.search.search(
+        active_level(),
         state.native, index.metric, np.atleast_2d(query), k, state.version, [], None, [], None,
         threads=_native.num_threads(),
     )  # fmt: skip

@@ -294,7 +294,7 @@ def test_interrupt_leaves_a_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint"
     model = GloVe(vector_size=50, min_count=1, epochs=20, workers=1)
     model.build_vocab(sentences)
-    original = _native.GloveTrainer
+    original = _native.words.GloveTrainer
 
     class Interrupting:  # Ctrl-C strikes in the sixth epoch, during native code
         def __init__(self, *args, **kwargs):
@@ -306,7 +306,7 @@ def test_interrupt_leaves_a_checkpoint(tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGINT)
             return self.trainer.train(epoch, *args)
 
-    monkeypatch.setattr(_native, "GloveTrainer", Interrupting)
+    monkeypatch.setattr(_native.words, "GloveTrainer", Interrupting)
     with pytest.raises(KeyboardInterrupt):
         model.train(sentences, checkpoint=path)
     monkeypatch.undo()

@@ -153,7 +153,7 @@ def test_blocks_cover_the_corpus_once(line):
     ids[-1] = -1
     w = np.zeros((2, 16 * 4 + 16), np.float32)
     w_in, w_out = (row[-row.ctypes.data // 4 % 16 :][:16].reshape(1, 16) for row in w)
-    trainer = _native.WordTrainer(
+    trainer = _native.words.WordTrainer(
         _native.usable_levels()[0], w_in, w_out, ids=ids, keep=np.full(1, 2**32 - 1, np.uint32),
         noise=np.ones(1),
         window=1, negative=1, shrink_windows=True, shared=True, alpha=0.0, min_alpha=0.0, epochs=1,
@@ -302,7 +302,7 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch, kind, 
     path = tmp_path / "checkpoint"
     model = kind(**settings)
     model.build_vocab(corpus_file=text)
-    original = _native.WordTrainer
+    original = _native.words.WordTrainer
     calls = []
 
     class Interrupting:  # Ctrl-C strikes during the fourth call of native code
@@ -317,7 +317,7 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch, kind, 
             return self.trainer.train(*args)
 
     monkeypatch.setattr("firth.words.training._SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(_native, "WordTrainer", Interrupting)
+    monkeypatch.setattr(_native.words, "WordTrainer", Interrupting)
     with pytest.raises(KeyboardInterrupt):
         model.train(corpus_file=text, checkpoint=path)
     monkeypatch.undo()

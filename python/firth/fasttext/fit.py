@@ -19,7 +19,7 @@ from firth.progress import progress_bar
 _BLOCKS_A_CALL = 64  # of training: how often Ctrl-C and the progress bar are looked after
 
 
-def native_model(content: Content, label: str) -> _native.FastTextModel:
+def native_model(content: Content, label: str) -> _native.fasttext.FastTextModel:
     """The model in native code, over the content's own matrices."""
     args, matrix, output = content.args, content.input, content.output
     supervised = files.MODELS[args.model] == "supervised"
@@ -30,7 +30,7 @@ def native_model(content: Content, label: str) -> _native.FastTextModel:
         codes = matrix.codes
     if isinstance(output, Quantised):
         output = output.rows()
-    return _native.FastTextModel(
+    return _native.fasttext.FastTextModel(
         active_level(), content.text, content.ends, content.counts, content.labels, label,
         max(args.minn, 0), max(args.maxn, 0), args.bucket, args.wordNgrams,
         content.pruned, args.loss, supervised, codes,
@@ -60,7 +60,9 @@ def fit(
     args = content.args
     workers = thread or _native.num_threads()
     text = mapped(path)
-    trainer = _native.FastTextTrainer(model, text, args.loss, args.neg, args.epoch, rate, seed)
+    trainer = _native.fasttext.FastTextTrainer(
+        model, text, args.loss, args.neg, args.epoch, rate, seed
+    )
     shown = False if verbose == 0 else None
     with (
         deferred_interrupt() as interrupted,

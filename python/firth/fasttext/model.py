@@ -313,7 +313,7 @@ class Model:
         if "\n" in text:
             raise ValueError("get_line processes one line at a time (remove '\\n')")
         words, labels = [], []
-        for token in _native.fasttext_tokens(text.encode() + b"\n"):
+        for token in _native.fasttext.fasttext_tokens(text.encode() + b"\n"):
             place = self._native.find(token)
             if place >= self._content.nwords:
                 labels.append(token.decode("utf-8", on_unicode_error))
@@ -411,4 +411,4 @@ def tokenize(text: str) -> list[str]:
     """The words between white space; each newline is a ``</s>``."""
     if not isinstance(text, str):
         raise TypeError(f"tokenize: text must be str, got {type(text).__name__}")
-    return [token.decode() for token in _native.fasttext_tokens(text.encode())]
+    return [token.decode() for token in _native.fasttext.fasttext_tokens(text.encode())]

@@ -60,7 +60,9 @@ def quantised(matrix: Matrix, dsub: int, qnorm: bool) -> Quantised:
     if qnorm:
         norms = _norms(values)
         values /= np.where(norms == 0, np.float32(1), norms)[:, np.newaxis]
-        norm_centroids, norm_codes = _native.product_quantise(norms[:, np.newaxis], 1, 1234)
+        norm_centroids, norm_codes = _native.fasttext.product_quantise(
+            norms[:, np.newaxis], 1, 1234
+        )
         norm_codes = norm_codes[:, 0].copy()
-    centroids, codes = _native.product_quantise(values, dsub, 1234)
+    centroids, codes = _native.fasttext.product_quantise(values, dsub, 1234)
     return Quantised(codes, centroids, dsub, norm_codes, norm_centroids)

@@ -92,7 +92,7 @@ def train_supervised(
     """
     given = _checked("train_supervised", locals())
     args = _args(given, "supervised")
-    text, ends, counts, labels, tokens = _native.fasttext_vocabulary(
+    text, ends, counts, labels, tokens = _native.fasttext.fasttext_vocabulary(
         mapped(given["input"]), given["label"], given["minCount"], given["minCountLabel"]
     )
     if not len(ends):

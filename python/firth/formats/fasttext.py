@@ -387,7 +387,7 @@ class _Reader:
         left, before = size, 0
         while left:
             with self.source.peek(_PIECE) as view:
-                used, *found = _native.fasttext_entries(view, left)
+                used, *found = _native.fasttext.fasttext_entries(view, left)
                 seen = len(view)
             if not used:
                 if seen >= _PIECE:

@@ -251,7 +251,7 @@ def _scan(file: Any, path: Path) -> None:
     bad = 0
     if size:  # else it cannot be mapped
         with memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ) as view:
-            bad = _native.scan_pickle(view)
+            bad = _native.files.scan_pickle(view)
     if bad >= size:
         raise TruncatedError("is a pickle without an end", path, size)
     if bad >= 0:

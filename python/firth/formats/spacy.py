@@ -58,7 +58,7 @@ def _folder(path: Path) -> str:
 def hashes(words: Sequence[str]) -> NDArray[np.uint64]:
     """SpaCy's hash of each word, (len(words),)."""
     encoded = [word.encode("utf-8", "surrogatepass") for word in words]
-    found: NDArray[np.uint64] = _native.murmur_64a(encoded, _SEED)
+    found: NDArray[np.uint64] = _native.files.murmur_64a(encoded, _SEED)
     return found
 
 

@@ -181,7 +181,7 @@ class Tokenizer:
         ids = np.fromiter((i for ids in lists for i in ids), np.int32, int(offsets[-1]))
         return ids, offsets
 
-    def _make_native(self, settings: Any) -> _native.WordPiece | None:
+    def _make_native(self, settings: Any) -> _native.text.WordPiece | None:
         """The native tokenizer, where it does the same as the settings say."""
         model, added = settings["model"], settings.get("added_tokens") or ()
         normalizer = settings.get("normalizer") or {}
@@ -209,7 +209,7 @@ class Tokenizer:
         )
         self._reserved = [token["content"] for token in added if token["content"]]
         vocab = model["vocab"]
-        return _native.WordPiece(
+        return _native.text.WordPiece(
             [token.encode() for token in vocab],
             np.fromiter(vocab.values(), np.int32, len(vocab)),
             prefix.encode(),

@@ -146,10 +146,10 @@ def _read_rows(
     while done < count:
         piece = source.peek(needed)
         last = len(piece) < needed
-        lines = min(count - done, _native.count_lines(piece, last))
+        lines = min(count - done, _native.files.count_lines(piece, last))
         if lines:
             out = table.room(lines, (np.float32, np.float64))
-            rows, used, bad, spans = _native.read_text_rows(piece, out, last)
+            rows, used, bad, spans = _native.files.read_text_rows(piece, out, last)
             if bad >= 0:
                 row = done + bytes(piece[:bad]).count(b"\n")
                 raise _bad_row(bytes(piece[bad:]), source, bad, row, count, d)
@@ -197,7 +197,7 @@ def read_binary(
         while done < count:
             piece = source.peek(needed)
             out = table.room(min(count - done, len(piece) // row_bytes), (np.float32,))
-            rows, used, spans = _native.read_binary_rows(piece, out)
+            rows, used, spans = _native.files.read_binary_rows(piece, out)
             if rows:
                 table.add(piece, spans[:rows], out[:rows], source.offset)
                 done += rows
@@ -297,7 +297,7 @@ def write(
                     file.write(word + b" ")
                     file.write(numbers[row * step : (row + 1) * step])
             elif part.dtype == np.float32:
-                file.write(_native.write_text_rows(names, np.ascontiguousarray(part)))
+                file.write(_native.files.write_text_rows(names, np.ascontiguousarray(part)))
             else:
                 for word, values in zip(names, part, strict=True):
                     file.write(word + b" " + " ".join(map(str, values)).encode() + b"\n")
@@ -380,7 +380,7 @@ class _Table:
     def __init__(self, path: Path, d: int, dtype: DTypeLike, encoding: str, errors: str) -> None:
         self.path, self.encoding, self.errors = path, encoding, errors
         self.vectors = np.empty((0, d), dtype)
-        self.distinct = _native.DistinctWords()
+        self.distinct = _native.files.DistinctWords()
         self.keys = self.distinct.words
         self.repeated = 0
 
@@ -479,7 +479,7 @@ def _header(source: Source, limit: int | None) -> tuple[int, int]:
 def _estimated_rows(source: Source, count: int) -> int:
     """About how many rows a file without a header has; rather more, since room costs nothing."""
     piece = source.peek(_MEGABYTE)
-    lines = _native.count_lines(piece, True)
+    lines = _native.files.count_lines(piece, True)
     size = len(piece) if source.size is None else source.size
     return min(count, 100 + lines * size * 21 // (20 * max(1, len(piece))))
 

@@ -278,7 +278,9 @@ def _(rows: Any, result: Any) -> None:
 
 @byte_codes.native
 def _(level: _native.Level, rows: Any, result: ByteCodes) -> None:
-    level.code_rows(rows, None, result.metric, result.centre, result.codes, result.bounds)
+    _native.kernels.code_rows(
+        level, rows, None, result.metric, result.centre, result.codes, result.bounds
+    )
 
 
 @may_reach.prepare
@@ -342,6 +344,14 @@ def _(queries: Any, coded: Any, scores: Any, reach: Any) -> None:
 
 @may_reach.native
 def _(level: _native.Level, queries: Any, coded: ByteCodes, scores: Any, reach: Any) -> None:
-    level.may_reach(
-        queries, coded.metric, coded.codes, coded.bounds, coded.centre, coded.rows, scores, reach
+    _native.kernels.may_reach(
+        level,
+        queries,
+        coded.metric,
+        coded.codes,
+        coded.bounds,
+        coded.centre,
+        coded.rows,
+        scores,
+        reach,
     )

@@ -262,6 +262,6 @@ def _(
     cbow_mean: bool,
     weight: float,
 ) -> float:
-    return level.cbow_negative_sampling(
-        w_in, w_out, centers, contexts, negatives, shared, learning_rate, cbow_mean, weight
+    return _native.kernels.cbow_negative_sampling(
+        level, w_in, w_out, centers, contexts, negatives, shared, learning_rate, cbow_mean, weight
     )

@@ -235,7 +235,7 @@ def _(keys: Any, norms: Any) -> None:
 @row_norms.native
 def _(level: _native.Level, keys: Any, norms: Any) -> None:
     rows, scales = keys.native
-    level.row_norms(rows, scales, norms)
+    _native.kernels.row_norms(level, rows, scales, norms)
 
 
 def _search(
@@ -303,7 +303,7 @@ def _(queries: Any, keys: Any, norms: Any, threads: Any, scores: Any) -> None:
 @cosine_scores.native
 def _(level: _native.Level, queries: Any, keys: Any, norms: Any, threads: int, scores: Any) -> None:
     rows, scales = keys.native
-    level.cosine_scores(queries, rows, scales, norms, threads, scores)
+    _native.kernels.cosine_scores(level, queries, rows, scales, norms, threads, scores)
 
 
 @cosine_topk.prepare
@@ -391,4 +391,4 @@ def _(
     indices: Any,
 ) -> None:
     rows, scales = keys.native
-    level.cosine_topk(queries, rows, scales, norms, threads, scores, indices)
+    _native.kernels.cosine_topk(level, queries, rows, scales, norms, threads, scores, indices)

@@ -84,4 +84,4 @@ def _(a: Any, b: Any, out: Any) -> None:
 
 @dot.native
 def _(level: _native.Level, a: Any, b: Any, out: Any) -> None:
-    level.dot(a, b, out)
+    _native.kernels.dot(level, a, b, out)

@@ -175,4 +175,6 @@ def _(
     normalize: bool,
     out: Any,
 ) -> None:
-    level.embedding_bag(table.bits, table.bfloat16, rows, weights, offsets, normalize, out)
+    _native.kernels.embedding_bag(
+        level, table.bits, table.bfloat16, rows, weights, offsets, normalize, out
+    )

@@ -185,6 +185,6 @@ def _(
     learning_rate: float,
     grad_clip: float,
 ) -> float:
-    return level.glove_adagrad(
-        words, contexts, rows, columns, log_counts, weights, learning_rate, grad_clip
+    return _native.kernels.glove_adagrad(
+        level, words, contexts, rows, columns, log_counts, weights, learning_rate, grad_clip
     )

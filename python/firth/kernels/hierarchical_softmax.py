@@ -202,4 +202,6 @@ def _(
     shared: bool,
     learning_rate: float,
 ) -> float:
-    return level.hierarchical_softmax(w_in, w_tree, points, codes, contexts, shared, learning_rate)
+    return _native.kernels.hierarchical_softmax(
+        level, w_in, w_tree, points, codes, contexts, shared, learning_rate
+    )

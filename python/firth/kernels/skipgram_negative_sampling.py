@@ -212,6 +212,6 @@ def _(
     negatives: Any,
     learning_rate: float,
 ) -> float:
-    return level.skipgram_negative_sampling(
-        w_in, w_out, centers, contexts, negatives, learning_rate
+    return _native.kernels.skipgram_negative_sampling(
+        level, w_in, w_out, centers, contexts, negatives, learning_rate
     )

@@ -198,9 +198,9 @@ def _(x: Any, out: Any) -> None:
 
 @softmax.native
 def _(level: _native.Level, x: Any, out: Any) -> None:
-    level.softmax(x, out)
+    _native.kernels.softmax(level, x, out)
 
 
 @log_softmax.native
 def _(level: _native.Level, x: Any, out: Any) -> None:
-    level.log_softmax(x, out)
+    _native.kernels.log_softmax(level, x, out)

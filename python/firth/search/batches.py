@@ -71,7 +71,8 @@ def in_range(
     scores: list[NDArray[np.float32]] = []
     work = np.zeros(3, np.int64)
     for some in _batches(len(queries)):
-        offsets, found, score, more = active_level().search_range(
+        offsets, found, score, more = _native.search.search_range(
+            active_level(),
             state.native, metric, queries[some], least[some], state.version,
             **filters.part(chosen, some), threads=_native.num_threads(),
         )  # fmt: skip

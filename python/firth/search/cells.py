@@ -50,11 +50,11 @@ class Cells:
     __getstate__ = only_fields
 
     @functools.cached_property
-    def _by_product(self) -> list[_native.Segment]:
+    def _by_product(self) -> list[_native.search.Segment]:
         return _ready(self.centroids, "ip")
 
     @functools.cached_property
-    def _by_distance(self) -> list[_native.Segment]:
+    def _by_distance(self) -> list[_native.search.Segment]:
         return _ready(self.centroids, "l2")
 
     def of(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -90,13 +90,13 @@ class Cells:
         return cells
 
 
-def _ready(centroids: NDArray[np.float32], metric: str) -> list[_native.Segment]:
+def _ready(centroids: NDArray[np.float32], metric: str) -> list[_native.search.Segment]:
     centre = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
     return [coded(Segment(centroids, rows=len(centroids)), metric, centre).native]
 
 
 def _best(
-    segments: list[_native.Segment], metric: str, queries: NDArray[np.float32], k: int
+    segments: list[_native.search.Segment], metric: str, queries: NDArray[np.float32], k: int
 ) -> NDArray[np.int64]:
     return search(segments, metric, queries, k)[0]
 
@@ -277,7 +277,8 @@ class _Codes:
         self, segment: Segment, metric: str, centre: NDArray[np.float32], blocks: slice
     ) -> None:
         """Code the lanes of some blocks."""
-        active_level().code_rows(
+        _native.kernels.code_rows(
+            active_level(),
             segment.vectors, segment.scales, metric, centre, self.codes[blocks],
             self.bounds[blocks], self.order[blocks.start * BLOCK : blocks.stop * BLOCK],
         )  # fmt: skip

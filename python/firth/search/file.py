@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth import _native
 from firth.errors import FormatError
 from firth.formats import container
 from firth.formats.files import Path
@@ -167,7 +168,8 @@ def _coded(state: State, table: Table, centre: NDArray[np.float32], step: int) -
         full, blocks = len(part) // BLOCK, -(-len(part) // BLOCK)
         codes = np.zeros((blocks, -(-table.dim // 4), BLOCK, 4), np.uint8)
         bounds = np.zeros((blocks, 3, BLOCK), np.float32)
-        active_level().code_rows(
+        _native.kernels.code_rows(
+            active_level(),
             part[: full * BLOCK], None if scales is None else scales[: full * BLOCK],
             table.metric, centre, codes[:full], bounds[:full],
         )  # fmt: skip
@@ -212,7 +214,8 @@ def _coded_by_cell(
         lanes[there] = np.arange(there.sum())
         codes = np.empty((len(rows) // BLOCK, -(-table.dim // 4), BLOCK, 4), np.uint8)
         bounds = np.empty((len(rows) // BLOCK, 3, BLOCK), np.float32)
-        active_level().code_rows(
+        _native.kernels.code_rows(
+            active_level(),
             state.floats(slots[rows[there]], table.dim), None, table.metric, centre, codes, bounds,
             lanes,
         )  # fmt: skip

@@ -78,12 +78,12 @@ class Segment:
         return bool(self.vectors.flags.writeable)
 
     @functools.cached_property
-    def native(self) -> _native.Segment:
+    def native(self) -> _native.search.Segment:
         """The same for native code."""
         order = self.order
         if order is not None and self.cell_blocks is not None:
             order = order[: self.cell_blocks[-1] * BLOCK]
-        return _native.Segment(
+        return _native.search.Segment(
             self.vectors, scales=self.scales, labels=self.labels, first_label=self.first_label,
             died=self.died, rows=self.rows, first_slot=self.first_slot, codes=self.codes,
             bounds=self.bounds, coded=self.coded, centre=self.centre, order=order,
@@ -114,7 +114,7 @@ class Segment:
 
 
 def search(
-    segments: list[_native.Segment],
+    segments: list[_native.search.Segment],
     metric: str,
     queries: NDArray[np.float32],
     k: int,
@@ -146,7 +146,8 @@ def search(
         ``counts``: how many of each row are valid, best first. ``work``: pairs of query and row
         that were decided by codes, of these scored all the same, and scored without codes.
     """
-    return active_level().search(
+    return _native.search.search(
+        active_level(),
         segments, metric, queries, k, version, list(filters), filter_of, list(exclusions),
         exclusion_of, _native.num_threads() if threads is None else threads, cells=cells,
     )  # fmt: skip
@@ -307,7 +308,8 @@ def coded(segment: Segment, metric: str, centre: NDArray[np.float32]) -> Segment
     if last == first:
         return segment
     new = slice(first // BLOCK, last // BLOCK)
-    active_level().code_rows(
+    _native.kernels.code_rows(
+        active_level(),
         segment.vectors[first:last],
         None if segment.scales is None else segment.scales[first:last],
         metric, centre, codes[new], bounds[new],

@@ -54,7 +54,7 @@ class State:
     __getstate__ = only_fields
 
     @functools.cached_property
-    def native(self) -> list[_native.Segment]:
+    def native(self) -> list[_native.search.Segment]:
         """The segments for native code."""
         return [segment.native for segment in self.segments]
 

@@ -153,7 +153,7 @@ class Table:
         self._failed_at = 0  # dead rows when the last compaction by itself failed
         # Held briefly while reading or updating `_map` and `_label_of` together with `state`.
         self.publishing = threading.Lock()
-        self._map: _native.IdMap | None = None  # labels outside of runs; None: not built yet
+        self._map: _native.search.IdMap | None = None  # labels outside of runs; None: not built yet
         self._label_of: dict[str, int] | None = None  # latest label of each str; None: as above
         with _registering:
             _alive.add(self)
@@ -208,10 +208,10 @@ class Table:
             slots[rest] = self.state.run_slots(labels[rest])
         return slots
 
-    def _known_labels(self) -> _native.IdMap:
+    def _known_labels(self) -> _native.search.IdMap:
         """The slots of live rows outside of runs."""
         if self._map is None:
-            table = _native.IdMap()
+            table = _native.search.IdMap()
             for segment in self.state.segments:
                 if segment.labels is not None:
                     rows = segment.alive(self.state.version)

@@ -161,7 +161,7 @@ class _File:
 
     def count(self) -> WordCounts:
         """On all threads. ValueError for an empty file and for a word that is not UTF-8."""
-        counter = _native.WordCounter()
+        counter = _native.words.WordCounter()
         for piece, _ in self._pieces("counting words", self._progress):
             counter.add(piece)
         words, counts = counter.finish()
@@ -178,7 +178,7 @@ class _File:
                 f"{self._name}: words of a file are str, but the vocabulary has others: give the "
                 "corpus as an iterable"
             )
-        encoder = _native.WordEncoder([word.encode() for word in words])
+        encoder = _native.words.WordEncoder([word.encode() for word in words])
         parts: list[NDArray[np.int32]] = []
         spilled = None
         for piece, last in self._pieces("encoding", self._progress):
@@ -215,7 +215,7 @@ class _File:
                 stop, length = min(size, start + _PIECE), _PIECE
                 while stop < size:  # one word may be longer than a piece
                     with view[start:stop] as window:
-                        cut = _native.cut_at_space(window)
+                        cut = _native.words.cut_at_space(window)
                     if cut < stop - start or bytes(view[stop - 1 : stop]).isspace():
                         stop = start + cut
                         break

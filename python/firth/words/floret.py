@@ -68,7 +68,7 @@ class Floret:
         for size in range(self.minn, self.maxn + 1):
             grams += [whole[at : at + size] for at in range(len(whole) - size + 1)]
         encoded = [gram.encode("utf-8", "surrogatepass") for gram in grams]
-        hashes = _native.murmur3_128(encoded, self.hash_seed).astype("<u8").view("<u4")
+        hashes = _native.files.murmur3_128(encoded, self.hash_seed).astype("<u8").view("<u4")
         rows: NDArray[np.int64] = (hashes[:, : self.hash_count] % len(self.vectors)).ravel()
         return rows.astype(np.int64)
 

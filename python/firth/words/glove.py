@@ -286,7 +286,7 @@ class GloVe:
             ids = text.encode(self.wv.index_to_key, self.wv.key_to_index)
         with contextlib.ExitStack() as stack:
             parts, units = self._count(ids, stack)
-            trainer = _native.GloveTrainer(
+            trainer = _native.words.GloveTrainer(
                 active_level(), self._words, self._contexts, parts, units,
                 dim=self.vector_size, symmetric=self.symmetric, rate=self.eta,
                 clip=self.grad_clip, seed=self.seed,
@@ -339,7 +339,7 @@ class GloVe:
             progress=self.progress,
         )  # fmt: skip
         for first, rows in waves:
-            records, units = _native.glove_blocks(
+            records, units = _native.words.glove_blocks(
                 rows, first, size, block, self.x_max, self.alpha, self.seed
             )
             if spilled is None and kept + records.nbytes <= budget // 4:
@@ -361,7 +361,9 @@ class GloVe:
             parts.append(np.memmap(spilled, np.uint32, "r", shape=(on_disk, 3)))
         return parts, units
 
-    def _run(self, trainer: _native.GloveTrainer, epochs: int, checkpoint: Path | None) -> None:
+    def _run(
+        self, trainer: _native.words.GloveTrainer, epochs: int, checkpoint: Path | None
+    ) -> None:
         workers = self.workers or _native.num_threads()
 
         def save() -> None:
@@ -539,7 +541,7 @@ def cooccurrences(
         before: _RowFile | None = None
         for start in range(0, len(ids), piece):
             lead = min(window, start)
-            counter = _native.CooccurrenceCounter(
+            counter = _native.words.CooccurrenceCounter(
                 np.ascontiguousarray(ids[start - lead : start + piece]), lead=lead,
                 vocabulary=vocabulary, window=window, symmetric=symmetric,
                 weighted=distance_weighting,

@@ -55,7 +55,7 @@ def subword_ids(
     ends = np.fromiter(map(len, words), np.int64, len(words)).cumsum()
     # Beyond 32 bits there are no longer words; numbers below 0 mean the same as 0.
     low, high = (min(max(int(n), 0), 2**31 - 2) for n in (min_n, max_n))
-    return _native.subword_ids(b"".join(words), ends, low, high, bucket)
+    return _native.words.subword_ids(b"".join(words), ends, low, high, bucket)
 
 
 def subword_means(
@@ -87,7 +87,7 @@ def subword_means(
         if rows is not None and not _contiguous_rows(rows):
             rows = np.ascontiguousarray(rows)
         means: NDArray[np.floating] = np.empty((count, dim), np.float32)
-        _native.subword_means(rows, buckets, offsets, ids, means)
+        _native.words.subword_means(rows, buckets, offsets, ids, means)
         return means
     means = np.zeros((count, dim), buckets.dtype)
     for i, (first, last) in enumerate(itertools.pairwise(offsets)):

@@ -163,7 +163,7 @@ def train(
     workers = workers or _native.num_threads()
     tree, subwords, jobs = network.tree, network.subwords, network.jobs
     noise = network.counts.astype(np.float64) ** network.ns_exponent
-    trainer = _native.WordTrainer(
+    trainer = _native.words.WordTrainer(
         active_level(), network.w_in, network.w_out, network.w_tree, np.ascontiguousarray(ids),
         network.keep, noise if network.negative else None,
         tree_start=tree.start if tree else None, tree_points=tree.points if tree else None,

@@ -46,5 +46,5 @@ def transport_cost(costs: NDArray[Any], supply: Sequence[int], demand: Sequence[
     # Whole numbers of one sum, and costs near 1, so that nothing is lost to rounding or overflows.
     _, exponent = np.frexp(costs.max())
     near_one = np.ldexp(costs, -exponent)
-    total = _native.transport(near_one, amounts[0] * sums[1], amounts[1] * sums[0])
+    total = _native.words.transport(near_one, amounts[0] * sums[1], amounts[1] * sums[0])
     return float(np.ldexp(total / sums[0] / sums[1], exponent))

@@ -1,0 +1,105 @@
+# Kernels over arrays: the level to run on, then the arguments of the page.
+from typing import Any
+
+from numpy.typing import NDArray
+
+from firth._native import Level
+
+def dot(level: Level, a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None: ...
+def row_norms(
+    level: Level, keys: NDArray[Any], scales: NDArray[Any] | None, norms: NDArray[Any]
+) -> None: ...
+def cosine_topk(
+    level: Level,
+    queries: NDArray[Any],
+    keys: NDArray[Any],
+    scales: NDArray[Any] | None,
+    norms: NDArray[Any] | None,
+    threads: int,
+    scores: NDArray[Any],
+    indices: NDArray[Any],
+) -> None: ...
+def cosine_scores(
+    level: Level,
+    queries: NDArray[Any],
+    keys: NDArray[Any],
+    scales: NDArray[Any] | None,
+    norms: NDArray[Any] | None,
+    threads: int,
+    scores: NDArray[Any],
+) -> None: ...
+def code_rows(
+    level: Level,
+    vectors: NDArray[Any],
+    scales: NDArray[Any] | None,
+    metric: str,
+    centre: NDArray[Any],
+    codes: NDArray[Any],
+    bounds: NDArray[Any],
+    order: NDArray[Any] | None = None,
+) -> None: ...
+def may_reach(
+    level: Level,
+    queries: NDArray[Any],
+    metric: str,
+    codes: NDArray[Any],
+    bounds: NDArray[Any],
+    centre: NDArray[Any],
+    rows: int,
+    scores: NDArray[Any],
+    reach: NDArray[Any],
+) -> None: ...
+def skipgram_negative_sampling(
+    level: Level,
+    w_in: NDArray[Any],
+    w_out: NDArray[Any],
+    centers: NDArray[Any],
+    contexts: NDArray[Any],
+    negatives: NDArray[Any],
+    learning_rate: float,
+) -> float: ...
+def cbow_negative_sampling(
+    level: Level,
+    w_in: NDArray[Any],
+    w_out: NDArray[Any],
+    centers: NDArray[Any],
+    contexts: NDArray[Any],
+    negatives: NDArray[Any],
+    shared: bool,
+    learning_rate: float,
+    cbow_mean: bool,
+    weight: float,
+) -> float: ...
+def hierarchical_softmax(
+    level: Level,
+    w_in: NDArray[Any],
+    w_tree: NDArray[Any],
+    points: NDArray[Any],
+    codes: NDArray[Any],
+    contexts: NDArray[Any],
+    shared: bool,
+    learning_rate: float,
+) -> float: ...
+def embedding_bag(
+    level: Level,
+    table: NDArray[Any],
+    bfloat16: bool,
+    rows: NDArray[Any],
+    weights: NDArray[Any] | None,
+    offsets: NDArray[Any],
+    normalize: bool,
+    out: NDArray[Any],
+) -> None: ...
+def glove_adagrad(
+    level: Level,
+    words: NDArray[Any],
+    contexts: NDArray[Any],
+    rows: NDArray[Any],
+    columns: NDArray[Any],
+    log_counts: NDArray[Any],
+    weights: NDArray[Any],
+    learning_rate: float,
+    grad_clip: float,
+) -> float: ...
+def softmax(level: Level, x: NDArray[Any], out: NDArray[Any]) -> None: ...
+def log_softmax(level: Level, x: NDArray[Any], out: NDArray[Any]) -> None: ...

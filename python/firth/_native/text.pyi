@@ -1,0 +1,19 @@
+# Tokenizers.
+from typing import Any
+
+from numpy.typing import NDArray
+
+class WordPiece:
+    def __init__(
+        self,
+        tokens: list[bytes],
+        ids: NDArray[Any],
+        prefix: bytes,
+        unknown: int,
+        longest_word: int,
+        reserved: list[str],
+    ) -> None: ...
+    def set_page(self, page: int, entries: NDArray[Any], more: list[int]) -> None: ...
+    def encode(
+        self, texts: tuple[str, ...], most_characters: int, most_ids: int
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
