@@ -12,13 +12,6 @@ using namespace text;
 
 namespace {
 
-template <class T>
-py::array_t<T> owned_array(std::vector<T> values) {
-    auto* owned = new std::vector<T>(std::move(values));
-    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
-    return py::array_t<T>({owned->size()}, {sizeof(T)}, owned->data(), owner);
-}
-
 std::unique_ptr<WordPiece> make_wordpiece(const std::vector<std::string>& tokens,
                                           const array<int32_t>& ids, const std::string& prefix,
                                           int32_t unknown, size_t longest_word,
@@ -60,9 +53,8 @@ py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_char
         WithoutGil unlocked;
         result = self.encode(views, most_characters, most_ids);
     }
-    return py::make_tuple(owned_array(std::move(result.ids)),
-                          owned_array(std::move(result.offsets)),
-                          owned_array(std::move(result.skipped)));
+    return py::make_tuple(to_array(std::move(result.ids)), to_array(std::move(result.offsets)),
+                          to_array(std::move(result.skipped)));
 }
 
 template <class T>

@@ -19,11 +19,6 @@ namespace {
 
 constexpr size_t kTextsATask = 256;
 
-template <class T>
-py::array_t<T> as_array(const std::vector<T>& values) {
-    return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
-}
-
 // (bytes consumed, text, ends, counts, types) of at most `most` complete entries.
 py::tuple entries(const py::buffer& buffer, size_t most) {
     const Bytes data(buffer);
@@ -48,8 +43,8 @@ py::tuple vocabulary(const py::buffer& buffer, const std::string& label, int64_t
     }
     const py::array_t<uint8_t> bytes(static_cast<py::ssize_t>(made.text.size()),
                                      reinterpret_cast<const uint8_t*>(made.text.data()));
-    return py::make_tuple(bytes, as_array(made.ends), as_array(made.counts), made.labels,
-                          made.tokens);
+    return py::make_tuple(bytes, to_array(std::move(made.ends)), to_array(std::move(made.counts)),
+                          made.labels, made.tokens);
 }
 
 // A dictionary and the two matrices; holds the arrays that its parts point into.
@@ -104,13 +99,13 @@ class FastTextModel {
     py::array_t<int32_t> word_rows(const std::string& word) const {
         std::vector<int32_t> rows;
         dictionary_->add_rows(word.data(), word.size(), rows);
-        return as_array(rows);
+        return to_array(std::move(rows));
     }
 
     py::array_t<int32_t> line_rows(const std::string& text) const {
         FastTextLine line;
         if (!text.empty()) dictionary_->read_line(text.data(), text.data() + text.size(), line);
-        return as_array(line.rows);
+        return to_array(std::move(line.rows));
     }
 
     py::array_t<float> mean(const array<int32_t>& rows) const {
@@ -218,8 +213,9 @@ class FastTextModel {
                 }
             }
         }
-        return py::make_tuple(as_array(true_counts), as_array(predicted_counts), as_array(truth),
-                              as_array(predicted), as_array(scores));
+        return py::make_tuple(to_array(std::move(true_counts)),
+                              to_array(std::move(predicted_counts)), to_array(std::move(truth)),
+                              to_array(std::move(predicted)), to_array(std::move(scores)));
     }
 
     const FastTextDictionary& dictionary() const { return *dictionary_; }

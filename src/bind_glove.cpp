@@ -8,18 +8,8 @@ using namespace words;
 
 namespace {
 
-// A vector as an array, without a copy; T is a plain type of `columns` numbers U.
-template <class U, class T>
-py::array_t<U> moved(std::vector<T> values, size_t columns = 1) {
-    auto* owned = new std::vector<T>(std::move(values));
-    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
-    U* data = reinterpret_cast<U*>(owned->data());
-    if (columns == 1) return py::array_t<U>({owned->size()}, {sizeof(U)}, data, owner);
-    return py::array_t<U>({owned->size(), columns}, {sizeof(T), sizeof(U)}, data, owner);
-}
-
 // Rows of a co-occurrence matrix: lengths (R,), columns (N,), values (N,).
-struct Rows {
+struct Counts {
     array<int64_t> lengths;
     array<int32_t> columns;
     array<double> values;
@@ -44,9 +34,9 @@ struct Rows {
     }
 };
 
-using MaybeRows = std::optional<std::tuple<array<int64_t>, array<int32_t>, array<double>>>;
+using MaybeCounts = std::optional<std::tuple<array<int64_t>, array<int32_t>, array<double>>>;
 
-Rows rows_of(const std::tuple<array<int64_t>, array<int32_t>, array<double>>& arrays) {
+Counts counts_of(const std::tuple<array<int64_t>, array<int32_t>, array<double>>& arrays) {
     return {std::get<0>(arrays), std::get<1>(arrays), std::get<2>(arrays)};
 }
 
@@ -76,13 +66,13 @@ class Counter {
         return result;
     }
 
-    py::tuple rows(size_t first, size_t last, const MaybeRows& before) const {
+    py::tuple rows(size_t first, size_t last, const MaybeCounts& before) const {
         if (first > last || last > vocabulary_)
             throw py::index_error("CooccurrenceCounter.rows: no such rows");
         CooccurrenceView view{nullptr, nullptr, nullptr};
-        Rows given;
+        Counts given;
         if (before) {
-            given = rows_of(*before);
+            given = counts_of(*before);
             given.check("CooccurrenceCounter.rows", last - first, vocabulary_);
             view = given.view();
         }
@@ -91,9 +81,9 @@ class Counter {
             WithoutGil unlocked;
             result = counter_->rows(first, last, view);
         }
-        return py::make_tuple(moved<int64_t>(std::move(result.lengths)),
-                              moved<int32_t>(std::move(result.columns)),
-                              moved<double>(std::move(result.values)));
+        return py::make_tuple(to_array(std::move(result.lengths)),
+                              to_array(std::move(result.columns)),
+                              to_array(std::move(result.values)));
     }
 
   private:
@@ -105,7 +95,7 @@ class Counter {
 py::tuple blocks(const std::tuple<array<int64_t>, array<int32_t>, array<double>>& rows,
                  size_t first, size_t vocabulary, size_t block, double x_max, double alpha,
                  uint64_t seed) {
-    const Rows given = rows_of(rows);
+    const Counts given = counts_of(rows);
     const size_t count = static_cast<size_t>(given.lengths.size());
     if (block < 1 || block > 1 << 16 || first % block || first + count > vocabulary || !(x_max > 0))
         throw py::value_error("glove_blocks: arguments out of range");
@@ -116,10 +106,8 @@ py::tuple blocks(const std::tuple<array<int64_t>, array<int32_t>, array<double>>
         result =
             glove_blocks(given.view(), first, first + count, vocabulary, block, x_max, alpha, seed);
     }
-    constexpr size_t numbers = sizeof(GloveUnit) / sizeof(int64_t);
-    return py::make_tuple(
-        moved<uint32_t>(std::move(result.records), sizeof(StoredRecord) / sizeof(uint32_t)),
-        moved<int64_t>(std::move(result.units), numbers));
+    return py::make_tuple(to_matrix<uint32_t>(std::move(result.records)),
+                          to_matrix<int64_t>(std::move(result.units)));
 }
 
 // The state of words or contexts, (V, 2, >= D + 1), see glove_adagrad.py.

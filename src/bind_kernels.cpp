@@ -17,29 +17,10 @@ size_t grain(size_t row_cost, size_t work = 1 << 18) {
     return row_cost >= work ? 1 : work / (row_cost ? row_cost : 1);
 }
 
-// Rows of n contiguous elements: the last axis contiguous, at most one axis before it.
-template <class T>
-struct Rows {
-    const T* data;
-    ptrdiff_t stride;
-    size_t rows, n;
-
-    Rows(const py::array_t<T>& x, const char* name) {
-        if (x.ndim() != 2 || (x.size() > 0 && ((x.shape(1) > 1 && x.strides(1) != sizeof(T)) ||
-                                               x.strides(0) % static_cast<ptrdiff_t>(sizeof(T)))))
-            throw py::value_error(std::string(name) +
-                                  ": want 2-D rows, contiguous in the last axis");
-        data = x.data();
-        rows = static_cast<size_t>(x.shape(0));
-        n = static_cast<size_t>(x.shape(1));
-        stride = x.strides(0) / static_cast<ptrdiff_t>(sizeof(T));
-    }
-};
-
 // a, b: (rows, n), rows at any stride; out: (rows,)
 template <class T>
 void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, array<T>& out) {
-    const Rows<T> x(a, "dot: a"), y(b, "dot: b");
+    const Rows<const T> x(a, "dot: a"), y(b, "dot: b");
     if (x.rows != y.rows || x.n != y.n || out.ndim() != 1 ||
         static_cast<size_t>(out.shape(0)) != x.rows)
         throw py::value_error("dot: shapes of a, b and out differ");
@@ -57,7 +38,7 @@ void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, a
 // row.
 template <class T>
 KeyRows key_rows(const py::array_t<T>& keys, const std::optional<array<float>>& scales) {
-    const Rows<T> x(keys, "keys");
+    const Rows<const T> x(keys, "keys");
     constexpr bool scaled = sizeof(T) == 1;
     if (scaled != scales.has_value() ||
         (scales && (scales->ndim() != 1 || static_cast<size_t>(scales->shape(0)) != x.rows)))
@@ -79,7 +60,7 @@ void bind_row_norms(const Level& level, const py::array_t<T>& keys,
 }
 
 // queries: (Q, D), keys: (N, D), rows at any stride; scales, norms: (N,) or None
-void check_search(const Rows<float>& queries, const KeyRows& keys,
+void check_search(const Rows<const float>& queries, const KeyRows& keys,
                   const std::optional<array<float>>& norms, const array<float>& scores) {
     if (scores.ndim() != 2 || queries.n != keys.n ||
         (scores.size() > 0 && static_cast<size_t>(scores.shape(0)) != queries.rows) ||
@@ -93,7 +74,7 @@ void bind_cosine_topk(const Level& level, const py::array_t<float>& queries,
                       const py::array_t<T>& keys, const std::optional<array<float>>& scales,
                       const std::optional<array<float>>& norms, int threads, array<float>& scores,
                       array<int64_t>& indices) {
-    const Rows<float> q(queries, "cosine_topk: queries");
+    const Rows<const float> q(queries, "cosine_topk: queries");
     const KeyRows x = key_rows(keys, scales);
     check_search(q, x, norms, scores);
     if (indices.ndim() != 2 || scores.shape(0) != indices.shape(0) ||
@@ -114,7 +95,7 @@ void bind_cosine_scores(const Level& level, const py::array_t<float>& queries,
                         const py::array_t<T>& keys, const std::optional<array<float>>& scales,
                         const std::optional<array<float>>& norms, int threads,
                         array<float>& scores) {
-    const Rows<float> q(queries, "cosine_scores: queries");
+    const Rows<const float> q(queries, "cosine_scores: queries");
     const KeyRows x = key_rows(keys, scales);
     check_search(q, x, norms, scores);
     if (static_cast<size_t>(scores.shape(0)) != q.rows ||

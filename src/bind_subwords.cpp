@@ -39,35 +39,29 @@ py::tuple word_subwords(const py::bytes& text, const array<int64_t>& ends, int m
     return py::make_tuple(offsets, ids);
 }
 
-// A float32 matrix with contiguous rows, aligned or not.
-struct Rows {
-    const unaligned_float* data;
-    size_t stride;
-
-    Rows(const py::array& x, py::ssize_t dim, const char* name) {
-        const bool fits =
-            py::isinstance<py::array_t<float>>(x) && x.ndim() == 2 && x.shape(1) == dim;
-        if (!fits || (x.size() > 0 && ((dim > 1 && x.strides(1) != sizeof(float)) ||
-                                       x.strides(0) < 0 || x.strides(0) % sizeof(float))))
-            throw py::value_error(std::string("subword_means: ") + name +
-                                  " must be a float32 matrix with contiguous rows of " +
-                                  std::to_string(dim) + " numbers");
-        data = static_cast<const unaligned_float*>(x.data());
-        stride = static_cast<size_t>(x.strides(0)) / sizeof(float);
-    }
-};
+// (rows, dim) float32
+Rows<const float> vectors(const py::array& x, py::ssize_t dim, const char* name) {
+    const std::string wanted = std::string("subword_means: ") + name +
+                               " must be a float32 matrix with contiguous rows of " +
+                               std::to_string(dim) + " numbers";
+    if (!py::isinstance<py::array_t<float>>(x) || x.ndim() != 2 || x.shape(1) != dim)
+        throw py::value_error(wanted);
+    const Rows<const float> rows(py::reinterpret_borrow<py::array_t<float>>(x), wanted);
+    if (rows.stride < 0) throw py::value_error(wanted);
+    return rows;
+}
 
 void word_means(const std::optional<py::array>& rows, const py::array& ngrams,
                 const array<int64_t>& offsets, const array<int32_t>& ids, array<float>& out) {
     if (out.ndim() != 2 || offsets.ndim() != 1 || offsets.size() != out.shape(0) + 1 ||
         (rows && (rows->ndim() != 2 || rows->shape(0) != out.shape(0))))
         throw py::value_error("subword_means: shapes do not fit together");
-    const Rows buckets(ngrams, out.shape(1), "ngrams");
+    const Rows<const float> buckets = vectors(ngrams, out.shape(1), "ngrams");
     SubwordMeans job{};
     if (rows) {
-        const Rows own(*rows, out.shape(1), "rows");
+        const Rows<const float> own = vectors(*rows, out.shape(1), "rows");
         job.rows = own.data;
-        job.row_stride = own.stride;
+        job.row_stride = static_cast<size_t>(own.stride);
     }
     const int64_t* const starts = offsets.data();
     if (starts[0] != 0 || starts[out.shape(0)] != ids.size())
@@ -79,7 +73,7 @@ void word_means(const std::optional<py::array>& rows, const py::array& ngrams,
         if (ids.data()[i] < 0 || ids.data()[i] >= ngrams.shape(0))
             throw py::index_error("subword_means: an id is out of range");
     job.ngrams = buckets.data;
-    job.ngram_stride = buckets.stride;
+    job.ngram_stride = static_cast<size_t>(buckets.stride);
     job.dim = static_cast<size_t>(out.shape(1));
     job.count = static_cast<size_t>(out.shape(0));
     job.offsets = starts;

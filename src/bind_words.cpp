@@ -12,27 +12,11 @@ using namespace words;
 
 namespace {
 
-py::array_t<int32_t> ids_array(std::vector<int32_t> ids) {
-    auto* owned = new std::vector<int32_t>(std::move(ids));
-    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<int32_t>*>(p); });
-    return py::array_t<int32_t>({owned->size()}, {sizeof(int32_t)}, owned->data(), owner);
+// Vectors of words, which may not run backwards.
+WordMatrix matrix(const Rows<float>& rows) {
+    if (rows.stride < 0) throw py::value_error("a matrix of vectors must not be reversed");
+    return {rows.data, static_cast<size_t>(rows.stride)};
 }
-
-// A float32 matrix whose rows are contiguous: its data and the floats from row to row.
-struct Matrix {
-    float* data;
-    size_t stride, rows, dim;
-
-    Matrix(py::array_t<float>& x, const char* name) {
-        if (x.ndim() != 2 || (x.size() > 0 && (x.strides(1) != sizeof(float) || x.strides(0) < 0 ||
-                                               x.strides(0) % sizeof(float))))
-            throw py::value_error(std::string(name) + ": want a matrix with contiguous rows");
-        data = x.mutable_data();
-        rows = static_cast<size_t>(x.shape(0));
-        dim = static_cast<size_t>(x.shape(1));
-        stride = static_cast<size_t>(x.strides(0)) / sizeof(float);
-    }
-};
 
 void check_ids(const array<int64_t>& ids, size_t rows, bool may_be_missing, const char* name) {
     const int64_t low = may_be_missing ? -1 : 0;
@@ -44,21 +28,20 @@ void check_ids(const array<int64_t>& ids, size_t rows, bool may_be_missing, cons
 double skipgram(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_out,
                 const array<int64_t>& centers, const array<int64_t>& contexts,
                 const array<int64_t>& negatives, float learning_rate) {
-    const Matrix in(w_in, "w_in"), out(w_out, "w_out");
+    const Rows<float> in(w_in, "w_in"), out(w_out, "w_out");
     const bool shared = contexts.ndim() == 2;
     const py::ssize_t rows = centers.size();
-    if (in.dim != out.dim || centers.ndim() != 1 || negatives.ndim() != 2 || contexts.ndim() < 1 ||
+    if (in.n != out.n || centers.ndim() != 1 || negatives.ndim() != 2 || contexts.ndim() < 1 ||
         contexts.ndim() > 2 || contexts.shape(0) != rows || negatives.shape(0) != rows)
         throw py::value_error("skipgram_negative_sampling: shapes do not fit together");
     check_ids(centers, out.rows, false, "centers");
     check_ids(contexts, in.rows, shared, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
     WithoutGil unlocked;
-    return skipgram_batch({in.data, in.stride}, {out.data, out.stride}, in.dim, centers.data(),
-                          contexts.data(), negatives.data(), static_cast<size_t>(rows),
-                          shared ? static_cast<size_t>(contexts.shape(1)) : 1,
-                          static_cast<size_t>(negatives.shape(1)), shared, learning_rate,
-                          *level.kernels);
+    return skipgram_batch(
+        matrix(in), matrix(out), in.n, centers.data(), contexts.data(), negatives.data(),
+        static_cast<size_t>(rows), shared ? static_cast<size_t>(contexts.shape(1)) : 1,
+        static_cast<size_t>(negatives.shape(1)), shared, learning_rate, *level.kernels);
 }
 
 // negatives: (1, K) in shared mode, else (B, K)
@@ -66,17 +49,17 @@ double cbow(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_
             const array<int64_t>& centers, const array<int64_t>& contexts,
             const array<int64_t>& negatives, bool shared, float learning_rate, bool mean,
             float weight) {
-    const Matrix in(w_in, "w_in"), out(w_out, "w_out");
+    const Rows<float> in(w_in, "w_in"), out(w_out, "w_out");
     const py::ssize_t rows = centers.size();
-    if (in.dim != out.dim || centers.ndim() != 1 || negatives.ndim() != 2 || contexts.ndim() != 2 ||
+    if (in.n != out.n || centers.ndim() != 1 || negatives.ndim() != 2 || contexts.ndim() != 2 ||
         contexts.shape(0) != rows || negatives.shape(0) != (shared ? 1 : rows))
         throw py::value_error("cbow_negative_sampling: shapes do not fit together");
     check_ids(centers, out.rows, false, "centers");
     check_ids(contexts, in.rows, true, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
     WithoutGil unlocked;
-    return cbow_batch({in.data, in.stride}, {out.data, out.stride}, in.dim, centers.data(),
-                      contexts.data(), negatives.data(), static_cast<size_t>(rows),
+    return cbow_batch(matrix(in), matrix(out), in.n, centers.data(), contexts.data(),
+                      negatives.data(), static_cast<size_t>(rows),
                       static_cast<size_t>(contexts.shape(1)),
                       static_cast<size_t>(negatives.shape(1)), shared, mean, weight, learning_rate,
                       *level.kernels);
@@ -86,26 +69,18 @@ double cbow(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_
 double hierarchical(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_tree,
                     const array<int64_t>& points, const array<uint8_t>& codes,
                     const array<int64_t>& contexts, bool shared, float learning_rate) {
-    const Matrix in(w_in, "w_in"), tree(w_tree, "w_tree");
-    if (in.dim != tree.dim || points.ndim() != 2 || codes.ndim() != 2 || contexts.ndim() != 2 ||
+    const Rows<float> in(w_in, "w_in"), tree(w_tree, "w_tree");
+    if (in.n != tree.n || points.ndim() != 2 || codes.ndim() != 2 || contexts.ndim() != 2 ||
         codes.shape(0) != points.shape(0) || codes.shape(1) != points.shape(1) ||
         contexts.shape(0) != points.shape(0) || (!shared && contexts.shape(1) != 1))
         throw py::value_error("hierarchical_softmax: shapes do not fit together");
     check_ids(points, tree.rows, true, "points");
     check_ids(contexts, in.rows, true, "contexts");
     WithoutGil unlocked;
-    return tree_batch({in.data, in.stride}, {tree.data, tree.stride}, in.dim, points.data(),
-                      codes.data(), contexts.data(), static_cast<size_t>(points.shape(0)),
-                      static_cast<size_t>(points.shape(1)), static_cast<size_t>(contexts.shape(1)),
-                      shared, learning_rate, *level.kernels);
-}
-
-template <class T>
-using Optional = std::optional<array<T>>;
-
-template <class T>
-const T* data_of(const Optional<T>& x) {
-    return x ? x->data() : nullptr;
+    return tree_batch(matrix(in), matrix(tree), in.n, points.data(), codes.data(), contexts.data(),
+                      static_cast<size_t>(points.shape(0)), static_cast<size_t>(points.shape(1)),
+                      static_cast<size_t>(contexts.shape(1)), shared, learning_rate,
+                      *level.kernels);
 }
 
 // Lists of lists: start has `lists` + 1 rising offsets into ids, whose values are below `rows`.
@@ -164,8 +139,8 @@ class WordTrainer {
           sub_lock_(std::move(sub_lock)),
           progress_(std::move(progress)),
           cumulative_(std::move(cumulative)) {
-        const Matrix in(w_in_, "w_in");
-        job_.stride = in.stride;
+        const Rows<float> in(w_in_, "WordTrainer: w_in");
+        job_.stride = matrix(in).stride;
         job_.vocabulary = in.rows;
         job_.w_in = padded(w_in_, in.rows, "w_in");
         if (in.rows == 0 || keep_.size() != static_cast<py::ssize_t>(in.rows))
@@ -274,12 +249,13 @@ class WordTrainer {
 
   private:
     float* padded(py::array_t<float>& x, size_t rows, const char* name) const {
-        const Matrix matrix(x, name);
-        if (matrix.rows != rows || matrix.stride != job_.stride || matrix.stride % 16 ||
-            matrix.dim != matrix.stride || reinterpret_cast<uintptr_t>(matrix.data) % 64)
+        const Rows<float> given(x, std::string("WordTrainer: ") + name);
+        if (given.rows != rows || given.stride != static_cast<ptrdiff_t>(job_.stride) ||
+            job_.stride % 16 || given.n != job_.stride ||
+            reinterpret_cast<uintptr_t>(given.data) % 64)
             throw py::value_error(std::string("WordTrainer: ") + name +
                                   ": rows must be padded and aligned to 64 bytes, one a word");
-        return matrix.data;
+        return given.data;
     }
 
     const Kernels& kernels_;
@@ -379,7 +355,7 @@ void bind_words(py::module_& module, py::module_& kernels) {
                     WithoutGil unlocked;
                     ids = self.encode(bytes.data, bytes.size, last);
                 }
-                return ids_array(std::move(ids));
+                return to_array(std::move(ids));
             },
             py::arg("text"), py::arg("last"));
 

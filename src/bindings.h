@@ -1,19 +1,14 @@
 // What every src/bind_<topic>.cpp shares: the Level that Python holds, and one line a topic.
 #pragma once
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <chrono>
 #include <thread>
 
 #include "kernels.h"
+#include "views.h"
 
 namespace firth {
 
-namespace py = pybind11;
-
-// One usable ISA level as Python sees it; its methods are the kernels of that level.
+// One usable ISA level as Python sees it, and passes it to the kernels.
 struct Level {
     const Kernels* kernels;
 };
@@ -37,24 +32,6 @@ class WithoutGil {
 
   private:
     PyThreadState* state_;
-};
-
-// C-contiguous arrays of exactly this dtype: a wrong one is a TypeError, never a silent copy.
-template <class T>
-using array = py::array_t<T, py::array::c_style>;
-
-// The bytes of any contiguous buffer (bytes, mmap, memoryview), without a copy.
-struct Bytes {
-    py::buffer_info info;
-    const char* data;
-    size_t size;
-
-    explicit Bytes(const py::buffer& buffer) : info(buffer.request()) {
-        if (info.itemsize != 1 || info.ndim != 1 || (info.size > 1 && info.strides[0] != 1))
-            throw py::value_error("want a contiguous buffer of bytes");
-        data = static_cast<const char*>(info.ptr);
-        size = static_cast<size_t>(info.size);
-    }
 };
 
 // Each fills submodules of firth._native; those of matrix products and attention are still methods

@@ -1,0 +1,86 @@
+// Arrays and buffers of Python as pointers and sizes, checked; and results that become arrays
+// without a copy.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace firth {
+
+namespace py = pybind11;
+
+// C-contiguous arrays of exactly this dtype: a wrong one is a TypeError, never a silent copy.
+template <class T>
+using array = py::array_t<T, py::array::c_style>;
+
+template <class T>
+using Optional = std::optional<array<T>>;
+
+template <class T>
+const T* data_of(const Optional<T>& x) {
+    return x ? x->data() : nullptr;
+}
+
+// Rows of n contiguous numbers, row r at data + r * stride (in elements, of either sign). T: const
+// where they are only read; then they need not be aligned.
+template <class T>
+struct Rows {
+    using Item = std::remove_const_t<T>;
+    T* data;
+    ptrdiff_t stride;
+    size_t rows, n;
+
+    // x: (rows, n), contiguous in the last axis; name: how an error begins
+    Rows(const py::array_t<Item>& x, const std::string& name) {
+        const ptrdiff_t item = sizeof(T);
+        if (x.ndim() != 2 ||
+            (x.size() > 0 && ((x.shape(1) > 1 && x.strides(1) != item) || x.strides(0) % item)))
+            throw py::value_error(name + ": want 2-D rows, contiguous in the last axis");
+        if constexpr (std::is_const_v<T>)
+            data = x.data();
+        else
+            data = py::array_t<Item>(x).mutable_data();
+        rows = static_cast<size_t>(x.shape(0));
+        n = static_cast<size_t>(x.shape(1));
+        stride = x.strides(0) / item;
+    }
+};
+
+// A vector as an array that owns it.
+template <class T>
+py::array_t<T> to_array(std::vector<T> values) {
+    auto* owned = new std::vector<T>(std::move(values));
+    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+    return py::array_t<T>({owned->size()}, {sizeof(T)}, owned->data(), owner);
+}
+
+// The same of plain structs that consist of numbers U: a row each.
+template <class U, class T>
+py::array_t<U> to_matrix(std::vector<T> values) {
+    auto* owned = new std::vector<T>(std::move(values));
+    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+    return py::array_t<U>({owned->size(), sizeof(T) / sizeof(U)}, {sizeof(T), sizeof(U)},
+                          reinterpret_cast<U*>(owned->data()), owner);
+}
+
+// The bytes of any contiguous buffer (bytes, mmap, memoryview), without a copy.
+struct Bytes {
+    py::buffer_info info;
+    const char* data;
+    size_t size;
+
+    explicit Bytes(const py::buffer& buffer) : info(buffer.request()) {
+        if (info.itemsize != 1 || info.ndim != 1 || (info.size > 1 && info.strides[0] != 1))
+            throw py::value_error("want a contiguous buffer of bytes");
+        data = static_cast<const char*>(info.ptr);
+        size = static_cast<size_t>(info.size);
+    }
+};
+
+}  // namespace firth
