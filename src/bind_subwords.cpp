@@ -41,13 +41,12 @@ py::tuple word_subwords(const py::bytes& text, const array<int64_t>& ends, int m
 
 // (rows, dim) float32
 Rows<const float> vectors(const py::array& x, py::ssize_t dim, const char* name) {
-    const std::string wanted = std::string("subword_means: ") + name +
-                               " must be a float32 matrix with contiguous rows of " +
-                               std::to_string(dim) + " numbers";
+    const std::string where = std::string("subword_means: ") + name;
     if (!py::isinstance<py::array_t<float>>(x) || x.ndim() != 2 || x.shape(1) != dim)
-        throw py::value_error(wanted);
-    const Rows<const float> rows(py::reinterpret_borrow<py::array_t<float>>(x), wanted);
-    if (rows.stride < 0) throw py::value_error(wanted);
+        throw py::value_error(where + " must be a float32 matrix with contiguous rows of " +
+                              std::to_string(dim) + " numbers");
+    const Rows<const float> rows(py::reinterpret_borrow<py::array_t<float>>(x), where);
+    if (rows.stride < 0) throw py::value_error(where + " must not be reversed");
     return rows;
 }
 

@@ -1,5 +1,7 @@
 // Bindings of the corpus scanner, the kernels of word windows, the trainer of word vectors, and
 // word mover's distance.
+#include <algorithm>
+
 #include "bindings.h"
 #include "engines/words/corpus.h"
 #include "engines/words/transport.h"
@@ -100,129 +102,32 @@ void check_lists(const array<int64_t>& start, const array<T>& ids, size_t lists,
                               std::to_string(rows));
 }
 
-Locks locks(const Optional<float>& values, size_t rows, const char* name) {
-    if (!values) return {nullptr, 0};
-    const size_t count = static_cast<size_t>(values->size());
-    if (count != 1 && count != rows)
-        throw py::value_error(std::string("WordTrainer: ") + name +
-                              ": want one value or one a row");
-    return {values->data(), count};
-}
-
 // Holds the arrays of a training job; train() may be called block by block.
 class WordTrainer {
   public:
-    WordTrainer(const Level& level, py::array_t<float> w_in,
-                std::optional<py::array_t<float>> w_out, std::optional<py::array_t<float>> w_tree,
-                array<int32_t> ids, array<uint32_t> keep, const Optional<double>& noise,
-                Optional<int64_t> tree_start, Optional<int32_t> tree_points,
-                Optional<uint8_t> tree_codes, std::optional<py::array_t<float>> sub_rows,
-                Optional<int64_t> sub_start, Optional<int32_t> sub_ids, Optional<float> lock,
-                Optional<float> sub_lock, Optional<int64_t> jobs, Optional<double> progress,
-                Optional<uint32_t> cumulative, bool skip_gram, bool mean, int window, int negative,
-                bool shrink_windows, bool subsample, bool shared, bool whole_loss, double alpha,
-                double min_alpha, int epochs, uint64_t seed)
-        : kernels_(*level.kernels),
-          w_in_(std::move(w_in)),
-          w_out_(std::move(w_out)),
-          w_tree_(std::move(w_tree)),
-          sub_rows_(std::move(sub_rows)),
-          ids_(std::move(ids)),
-          keep_(std::move(keep)),
-          tree_start_(std::move(tree_start)),
-          sub_start_(std::move(sub_start)),
-          jobs_(std::move(jobs)),
-          tree_points_(std::move(tree_points)),
-          sub_ids_(std::move(sub_ids)),
-          tree_codes_(std::move(tree_codes)),
-          lock_(std::move(lock)),
-          sub_lock_(std::move(sub_lock)),
-          progress_(std::move(progress)),
-          cumulative_(std::move(cumulative)) {
-        const Rows<float> in(w_in_, "WordTrainer: w_in");
-        job_.stride = matrix(in).stride;
-        job_.vocabulary = in.rows;
-        job_.w_in = padded(w_in_, in.rows, "w_in");
-        if (in.rows == 0 || keep_.size() != static_cast<py::ssize_t>(in.rows))
-            throw py::value_error("WordTrainer: sizes of vocabulary differ");
-        if (window < 1 || negative < 0 || epochs < 1 || (!w_out_ && !w_tree_) ||
-            static_cast<bool>(w_out_) != (negative > 0))
-            throw py::value_error(
-                "WordTrainer: window and epochs must be positive, and there must "
-                "be negatives with w_out or a tree with w_tree");
-        if (w_out_) {
-            job_.w_out = padded(*w_out_, in.rows, "w_out");
-            if (!noise || noise->size() != keep_.size())
-                throw py::value_error("WordTrainer: noise: want one weight a word");
-            table_.resize(in.rows);
-            build_alias(noise->data(), table_.size(), table_.data());
-        }
-        if (w_tree_) {
-            job_.w_tree = padded(*w_tree_, in.rows, "w_tree");
-            if (!tree_start_ || !tree_points_ || !tree_codes_ ||
-                tree_codes_->size() != tree_points_->size())
-                throw py::value_error("WordTrainer: w_tree needs a tree");
-            check_lists(*tree_start_, *tree_points_, in.rows, in.rows, "the tree");
-        }
-        size_t sub_count = 0;
-        if (sub_rows_) {
-            sub_count = static_cast<size_t>(sub_rows_->ndim() == 2 ? sub_rows_->shape(0) : 0);
-            job_.sub_rows = padded(*sub_rows_, sub_count, "sub_rows");
-            if (!sub_start_ || !sub_ids_)
-                throw py::value_error("WordTrainer: sub_rows needs lists of rows");
-            check_lists(*sub_start_, *sub_ids_, in.rows, sub_count, "the list of further rows");
-        }
-        job_.lock = locks(lock_, in.rows, "lock");
-        job_.sub_lock = locks(sub_lock_, sub_count, "sub_lock");
-        for (py::ssize_t i = 0; i < ids_.size(); i++) {
-            const int32_t id = ids_.data()[i] < 0 ? ~ids_.data()[i] : ids_.data()[i];
-            if (static_cast<size_t>(id) >= in.rows)
-                throw py::index_error("WordTrainer: an id is out of range");
-        }
-        if (jobs_) {
-            const py::ssize_t count = jobs_->size() - 1;
-            bool good = count >= 0 && progress_ && progress_->size() == count &&
-                        jobs_->data()[0] == 0 && jobs_->data()[count] == ids_.size();
-            for (py::ssize_t i = 0; good && i < count; i++)
-                good = jobs_->data()[i] <= jobs_->data()[i + 1];
-            if (good && w_out_) {
-                good = cumulative_ && cumulative_->size() == keep_.size();
-                const uint32_t last = good ? cumulative_->data()[keep_.size() - 1] : 0;
-                good = last > 0;
-                for (py::ssize_t i = 0; good && i < keep_.size(); i++)
-                    good = cumulative_->data()[i] <= last;
-            }
-            if (!good)
-                throw py::value_error(
-                    "WordTrainer: jobs: want rising offsets from 0 to the number of tokens, one "
-                    "progress a job and, with negatives, rising sums of weights in cumulative");
-            job_.job_count = static_cast<size_t>(count);
-            random_.move_to(static_cast<uint32_t>(seed), 0);
-        }
-        job_.tree_start = data_of(tree_start_);
-        job_.tree_points = data_of(tree_points_);
-        job_.tree_codes = data_of(tree_codes_);
-        job_.sub_start = data_of(sub_start_);
-        job_.sub_ids = data_of(sub_ids_);
-        job_.ids = ids_.data();
-        job_.tokens = static_cast<size_t>(ids_.size());
-        job_.keep = keep_.data();
-        job_.unigram = table_.data();
-        job_.jobs = data_of(jobs_);
-        job_.progress = data_of(progress_);
-        job_.cumulative = data_of(cumulative_);
-        job_.window = window;
-        job_.negative = negative;
-        job_.epochs = epochs;
-        job_.skip_gram = skip_gram;
-        job_.mean = mean;
-        job_.shrink_windows = shrink_windows;
-        job_.subsample = subsample;
-        job_.shared = shared;
-        job_.whole_loss = whole_loss;
+    // network: a firth.words.training.Network, whose attributes are read here and nowhere else. To
+    // add an option: a field there, a member of WordWindows, a line here, and where it counts.
+    WordTrainer(const Level& level, const py::object& network, array<int32_t> ids, double alpha,
+                double min_alpha, int epochs)
+        : kernels_(*level.kernels), ids_(std::move(ids)) {
+        job_.window = py::cast<int>(network.attr("window"));
+        job_.negative = py::cast<int>(network.attr("negative"));
+        job_.skip_gram = py::bool_(network.attr("sg"));
+        job_.mean = py::bool_(network.attr("cbow_mean"));
+        job_.shrink_windows = py::bool_(network.attr("shrink_windows"));
+        job_.subsample = py::bool_(network.attr("sample"));
+        job_.shared = py::bool_(network.attr("shared"));
+        job_.whole_loss = py::bool_(network.attr("whole_loss"));
+        job_.seed = py::cast<uint64_t>(network.attr("seed"));
         job_.alpha = alpha;
         job_.min_alpha = min_alpha;
-        job_.seed = seed;
+        job_.epochs = epochs;
+        read_matrices(network);
+        read_ids();
+        if (const py::object subwords = network.attr("subwords"); !subwords.is_none())
+            read_subwords(subwords);
+        job_.lock = read_locks(network, job_.vocabulary, "lockf");
+        if (const py::object jobs = network.attr("jobs"); !jobs.is_none()) read_jobs(jobs, network);
     }
 
     size_t blocks() const { return block_count(job_); }
@@ -248,7 +153,118 @@ class WordTrainer {
     }
 
   private:
-    float* padded(py::array_t<float>& x, size_t rows, const char* name) const {
+    // The trainer holds what its job points into.
+    template <class Array>
+    Array hold(Array x) {
+        held_.append(x);
+        return x;
+    }
+
+    void read_matrices(const py::object& network) {
+        const array<float> w_in = hold(attribute<float>(network, "w_in"));
+        const Rows<float> in(w_in, "WordTrainer: w_in");
+        const size_t words = in.rows;
+        job_.stride = matrix(in).stride;
+        job_.vocabulary = words;
+        job_.w_in = padded(w_in, words, "w_in");
+        const array<uint32_t> keep = hold(attribute<uint32_t>(network, "keep"));
+        if (words == 0 || keep.size() != static_cast<py::ssize_t>(words))
+            throw py::value_error("WordTrainer: sizes of vocabulary differ");
+        job_.keep = keep.data();
+        const Optional<float> w_out = maybe<float>(network, "w_out"),
+                              w_tree = maybe<float>(network, "w_tree");
+        if (job_.window < 1 || job_.negative < 0 || job_.epochs < 1 || (!w_out && !w_tree) ||
+            w_out.has_value() != (job_.negative > 0))
+            throw py::value_error(
+                "WordTrainer: window and epochs must be positive, and there must "
+                "be negatives with w_out or a tree with w_tree");
+        if (w_out) {
+            job_.w_out = padded(hold(*w_out), words, "w_out");
+            const array<double> noise = attribute<double>(network, "noise");
+            if (noise.size() != keep.size())
+                throw py::value_error("WordTrainer: noise: want one weight a word");
+            table_.resize(words);
+            build_alias(noise.data(), words, table_.data());
+            job_.unigram = table_.data();
+        }
+        if (w_tree) {
+            job_.w_tree = padded(hold(*w_tree), words, "w_tree");
+            const py::object tree = network.attr("tree");
+            if (tree.is_none()) throw py::value_error("WordTrainer: w_tree needs a tree");
+            const auto start = hold(attribute<int64_t>(tree, "start"));
+            const auto points = hold(attribute<int32_t>(tree, "points"));
+            const auto codes = hold(attribute<uint8_t>(tree, "codes"));
+            if (codes.size() != points.size())
+                throw py::value_error("WordTrainer: the tree: want one code a point");
+            check_lists(start, points, words, words, "the tree");
+            job_.tree_start = start.data();
+            job_.tree_points = points.data();
+            job_.tree_codes = codes.data();
+        }
+    }
+
+    void read_ids() {
+        for (py::ssize_t i = 0; i < ids_.size(); i++) {
+            const int32_t id = ids_.data()[i] < 0 ? ~ids_.data()[i] : ids_.data()[i];
+            if (static_cast<size_t>(id) >= job_.vocabulary)
+                throw py::index_error("WordTrainer: an id is out of range");
+        }
+        job_.ids = ids_.data();
+        job_.tokens = static_cast<size_t>(ids_.size());
+    }
+
+    void read_subwords(const py::object& subwords) {
+        const auto vectors = hold(attribute<float>(subwords, "vectors"));
+        const auto start = hold(attribute<int64_t>(subwords, "start"));
+        const auto ids = hold(attribute<int32_t>(subwords, "ids"));
+        const size_t count = static_cast<size_t>(vectors.ndim() == 2 ? vectors.shape(0) : 0);
+        job_.sub_rows = padded(vectors, count, "subwords.vectors");
+        check_lists(start, ids, job_.vocabulary, count, "the list of further rows");
+        job_.sub_start = start.data();
+        job_.sub_ids = ids.data();
+        job_.sub_lock = read_locks(subwords, count, "subwords.lockf");
+    }
+
+    // Factors of the updates, from any array of numbers; none where all are 1.
+    Locks read_locks(const py::object& from, size_t rows, const char* name) {
+        const py::object given = from.attr("lockf");
+        if (given.is_none()) return {nullptr, 0};
+        const auto values = py::array_t<float, py::array::c_style | py::array::forcecast>(given);
+        const size_t count = static_cast<size_t>(values.size());
+        if (count != 1 && count != rows)
+            throw py::value_error(std::string("WordTrainer: ") + name +
+                                  ": want one value or one a row");
+        if (std::all_of(values.data(), values.data() + count, [](float x) { return x == 1; }))
+            return {nullptr, 0};
+        return {hold(values).data(), count};
+    }
+
+    void read_jobs(const py::object& jobs, const py::object& network) {
+        const auto start = hold(attribute<int64_t>(jobs, "start"));
+        const auto progress = hold(attribute<double>(jobs, "progress"));
+        const py::ssize_t count = start.size() - 1;
+        bool good = count >= 0 && progress.size() == count && start.data()[0] == 0 &&
+                    start.data()[count] == ids_.size() &&
+                    std::is_sorted(start.data(), start.data() + start.size());
+        if (good && job_.w_out) {
+            const auto cumulative = hold(attribute<uint32_t>(network, "cum_table"));
+            const uint32_t* const sums = cumulative.data();
+            good = cumulative.size() == static_cast<py::ssize_t>(job_.vocabulary) &&
+                   sums[job_.vocabulary - 1] > 0 &&
+                   *std::max_element(sums, sums + job_.vocabulary) == sums[job_.vocabulary - 1];
+            job_.cumulative = sums;
+        }
+        if (!good)
+            throw py::value_error(
+                "WordTrainer: jobs: want rising offsets from 0 to the number of tokens, one "
+                "progress a job and, with negatives, rising sums of weights in cum_table");
+        job_.jobs = start.data();
+        job_.progress = progress.data();
+        job_.job_count = static_cast<size_t>(count);
+        random_.move_to(static_cast<uint32_t>(job_.seed), 0);
+    }
+
+    float* padded(const array<float>& x, size_t rows, const char* name) const {
         const Rows<float> given(x, std::string("WordTrainer: ") + name);
         if (given.rows != rows || given.stride != static_cast<ptrdiff_t>(job_.stride) ||
             job_.stride % 16 || given.n != job_.stride ||
@@ -259,16 +275,8 @@ class WordTrainer {
     }
 
     const Kernels& kernels_;
-    py::array_t<float> w_in_;
-    std::optional<py::array_t<float>> w_out_, w_tree_, sub_rows_;
     array<int32_t> ids_;
-    array<uint32_t> keep_;
-    Optional<int64_t> tree_start_, sub_start_, jobs_;
-    Optional<int32_t> tree_points_, sub_ids_;
-    Optional<uint8_t> tree_codes_;
-    Optional<float> lock_, sub_lock_;
-    Optional<double> progress_;
-    Optional<uint32_t> cumulative_;
+    py::list held_;
     std::vector<AliasEntry> table_;
     WordWindows job_{};
     GensimRandom random_;
@@ -292,25 +300,9 @@ void bind_words(py::module_& module, py::module_& kernels) {
                 py::arg("contexts").noconvert(), py::arg("shared"), py::arg("learning_rate"));
 
     py::class_<WordTrainer>(module, "WordTrainer")
-        .def(py::init<const Level&, py::array_t<float>, std::optional<py::array_t<float>>,
-                      std::optional<py::array_t<float>>, array<int32_t>, array<uint32_t>,
-                      const Optional<double>&, Optional<int64_t>, Optional<int32_t>,
-                      Optional<uint8_t>, std::optional<py::array_t<float>>, Optional<int64_t>,
-                      Optional<int32_t>, Optional<float>, Optional<float>, Optional<int64_t>,
-                      Optional<double>, Optional<uint32_t>, bool, bool, int, int, bool, bool, bool,
-                      bool, double, double, int, uint64_t>(),
-             py::arg("level"), py::arg("w_in").noconvert(), py::arg("w_out").noconvert(),
-             py::arg("w_tree").noconvert(), py::arg("ids").noconvert(), py::arg("keep").noconvert(),
-             py::arg("noise").noconvert(), py::kw_only(), py::arg("tree_start").noconvert(),
-             py::arg("tree_points").noconvert(), py::arg("tree_codes").noconvert(),
-             py::arg("sub_rows").noconvert(), py::arg("sub_start").noconvert(),
-             py::arg("sub_ids").noconvert(), py::arg("lock").noconvert(),
-             py::arg("sub_lock").noconvert(), py::arg("jobs").noconvert(),
-             py::arg("progress").noconvert(), py::arg("cumulative").noconvert(),
-             py::arg("skip_gram"), py::arg("mean"), py::arg("window"), py::arg("negative"),
-             py::arg("shrink_windows"), py::arg("subsample"), py::arg("shared"),
-             py::arg("whole_loss"), py::arg("alpha"), py::arg("min_alpha"), py::arg("epochs"),
-             py::arg("seed"))
+        .def(py::init<const Level&, const py::object&, array<int32_t>, double, double, int>(),
+             py::arg("level"), py::arg("network"), py::arg("ids").noconvert(), py::arg("alpha"),
+             py::arg("min_alpha"), py::arg("epochs"))
         .def_property_readonly("blocks", &WordTrainer::blocks)
         .def("start", &WordTrainer::start, py::arg("block"))
         .def("train", &WordTrainer::train, py::arg("epoch"), py::arg("first"), py::arg("last"),

@@ -27,6 +27,23 @@ const T* data_of(const Optional<T>& x) {
     return x ? x->data() : nullptr;
 }
 
+// An attribute of a Python object: a C-contiguous array of exactly this dtype.
+template <class T>
+array<T> attribute(const py::object& from, const char* name) {
+    const py::object x = from.attr(name);
+    if (!py::isinstance<array<T>>(x))
+        throw py::type_error(std::string(name) + ": want a contiguous array of " +
+                             py::cast<std::string>(py::str(py::dtype::of<T>())) + ", got " +
+                             py::cast<std::string>(py::repr(py::type::of(x))));
+    return py::reinterpret_borrow<array<T>>(x);
+}
+// The same, or None.
+template <class T>
+Optional<T> maybe(const py::object& from, const char* name) {
+    if (from.attr(name).is_none()) return std::nullopt;
+    return attribute<T>(from, name);
+}
+
 // Rows of n contiguous numbers, row r at data + r * stride (in elements, of either sign). T: const
 // where they are only read; then they need not be aligned.
 template <class T>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from firth.kernels import _dispatch
 from firth.words import training
 
 I32, I64, U8, U32 = np.int32, np.int64, np.uint8, np.uint32
-ROWS = ": want a matrix with contiguous rows"
+ROWS = ": want 2-D rows, contiguous in the last axis"
 INDEX = ": an index is out of range"
 BATCH = {
     "skipgram_negative_sampling": {
@@ -62,17 +64,15 @@ INDICES = [
     ("hierarchical_softmax", {"points": np.full((2, 2), -2)}),
     ("hierarchical_softmax", {"contexts": np.array([[3], [0]])}),
 ]
-MATRICES = [
-    (name, {"w_in": wrong})
-    for name in BATCH
-    for wrong in (zeros(12), zeros(3, 8)[:, ::2], zeros(3, 4)[::-1])
-]
+MATRICES = [(name, {"w_in": wrong}) for name in BATCH for wrong in (zeros(12), zeros(3, 8)[:, ::2])]
+REVERSED = "a matrix of vectors must not be reversed"
 
 
 CASES = [
     *((name, change, ValueError, FIT[name]) for name, change in SHAPES),
     *((name, change, IndexError, f"{next(iter(change))}{INDEX}") for name, change in INDICES),
     *((name, change, ValueError, f"w_in{ROWS}") for name, change in MATRICES),
+    *((name, {"w_in": zeros(3, 4)[::-1]}, ValueError, REVERSED) for name in BATCH),
 ]
 
 
@@ -86,87 +86,124 @@ def rows(count: int) -> np.ndarray:
 
 
 V = 4
-TRAINER = {
-    "level": _dispatch.active_level(), "w_in": rows(V), "w_out": rows(V), "w_tree": rows(V),
-    "ids": np.array([0, 1, 2, ~3], I32), "keep": zeros(V, dtype=U32), "noise": np.ones(V),
-    "tree_start": np.arange(V + 1), "tree_points": zeros(V, dtype=I32),
-    "tree_codes": zeros(V, dtype=U8), "sub_rows": rows(2), "sub_start": np.arange(V + 1),
-    "sub_ids": zeros(V, dtype=I32), "lock": np.ones(V, np.float32),
-    "sub_lock": np.ones(1, np.float32), "jobs": np.array([0, 2, 4]), "progress": np.ones(2),
-    "cumulative": np.array([1, 2, 3, 4], U32), "skip_gram": True, "mean": True, "window": 2,
-    "negative": 3, "shrink_windows": True, "subsample": False, "shared": False,
-    "whole_loss": False, "alpha": 0.1, "min_alpha": 0.01, "epochs": 1, "seed": 1,
+LEVEL = _dispatch.active_level()
+TREE = {"start": np.arange(V + 1), "points": zeros(V, dtype=I32), "codes": zeros(V, dtype=U8)}
+SUBWORDS = {
+    "vectors": rows(2), "start": np.arange(V + 1), "ids": zeros(V, dtype=I32),
+    "lockf": np.full(1, 0.5, np.float32),
 }  # fmt: skip
+JOBS = {"start": np.array([0, 2, 4]), "progress": np.ones(2)}
+NETWORK = {
+    "w_in": rows(V), "w_out": rows(V), "w_tree": rows(V), "counts": np.ones(V, I64),
+    "keep": zeros(V, dtype=U32), "window": 2, "negative": 3, "seed": 1,
+    "tree": training.Tree(**TREE), "subwords": training.Subwords(**SUBWORDS),
+    "lockf": np.full(V, 0.5, np.float32), "jobs": training.Jobs(**JOBS),
+    "cum_table": np.array([1, 2, 3, 4], U32),
+}  # fmt: skip
+IDS = np.array([0, 1, 2, ~3], I32)
 PADDED = ": rows must be padded and aligned to 64 bytes, one a word"
+DTYPE = ": want a contiguous array of "
 SIZES = "WordTrainer: sizes of vocabulary differ"
-TREE = "WordTrainer: the tree is not as it must be"
-FURTHER = "WordTrainer: the list of further rows is not as it must be"
+CODES = "WordTrainer: the tree: want one code a point"
+OFFSETS = " rising offsets from 0 to "
 LOCK = ": want one value or one a row"
-JOBS = "WordTrainer: jobs are not as they must be"
+OF_JOBS = (
+    "WordTrainer: jobs: want rising offsets from 0 to the number of tokens, one "
+    "progress a job and, with negatives, rising sums of weights in cum_table"
+)
 WINDOW = (
     "WordTrainer: window and epochs must be positive, and there must "
     "be negatives with w_out or a tree with w_tree"
 )
-LISTS = "WordTrainer: sub_rows needs lists of rows"
 RANGE = "WordTrainer: an id is out of range"
+
+
+def trainer(ids: np.ndarray = IDS, epochs: int = 1, **change: Any) -> Any:
+    network = training.Network(**(NETWORK | change))
+    return native("WordTrainer")(LEVEL, network, ids, 0.1, 0.01, epochs)
+
+
+def tree(**change: Any) -> dict[str, Any]:
+    return {"tree": training.Tree(**(TREE | change))}
+
+
+def subwords(**change: Any) -> dict[str, Any]:
+    return {"subwords": training.Subwords(**(SUBWORDS | change))}
+
+
+def jobs(**change: Any) -> dict[str, Any]:
+    return {"jobs": training.Jobs(**(JOBS | change))}
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"w_in": zeros(V, 20)}, ValueError, PADDED),
-        ({"w_in": zeros(V)}, ValueError, f"w_in{ROWS}"),
-        ({"w_out": rows(V + 1)}, ValueError, PADDED),
-        ({"w_out": training.rows(V, 40)}, ValueError, PADDED),
-        ({"w_out": rows(2 * V)[::2]}, ValueError, PADDED),
-        ({"w_in": rows(V)[:, :20]}, ValueError, PADDED),
-        ({"w_tree": rows(V - 1)}, ValueError, PADDED),
-        ({"sub_rows": zeros(2)}, ValueError, f"sub_rows{ROWS}"),
+        ({"w_in": np.zeros((V, 32))}, TypeError, f"w_in{DTYPE}float32, got"),
+        ({"w_in": None}, TypeError, f"w_in{DTYPE}float32, got"),
+        ({"w_in": rows(V)[:, :20]}, TypeError, f"w_in{DTYPE}float32, got"),
+        ({"w_out": rows(2 * V)[::2]}, TypeError, f"w_out{DTYPE}float32, got"),
+        ({"w_in": zeros(V, 20)}, ValueError, f"WordTrainer: w_in{PADDED}"),
+        ({"w_in": zeros(V)}, ValueError, f"WordTrainer: w_in{ROWS}"),
+        ({"w_out": rows(V + 1)}, ValueError, f"WordTrainer: w_out{PADDED}"),
+        ({"w_out": training.rows(V, 40)}, ValueError, f"WordTrainer: w_out{PADDED}"),
+        ({"w_tree": rows(V - 1)}, ValueError, f"WordTrainer: w_tree{PADDED}"),
         ({"keep": zeros(V - 1, dtype=U32)}, ValueError, SIZES),
+        ({"keep": zeros(V, dtype=I64)}, TypeError, f"keep{DTYPE}uint32, got"),
         ({"window": 0}, ValueError, WINDOW),
         ({"epochs": 0}, ValueError, WINDOW),
         ({"negative": -1}, ValueError, WINDOW),
         ({"negative": 0}, ValueError, WINDOW),
         ({"w_out": None}, ValueError, WINDOW),
         ({"w_out": None, "w_tree": None, "negative": 0}, ValueError, WINDOW),
-        ({"noise": None}, ValueError, "WordTrainer: noise: want one weight a word"),
-        ({"noise": np.ones(V - 1)}, ValueError, "WordTrainer: noise: want one weight a word"),
-        ({"tree_start": None}, ValueError, "WordTrainer: w_tree needs a tree"),
-        ({"tree_codes": zeros(V - 1, dtype=U8)}, ValueError, "WordTrainer: w_tree needs a tree"),
-        ({"tree_start": np.arange(V)}, ValueError, TREE),
-        ({"tree_start": np.array([0, 2, 1, 3, 4])}, ValueError, TREE),
-        ({"tree_start": np.array([0, 1, 2, 3, 5])}, ValueError, TREE),
-        ({"tree_points": np.full(V, V, I32)}, ValueError, TREE),
-        ({"tree_points": np.full(V, -1, I32)}, ValueError, TREE),
-        ({"sub_start": None}, ValueError, LISTS),
-        ({"sub_ids": None}, ValueError, LISTS),
-        ({"sub_start": np.arange(1, V + 2)}, ValueError, FURTHER),
-        ({"sub_ids": np.full(V, 2, I32)}, ValueError, FURTHER),
-        ({"lock": np.ones(2, np.float32)}, ValueError, f"WordTrainer: lock{LOCK}"),
-        ({"sub_lock": np.ones(3, np.float32)}, ValueError, f"WordTrainer: sub_lock{LOCK}"),
+        ({"counts": np.ones(V - 1, I64)}, ValueError, "WordTrainer: noise: want one weight a word"),
+        ({"tree": None}, ValueError, "WordTrainer: w_tree needs a tree"),
+        (
+            tree(codes=zeros(V - 1, dtype=U8)),
+            ValueError,
+            "WordTrainer: the tree: want one code a point",
+        ),
+        (tree(start=np.arange(V)), ValueError, f"the tree: want 5{OFFSETS}4, and rows below 4"),
+        (tree(start=np.array([0, 2, 1, 3, 4])), ValueError, OFFSETS),
+        (tree(start=np.array([0, 1, 2, 3, 5])), ValueError, OFFSETS),
+        (tree(points=np.full(V, V, I32)), ValueError, OFFSETS),
+        (tree(points=np.full(V, -1, I32)), ValueError, OFFSETS),
+        (subwords(vectors=zeros(2)), ValueError, f"subwords.vectors{ROWS}"),
+        (subwords(start=np.arange(1, V + 2)), ValueError, f"further rows: want 5{OFFSETS}4"),
+        (subwords(ids=np.full(V, 2, I32)), ValueError, "and rows below 2"),
+        (subwords(lockf=np.ones(3)), ValueError, f"WordTrainer: subwords.lockf{LOCK}"),
+        ({"lockf": np.ones(2, np.float32)}, ValueError, f"WordTrainer: lockf{LOCK}"),
         ({"ids": np.array([0, V], I32)}, IndexError, RANGE),
         ({"ids": np.array([0, ~V], I32)}, IndexError, RANGE),
-        ({"jobs": np.array([0, 2, 5])}, ValueError, JOBS),
-        ({"jobs": np.array([1, 2, 4])}, ValueError, JOBS),
-        ({"jobs": np.array([0, 4])}, ValueError, JOBS),
-        ({"progress": None}, ValueError, JOBS),
-        ({"cumulative": None}, ValueError, JOBS),
-        ({"cumulative": zeros(V, dtype=U32)}, ValueError, JOBS),
-        ({"cumulative": np.array([1, 9, 3, 4], U32)}, ValueError, JOBS),
+        (jobs(start=np.array([0, 2, 5])), ValueError, OF_JOBS),
+        (jobs(start=np.array([1, 2, 4])), ValueError, OF_JOBS),
+        (jobs(start=np.array([0, 4])), ValueError, OF_JOBS),
+        (jobs(progress=np.ones(1)), ValueError, OF_JOBS),
+        ({"cum_table": None}, TypeError, f"cum_table{DTYPE}uint32, got"),
+        ({"cum_table": zeros(V, dtype=U32)}, ValueError, OF_JOBS),
+        ({"cum_table": np.array([1, 9, 3, 4], U32)}, ValueError, OF_JOBS),
     ],
 )
 def test_trainer(change, error, message):
-    refused(native("WordTrainer"), TRAINER, ("trainer", change, error, message))
+    refused(trainer, {}, ("trainer", change, error, message))
+
+
+def test_arrays_live_as_long_as_the_trainer():
+    """All arrays of the network are held, and trained in place."""
+    w_in = rows(V)
+    w_in[:, :20] = 0.1
+    before, job = w_in.copy(), trainer(w_in=w_in)
+    job.train(0, 0, job.blocks, 1)
+    assert not np.array_equal(w_in, before)
 
 
 def test_trainer_blocks():
-    trainer = native("WordTrainer")(**TRAINER)
+    job = trainer()
     message = "WordTrainer.start: no such block"
-    refused(trainer.start, {"block": 1}, ("start", {"block": 9}, IndexError, message))
+    refused(job.start, {"block": 1}, ("start", {"block": 9}, IndexError, message))
     good = {"epoch": 0, "first": 0, "last": 1, "workers": 1}
     for change in ({"first": 1, "last": 0}, {"last": 9}):
         message = "WordTrainer.train: no such blocks"
-        refused(trainer.train, good, ("train", change, IndexError, message))
+        refused(job.train, good, ("train", change, IndexError, message))
 
 
 @pytest.mark.parametrize(

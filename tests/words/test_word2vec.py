@@ -153,16 +153,10 @@ def test_blocks_cover_the_corpus_once(line):
     ids[-1] = -1
     w = np.zeros((2, 16 * 4 + 16), np.float32)
     w_in, w_out = (row[-row.ctypes.data // 4 % 16 :][:16].reshape(1, 16) for row in w)
-    trainer = _native.words.WordTrainer(
-        _native.usable_levels()[0], w_in, w_out, ids=ids, keep=np.full(1, 2**32 - 1, np.uint32),
-        noise=np.ones(1),
-        window=1, negative=1, shrink_windows=True, shared=True, alpha=0.0, min_alpha=0.0, epochs=1,
-        seed=1, w_tree=None, skip_gram=True, mean=True, subsample=True, whole_loss=False,
-        **dict.fromkeys(
-            ["tree_start", "tree_points", "tree_codes", "sub_rows", "sub_start", "sub_ids", "lock",
-             "sub_lock", "jobs", "progress", "cumulative"]
-        ),
-    )  # fmt: skip
+    network = training.Network(
+        w_in, w_out, np.ones(1, np.int64), np.full(1, 2**32 - 1, np.uint32), 1, 1, 1
+    )
+    trainer = _native.words.WordTrainer(_native.usable_levels()[0], network, ids, 0.0, 0.0, 1)
     starts = [trainer.start(b) for b in range(trainer.blocks + 1)]
     assert starts[0] == 0
     assert starts[-1] == tokens

@@ -80,6 +80,8 @@ class Network:
     negatives come from cum_table, (V,) uint32: a draw below the last entry belongs to the first
     entry that is not below it. sample: whether it is 0 matters to the order of draws.
     whole_loss: the loss of every window, not of every 64th.
+
+    src/bind_words.cpp reads these attributes by their names.
     """
 
     w_in: NDArray[np.float32]
@@ -102,6 +104,12 @@ class Network:
     whole_loss: bool = False
     sample: float = 1.0
     cum_table: NDArray[np.uint32] | None = None
+
+    @property
+    def noise(self) -> NDArray[np.float64]:
+        """How often each word is a negative, (V,), up to a common factor."""
+        noise: NDArray[np.float64] = self.counts.astype(np.float64) ** self.ns_exponent
+        return noise
 
 
 def new_run(epochs: int, start_alpha: float, end_alpha: float, draws: int = 0) -> dict[str, Any]:
@@ -161,23 +169,9 @@ def train(
         On Ctrl-C, after ``save``.
     """
     workers = workers or _native.num_threads()
-    tree, subwords, jobs = network.tree, network.subwords, network.jobs
-    noise = network.counts.astype(np.float64) ** network.ns_exponent
     trainer = _native.words.WordTrainer(
-        active_level(), network.w_in, network.w_out, network.w_tree, np.ascontiguousarray(ids),
-        network.keep, noise if network.negative else None,
-        tree_start=tree.start if tree else None, tree_points=tree.points if tree else None,
-        tree_codes=tree.codes if tree else None,
-        sub_rows=subwords.vectors if subwords else None,
-        sub_start=subwords.start if subwords else None, sub_ids=subwords.ids if subwords else None,
-        lock=_locks(network.lockf), sub_lock=_locks(subwords.lockf) if subwords else None,
-        jobs=jobs.start if jobs else None, progress=jobs.progress if jobs else None,
-        cumulative=network.cum_table if jobs else None,
-        skip_gram=bool(network.sg), mean=bool(network.cbow_mean), window=network.window,
-        negative=network.negative, shrink_windows=bool(network.shrink_windows),
-        subsample=bool(network.sample), shared=network.shared, whole_loss=network.whole_loss,
-        alpha=run["start_alpha"], min_alpha=run["end_alpha"], epochs=run["epochs"],
-        seed=network.seed,
+        active_level(), network, np.ascontiguousarray(ids), run["start_alpha"], run["end_alpha"],
+        run["epochs"],
     )  # fmt: skip
     if run["block"] and run.get("blocks") != trainer.blocks:
         raise ValueError(
@@ -320,13 +314,6 @@ def gensim_jobs(
         tokens += known
         examples += 1
     return Jobs(np.array([*start, tokens], np.int64), np.array(before) / max(1, examples))
-
-
-def _locks(lockf: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    """Factors as the trainer takes them; None where all are 1."""
-    if lockf is None or (lockf == 1).all():
-        return None
-    return np.ascontiguousarray(lockf, np.float32)
 
 
 def rows(count: int, dim: int) -> NDArray[np.float32]:
