@@ -116,7 +116,7 @@ def test_adagrad(change, error, message):
 
 
 PART = "GloveTrainer: no such part"
-UNIT = [0, 0, 1, 0, 0, 2, 2]  # GloveUnit, csrc/engines/glove.h
+UNIT = [0, 0, 1, 0, 0, 2, 2]  # GloveUnit, csrc/engines/words/glove.h
 TRAINER = {
     "level": _dispatch.active_level(), "words": ones(2, 2, 16), "contexts": ones(2, 2, 16),
     "parts": [zeros(1, 3, dtype=U32)], "units": np.array([UNIT]), "dim": 3, "symmetric": False,

@@ -189,9 +189,10 @@ def test_trainer(change, error, message):
 
 def test_arrays_live_as_long_as_the_trainer():
     """All arrays of the network are held, and trained in place."""
-    w_in = rows(V)
-    w_in[:, :20] = 0.1
-    before, job = w_in.copy(), trainer(w_in=w_in)
+    w_in, w_out = rows(V), rows(V)
+    w_in[:, :20] = w_out[:, :20] = 0.1
+    before = w_in.copy()
+    job = trainer(w_in=w_in, w_out=w_out, keep=np.full(V, 2**32 - 1, U32))
     job.train(0, 0, job.blocks, 1)
     assert not np.array_equal(w_in, before)
 

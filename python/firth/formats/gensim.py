@@ -2,8 +2,8 @@
 
 Nothing in the pickle is executed. Its classes become `Saved` objects that hold attributes, its
 arrays are built from their bytes here, and what it may name at all is listed in `_ALLOWED`; any
-other name is a FormatError. A scan of the opcodes comes first (csrc/engines/pickle_scan.h): it
-refuses what would cost Python's unpickler time or memory without bound.
+other name is a FormatError. A scan of the opcodes comes first (csrc/engines/files/pickle_scan.h):
+it refuses what would cost Python's unpickler time or memory without bound.
 
 Layout (gensim/utils.py, SaveLoad): an array of more than 10 MB, say ``vectors`` of the attribute
 ``wv`` of ``model``, stands in ``model.wv.vectors.npy``; where the name ends in .gz or .bz2 it is
