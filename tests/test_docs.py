@@ -1,4 +1,4 @@
-"""The README's tour does what it shows: its Python and console blocks are run, top to bottom."""
+"""README and docs/ do what they show: their Python and console blocks are run, top to bottom."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ import firth
 from firth import kernels
 from firth.words import training
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+WITHOUT_CODE = ["coming-from.md"]
 
 
-def blocks() -> list[tuple[str, str, int]]:
+def blocks(page: Path) -> list[tuple[str, str, int]]:
     """Language, text and line of each fenced block."""
-    text = README.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(m[1], m[2], text.count("\n", 0, m.start()) + 1) for m in found]
 
 
-def run_python(code: str, line: int, names: dict[str, Any]) -> None:
+def run_python(code: str, page: Path, line: int, names: dict[str, Any]) -> None:
     """Run a block; one with ``>>>`` must print what it shows."""
     if ">>>" not in code:
-        exec(compile("\n" * line + code, str(README), "exec"), names)
+        exec(compile("\n" * line + code, str(page), "exec"), names)
         return
-    test = doctest.DocTestParser().get_doctest(code, names, "README", str(README), line)
+    test = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), line)
     report: list[str] = []
     result = doctest.DocTestRunner().run(test, out=report.append, clear_globs=False)
     names.update(test.globs)
@@ -75,32 +78,37 @@ def leave_checkpoint(words: list[str]) -> None:
     assert checkpoint.exists()
 
 
-def test_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "README"}
-    ran = {"python": 0, "console": 0}
-    for language, text, line in blocks():
+    names: dict[str, Any] = {"__name__": page.stem}
+    ran = 0
+    for language, text, line in blocks(page):
         if language == "python":
-            run_python(text, line, names)
+            run_python(text, page, line, names)
         elif language == "console":
             run_console(text)
-        ran[language] = ran.get(language, 0) + 1
-    assert ran["python"] > 5
-    assert ran["console"] > 1
+        ran += language in ("python", "console")
+    assert (ran > 1) == (page.name not in WITHOUT_CODE)
 
 
 def test_a_wrong_block_is_noticed() -> None:
     with pytest.raises(AssertionError):
-        run_python(">>> 1 + 1\n3\n", 1, {})
+        run_python(">>> 1 + 1\n3\n", README, 1, {})
     with pytest.raises(AssertionError):
         run_console("$ firth similar nowhere.firth king\n")
 
 
-def test_tour_names_all_kernels() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_docs_name_all_kernels() -> None:
+    text = (ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
     for name, value in vars(kernels).items():
         if isinstance(value, kernels._dispatch.Kernel) and name not in ("row_norms", "log_softmax"):
-            assert f"kernels.{name}(" in text, f"the tour lacks {name}"
+            assert f"kernels.{name}(" in text, f"docs/kernels.md lacks {name}"
+
+
+def test_readme_is_short() -> None:
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 180
 
 
 def test_commands_of_the_makefile() -> None:
@@ -109,6 +117,7 @@ def test_commands_of_the_makefile() -> None:
         assert f"\n{target}:" in targets
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"])
-def test_linked_files(name: str) -> None:
-    assert (README.parent / name).is_file()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
