@@ -68,6 +68,7 @@ def test_what_is_not_spacys(vectors: KeyedVectors, tmp_path: Path) -> None:
 
 def test_floret_files(tmp_path: Path) -> None:
     ours = table()
+    assert repr(ours) == "Floret<50 rows, vector_size=6, n-grams of 2 to 4>"
     ours.save(tmp_path / "x.floret")
     assert (tmp_path / "x.floret").read_text().startswith("50 6 2 4 3 2166136261 < >\n0 ")
     ours.to_spacy(tmp_path / "folder")

@@ -157,6 +157,10 @@ def test_dtypes(dtype: str, tmp_path: Path) -> None:
     assert again.encode_as_sequence("a")[0].dtype == np.float32
 
 
+def test_repr() -> None:
+    assert repr(model()) == f"StaticModel<{len(WORDS)} tokens, dim=21, float32>"
+
+
 def test_weights_and_mapping() -> None:
     weights = np.linspace(0, 2, len(WORDS))
     mapping = np.arange(len(WORDS)) % 3

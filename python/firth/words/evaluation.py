@@ -151,7 +151,7 @@ def evaluate_word_analogies(
     restrict_vocab: int | None = 300000,
     case_insensitive: bool = True,
     dummy4unknown: bool = False,
-    similarity_function: str = "most_similar",
+    similarity_function: Literal["most_similar", "most_similar_cosmul"] = "most_similar",
 ) -> tuple[float, list[dict[str, Any]]]:
     """The share of analogies a - b = c - d that are solved, as Google's ``questions-words.txt``.
 

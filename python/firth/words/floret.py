@@ -50,6 +50,12 @@ class Floret:
         self.minn, self.maxn = minn, maxn
         self.hash_count, self.hash_seed, self.bow, self.eow = hash_count, hash_seed, bow, eow
 
+    def __repr__(self) -> str:
+        return (
+            f"Floret<{len(self.vectors)} rows, vector_size={self.vector_size}, "
+            f"n-grams of {self.minn} to {self.maxn}>"
+        )
+
     def __getitem__(self, words: str | Sequence[str]) -> NDArray[Any]:
         """The vector of a word (D,), or of several ones (len(words), D); zeros for "" only."""
         if isinstance(words, str):

@@ -13,8 +13,8 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 
@@ -121,6 +121,14 @@ class _Transformation:
             yield from ((one, None) for one in held)
             held = [word]
         yield from ((one, None) for one in held)
+
+    @overload  # a str is an iterable of str too, which is no sentence
+    def __getitem__(  # type: ignore[overload-overlap]
+        self, sentence: Sequence[str]
+    ) -> list[str]: ...
+
+    @overload
+    def __getitem__(self, sentence: Iterable[Iterable[str]]) -> Iterable[list[str]]: ...
 
     def __getitem__(self, sentence: Any) -> Any:
         """The tokens of a sentence with its phrases joined; of a corpus, an iterable of these."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,8 @@ from firth.kernels import cosine_scores, cosine_topk
 from firth.words import coded
 from firth.words.transport import transport_cost
 from firth.words.vectors import KEY, Vectors
+
+Neighbours = list[tuple[Any, float]]  # keys and their cosines, best first
 
 _logger = logging.getLogger(__name__)
 _AT_ONCE = 2048  # queries in a native call; between two of them Ctrl-C is heard
@@ -243,20 +245,72 @@ class Similarity(Vectors):
 
     # Neighbours
 
+    @overload
+    def similar_by_word(
+        self, word: Any, topn: int = 10, restrict_vocab: int | None = None
+    ) -> Neighbours: ...
+
+    @overload
+    def similar_by_word(
+        self, word: Any, topn: None, restrict_vocab: int | None = None
+    ) -> NDArray[Any]: ...
+
     def similar_by_word(
         self, word: Any, topn: int | None = 10, restrict_vocab: int | None = None
-    ) -> Any:
+    ) -> Neighbours | NDArray[Any]:
         """`most_similar` to one key."""
         return self.most_similar(positive=[word], topn=topn, restrict_vocab=restrict_vocab)
 
     similar_by_key = similar_by_word
 
+    @overload
+    def similar_by_vector(
+        self, vector: Any, topn: int = 10, restrict_vocab: int | None = None
+    ) -> Neighbours: ...
+
+    @overload
+    def similar_by_vector(
+        self, vector: Any, topn: None, restrict_vocab: int | None = None
+    ) -> NDArray[Any]: ...
+
     def similar_by_vector(
         self, vector: Any, topn: int | None = 10, restrict_vocab: int | None = None
-    ) -> Any:
+    ) -> Neighbours | NDArray[Any]:
         """`most_similar` to a vector (D,)."""
         vector = np.asarray(vector)
         return self.most_similar(positive=[vector], topn=topn, restrict_vocab=restrict_vocab)
+
+    @overload
+    def most_similar(
+        self,
+        positive: Any = None,
+        negative: Any = None,
+        topn: int = 10,
+        clip_start: int = 0,
+        clip_end: int | None = None,
+        restrict_vocab: int | None = None,
+        indexer: Any = None,
+        *,
+        among: Iterable[Any] | None = None,
+        exclude: Iterable[Any] | None = None,
+        threads: int | None = None,
+    ) -> Neighbours: ...
+
+    @overload
+    def most_similar(
+        self,
+        positive: Any = None,
+        negative: Any = None,
+        *,
+        topn: None,
+        clip_start: int = 0,
+        clip_end: int | None = None,
+        restrict_vocab: int | None = None,
+        indexer: Any = None,
+        among: Iterable[Any] | None = None,
+        exclude: Iterable[Any] | None = None,
+        threads: int | None = None,
+    ) -> NDArray[Any]: ...
 
     def most_similar(
         self,
@@ -271,7 +325,7 @@ class Similarity(Vectors):
         among: Iterable[Any] | None = None,
         exclude: Iterable[Any] | None = None,
         threads: int | None = None,
-    ) -> Any:
+    ) -> Neighbours | NDArray[Any]:
         """The keys whose vectors have the highest cosine with a sum of vectors.
 
         The sum takes the vectors of ``positive`` and, with weight -1, those of ``negative``; those
@@ -314,7 +368,8 @@ class Similarity(Vectors):
             return []
         query, asked = self._query("most_similar", positive, negative)
         if indexer is not None and topn is not None:
-            return indexer.most_similar(query.astype(np.float32), topn)
+            near: Neighbours = indexer.most_similar(query.astype(np.float32), topn)
+            return near
         rows = slice(0, restrict_vocab) if restrict_vocab else slice(clip_start, clip_end or None)
         start, stop, _ = rows.indices(len(self))
         candidates = self._candidates(start, stop, among, exclude, gather=topn is not None)
@@ -376,13 +431,32 @@ class Similarity(Vectors):
         candidates = self._candidates(0, stop, among, exclude)
         return self._nearest(np.stack(vectors), asked, topn, candidates, threads)
 
+    @overload
+    def most_similar_cosmul(
+        self,
+        positive: Any = None,
+        negative: Any = None,
+        topn: int = 10,
+        restrict_vocab: int | None = None,
+    ) -> Neighbours: ...
+
+    @overload
+    def most_similar_cosmul(
+        self,
+        positive: Any = None,
+        negative: Any = None,
+        *,
+        topn: None,
+        restrict_vocab: int | None = None,
+    ) -> NDArray[Any]: ...
+
     def most_similar_cosmul(
         self,
         positive: Any = None,
         negative: Any = None,
         topn: int | None = 10,
         restrict_vocab: int | None = None,
-    ) -> Any:
+    ) -> Neighbours | NDArray[Any]:
         """The best keys by the product of cosines (3CosMul; Levy and Goldberg, 2014, equation 4).
 
         The score of a row is the product of its (1 + cosine) / 2 with the vectors of ``positive``,

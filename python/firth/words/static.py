@@ -105,6 +105,9 @@ class StaticModel:
         self.max_length = max_length
         self.normalize = normalize
 
+    def __repr__(self) -> str:
+        return f"StaticModel<{len(self.tokens)} tokens, dim={self.dim}, {self.embedding_dtype}>"
+
     @classmethod
     def from_pretrained(
         cls,
