@@ -15,7 +15,6 @@
 #include "kernels/list_words.h"
 
 #define FIRTH_KERNELS(K) \
-    FIRTH_GEMM_KERNELS(K) \
     FIRTH_ATTENTION_KERNELS(K) \
     FIRTH_SEARCH_KERNELS(K) \
     FIRTH_EMBEDDING_BAG_KERNELS(K) \
@@ -32,10 +31,10 @@ namespace firth {
 struct Kernels {
     const char* level;  // compiled inside the level's own object: proof of which code runs
     size_t vector_bytes;
-    size_t gemm_rows, gemm_columns;  // the register tile of the matrix product
-    bool native_bf16;                // gemm_bf16 runs on instructions of its own: twice gemm_f32
-    int code_limit;                  // greatest magnitude of a query's code in scan_codes
-    size_t code_words;               // 32-bit words of a packed unit of four codes
+    Gemm gemm_f32, gemm_f64, gemm_bf16;
+    bool native_bf16;   // gemm_bf16 runs on instructions of its own: twice gemm_f32
+    int code_limit;     // greatest magnitude of a query's code in scan_codes
+    size_t code_words;  // 32-bit words of a packed unit of four codes
 #define FIRTH_FIELD(ret, name, parameters) ret(*name) parameters;
     FIRTH_KERNELS(FIRTH_FIELD)
 #undef FIRTH_FIELD

@@ -1,5 +1,6 @@
-// Binding of attention: arrays of any layout become pointers to heads.
+// Binding of attention: arrays of any layout become pointers to heads; the class KeysValues.
 #include <cfloat>
+#include <optional>
 #include <vector>
 
 #include "bindings.h"
@@ -38,13 +39,67 @@ std::vector<ptrdiff_t> head_offsets(const py::array& x, const py::array& like, s
     return offsets;
 }
 
-// query: (*lead, L, E), key: (*lead, S, E), value: (*lead, S, Ev), out: (*lead, L, Ev), rows
-// contiguous; mask: (*lead, L, S) bool or float32, or None. Broadcast axes have stride 0.
+// What Python holds of packed keys and values: (heads, keys, E) and (heads, keys, Ev).
+struct KeysValuesObject {
+    const Kernels* kernels;
+    KeysValues data;
+};
+
 template <class T>
-void attention_binding(const Level& level, const py::array_t<T>& query, const py::array_t<T>& key,
-                       const py::array_t<T>& value, const py::object& mask, bool causal,
-                       double scale, py::array_t<T>& out) {
-    if (query.ndim() < 2 || key.ndim() < 2 || value.ndim() < 2)
+const Gemm& type_of(const Level& level) {
+    if constexpr (sizeof(T) == 4)
+        return level.kernels->gemm_f32;
+    else
+        return level.kernels->gemm_bf16;
+}
+
+template <class T>
+KeysValuesObject keys_values(const Level& level, size_t heads, size_t depth, size_t values) {
+    return {level.kernels, KeysValues(type_of<T>(level), heads, depth, values)};
+}
+
+// key: (*lead, n, E), value: (*lead, n, Ev), rows contiguous; the product of lead is heads
+template <class T>
+void append(KeysValuesObject& self, const py::array_t<T>& key, const py::array_t<T>& value) {
+    const KeyBlock& block = self.data.block();
+    if (block.type.element != sizeof(T)) throw py::type_error("append: another dtype");
+    if (key.ndim() < 2 || value.ndim() < 2) throw py::value_error("append: want at least 2 axes");
+    const size_t n = size_t(key.shape(key.ndim() - 2));
+    const auto of_key = head_offsets(key, key, n, block.depth, true, "key");
+    const auto of_value = head_offsets(value, key, n, block.values, true, "value");
+    if (of_key.size() != self.data.heads()) throw py::value_error("append: wrong number of heads");
+    std::vector<const char*> keys, values;
+    for (size_t h = 0; h < of_key.size(); h++) {
+        keys.push_back(reinterpret_cast<const char*>(key.data() + of_key[h]));
+        values.push_back(reinterpret_cast<const char*>(value.data() + of_value[h]));
+    }
+    const ptrdiff_t size = sizeof(T);
+    self.data.append(keys.data(), stride(key, -2) * size, values.data(), stride(value, -2) * size,
+                     n);
+}
+
+// key: (heads, keys, E), value: (heads, keys, Ev)
+template <class T>
+void unpack(const KeysValuesObject& self, array<T>& key, array<T>& value) {
+    const KeysValues& data = self.data;
+    if (data.block().type.element != sizeof(T) ||
+        size_t(key.size()) != data.heads() * data.keys() * data.block().depth ||
+        size_t(value.size()) != data.heads() * data.keys() * data.block().values)
+        throw py::value_error("unpack: shapes or dtype differ");
+    data.unpack(reinterpret_cast<char*>(key.mutable_data()),
+                reinterpret_cast<char*>(value.mutable_data()));
+}
+
+// query: (*lead, L, E), out: (*lead, L, Ev), rows contiguous; lse: (*lead, L, 1), contiguous, or
+// None; mask: (*lead, L, S) bool or float32, or None. Broadcast axes have stride 0. key: (*lead, S,
+// E), value: (*lead, S, Ev), rows contiguous; or else packed, with head: (*lead, 1, 1), the number
+// of the packed head.
+template <class T>
+void run(const Level& level, const py::array_t<T>& query, const py::array_t<T>* key,
+         const py::array_t<T>* value, const KeysValuesObject* packed, const array<int64_t>* head,
+         const py::object& mask, bool causal, double scale, py::array_t<T>& out,
+         std::optional<array<float>>& lse) {
+    if (query.ndim() < 2 || (key && (key->ndim() < 2 || value->ndim() < 2)))
         throw py::value_error("attention: want at least 2 axes");
     if (!(scale >= 0 && scale <= double(FLT_MAX)))
         throw py::value_error("attention: scale must be finite in float32 and not negative, got " +
@@ -52,15 +107,31 @@ void attention_binding(const Level& level, const py::array_t<T>& query, const py
     AttentionShape shape{};
     shape.queries = size_t(query.shape(query.ndim() - 2));
     shape.depth = size_t(query.shape(query.ndim() - 1));
-    shape.keys = size_t(key.shape(key.ndim() - 2));
-    shape.values = size_t(value.shape(value.ndim() - 1));
+    std::vector<ptrdiff_t> of_key, of_value, of_head;
+    if (packed) {
+        const KeyBlock& block = packed->data.block();
+        if (packed->kernels != level.kernels || &block.type != &type_of<T>(level) ||
+            block.depth != shape.depth)
+            throw py::value_error("attention: packed for another level, dtype or depth");
+        shape.keys = packed->data.keys();
+        shape.values = block.values;
+        of_head = head_offsets(*head, query, 1, 1, false, "head");
+        for (ptrdiff_t i : of_head)
+            if (head->data()[i] < 0 || size_t(head->data()[i]) >= packed->data.heads())
+                throw py::value_error("attention: head: out of range");
+    } else {
+        shape.keys = size_t(key->shape(key->ndim() - 2));
+        shape.values = size_t(value->shape(value->ndim() - 1));
+        of_key = head_offsets(*key, query, shape.keys, shape.depth, true, "key");
+        of_value = head_offsets(*value, query, shape.keys, shape.values, true, "value");
+        shape.key_stride = stride(*key, -2);
+        shape.value_stride = stride(*value, -2);
+    }
     const auto of_query = head_offsets(query, query, shape.queries, shape.depth, true, "query");
-    const auto of_key = head_offsets(key, query, shape.keys, shape.depth, true, "key");
-    const auto of_value = head_offsets(value, query, shape.keys, shape.values, true, "value");
     const auto of_out = head_offsets(out, query, shape.queries, shape.values, true, "out");
+    std::vector<ptrdiff_t> of_lse;
+    if (lse) of_lse = head_offsets(*lse, query, shape.queries, 1, true, "lse");
     shape.query_stride = stride(query, -2);
-    shape.key_stride = stride(key, -2);
-    shape.value_stride = stride(value, -2);
     shape.out_stride = stride(out, -2);
     shape.causal = causal;
     shape.scale = scale;
@@ -82,23 +153,62 @@ void attention_binding(const Level& level, const py::array_t<T>& query, const py
     }
     std::vector<AttentionHead<T>> heads(of_query.size());
     T* result = out.mutable_data();
+    float* sums = lse ? lse->mutable_data() : nullptr;
     for (size_t i = 0; i < heads.size(); i++)
-        heads[i] = {query.data() + of_query[i], key.data() + of_key[i], value.data() + of_value[i],
-                    mask_data ? mask_data + of_mask[i] * mask_bytes : nullptr, result + of_out[i]};
+        heads[i] = {query.data() + of_query[i],
+                    packed ? nullptr : key->data() + of_key[i],
+                    packed ? nullptr : value->data() + of_value[i],
+                    packed ? size_t(head->data()[of_head[i]]) : 0,
+                    mask_data ? mask_data + of_mask[i] * mask_bytes : nullptr,
+                    result + of_out[i],
+                    sums ? sums + of_lse[i] : nullptr};
     WithoutGil unlocked;
-    attention(*level.kernels, shape, heads.data(), heads.size());
+    attention(*level.kernels, shape, heads.data(), heads.size(), packed ? &packed->data : nullptr);
+}
+
+template <class T>
+void attention_binding(const Level& level, const py::array_t<T>& query, const py::array_t<T>& key,
+                       const py::array_t<T>& value, const py::object& mask, bool causal,
+                       double scale, py::array_t<T>& out, std::optional<array<float>>& lse) {
+    run<T>(level, query, &key, &value, nullptr, nullptr, mask, causal, scale, out, lse);
+}
+
+template <class T>
+void attention_packed(const Level& level, const py::array_t<T>& query,
+                      const KeysValuesObject& packed, const array<int64_t>& head,
+                      const py::object& mask, bool causal, double scale, py::array_t<T>& out,
+                      std::optional<array<float>>& lse) {
+    run<T>(level, query, nullptr, nullptr, &packed, &head, mask, causal, scale, out, lse);
+}
+
+template <class T>
+void bind(py::class_<KeysValuesObject>& object, py::module_& kernels) {
+    const auto level = py::arg("level"), query = py::arg("query").noconvert(),
+               key = py::arg("key").noconvert(), value = py::arg("value").noconvert(),
+               packed = py::arg("packed"), head = py::arg("head").noconvert(),
+               mask = py::arg("mask"), causal = py::arg("causal"), scale = py::arg("scale"),
+               out = py::arg("out").noconvert(), lse = py::arg("lse").noconvert();
+    kernels.def("attention", &attention_binding<T>, level, query, key, value, mask, causal, scale,
+                out, lse);
+    kernels.def("attention", &attention_packed<T>, level, query, packed, head, mask, causal, scale,
+                out, lse);
+    object.def("append", &append<T>, key, value);
+    object.def("unpack", &unpack<T>, key, value);
 }
 
 }  // namespace
 
-void bind_attention(py::class_<Level>& level) {
-    const auto query = py::arg("query").noconvert(), key = py::arg("key").noconvert(),
-               value = py::arg("value").noconvert(), mask = py::arg("mask"),
-               causal = py::arg("causal"), scale = py::arg("scale"),
-               out = py::arg("out").noconvert();
-    level.def("attention", &attention_binding<float>, query, key, value, mask, causal, scale, out);
-    level.def("attention", &attention_binding<uint16_t>, query, key, value, mask, causal, scale,
-              out);
+void bind_attention(py::module_& kernels) {
+    py::class_<KeysValuesObject> object(kernels, "KeysValues");
+    object.def_property_readonly("keys", [](const KeysValuesObject& x) { return x.data.keys(); });
+    object.def_property_readonly("nbytes",
+                                 [](const KeysValuesObject& x) { return x.data.bytes(); });
+    const auto level = py::arg("level"), heads = py::arg("heads"), depth = py::arg("depth"),
+               values = py::arg("values");
+    kernels.def("keys_values_f32", &keys_values<float>, level, heads, depth, values);
+    kernels.def("keys_values_bf16", &keys_values<uint16_t>, level, heads, depth, values);
+    bind<float>(object, kernels);
+    bind<uint16_t>(object, kernels);
 }
 
 }  // namespace firth

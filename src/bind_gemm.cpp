@@ -1,93 +1,140 @@
-// Bindings of the matrix product: Level.pack, Level.matmul, and the class Packed.
+// Bindings of the matrix product: pack, matmul, and the class Packed.
+#include <optional>
+
 #include "bindings.h"
 #include "engines/gemm.h"
+#include "memory.h"
 
 namespace firth {
 namespace {
 
-// B in the layout of one level. Python holds it; Level.matmul reads it.
+// B in the layout of one level. Python holds it; matmul reads it.
 struct PackedObject {
-    const Kernels* kernels;
-    size_t k, n, bytes, element_bytes;
+    const Gemm* type;
+    size_t k, n, bytes;
     AlignedBuffer buffer;
 };
 
-template <class T>
-bool whole_strides(const py::array_t<T>& x) {
-    return x.strides(0) % ptrdiff_t(sizeof(T)) == 0 && x.strides(1) % ptrdiff_t(sizeof(T)) == 0;
+const Gemm& type_of(const Level& level, float) { return level.kernels->gemm_f32; }
+const Gemm& type_of(const Level& level, double) { return level.kernels->gemm_f64; }
+const Gemm& type_of(const Level& level, uint16_t) { return level.kernels->gemm_bf16; }
+
+bool whole_strides(const py::array& x) {
+    return x.strides(0) % x.itemsize() == 0 && x.strides(1) % x.itemsize() == 0;
 }
 
-// b: (K, N) with contiguous rows or contiguous columns
-template <class T>
-Operand<T> operand(const py::array_t<T>& b, const char* name) {
-    if (b.ndim() == 2 && whole_strides(b)) {
-        if (b.size() == 0 || b.shape(1) < 2 || b.strides(1) == sizeof(T))
-            return {b.data(), b.strides(0) / ptrdiff_t(sizeof(T)), false};
-        if (b.shape(0) < 2 || b.strides(0) == sizeof(T))
-            return {b.data(), b.strides(1) / ptrdiff_t(sizeof(T)), true};
+// x: 2-D with contiguous rows or contiguous columns
+Operand operand(const py::array& x, const char* name) {
+    if (x.ndim() == 2 && whole_strides(x)) {
+        const char* data = static_cast<const char*>(x.data());
+        if (x.size() == 0 || x.shape(1) < 2 || x.strides(1) == x.itemsize())
+            return {data, x.strides(0), false};
+        if (x.shape(0) < 2 || x.strides(0) == x.itemsize()) return {data, x.strides(1), true};
     }
     throw py::value_error(std::string(name) + ": want 2-D, contiguous along one axis");
 }
 
-// a: (M, K), contiguous in the last axis; out: (M, N)
-template <class T>
-void check(const py::array_t<T>& a, size_t k, size_t n, const array<float>& out) {
-    if (a.ndim() != 2 ||
-        (a.size() > 0 && (!whole_strides(a) || (a.shape(1) > 1 && a.strides(1) != sizeof(T)))))
-        throw py::value_error("matmul: a: want 2-D, contiguous in the last axis");
-    if (size_t(a.shape(1)) != k || out.ndim() != 2 || out.shape(0) != a.shape(0) ||
+// out: (M, N); bias: (N,), residual: (M, N), contiguous in the last axis
+template <class S>
+Epilogue epilogue(const std::optional<array<S>>& bias, int activation, double scale,
+                  const std::optional<py::array_t<S>>& residual, const array<S>& out) {
+    if (activation < kNone || activation > kSilu)
+        throw py::value_error("matmul: no activation has the number " + std::to_string(activation));
+    Epilogue e{scale, activation, nullptr, nullptr, 0};
+    if (bias) {
+        if (bias->ndim() != 1 || bias->shape(0) != out.shape(1))
+            throw py::value_error("matmul: bias: want shape (N,)");
+        e.bias = bias->data();
+    }
+    if (residual) {
+        if (residual->ndim() != 2 || residual->shape(0) != out.shape(0) ||
+            residual->shape(1) != out.shape(1) || !whole_strides(*residual) ||
+            (residual->shape(1) > 1 && residual->strides(1) != sizeof(S)))
+            throw py::value_error("matmul: residual: want shape (M, N), contiguous rows");
+        e.residual = residual->data();
+        e.stride = residual->strides(0) / ptrdiff_t(sizeof(S));
+    }
+    return e;
+}
+
+template <class S>
+Result result(array<S>& out, const Epilogue& e) {
+    const bool plain = !e.bias && !e.residual && e.activation == kNone && e.scale == 1;
+    return {reinterpret_cast<char*>(out.mutable_data()), ptrdiff_t(out.shape(1)),
+            plain ? nullptr : &e};
+}
+
+void check(const py::array& a, size_t k, size_t n, const py::array& out) {
+    if (a.ndim() != 2 || size_t(a.shape(1)) != k || out.ndim() != 2 || out.shape(0) != a.shape(0) ||
         size_t(out.shape(1)) != n)
         throw py::value_error("matmul: shapes of a, b and out differ");
 }
 
 template <class T>
 PackedObject pack(const Level& level, const py::array_t<T>& b) {
-    const Operand<T> source = operand(b, "pack: b");
+    const Operand source = operand(b, "pack: b");
+    const Gemm& type = type_of(level, T());
     const size_t k = size_t(b.shape(0)), n = size_t(b.shape(1));
-    const size_t bytes = gemm_packed_bytes<T>(*level.kernels, k, n);
-    PackedObject packed{level.kernels, k, n, bytes, sizeof(T), AlignedBuffer(bytes)};
+    const size_t bytes = gemm_packed_bytes(type, k, n);
+    PackedObject packed{&type, k, n, bytes, AlignedBuffer(bytes)};
     WithoutGil unlocked;
-    gemm_pack_parallel(*level.kernels, source, k, n, packed.buffer.data());
+    gemm_pack(type, source, k, n, packed.buffer.data());
     return packed;
 }
 
-template <class T>
-void matmul(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b,
-            array<float>& out) {
-    const Operand<T> source = operand(b, "matmul: b");
-    const size_t k = size_t(b.shape(0)), n = size_t(b.shape(1)), m = size_t(out.shape(0));
+// T: the operands' element; S: that of the sums
+template <class T, class S>
+void matmul(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, array<S>& out,
+            const std::optional<array<S>>& bias, int activation, double scale,
+            const std::optional<py::array_t<S>>& residual) {
+    const Operand left = operand(a, "matmul: a"), right = operand(b, "matmul: b");
+    const size_t k = size_t(b.shape(0)), n = size_t(b.shape(1));
     check(a, k, n, out);
-    float* c = out.mutable_data();
-    WithoutGil unlocked;
-    gemm(*level.kernels, a.data(), a.strides(0) / ptrdiff_t(sizeof(T)), source, c, ptrdiff_t(n), m,
-         k, n);
-}
-
-template <class T>
-void matmul_packed(const Level& level, const py::array_t<T>& a, const PackedObject& b,
-                   array<float>& out) {
-    check(a, b.k, b.n, out);
-    if (b.kernels != level.kernels || b.element_bytes != sizeof(T))
-        throw py::value_error("matmul: b was packed for another level or dtype");
-    float* c = out.mutable_data();
+    const Epilogue e = epilogue(bias, activation, scale, residual, out);
+    const Result c = result(out, e);
     const size_t m = size_t(out.shape(0));
     WithoutGil unlocked;
-    gemm(*level.kernels, a.data(), a.strides(0) / ptrdiff_t(sizeof(T)),
-         Packed<T>{b.buffer.data(), b.k, b.n}, c, ptrdiff_t(b.n), m);
+    gemm(type_of(level, T()), left, right, c, m, k, n);
+}
+
+template <class T, class S>
+void matmul_packed(const Level& level, const py::array_t<T>& a, const PackedObject& b,
+                   array<S>& out, const std::optional<array<S>>& bias, int activation, double scale,
+                   const std::optional<py::array_t<S>>& residual) {
+    const Operand left = operand(a, "matmul: a");
+    check(a, b.k, b.n, out);
+    if (b.type != &type_of(level, T()))
+        throw py::value_error("matmul: b was packed for another level or dtype");
+    const Epilogue e = epilogue(bias, activation, scale, residual, out);
+    const Result c = result(out, e);
+    const size_t m = size_t(out.shape(0));
+    WithoutGil unlocked;
+    gemm(*b.type, left, Packed{b.buffer.data(), b.k, b.n}, c, m);
 }
 
 }  // namespace
 
-void bind_gemm(py::module_& module, py::class_<Level>& level) {
-    py::class_<PackedObject>(module, "Packed").def_readonly("nbytes", &PackedObject::bytes);
-    const auto a = py::arg("a").noconvert(), b = py::arg("b").noconvert(),
-               out = py::arg("out").noconvert();
-    level.def("pack", &pack<float>, b);
-    level.def("pack", &pack<uint16_t>, b);
-    level.def("matmul", &matmul<float>, a, b, out);
-    level.def("matmul", &matmul<uint16_t>, a, b, out);
-    level.def("matmul", &matmul_packed<float>, a, b, out);
-    level.def("matmul", &matmul_packed<uint16_t>, a, b, out);
+void bind_gemm(py::module_& kernels) {
+    py::class_<PackedObject>(kernels, "Packed").def_readonly("nbytes", &PackedObject::bytes);
+    const auto level = py::arg("level"), a = py::arg("a").noconvert(), b = py::arg("b").noconvert(),
+               out = py::arg("out").noconvert(), bias = py::arg("bias").noconvert(),
+               residual = py::arg("residual").noconvert();
+    const auto activation = py::arg("activation"), scale = py::arg("scale");
+    kernels.def("pack", &pack<float>, level, b);
+    kernels.def("pack", &pack<double>, level, b);
+    kernels.def("pack", &pack<uint16_t>, level, b);
+    kernels.def("matmul", &matmul<float, float>, level, a, b, out, bias, activation, scale,
+                residual);
+    kernels.def("matmul", &matmul<double, double>, level, a, b, out, bias, activation, scale,
+                residual);
+    kernels.def("matmul", &matmul<uint16_t, float>, level, a, b, out, bias, activation, scale,
+                residual);
+    kernels.def("matmul", &matmul_packed<float, float>, level, a, b, out, bias, activation, scale,
+                residual);
+    kernels.def("matmul", &matmul_packed<double, double>, level, a, b, out, bias, activation, scale,
+                residual);
+    kernels.def("matmul", &matmul_packed<uint16_t, float>, level, a, b, out, bias, activation,
+                scale, residual);
 }
 
 }  // namespace firth

@@ -34,11 +34,10 @@ class WithoutGil {
     PyThreadState* state_;
 };
 
-// Each fills submodules of firth._native; those of matrix products and attention are still methods
-// of Level.
+// Each fills submodules of firth._native.
 void bind_kernels(py::module_& kernels);
-void bind_attention(py::class_<Level>& level);
-void bind_gemm(py::module_& module, py::class_<Level>& level);
+void bind_attention(py::module_& kernels);
+void bind_gemm(py::module_& kernels);
 void bind_embedding(py::module_& text, py::module_& kernels);
 void bind_words(py::module_& words, py::module_& kernels);
 void bind_glove(py::module_& words, py::module_& kernels);

@@ -32,8 +32,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
                 search = module.def_submodule("search"), files = module.def_submodule("files"),
                 fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text");
     firth::bind_kernels(kernels);
-    firth::bind_gemm(module, level);
-    firth::bind_attention(level);
+    firth::bind_gemm(kernels);
+    firth::bind_attention(kernels);
     firth::bind_embedding(text, kernels);
     firth::bind_words(words, kernels);
     firth::bind_glove(words, kernels);

@@ -4,7 +4,7 @@
 // position of the key: the same bits in any batch, with padding keys masked away, on any number of
 // threads.
 #pragma once
-#include "kernels.h"
+#include "engines/keys_values.h"
 
 namespace firth {
 
@@ -21,13 +21,16 @@ struct AttentionShape {
 template <class T>
 struct AttentionHead {
     const T *query, *key, *value;
+    size_t packed;  // where keys and values are packed: the number of the head among them
     const void* mask;
     T* out;
+    float* lse;  // logarithm of the sum of the exponentials of each query; contiguous, or null
 };
 
-// Heads that share key and value should follow each other: they are packed once.
+// Heads that share key and value should follow each other: they are packed once. packed: their keys
+// and values, or null where heads have their own.
 template <class T>
 void attention(const Kernels& kernels, const AttentionShape& shape, const AttentionHead<T>* heads,
-               size_t count);
+               size_t count, const KeysValues* packed);
 
 }  // namespace firth

@@ -1,94 +1,100 @@
 // Loop nest, outermost first (Van Zee and van de Geijn, BLIS, ACM TOMS 41(3), 2015):
 //
 //   tasks over rows or columns of C    one thread each
-//     blocks of K                      gemm_block_k
+//     blocks of K                      Gemm::block
 //       blocks of rows                 A packed into scratch, about half of L2
 //         chunks of columns            panels of packed B that stay in L2 meanwhile
 //           kernel: tiles of A (L1) x panels of B
+//           last block of K: epilogue, while the sums are in L2
 #include "engines/gemm.h"
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
+#include "memory.h"
 #include "parallel.h"
+#include "sizes.h"
 
 namespace firth {
 namespace {
 
-constexpr size_t kScratchSlots = 5;
 constexpr size_t kRowsOfBlock = 224;                // of A: 224 x 384 units is 344 KB
 constexpr size_t kColumnsOfChunk = 128;             // of B: 128 x 384 units is 197 KB
 constexpr size_t kUnpackedBytes = size_t(4) << 20;  // of B that is packed at a time for all threads
 constexpr double kSerialFlops = 2e6;                // below: waking a thread costs more
 constexpr double kFlopsOfElement = 6;               // the time of reading an element of B, in flops
 
-size_t round_up(size_t value, size_t multiple) {
-    return (value + multiple - 1) / multiple * multiple;
-}
-size_t divide_up(size_t value, size_t divisor) { return (value + divisor - 1) / divisor; }
-
-// Bytes of a packed column (or a packed row of A) that holds k elements.
-template <class T>
-size_t packed_k(size_t k) {
-    return round_up(k * sizeof(T), 4);
+// The part of a matrix that begins at (row, column).
+Operand part(const Gemm& type, Operand x, size_t row, size_t column) {
+    if (x.transposed) std::swap(row, column);
+    x.data += ptrdiff_t(row) * x.stride + ptrdiff_t(column * type.element);
+    return x;
 }
 
-template <class T>
-auto block_kernel(const Kernels& kernels) {
-    if constexpr (sizeof(T) == 4)
-        return kernels.gemm_f32;
-    else
-        return kernels.gemm_bf16;
+Epilogue part(const Gemm& type, Epilogue e, size_t row, size_t column) {
+    if (e.bias) e.bias = static_cast<const char*>(e.bias) + column * type.sum;
+    if (e.residual)
+        e.residual = static_cast<const char*>(e.residual) +
+                     (ptrdiff_t(row) * e.stride + ptrdiff_t(column)) * ptrdiff_t(type.sum);
+    return e;
 }
 
-// Packs rows [first, first + depth) and columns [column, column + n) of B into panels at `to`.
-template <class T>
-void pack_block(const Kernels& kernels, const Operand<T>& b, size_t first, size_t depth,
-                size_t column, size_t n, char* to) {
-    if (b.transposed)
-        return kernels.gemm_pack_b_transposed(b.data + ptrdiff_t(column) * b.stride + first,
-                                              b.stride * ptrdiff_t(sizeof(T)), to, n,
-                                              depth * sizeof(T));
-    const T* from = b.data + ptrdiff_t(first) * b.stride + column;
-    if constexpr (sizeof(T) == 4)
-        kernels.gemm_pack_b_f32(from, b.stride, to, depth, n);
-    else
-        kernels.gemm_pack_b_bf16(from, b.stride, to, depth, n);
+void pack_a(const Gemm& type, const Operand& a, size_t m, size_t k, char* to) {
+    (a.transposed ? type.pack_a_transposed : type.pack_a)(a.data, a.stride, to, m, k);
 }
 
-// Packs columns [column, column + n) of B, column a multiple of gemm_columns.
-template <class T>
-void pack_columns(const Kernels& kernels, const Operand<T>& b, size_t k, size_t columns_all,
-                  size_t column, size_t n, char* packed) {
-    const size_t padded = round_up(columns_all, kernels.gemm_columns);
-    for (size_t first = 0; first < k; first += gemm_block_k<T>) {
-        const size_t depth = std::min(gemm_block_k<T>, k - first);
-        pack_block(kernels, b, first, depth, column, n,
-                   packed + padded * packed_k<T>(first) + column * packed_k<T>(depth));
+// Columns [column, column + n) of B, column a multiple of type.columns, into B packed whole.
+void pack_columns(const Gemm& type, const Operand& b, size_t k, size_t columns_all, size_t column,
+                  size_t n, char* packed) {
+    const size_t padded = round_up(columns_all, type.columns);
+    for (size_t first = 0; first < k; first += type.block) {
+        const size_t depth = std::min(type.block, k - first);
+        const Operand from = part(type, b, first, column);
+        (from.transposed ? type.pack_b_transposed : type.pack_b)(
+            from.data, from.stride,
+            packed + padded * packed_k(type, first) + column * packed_k(type, depth), n, depth);
     }
 }
 
-// C (+)= A B on the calling thread; panels(first, depth, column, n) gives the packed block of B.
-template <class T, class Panels>
-void multiply(const Kernels& kernels, const T* a, ptrdiff_t a_stride, const Panels& panels,
-              float* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, bool accumulate) {
-    const auto kernel = block_kernel<T>(kernels);
-    if (k == 0 && !accumulate)
-        for (size_t i = 0; i < m; i++) std::memset(c + ptrdiff_t(i) * c_stride, 0, n * sizeof *c);
+// The part of C that one task computes.
+struct Part {
+    const Gemm& type;
+    const Result& c;
+    size_t row, column, m, n;
+
+    char* at(size_t i, size_t j) const {
+        return c.data +
+               (ptrdiff_t(row + i) * c.stride + ptrdiff_t(column + j)) * ptrdiff_t(type.sum);
+    }
+    void finish(size_t i, size_t j, size_t rows, size_t columns) const {
+        if (c.epilogue)
+            type.finish(at(i, j), c.stride, rows, columns,
+                        part(type, *c.epilogue, row + i, column + j));
+    }
+};
+
+// C = A B on the calling thread; panels(first, depth, column, n) gives the packed block of B.
+template <class Panels>
+void multiply(const Part& c, const Operand& a, const Panels& panels, size_t k) {
+    const Gemm& type = c.type;
+    if (k == 0) {
+        for (size_t i = 0; i < c.m; i++) std::memset(c.at(i, 0), 0, c.n * type.sum);
+        return c.finish(0, 0, c.m, c.n);
+    }
     // Blocks of equal height: a short last one would waste the packed panels.
-    const size_t row_blocks = divide_up(m, kRowsOfBlock);
-    char* scratch = thread_scratch(
-        0, divide_up(m, std::max<size_t>(row_blocks, 1)) * packed_k<T>(gemm_block_k<T>));
-    for (size_t first = 0; first < k; first += gemm_block_k<T>) {
-        const size_t depth = std::min(gemm_block_k<T>, k - first);
+    const size_t row_blocks = divide_up(c.m, kRowsOfBlock);
+    const Scratch packed(divide_up(c.m, row_blocks) * packed_k(type, type.block));
+    for (size_t first = 0; first < k; first += type.block) {
+        const size_t depth = std::min(type.block, k - first);
         for (size_t i = 0; i < row_blocks; i++) {
-            const size_t row = i * m / row_blocks, rows = (i + 1) * m / row_blocks - row;
-            kernels.gemm_pack_a(a + ptrdiff_t(row) * a_stride + first,
-                                a_stride * ptrdiff_t(sizeof(T)), scratch, rows, depth * sizeof(T));
-            for (size_t j = 0; j < n; j += kColumnsOfChunk) {
-                const size_t columns = std::min(kColumnsOfChunk, n - j);
-                kernel(scratch, panels(first, depth, j, columns), c + ptrdiff_t(row) * c_stride + j,
-                       c_stride, rows, columns, depth, accumulate || first > 0);
+            const size_t row = i * c.m / row_blocks, rows = (i + 1) * c.m / row_blocks - row;
+            pack_a(type, part(type, a, c.row + row, first), rows, depth, packed.data());
+            for (size_t j = 0; j < c.n; j += kColumnsOfChunk) {
+                const size_t columns = std::min(kColumnsOfChunk, c.n - j);
+                type.multiply(packed.data(), panels(first, depth, j, columns), c.at(row, j),
+                              c.c.stride, rows, columns, depth, first > 0);
+                if (first + depth == k) c.finish(row, j, rows, columns);
             }
         }
     }
@@ -97,140 +103,91 @@ void multiply(const Kernels& kernels, const T* a, ptrdiff_t a_stride, const Pane
 // How a product is shared out: ranges of `grain` rows or columns, one task each.
 struct Plan {
     bool by_rows;
-    size_t whole, grain;
+    size_t grain;
 
-    Plan(const Kernels& kernels, size_t m, size_t n, size_t k) {
+    Plan(const Gemm& type, size_t m, size_t n, size_t k) {
         const double flops = (2.0 * double(m) + kFlopsOfElement) * double(n) * double(k);
         const size_t threads = flops < kSerialFlops ? 1 : static_cast<size_t>(num_threads());
         // Rows are cut where each thread gets several tiles (A is then packed once), else columns.
-        by_rows = m >= 2 * threads * kernels.gemm_rows;
-        whole = by_rows ? m : n;
+        by_rows = m >= 2 * threads * type.rows;
         const size_t tasks = threads * (by_rows ? divide_up(m, threads * kRowsOfBlock) : 1);
-        grain = divide_up(whole, tasks);
-        if (!by_rows) grain = round_up(grain, kernels.gemm_columns);
+        grain = divide_up(by_rows ? m : n, tasks);
+        if (!by_rows) grain = round_up(grain, type.columns);
     }
 };
 
+// body(part) for the parts of C, on all threads.
+template <class Body>
+void for_parts(const Gemm& type, const Plan& plan, const Result& c, size_t m, size_t n,
+               const Body& body) {
+    parallel_for(plan.by_rows ? m : n, plan.grain, [&](size_t begin, size_t end) {
+        body(plan.by_rows ? Part{type, c, begin, 0, end - begin, n}
+                          : Part{type, c, 0, begin, m, end - begin});
+    });
+}
+
 }  // namespace
 
-AlignedBuffer::AlignedBuffer(size_t bytes)
-    : memory_(new char[bytes + 64]),
-      data_(memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64) % 64) {}
-
-char* thread_scratch(int slot, size_t bytes) {
-    struct Slot {
-        AlignedBuffer buffer;
-        size_t bytes = 0;
-    };
-    thread_local Slot slots[kScratchSlots];
-    Slot& mine = slots[slot];
-    if (mine.bytes < bytes) {
-        mine.buffer = AlignedBuffer(bytes);
-        mine.bytes = bytes;
-    }
-    return mine.buffer.data();
+size_t gemm_packed_bytes(const Gemm& type, size_t k, size_t n) {
+    return round_up(n, type.columns) * packed_k(type, k);
 }
 
-template <class T>
-size_t gemm_packed_bytes(const Kernels& kernels, size_t k, size_t n) {
-    return round_up(n, kernels.gemm_columns) * packed_k<T>(k);
-}
-
-template <class T>
-Packed<T> gemm_pack(const Kernels& kernels, const Operand<T>& b, size_t k, size_t n, char* packed) {
-    pack_columns(kernels, b, k, n, 0, n, packed);
-    return {packed, k, n};
-}
-
-template <class T>
-Packed<T> gemm_pack_parallel(const Kernels& kernels, const Operand<T>& b, size_t k, size_t n,
-                             char* packed) {
-    const size_t grain = round_up((size_t(1) << 17) / (k + 1) + 1, kernels.gemm_columns);
+Packed gemm_pack(const Gemm& type, const Operand& b, size_t k, size_t n, char* packed) {
+    const size_t grain = round_up((size_t(1) << 17) / (k + 1) + 1, type.columns);
     parallel_for(n, grain, [&](size_t begin, size_t end) {
-        pack_columns(kernels, b, k, n, begin, end - begin, packed);
+        pack_columns(type, b, k, n, begin, end - begin, packed);
     });
     return {packed, k, n};
 }
 
-template <class T>
-void gemm_serial(const Kernels& kernels, const T* a, ptrdiff_t a_stride, const Packed<T>& b,
-                 float* c, ptrdiff_t c_stride, size_t m, size_t column, size_t n, bool accumulate) {
-    const size_t padded = round_up(b.n, kernels.gemm_columns);
-    const auto panels = [&](size_t first, size_t depth, size_t j, size_t) {
-        return b.data + padded * packed_k<T>(first) + (column + j) * packed_k<T>(depth);
-    };
-    multiply(kernels, a, a_stride, panels, c, c_stride, m, n, b.k, accumulate);
-}
-
-template <class T>
-void gemm(const Kernels& kernels, const T* a, ptrdiff_t a_stride, const Packed<T>& b, float* c,
-          ptrdiff_t c_stride, size_t m, bool accumulate) {
+void gemm(const Gemm& type, const Operand& a, const Packed& b, const Result& c, size_t m) {
     if (m == 0 || b.n == 0) return;
-    const Plan plan(kernels, m, b.n, b.k);
-    parallel_for(plan.whole, plan.grain, [&](size_t begin, size_t end) {
-        if (plan.by_rows)
-            gemm_serial(kernels, a + ptrdiff_t(begin) * a_stride, a_stride, b,
-                        c + ptrdiff_t(begin) * c_stride, c_stride, end - begin, 0, b.n, accumulate);
-        else
-            gemm_serial(kernels, a, a_stride, b, c + begin, c_stride, m, begin, end - begin,
-                        accumulate);
+    const size_t padded = round_up(b.n, type.columns);
+    for_parts(type, Plan(type, m, b.n, b.k), c, m, b.n, [&](const Part& mine) {
+        const auto panels = [&](size_t first, size_t depth, size_t j, size_t) {
+            return b.data + padded * packed_k(type, first) +
+                   (mine.column + j) * packed_k(type, depth);
+        };
+        multiply(mine, a, panels, b.k);
     });
 }
 
-template <class T>
-void gemm(const Kernels& kernels, const T* a, ptrdiff_t a_stride, const Operand<T>& b, float* c,
-          ptrdiff_t c_stride, size_t m, size_t k, size_t n, bool accumulate) {
+void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c, size_t m, size_t k,
+          size_t n) {
     if (m == 0 || n == 0) return;
-    const Plan plan(kernels, m, n, k);
-    if constexpr (sizeof(T) == 4)
-        if (m == 1 && k > 0 && !b.transposed) {
-            parallel_for(n, plan.grain, [&](size_t begin, size_t end) {
-                for (size_t first = 0; first < k; first += gemm_block_k<T>)
-                    kernels.gemm_row_f32(a + first, b.data + ptrdiff_t(first) * b.stride + begin,
-                                         b.stride, c + begin, end - begin,
-                                         std::min(gemm_block_k<T>, k - first),
-                                         accumulate || first > 0);
-            });
-            return;
-        }
-    if (!plan.by_rows) {  // each thread packs its own columns, chunk by chunk, and uses them at
-                          // once
-        parallel_for(n, plan.grain, [&](size_t begin, size_t end) {
-            char* scratch =
-                thread_scratch(1, gemm_packed_bytes<T>(kernels, gemm_block_k<T>, kColumnsOfChunk));
-            const auto panels = [&](size_t first, size_t depth, size_t j, size_t columns) {
-                pack_block(kernels, b, first, depth, begin + j, columns, scratch);
-                return static_cast<const char*>(scratch);
-            };
-            multiply(kernels, a, a_stride, panels, c + begin, c_stride, m, end - begin, k,
-                     accumulate);
+    const Plan plan(type, m, n, k);
+    if (type.row && m == 1 && k > 0 && !a.transposed && !b.transposed)
+        return for_parts(type, plan, c, m, n, [&](const Part& mine) {
+            for (size_t first = 0; first < k; first += type.block)
+                type.row(a.data + first * type.element, part(type, b, first, mine.column).data,
+                         b.stride, mine.at(0, 0), mine.n, std::min(type.block, k - first),
+                         first > 0);
+            mine.finish(0, 0, 1, mine.n);
         });
-        return;
-    }
-    const size_t column_bytes = std::max<size_t>(packed_k<T>(k), 1);
+    if (!plan.by_rows)  // each thread packs its own columns, chunk by chunk, and uses them at once
+        return for_parts(type, plan, c, m, n, [&](const Part& mine) {
+            const Scratch scratch(gemm_packed_bytes(type, type.block, kColumnsOfChunk));
+            const auto panels = [&](size_t first, size_t depth, size_t j, size_t columns) {
+                pack_columns(type, part(type, b, first, mine.column + j), depth, columns, 0,
+                             columns, scratch.data());
+                return static_cast<const char*>(scratch.data());
+            };
+            multiply(mine, a, panels, k);
+        });
+    const size_t column_bytes = std::max<size_t>(packed_k(type, k), 1);
     const size_t step = round_up(std::max<size_t>(kUnpackedBytes / column_bytes, 1), 128);
-    char* packed = thread_scratch(2, gemm_packed_bytes<T>(kernels, k, std::min(n, step)));
+    const Scratch packed(gemm_packed_bytes(type, k, std::min(n, step)));
     for (size_t j = 0; j < n; j += step) {
         const size_t columns = std::min(step, n - j);
-        Operand<T> part = b;
-        part.data += b.transposed ? ptrdiff_t(j) * b.stride : ptrdiff_t(j);
-        gemm(kernels, a, a_stride, gemm_pack_parallel(kernels, part, k, columns, packed), c + j,
-             c_stride, m, accumulate);
+        Epilogue rest;
+        Result to = c;
+        to.data += j * type.sum;
+        if (c.epilogue) {
+            rest = part(type, *c.epilogue, 0, j);
+            to.epilogue = &rest;
+        }
+        gemm(type, a, gemm_pack(type, part(type, b, 0, j), k, columns, packed.data()), to, m);
     }
 }
-
-#define FIRTH_GEMM(T) \
-    template size_t gemm_packed_bytes<T>(const Kernels&, size_t, size_t); \
-    template Packed<T> gemm_pack(const Kernels&, const Operand<T>&, size_t, size_t, char*); \
-    template Packed<T> gemm_pack_parallel(const Kernels&, const Operand<T>&, size_t, size_t, \
-                                          char*); \
-    template void gemm_serial(const Kernels&, const T*, ptrdiff_t, const Packed<T>&, float*, \
-                              ptrdiff_t, size_t, size_t, size_t, bool); \
-    template void gemm(const Kernels&, const T*, ptrdiff_t, const Packed<T>&, float*, ptrdiff_t, \
-                       size_t, bool); \
-    template void gemm(const Kernels&, const T*, ptrdiff_t, const Operand<T>&, float*, ptrdiff_t, \
-                       size_t, size_t, size_t, bool);
-FIRTH_GEMM(float)
-FIRTH_GEMM(uint16_t)
 
 }  // namespace firth

@@ -11,10 +11,11 @@
 
 namespace firth::FIRTH_LEVEL {
 
-// The register tile of the matrix product, kGemmRows x kGemmColumns floats of C: as many rows as
+// The register tile of the matrix product, kGemmRows x kGemmColumns of C: as many rows as
 // leave registers for two vectors of B and a broadcast of A (32 registers: 14 x 2; 16: 6 x 2).
 constexpr size_t kGemmRows = kRegisters == 32 ? 14 : 6;
-constexpr size_t kGemmColumns = 2 * kLanesF32;
+template <class Sum>
+constexpr size_t kGemmColumns = 2 * kLanes<Sum>;
 
 // ---- load and store (no alignment assumed) ------------------------------------------------------
 

@@ -106,4 +106,68 @@ FIRTH_INLINE V log(V x, T) {
 FIRTH_INLINE f32xN log(f32xN x) { return log(x, 0.0f); }
 FIRTH_INLINE f64xN log(f64xN x) { return log(x, 0.0); }
 
+// e^x for x <= 0, about 1 ULP; 0 below -87.7 (double: -708.7), NaN stays.
+template <class V, class T>
+FIRTH_INLINE V exp_negative(V x, T) {
+    typedef Format<T> F;
+    const V low = set1(T(sizeof(T) == 4 ? -88 : -709));
+    return exp_scaled(max(low, x), set1(F::round_magic + T(F::bias)));
+}
+
+// e^(a a / 2) P(X > a) (a + c) for a standard normal X, as a polynomial in t = (a - c) / (a + c);
+// interpolated at Chebyshev's nodes in 60-digit arithmetic. c = 4 for float, to a = 14: relative
+// error 1.2e-8; c = 5 for double, to a = 39: 1.2e-17.
+FIRTH_INLINE f32xN tail_series(f32xN t) {
+    f32xN p = set1(-0.00012018440110144361403f);
+    p = fma(p, t, set1(0.00020126173028404673561f));
+    p = fma(p, t, set1(0.0015723178794425629206f));
+    p = fma(p, t, set1(-0.0035261837003900367139f));
+    p = fma(p, t, set1(-0.0075292507030986269399f));
+    p = fma(p, t, set1(0.060406688729805270654f));
+    p = fma(p, t, set1(-0.18652268490998792352f));
+    p = fma(p, t, set1(0.38713668408577257074f));
+    p = fma(p, t, set1(-0.60789661828226910277f));
+    return fma(p, t, set1(0.75528513832277221799f));
+}
+
+FIRTH_INLINE f64xN tail_series(f64xN t) {
+    f64xN p = set1(-1.5877468827473365378e-10);
+    p = fma(p, t, set1(1.7530484014082319805e-9));
+    p = fma(p, t, set1(7.6630718007600410458e-9));
+    p = fma(p, t, set1(-9.3135609943260591435e-9));
+    p = fma(p, t, set1(-6.5942216624772230429e-8));
+    p = fma(p, t, set1(4.2274993740065348384e-8));
+    p = fma(p, t, set1(4.3314103568625849535e-7));
+    p = fma(p, t, set1(-3.3661536810124711722e-7));
+    p = fma(p, t, set1(-2.7692670959974302454e-6));
+    p = fma(p, t, set1(3.9809021578680411194e-6));
+    p = fma(p, t, set1(0.000016681213742042061453));
+    p = fma(p, t, set1(-0.00004976281427058580517));
+    p = fma(p, t, set1(-0.000059375728009915863678));
+    p = fma(p, t, set1(0.00054489906477312989385));
+    p = fma(p, t, set1(-0.00079786939846607010544));
+    p = fma(p, t, set1(-0.0029933767705085424387));
+    p = fma(p, t, set1(0.020795066799883179639));
+    p = fma(p, t, set1(-0.069118638706310163575));
+    p = fma(p, t, set1(0.16502036617038471792));
+    p = fma(p, t, set1(-0.3135331566713045447));
+    p = fma(p, t, set1(0.49530561596997641327));
+    p = fma(p, t, set1(-0.66538250289005670039));
+    return fma(p, t, set1(0.76919304975006295856));
+}
+
+// P(X > a) = erfc(a / sqrt(2)) / 2 for a standard normal X and a >= 0: ULPS; 0 where the result
+// would be denormal, NaN stays.
+template <class V, class T>
+FIRTH_INLINE V normal_tail(V a, T) {
+    const T centre = sizeof(T) == 4 ? 4 : 5;
+    a = min(set1(T(sizeof(T) == 4 ? 14 : 39)), a);  // NaN goes through
+    const V inverse = set1(T(1)) / (a + set1(centre));
+    const V series = tail_series((a - set1(centre)) * inverse) * inverse;
+    // e^(-square / 2), with what the rounding of the square has lost (nothing on SSE2)
+    const V square = a * a, lost = fma(a, a, -square);
+    const V e = exp_negative(square * set1(T(-0.5)), T());
+    return series * fma(e * lost, set1(T(-0.5)), e);
+}
+
 }  // namespace firth::FIRTH_LEVEL

@@ -1,7 +1,7 @@
 // Attention between the two matrix products: softmax over a block of scores, and the final
 // division.
 //
-// Everything is transposed: scores and weights are (keys, queries) panels of kGemmColumns queries,
+// Everything is transposed: scores and weights are (keys, queries) panels of kColumns queries,
 // the output is (values, queries). A query is a lane, so that maxima, sums and rescaling need no
 // horizontal step, and the panel of weights is at once the packed right operand of weights x
 // values.
@@ -17,14 +17,15 @@ namespace firth::FIRTH_LEVEL {
 namespace {
 typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
 constexpr float kSlack = 8.0f;
+constexpr size_t kColumns = kGemmColumns<float>;
 constexpr size_t kHalves = 2;  // registers that hold a row of a panel
-static_assert(kGemmColumns == kHalves * kLanesF32, "a panel is two registers wide");
+static_assert(kColumns == kHalves * kLanesF32, "a panel is two registers wide");
 }  // namespace
 
 FIRTH_INLINE f32xN magnitude(f32xN v) { return (f32xN)((i32xN)v & 0x7fffffff); }
 
 // Masks scores in place: key row r keeps the lanes i with i + diagonal >= r. scores, mask: keys x
-// kGemmColumns. An additive mask brings the scores to natural units, scale * score + mask, which
+// kColumns. An additive mask brings the scores to natural units, scale * score + mask, which
 // holds any finite mask; one of 0 and -inf leaves what it keeps bit for bit, so that padding
 // changes nothing. Masked scores are replaced, whatever they were: -inf.
 // best: the maxima of each lane; biggest: raised to the largest magnitude that is kept.
@@ -35,7 +36,7 @@ FIRTH_INLINE void mask_scores(float* scores, size_t keys, float scale, const flo
     const size_t whole = mask ? 0 : seen < keys ? seen : keys;
     for (size_t r = 0; r < whole; r++)
         for (size_t h = 0; h < kHalves; h++) {
-            const f32xN s = load(scores + r * kGemmColumns + h * kLanesF32);
+            const f32xN s = load(scores + r * kColumns + h * kLanesF32);
             best[h] = max(s, best[h]);
             biggest[h] = max(magnitude(s), biggest[h]);
         }
@@ -44,7 +45,7 @@ FIRTH_INLINE void mask_scores(float* scores, size_t keys, float scale, const flo
     const i32xN lanes = load(lane_numbers);
     for (size_t r = whole; r < keys; r++)
         for (size_t h = 0; h < kHalves; h++) {
-            const size_t at = r * kGemmColumns + h * kLanesF32;
+            const size_t at = r * kColumns + h * kLanesF32;
             f32xN s = load(scores + at);
             i32xN kept =
                 lanes >= set1((int32_t)((ptrdiff_t)r - diagonal - (ptrdiff_t)(h * kLanesF32)));
@@ -67,9 +68,9 @@ FIRTH_INLINE void store_pairs(uint16_t* p, f32xN even, f32xN odd) {
     memcpy(p, &pairs, sizeof pairs);
 }
 
-// scores: keys x kGemmColumns (changed); state: 3 x kGemmColumns, for each query the reference (in
+// scores: keys x kColumns (changed); state: 3 x kColumns, for each query the reference (in
 // the units of the scores), the sum and the largest magnitude of a score; out: values x
-// kGemmColumns, rescaled where a reference moved; weights: keys x kGemmColumns float32 (may be
+// kColumns, rescaled where a reference moved; weights: keys x kColumns float32 (may be
 // scores), or pairs of keys in bfloat16. scale: from scores to exponents of 2; where the mask is
 // additive, to the mask's units.
 template <bool BF16>
@@ -81,7 +82,7 @@ FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const f
     f32xN best[kHalves], biggest[kHalves], reference[kHalves], sum[kHalves], rescale[kHalves];
     for (size_t h = 0; h < kHalves; h++) {
         best[h] = infinite;
-        biggest[h] = load(state + 2 * kGemmColumns + h * kLanesF32);
+        biggest[h] = load(state + 2 * kColumns + h * kLanesF32);
     }
     mask_scores(scores, keys, scale, mask, additive, diagonal, best, biggest);
     bool moved = false;
@@ -91,14 +92,14 @@ FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const f
         rescale[h] = old == now ? set1(1.0f) : exp2<5>((old - now) * factor);
         moved |= mask_bits(old != now) != 0;
         store(state + h * kLanesF32, now);
-        store(state + 2 * kGemmColumns + h * kLanesF32, biggest[h]);
+        store(state + 2 * kColumns + h * kLanesF32, biggest[h]);
         reference[h] = now == infinite ? set1(0.0f) : now;  // nothing but masked keys so far
-        sum[h] = load(state + kGemmColumns + h * kLanesF32) * rescale[h];
+        sum[h] = load(state + kColumns + h * kLanesF32) * rescale[h];
     }
     if (moved)
         for (size_t e = 0; e < values; e++)
             for (size_t h = 0; h < kHalves; h++) {
-                float* p = out + e * kGemmColumns + h * kLanesF32;
+                float* p = out + e * kColumns + h * kLanesF32;
                 store(p, load(p) * rescale[h]);
             }
 
@@ -108,30 +109,30 @@ FIRTH_INLINE void softmax_block(float* scores, size_t keys, float scale, const f
     size_t r = 0;
     for (; r + 2 <= keys; r += 2)
         for (size_t h = 0; h < kHalves; h++) {
-            const float* from = scores + r * kGemmColumns + h * kLanesF32;
+            const float* from = scores + r * kColumns + h * kLanesF32;
             const f32xN even = exp2<degree>((load(from) - reference[h]) * factor);
-            const f32xN odd = exp2<degree>((load(from + kGemmColumns) - reference[h]) * factor);
+            const f32xN odd = exp2<degree>((load(from + kColumns) - reference[h]) * factor);
             sum[h] = sum[h] + even + odd;
             if constexpr (BF16) {
-                store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even, odd);
+                store_pairs((uint16_t*)weights + r * kColumns + h * 2 * kLanesF32, even, odd);
             } else {
-                float* to = (float*)weights + r * kGemmColumns + h * kLanesF32;
+                float* to = (float*)weights + r * kColumns + h * kLanesF32;
                 store(to, even);
-                store(to + kGemmColumns, odd);
+                store(to + kColumns, odd);
             }
         }
     if (r < keys)
         for (size_t h = 0; h < kHalves; h++) {
-            const f32xN even = exp2<degree>(
-                (load(scores + r * kGemmColumns + h * kLanesF32) - reference[h]) * factor);
+            const f32xN even =
+                exp2<degree>((load(scores + r * kColumns + h * kLanesF32) - reference[h]) * factor);
             sum[h] = sum[h] + even;
             if constexpr (BF16)
-                store_pairs((uint16_t*)weights + r * kGemmColumns + h * 2 * kLanesF32, even,
+                store_pairs((uint16_t*)weights + r * kColumns + h * 2 * kLanesF32, even,
                             set1(0.0f));
             else
-                store((float*)weights + r * kGemmColumns + h * kLanesF32, even);
+                store((float*)weights + r * kColumns + h * kLanesF32, even);
         }
-    for (size_t h = 0; h < kHalves; h++) store(state + kGemmColumns + h * kLanesF32, sum[h]);
+    for (size_t h = 0; h < kHalves; h++) store(state + kColumns + h * kLanesF32, sum[h]);
 }
 
 void attention_softmax_f32(float* scores, size_t keys, float scale, const float* mask,
@@ -157,20 +158,20 @@ FIRTH_INLINE void put(uint16_t* p, f32xN v, size_t n) {
     for (size_t i = 0; i < n; i++) p[i] = lanes[i];
 }
 
-// sums: values x kGemmColumns; state as above; out: queries x values, stride elements apart. A
+// sums: values x kColumns; state as above; out: queries x values, stride elements apart. A
 // query whose keys are all masked has the sum 0 and gives 0, as PyTorch.
 template <class T>
 FIRTH_INLINE void finish(const float* sums, const float* state, size_t queries, size_t values,
                          T* out, ptrdiff_t stride) {
     for (size_t first = 0; first < queries; first += kLanesF32) {
-        const f32xN sum = load(state + kGemmColumns + first);
+        const f32xN sum = load(state + kColumns + first);
         const f32xN inverse = sum == 0.0f ? set1(0.0f) : 1.0f / sum;
         const size_t rows = queries - first < kLanesF32 ? queries - first : kLanesF32;
         for (size_t e = 0; e < values; e += kLanesF32) {
             const size_t n = values - e < kLanesF32 ? values - e : kLanesF32;
             f32xN v[kLanesF32];
             for (size_t i = 0; i < kLanesF32; i++)
-                v[i] = i < n ? load(sums + (e + i) * kGemmColumns + first) * inverse : set1(0.0f);
+                v[i] = i < n ? load(sums + (e + i) * kColumns + first) * inverse : set1(0.0f);
             transpose(v, 0.0f);
             for (size_t i = 0; i < rows; i++)
                 put(out + (ptrdiff_t)(first + i) * stride + e, v[i], n);

@@ -1,26 +1,66 @@
-// Kernels of the matrix product: gemm.cpp, gemm_pack.cpp.
+// Kernels of the matrix product, a row of `Gemm` for each type: gemm.cpp, gemm_pack.cpp,
+// gemm_finish.cpp; table.cpp fills the rows.
 #pragma once
 #include "list.h"
 
-#define FIRTH_GEMM_KERNELS(K) \
-    K(void, gemm_f32, \
-      (const void* a, const void* b, float* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, \
-       bool accumulate)) \
-    K(void, gemm_bf16, \
-      (const void* a, const void* b, float* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, \
-       bool accumulate)) \
-    K(void, gemm_row_f32, \
-      (const float* a, const float* b, ptrdiff_t b_stride, float* c, size_t n, size_t k, \
-       bool accumulate)) \
-    K(void, gemm_pack_a, (const void* src, ptrdiff_t stride, void* dst, size_t m, size_t bytes)) \
-    K(void, gemm_pack_b_transposed, \
-      (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t bytes)) \
-    K(void, gemm_pack_b_f32, (const float* src, ptrdiff_t stride, void* dst, size_t k, size_t n)) \
-    K(void, gemm_pack_b_bf16, \
-      (const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t n)) \
-    K(void, gemm_pack_a_transposed_f32, \
-      (const float* src, ptrdiff_t stride, void* dst, size_t k, size_t m)) \
-    K(void, gemm_pack_a_transposed_bf16, \
-      (const uint16_t* src, ptrdiff_t stride, void* dst, size_t k, size_t m))
+namespace firth {
 
-FIRTH_DECLARE_LIST(FIRTH_GEMM_KERNELS(FIRTH_DECLARE))
+// What a product does to its finished sums: C = activation(scale C + bias) + residual.
+enum Activation { kNone, kRelu, kGelu, kGeluTanh, kSilu };
+struct Epilogue {
+    double scale;
+    int activation;
+    const void *bias, *residual;  // of the type of C: n, and m x n; or null
+    ptrdiff_t stride;             // of residual, in elements
+};
+
+// What a level does with one type of operands in the product C = A B (engines/gemm.h): the layout
+// of packed operands, which is the level's own, the register tile, and the functions. Strides of A
+// and B are in bytes; `transposed` means that src is the transpose of what is packed.
+struct Gemm {
+    size_t element, sum;   // bytes of an element of A and B, and of C
+    size_t step;           // packed operands are padded to a multiple of it along K
+    size_t block;          // along K between two stores of C: it sets the order of the sums
+    size_t rows, columns;  // the register tile; packed B consists of panels of `columns`
+    // A: m rows of round_up(k, step) elements. B: panels of as many for each column.
+    void (*pack_a)(const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k);
+    void (*pack_a_transposed)(const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k);
+    void (*pack_b)(const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k);
+    void (*pack_b_transposed)(const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k);
+    void (*unpack_a)(const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k);
+    // C (+)= A B, packed; c_stride in elements
+    void (*multiply)(const void* a, const void* b, void* c, ptrdiff_t c_stride, size_t m, size_t n,
+                     size_t k, bool accumulate);
+    // c (+)= a B for one contiguous row and B as it lies, k x n; null where packing costs less
+    void (*row)(const void* a, const void* b, ptrdiff_t b_stride, void* c, size_t n, size_t k,
+                bool accumulate);
+    void (*finish)(void* c, ptrdiff_t c_stride, size_t m, size_t n, const Epilogue& epilogue);
+};
+
+}  // namespace firth
+
+#define FIRTH_GEMM_KERNELS(K, type) \
+    K(void, gemm_pack_a, type, (const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k)) \
+    K(void, gemm_pack_a_transposed, type, \
+      (const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k)) \
+    K(void, gemm_pack_b, type, (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k)) \
+    K(void, gemm_pack_b_transposed, type, \
+      (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k)) \
+    K(void, gemm_unpack_a, type, \
+      (const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k)) \
+    K(void, gemm_multiply, type, \
+      (const void* a, const void* b, void* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, \
+       bool accumulate))
+
+#define FIRTH_GEMM_FLOAT_KERNELS(K, type) \
+    K(void, gemm_row, type, \
+      (const void* a, const void* b, ptrdiff_t b_stride, void* c, size_t n, size_t k, \
+       bool accumulate)) \
+    K(void, gemm_finish, type, \
+      (void* c, ptrdiff_t c_stride, size_t m, size_t n, const Epilogue& epilogue))
+
+FIRTH_DECLARE_LIST(FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, f32)
+                       FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, f64)
+                           FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, bf16)
+                               FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f32)
+                                   FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f64))

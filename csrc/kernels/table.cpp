@@ -7,11 +7,30 @@
 
 namespace firth::FIRTH_LEVEL {
 
+// One row a type: element, sum, step along K. Blocks of K are 384 units of 4 bytes, so that a tile
+// of A fills two thirds of L1d.
+#define FIRTH_GEMM(type, Element, Sum, step, row, finish) \
+    {sizeof(Element), \
+     sizeof(Sum), \
+     step, \
+     1536 / sizeof(Element), \
+     kGemmRows, \
+     kGemmColumns<Sum>, \
+     gemm_pack_a_##type, \
+     gemm_pack_a_transposed_##type, \
+     gemm_pack_b_##type, \
+     gemm_pack_b_transposed_##type, \
+     gemm_unpack_a_##type, \
+     gemm_multiply_##type, \
+     row, \
+     finish}
+
 const Kernels kernels = {
     FIRTH_NAME(FIRTH_LEVEL),
     sizeof(f32xN),
-    kGemmRows,
-    kGemmColumns,
+    FIRTH_GEMM(f32, float, float, 1, gemm_row_f32, gemm_finish_f32),
+    FIRTH_GEMM(f64, double, double, 1, gemm_row_f64, gemm_finish_f64),
+    FIRTH_GEMM(bf16, uint16_t, float, 2, nullptr, gemm_finish_f32),
     kNativeBf16,
     kCodeLimit,
     kCodeWords,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -7,14 +9,17 @@ from numpy.testing import assert_array_equal
 import firth
 from conftest import canary_intact, spiky, sum_tolerance, with_canary
 from firth import _native
-from firth.kernels import _arrays, matmul, pack
+from firth.kernels import _arrays, _dispatch, matmul, pack
+
+DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 
 # Around the register tiles (6 or 14 rows; 8, 16 or 32 columns), the blocks of rows (224), of
-# columns (128) and of K (384; 768 for bfloat16), and odd K, where a pair of bfloat16 is half empty.
+# columns (128) and of K (384; 192 for float64, 768 for bfloat16), and odd K, where a pair of
+# bfloat16 is half empty.
 SIZES = [
     (1, 1, 1), (1, 31, 2), (1, 200, 33), (2, 33, 7), (3, 64, 385), (5, 7, 9), (6, 8, 16),
     (7, 9, 17), (13, 32, 64), (14, 65, 3), (15, 97, 130), (29, 130, 767), (33, 17, 769),
-    (57, 300, 100), (225, 31, 40), (300, 161, 801), (0, 5, 3), (4, 0, 3), (4, 5, 0),
+    (57, 300, 100), (225, 31, 40), (300, 161, 801), (40, 20, 193), (0, 5, 3), (4, 0, 3), (4, 5, 0),
 ]  # fmt: skip
 
 
@@ -28,29 +33,41 @@ def bits(x):
 def operands(m, n, k, dtype, seed=0):
     rng = np.random.default_rng(seed)
     a, b = spiky(rng, (m, k)), spiky(rng, (k, n))
+    if dtype == "float64":  # values that float32 does not hold
+        return a.astype(np.float64) * 1.1, b.astype(np.float64) * 1.1
     return (bits(a), bits(b)) if dtype == "bfloat16" else (a, b)
 
 
 def exact(x):
-    return _arrays.widen_bfloat16(x).astype(np.float64)
+    """In a type whose own rounding does not count."""
+    wide = np.longdouble if x.dtype == np.float64 else np.float64
+    return _arrays.widen_bfloat16(x).astype(wide)
+
+
+def sums_of(a):
+    """The dtype of a product."""
+    return np.float64 if a.dtype == np.float64 else np.float32
 
 
 def check(a, b, got):
     """`got` against NumPy in float64, within the bound on a sum of K products."""
     want = np.matmul(exact(a), exact(b))
-    bound = sum_tolerance(np.matmul(np.abs(exact(a)), np.abs(exact(b))), a.shape[1])
-    assert got.dtype == np.float32
+    terms = np.matmul(np.abs(exact(a)), np.abs(exact(b)))
+    bound = sum_tolerance(terms, a.shape[1], sums_of(a))
+    assert got.dtype == sums_of(a)
     assert got.shape == want.shape
     assert (np.abs(got - want) <= bound).all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@DTYPES
 @pytest.mark.parametrize(("m", "n", "k"), SIZES)
 def test_sizes(backend, m, n, k, dtype):
     a, b = operands(m, n, k, dtype)
     transposed = np.ascontiguousarray(b.T)
     results = [matmul(a, b), matmul(a, transposed.T), matmul(a, pack(b))]
     results.append(matmul(a, pack(transposed, transposed=True)))
+    column_major = np.asfortranarray(a)
+    results += [matmul(column_major, b), matmul(column_major, pack(b))]
     for got in results:
         check(a, b, got)
         if backend != "numpy":  # NumPy's BLAS chooses its order of summation by layout
@@ -59,7 +76,7 @@ def test_sizes(backend, m, n, k, dtype):
         assert np.abs(results[0]).max() > 0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@DTYPES
 def test_same_bits_in_any_batch_and_with_any_threads(backend, dtype):
     if backend == "numpy":
         matmul(*operands(1, 1, 1, dtype))
@@ -81,7 +98,7 @@ def test_same_bits_in_any_batch_and_with_any_threads(backend, dtype):
         firth.set_num_threads(before)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@DTYPES
 def test_layouts(backend, dtype):
     whole_a, whole_b = operands(40, 70, 50, dtype)
     for a in (whole_a, whole_a[::2], whole_a[::-1], whole_a[:, ::-1], np.asfortranarray(whole_a)):
@@ -112,7 +129,7 @@ def test_out_and_canary(backend):
     assert_array_equal(matmul(square, other, out=strided), expected)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@DTYPES
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("place", [0, 15, 32])
 def test_non_finite(backend, value, place, dtype):
@@ -123,6 +140,8 @@ def test_non_finite(backend, value, place, dtype):
         want = np.matmul(a, b)
     if dtype == "bfloat16":
         a, b = bits(a), bits(b)
+    elif dtype == "float64":
+        a, b = a.astype(dtype), b.astype(dtype)
     assert_array_equal(matmul(a, b), want)
 
 
@@ -135,16 +154,151 @@ def test_ml_dtypes(backend):
     assert_array_equal(exact(a), typed[0].astype(np.float64))
 
 
+@DTYPES
+def test_transposes_are_read_in_place(backend, dtype):
+    """dW = dY^T X and X W^T take no copy of an operand on their way to the kernel."""
+    a, b = operands(40, 70, 50, dtype)
+    for left in (a, np.asfortranarray(a), np.asfortranarray(a)[3:30], a[:, 5:20]):
+        k = left.shape[1]
+        for right in (b[:k], np.asfortranarray(b)[:k]):
+            _, given_left, given_right, *_ = matmul._prepare(left, right)
+            for given, own in ((given_left, left), (given_right, right)):
+                assert np.shares_memory(given, own)
+                assert given.strides == own.strides
+            check(left, right, matmul(left, right))
+    gradient, x = operands(300, 40, 33, dtype)[0], operands(300, 33, 50, dtype, 1)[0]
+    check(gradient.T, x, matmul(gradient.T, x))
+    level = _dispatch.active_level()  # the native code itself takes them as they lie
+    out = np.empty((33, 50), sums_of(a))
+    _native.kernels.matmul(level, gradient.T, x, out, None, 0, 1.0, None)
+    check(gradient.T, x, out)
+    with pytest.raises(ValueError, match="contiguous along one axis"):
+        _native.kernels.matmul(
+            level, gradient.T[::2, ::2], x[::2], out[:17].copy(), None, 0, 1.0, None
+        )
+
+
+ACTIVATIONS = [None, "relu", "gelu", "gelu_tanh", "silu"]
+
+
+def activated(z, activation):
+    """In float64, by the formulas of the docstring."""
+    z = np.asarray(z, np.float64)
+    if activation == "relu":
+        return np.maximum(z, 0)
+    if activation == "silu":
+        return z * np.exp(-np.logaddexp(0, -z))
+    if activation == "gelu":
+        return z * np.array([math.erfc(x) / 2 for x in (-z * math.sqrt(0.5)).flat]).reshape(z.shape)
+    if activation == "gelu_tanh":
+        u = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+        return z * np.exp(-np.logaddexp(0, -2 * u))
+    return z
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(backend, activation, dtype):
+    """Within the ULP that the docstring states, of a dense sample and of special values."""
+    rng = np.random.default_rng(0)
+    z = np.concatenate([
+        np.linspace(-14, 14, 4001), rng.standard_normal(2000), np.geomspace(1e-30, 100, 300),
+        -np.geomspace(1e-30, 100, 300), [0.0, 300.0, -300.0, 1e10, -1e10, 3e38, -3e38],
+    ]).astype(dtype)  # fmt: skip
+    got = matmul(z[:, None], np.ones((1, 1), dtype), activation=activation)[:, 0]
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        want = activated(z, activation)
+    wide = z.astype(np.float64)
+    units = np.full(z.shape, 8.0)
+    if activation == "gelu_tanh":
+        with np.errstate(over="ignore"):
+            units += 4 * np.abs(wide + 0.044715 * wide**3)
+    if dtype == np.float64:
+        # The formulas above, in float64 themselves: their exponents round too.
+        with np.errstate(over="ignore"):
+            units = units + 4 * wide**2 + 4 * np.abs(wide + 0.044715 * wide**3)
+    elif backend == "native:base":
+        units = units + wide**2
+    info = np.finfo(dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        allowed = np.minimum(units * info.eps, 1) * np.abs(want) + 200 * info.tiny
+    assert (np.abs(got - want) <= allowed)[np.isfinite(want)].all()
+    special = np.array([np.nan, np.inf, -np.inf], dtype)[:, None]
+    results = matmul(special, np.ones((1, 1), dtype), activation=activation)[:, 0]
+    assert_array_equal(results, [np.nan, np.inf, 0.0 if activation else -np.inf])
+
+
+@DTYPES
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 33, 5), (7, 70, 900), (230, 150, 40), (3, 5, 0)])
+def test_epilogue(backend, m, n, k, activation, dtype):
+    """activation(scale (a b) + bias) + residual: the error of the sum passes through an activation
+    whose slope is below 1.2; then the activation's own (8 ULP), and one rounding a step."""
+    a, b = operands(m, n, k, dtype)
+    rng = np.random.default_rng(3)
+    a, b = (np.where(rng.random(x.shape) < 0.5, x, 0).astype(x.dtype) for x in (a, b))
+    bias, residual = (spiky(rng, shape).astype(sums_of(a)) for shape in ((n,), (m, n)))
+    scale = 0.125
+    got = matmul(a, b, bias=bias, activation=activation, scale=scale, residual=residual)
+    assert got.dtype == sums_of(a)
+    z = scale * np.matmul(exact(a), exact(b)) + bias
+    want = activated(z, activation) + residual
+    eps = float(np.finfo(got.dtype).eps)
+    terms = np.matmul(np.abs(exact(a)), np.abs(exact(b)))
+    of_sum = scale * sum_tolerance(terms, k, got.dtype) + 2 * eps * (np.abs(z) + np.abs(bias))
+    units = 10 + (4 * np.abs(z + 0.044715 * z**3) if activation == "gelu_tanh" else 0)
+    of_activation = np.minimum(units * eps, 1) * np.abs(activated(z, activation))
+    if backend == "native:base" or dtype == "float64":
+        of_activation = of_activation * (1 + z * z)
+    bound = 1.2 * of_sum + of_activation + 2 * eps * (np.abs(want) + np.abs(residual)) + 1e-37
+    assert (np.abs(got - want) <= bound).all()
+    if backend != "numpy":
+        options = {"activation": activation, "scale": scale}
+        assert_array_equal(matmul(a, pack(b), bias=bias, residual=residual, **options), got)
+        for i in {0, m // 2, m - 1}:
+            alone = matmul(a[i : i + 1], b, bias=bias, residual=residual[i : i + 1], **options)
+            assert_array_equal(alone, got[i : i + 1])
+        part = slice(n // 3, n)
+        columns = matmul(a, b[:, part], bias=bias[part], residual=residual[:, part], **options)
+        assert_array_equal(columns, got[:, part])
+
+
+def test_epilogue_in_place_and_canary(backend):
+    a, b = operands(21, 50, 801, "float32")
+    x = spiky(np.random.default_rng(1), (21, 50))
+    want = matmul(a, b, residual=x, activation="relu", bias=x[0])
+    out, whole = with_canary((21, 50))
+    out[...] = x
+    matmul(a, b, residual=out, activation="relu", bias=out[0], out=out)
+    assert_array_equal(out, want)
+    assert canary_intact(whole)
+    wide = np.repeat(x, 2, axis=1)
+    assert_array_equal(
+        matmul(a, b, residual=wide[:, ::2], activation="relu", bias=wide[0, ::2]), want
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"bias": np.ones(3, "f4")}, ValueError, r"matmul: bias must have shape \(2,\)"),
+        ({"bias": np.ones(2)}, TypeError, "matmul: bias must be float32, got float64"),
+        ({"residual": np.ones(2, "f4")}, ValueError, r"matmul: residual must have shape \(4, 2\)"),
+        ({"residual": np.ones((4, 2), "i4")}, TypeError, "matmul: residual must be float32"),
+        ({"activation": "tanh"}, ValueError, "matmul: activation must be one of .*got 'tanh'"),
+    ],
+)
+def test_epilogue_errors(options, error, text):
+    with pytest.raises(error, match=text):
+        matmul(np.ones((4, 3), "f4"), np.ones((3, 2), "f4"), **options)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "error", "text"),
     [
-        (
-            np.ones((2, 3)),
-            np.ones((3, 2)),
-            TypeError,
-            "a must be float32, bfloat16 or uint16",
-        ),
-        (np.ones((2, 3), "f4"), np.ones((3, 2)), TypeError, "matmul: b must be float32"),
+        (np.ones((2, 3), "i4"), np.ones((3, 2)), TypeError, "matmul: a must be float32, float64"),
+        (np.ones((2, 3), "f4"), np.ones((3, 2), "f2"), TypeError, "matmul: b must be float32"),
+        (np.ones((2, 3), "f4"), np.ones((3, 2)), TypeError, "one dtype"),
         (np.ones((2, 3), ">f4"), np.ones((3, 2), "f4"), TypeError, "native byte order"),
         (np.ones((2, 3), "f4"), np.ones((3, 2), "u2"), TypeError, "one dtype"),
         (np.ones(3, "f4"), np.ones((3, 2), "f4"), ValueError, "2 axes"),
@@ -158,6 +312,6 @@ def test_errors(a, b, error, text):
 
 def test_pack_errors():
     with pytest.raises(TypeError, match="pack: b must be float32"):
-        pack(np.ones((2, 3)))
+        pack(np.ones((2, 3), np.float16))
     with pytest.raises(ValueError, match="pack: b must have 2 axes"):
         pack(np.ones(3, np.float32))

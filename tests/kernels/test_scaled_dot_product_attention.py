@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.testing import assert_array_equal
 import firth
 from conftest import spiky
 from firth import _native
-from firth.kernels import _arrays, _dispatch
+from firth.kernels import PackedKeysValues, _arrays, _dispatch
 from firth.kernels import scaled_dot_product_attention as attention
 
 # Around the panels of queries (8, 16, 32), the blocks (128) and the register tiles, odd numbers of
@@ -329,6 +330,159 @@ def test_non_finite(backend, value, place):
         want = attention.reference(q, k, v)
         got = attention(q, k, v)
     np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def sums(q, k, mask=None, causal=False):
+    """log(sum(exp(scores))) in float64, of queries and keys with equal leading axes."""
+    scores = np.matmul(exact(q), np.swapaxes(exact(k), -1, -2)) / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    if causal:
+        scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
+    return np.logaddexp.reduce(scores, axis=-1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sizes", [*SIZES[:3], *SIZES[6:]])
+def test_log_sum_exp(backend, sizes, dtype):
+    """Each score errs by (E + 8) eps of its terms, the sum by S eps; the logarithm's slope is 1."""
+    q, k, v = make((2, 3), sizes, dtype)
+    if q.shape[-1] == 0:
+        got = attention(q, k, v, return_lse=True)[1]
+        np.testing.assert_allclose(
+            got, np.log(sizes[1]), atol=1e-4 if dtype == "bfloat16" else 1e-6
+        )
+        return
+    rng = np.random.default_rng(1)
+    boolean = rng.random((sizes[0], sizes[1])) < 0.6
+    boolean[: sizes[0] // 2, : sizes[1] // 2] = False
+    boolean[sizes[0] // 3 :][:1] = False
+    additive = np.where(boolean, rng.standard_normal(boolean.shape) * 3, -np.inf)
+    eps = float(np.finfo(np.float32).eps)
+    size = np.matmul(np.abs(exact(q)), np.swapaxes(np.abs(exact(k)), -1, -2))
+    size = size.max(-1, initial=0) / np.sqrt(q.shape[-1])
+    weights = 7.6e-5 + 2.0**-9 if dtype == "bfloat16" else 1.5e-7
+    bound = (q.shape[-1] + 8) * eps * (size + 20) + (sizes[1] + 4) * eps + weights
+    for mask, causal in ((None, False), (None, True), (boolean, False), (additive, False)):
+        mask = mask if mask is None or mask.dtype == bool else mask.astype(np.float32)
+        out, lse = attention(q, k, v, mask, is_causal=causal, return_lse=True)
+        assert lse.dtype == np.float32
+        assert lse.shape == q.shape[:-1]
+        assert_array_equal(out, attention(q, k, v, mask, is_causal=causal))
+        want = sums(q, k, mask, causal)
+        assert_array_equal(np.isneginf(lse), np.isneginf(want))
+        kept = np.isfinite(want)
+        assert (np.abs(lse[kept] - want[kept]) <= bound[kept]).all()
+        if backend != "numpy" and sizes[0] > 2:
+            part = mask if mask is None else mask[1:2]
+            if not causal:
+                assert_array_equal(
+                    attention(q[..., 1:2, :], k, v, part, return_lse=True)[1], lse[..., 1:2]
+                )
+
+
+def test_log_sum_exp_of_groups_and_extremes(backend):
+    q, k, v = make((2, 6), (33, 40, 8, 6))
+    lse = attention(q, k[:, :2], v[:, :2], enable_gqa=True, return_lse=True)[1]
+    want = sums(q, np.repeat(k[:, :2], 3, axis=1))
+    np.testing.assert_allclose(lse, want, rtol=1e-4, atol=1e-4)
+    one = attention(q[0, 0], k[0, 0], v[0, 0], return_lse=True)
+    assert one[0].shape == (33, 6)
+    assert one[1].shape == (33,)
+    # Two halves of the keys merge into the whole by their sums.
+    halves = [attention(q, k[..., s, :], v[..., s, :], return_lse=True)
+              for s in (slice(0, 17), slice(17, 40))]  # fmt: skip
+    whole, total = attention(q, k, v, return_lse=True)
+    merged = sum(part * np.exp(each - total)[..., None] for part, each in halves)
+    np.testing.assert_allclose(merged, whole, rtol=1e-4, atol=1e-4)
+    # Scores beyond float32 on the way: q k = 2^140, times 2^-140.
+    big = np.full((3, 1), 2.0**70, np.float32)
+    lse = attention(big, big, big, scale=2.0**-140, return_lse=True)[1]
+    np.testing.assert_allclose(lse, 1 + np.log(3), rtol=1e-6)
+    lse = attention(big, big / 2**70, big, np.full((3, 3), LEAST, np.float32), return_lse=True)[1]
+    np.testing.assert_allclose(lse, LEAST, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("steps", [[300], [0, 300], [1] * 5 + [295], [127, 1, 1, 127, 44],
+                                   [128, 128, 44], [100, 100, 100]])  # fmt: skip
+def test_packed_keys_and_values(backend, steps, dtype):
+    """In any steps: the same bits as the arrays, and the arrays themselves come back."""
+    q, k, v = make((2, 6), (35, 300, 17, 9), dtype)
+    k, v = (np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2) for x in (k, v))
+    ends = np.cumsum(steps)
+    packed = PackedKeysValues(k[..., : ends[0], :], v[..., : ends[0], :])
+    for begin, end in pairwise(ends):
+        packed.append(k[..., begin:end, :], v[..., begin:end, :])
+    assert len(packed) == 300
+    assert packed.nbytes >= k.nbytes + v.nbytes
+    mask = np.random.default_rng(2).random((35, 300)) < 0.5
+    for options in ({}, {"is_causal": True}, {"attn_mask": mask}, {"return_lse": True}):
+        for got, want in zip(
+            attention(q, packed, **options), attention(q, k, v, **options), strict=True
+        ):
+            assert_array_equal(got, want)
+    for got, want in zip(packed.arrays(), (k, v), strict=True):
+        assert_array_equal(got, want)
+    check(q, k, v, attention(q, packed))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_packed_keys_and_values_broadcast_and_group(backend, dtype):
+    q, k, v = make((2, 6), (5, 150, 8, 8), dtype)
+    grouped = PackedKeysValues(k[:, :2], v[:, :2])
+    assert_array_equal(
+        attention(q, grouped, enable_gqa=True), attention(q, k[:, :2], v[:, :2], enable_gqa=True)
+    )
+    shared = PackedKeysValues(k[0, 0], v[0, 0])
+    assert_array_equal(attention(q, shared), attention(q, k[0, 0], v[0, 0]))
+    assert_array_equal(attention(q[0, 0], shared), attention(q[0, 0], k[0, 0], v[0, 0]))
+    per_batch = PackedKeysValues(k[:, :1], v[:, :1])
+    assert_array_equal(attention(q, per_batch), attention(q, k[:, :1], v[:, :1]))
+    empty = PackedKeysValues(k[..., :0, :], v[..., :0, :])
+    assert not attention(q, empty).any()
+    # NaN and denormals in the cache come back as they are; scores beyond float32 are exact.
+    k[0, 0, 3, 1] = exact(k).dtype.type(np.nan) if dtype == "float32" else 0x7FC0
+    packed = PackedKeysValues(k, v)
+    assert_array_equal(packed.arrays()[0], k)
+    large = np.full((3, 1), 2.0**70, np.float32)
+    np.testing.assert_allclose(
+        attention(large, PackedKeysValues(large, large), scale=2.0**-140), large, rtol=1e-6
+    )
+
+
+def test_packed_for_another_level(backend):
+    q, k, v = make((2,), (5, 150, 8, 8))
+    with _dispatch.use("native:base"):
+        packed = PackedKeysValues(k, v)
+    assert_array_equal(attention(q, packed), attention(q, k, v))
+
+
+def test_packed_errors():
+    k, v = np.ones((2, 4, 3), np.float32), np.ones((2, 4, 5), np.float32)
+    packed = PackedKeysValues(k, v)
+    for key, value, error, text in (
+        (k[:1], v, ValueError, "append: key and value must have shapes"),
+        (k, v[:, :3], ValueError, "append: key and value must have shapes"),
+        (k[..., :2], v, ValueError, "append: key and value must have shapes"),
+        (k.astype(np.uint16), v, TypeError, "append: key and value must be float32, got uint16"),
+        (k.astype(np.float64), v, TypeError, "append: key must be float32"),
+    ):
+        with pytest.raises(error, match=text):
+            packed.append(key, value)
+        assert len(packed) == 4
+    with pytest.raises(ValueError, match="PackedKeysValues: key and value must have shapes"):
+        PackedKeysValues(k, v[:1])
+    with pytest.raises(ValueError, match="attention: value must be None where key is packed"):
+        attention(k, packed, v)
+    with pytest.raises(TypeError, match="attention: query, key and value must have one dtype"):
+        attention(k.astype(np.uint16), packed)
+    with pytest.raises(ValueError, match="attention: query and key must have one depth"):
+        attention(k[..., :2], packed)
+    with pytest.raises(ValueError, match="leading axes do not broadcast"):
+        attention(np.ones((3, 4, 3), np.float32), packed)
+    with pytest.raises(TypeError, match="attention: value must be float32"):
+        attention(k, k)
 
 
 A, B = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)

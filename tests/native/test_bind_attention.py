@@ -9,13 +9,15 @@ from bindings import native, refused, zeros
 
 GOOD = {
     "query": zeros(2, 3, 4), "key": zeros(2, 5, 4), "value": zeros(2, 5, 6), "mask": None,
-    "causal": False, "scale": 1.0, "out": zeros(2, 3, 6),
+    "causal": False, "scale": 1.0, "out": zeros(2, 3, 6), "lse": zeros(2, 3, 1),
 }  # fmt: skip
 CASES = [
     ("flat query", {"query": zeros(4)}, ValueError, "attention: want at least 2 axes"),
     ("flat key", {"key": zeros(4)}, ValueError, "attention: want at least 2 axes"),
-    ("scale", {"scale": -1.0}, ValueError, "attention: scale must not be negative"),
-    ("NaN", {"scale": float("nan")}, ValueError, "attention: scale must not be negative"),
+    ("scale", {"scale": -1.0}, ValueError, "attention: scale must be finite in float32 and not"),
+    ("NaN", {"scale": float("nan")}, ValueError, "attention: scale must be finite in float32"),
+    ("large scale", {"scale": 1e39}, ValueError, "attention: scale must be finite in float32"),
+    ("lse", {"lse": zeros(2, 3, 2)}, ValueError, "attention: lse: wrong shape"),
     ("key depth", {"key": zeros(2, 5, 3)}, ValueError, "attention: key: wrong shape"),
     ("key heads", {"key": zeros(3, 5, 4)}, ValueError, "attention: key: wrong shape"),
     ("key axes", {"key": zeros(5, 4)}, ValueError, "attention: key: wrong shape"),
@@ -41,3 +43,60 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_refused(case):
     refused(native("attention"), GOOD, case)
+
+
+PACKED = {
+    "query": zeros(2, 3, 4), "head": np.zeros((2, 1, 1), np.int64), "mask": None, "causal": False,
+    "scale": 1.0, "out": zeros(2, 3, 6), "lse": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": np.full((2, 1, 1), 3, np.int64)}, "attention: head: out of range"),
+        ({"head": np.full((2, 1, 1), -1, np.int64)}, "attention: head: out of range"),
+        ({"head": np.zeros((1, 1, 1), np.int64)}, "attention: head: wrong shape"),
+        ({"query": zeros(2, 3, 5)}, "attention: packed for another level, dtype or depth"),
+    ],
+)
+def test_packed_refused(change, message):
+    packed = native("keys_values_f32")(3, 4, 6)
+    packed.append(zeros(3, 5, 4), zeros(3, 5, 6))
+    refused(
+        native("attention"), {**PACKED, "packed": packed}, ("packed", change, ValueError, message)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"key": zeros(4)}, ValueError, "append: want at least 2 axes"),
+        ({"key": zeros(2, 5, 4), "value": zeros(2, 5, 6)}, ValueError, "append: wrong number of"),
+        ({"key": zeros(3, 5, 3)}, ValueError, "attention: key: wrong shape"),
+        ({"value": zeros(3, 4, 6)}, ValueError, "attention: value: wrong shape"),
+        (
+            {"key": zeros(3, 5, 4, dtype=np.uint16), "value": zeros(3, 5, 6, dtype=np.uint16)},
+            TypeError, "append: another dtype",
+        ),
+    ],
+)  # fmt: skip
+def test_append_refused(change, error, message):
+    packed = native("keys_values_f32")(3, 4, 6)
+    good = {"key": zeros(3, 5, 4), "value": zeros(3, 5, 6)}
+    refused(packed.append, good, ("append", change, error, message))
+    assert packed.keys == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": zeros(3, 4, 4)}, {"value": zeros(3, 5, 5)},
+        {"key": zeros(3, 5, 4, dtype=np.uint16), "value": zeros(3, 5, 6, dtype=np.uint16)},
+    ],
+)  # fmt: skip
+def test_unpack_refused(change):
+    packed = native("keys_values_f32")(3, 4, 6)
+    packed.append(zeros(3, 5, 4), zeros(3, 5, 6))
+    good = {"key": zeros(3, 5, 4), "value": zeros(3, 5, 6)}
+    refused(packed.unpack, good, ("unpack", change, ValueError, "unpack: shapes or dtype differ"))

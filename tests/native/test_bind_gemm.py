@@ -11,17 +11,25 @@ U16 = np.uint16
 AXIS = ": want 2-D, contiguous along one axis"
 GOOD = {
     "pack": {"b": zeros(3, 2)},
-    "matmul": {"a": zeros(4, 3), "b": zeros(3, 2), "out": zeros(4, 2)},
-}
+    "matmul": {
+        "a": zeros(4, 3), "b": zeros(3, 2), "out": zeros(4, 2), "bias": zeros(2), "activation": 1,
+        "scale": 2.0, "residual": zeros(4, 2),
+    },
+}  # fmt: skip
 CASES = [
     ("pack", {"b": zeros(3)}, ValueError, f"pack: b{AXIS}"),
     ("pack", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"pack: b{AXIS}"),
     ("matmul", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"matmul: b{AXIS}"),
-    ("matmul", {"a": zeros(3)}, ValueError, "matmul: a: want 2-D, contiguous in the last axis"),
-    (
-        "matmul", {"a": zeros(4, 6)[:, ::2]}, ValueError,
-        "matmul: a: want 2-D, contiguous in the last axis",
-    ),
+    ("matmul", {"a": zeros(3)}, ValueError, f"matmul: a{AXIS}"),
+    ("matmul", {"a": zeros(4, 6)[:, ::2]}, ValueError, f"matmul: a{AXIS}"),
+    ("matmul", {"bias": zeros(3)}, ValueError, "matmul: bias: want shape (N,)"),
+    ("matmul", {"bias": zeros(2, 1)}, ValueError, "matmul: bias: want shape (N,)"),
+    ("matmul", {"bias": zeros(2, dtype=np.float64)}, TypeError, "incompatible function arguments"),
+    ("matmul", {"activation": 5}, ValueError, "matmul: no activation has the number 5"),
+    ("matmul", {"activation": -1}, ValueError, "matmul: no activation has the number -1"),
+    ("matmul", {"residual": zeros(3, 2)}, ValueError, "matmul: residual: want shape (M, N)"),
+    ("matmul", {"residual": zeros(8)}, ValueError, "matmul: residual: want shape (M, N)"),
+    ("matmul", {"residual": zeros(4, 4)[:, ::2]}, ValueError, "residual: want shape (M, N)"),
     ("matmul", {"a": zeros(4, 2)}, ValueError, "matmul: shapes of a, b and out differ"),
     ("matmul", {"out": zeros(3, 2)}, ValueError, "matmul: shapes of a, b and out differ"),
     ("matmul", {"out": zeros(4, 3)}, ValueError, "matmul: shapes of a, b and out differ"),

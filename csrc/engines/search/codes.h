@@ -3,7 +3,7 @@
 #pragma once
 #include <vector>
 
-#include "engines/gemm.h"
+#include "memory.h"
 #include "kernels.h"
 
 namespace firth::search {

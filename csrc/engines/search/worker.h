@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "engines/gemm.h"
 #include "engines/search/codes.h"
 #include "engines/search/search.h"
 #include "sizes.h"

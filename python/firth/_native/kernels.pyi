@@ -1,6 +1,7 @@
 # Kernels over arrays: the level to run on, then the arguments of the page.
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 from numpy.typing import NDArray
 
 from firth._native import Level
@@ -103,3 +104,54 @@ def glove_adagrad(
 ) -> float: ...
 def softmax(level: Level, x: NDArray[Any], out: NDArray[Any]) -> None: ...
 def log_softmax(level: Level, x: NDArray[Any], out: NDArray[Any]) -> None: ...
+
+class Packed:
+    @property
+    def nbytes(self) -> int: ...
+
+def pack(level: Level, b: NDArray[Any]) -> Packed: ...
+def matmul(
+    level: Level,
+    a: NDArray[Any],
+    b: NDArray[Any] | Packed,
+    out: NDArray[Any],
+    bias: NDArray[Any] | None,
+    activation: int,
+    scale: float,
+    residual: NDArray[Any] | None,
+) -> None: ...
+
+class KeysValues:
+    @property
+    def keys(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def append(self, key: NDArray[Any], value: NDArray[Any]) -> None: ...
+    def unpack(self, key: NDArray[Any], value: NDArray[Any]) -> None: ...
+
+def keys_values_f32(level: Level, heads: int, depth: int, values: int) -> KeysValues: ...
+def keys_values_bf16(level: Level, heads: int, depth: int, values: int) -> KeysValues: ...
+@overload
+def attention(
+    level: Level,
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    mask: NDArray[Any] | None,
+    causal: bool,
+    scale: float,
+    out: NDArray[Any],
+    lse: NDArray[np.float32] | None,
+) -> None: ...
+@overload
+def attention(
+    level: Level,
+    query: NDArray[Any],
+    packed: KeysValues,
+    head: NDArray[np.int64],
+    mask: NDArray[Any] | None,
+    causal: bool,
+    scale: float,
+    out: NDArray[Any],
+    lse: NDArray[np.float32] | None,
+) -> None: ...

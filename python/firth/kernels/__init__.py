@@ -9,12 +9,16 @@ from firth.kernels.embedding_bag import embedding_bag
 from firth.kernels.glove_adagrad import glove_adagrad
 from firth.kernels.hierarchical_softmax import hierarchical_softmax
 from firth.kernels.matmul import PackedMatrix, matmul, pack
-from firth.kernels.scaled_dot_product_attention import scaled_dot_product_attention
+from firth.kernels.scaled_dot_product_attention import (
+    PackedKeysValues,
+    scaled_dot_product_attention,
+)
 from firth.kernels.skipgram_negative_sampling import skipgram_negative_sampling
 from firth.kernels.softmax import log_softmax, softmax
 
 __all__ = [
     "ByteCodes",
+    "PackedKeysValues",
     "PackedMatrix",
     "TopK",
     "active",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +12,22 @@ from firth import _native
 from firth.kernels import _arrays
 from firth.kernels._dispatch import active_level, kernel
 
+ACTIVATIONS = (None, "relu", "gelu", "gelu_tanh", "silu")
+"""What `matmul` may apply to its sums; their places are the numbers that the kernels know."""
+
 
 class PackedMatrix:
     """A right operand of `matmul` in the layout of the native kernels; made by `pack`.
 
     Attributes
     ----------
-    array : ndarray, shape (K, N), float32 or uint16 (bfloat16 bits)
+    array : ndarray, shape (K, N), float32, float64 or uint16 (bfloat16 bits)
         The matrix that was packed, not a copy. Do not write to it: the packed values would stay.
     """
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
-        self._packed: dict[str, _native.Packed] = {}
+        self._packed: dict[str, _native.kernels.Packed] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -35,10 +39,10 @@ class PackedMatrix:
         """What the Numba version multiplies by."""
         return self.array
 
-    def at(self, level: _native.Level) -> _native.Packed:
+    def at(self, level: _native.Level) -> _native.kernels.Packed:
         """The packed values for ``level``; packed when first asked for."""
         if level.name not in self._packed:
-            self._packed[level.name] = level.pack(self.array)
+            self._packed[level.name] = _native.kernels.pack(level, self.array)
         return self._packed[level.name]
 
 
@@ -47,8 +51,8 @@ def pack(b: Any, *, transposed: bool = False) -> PackedMatrix:
 
     Parameters
     ----------
-    b : array_like, shape (K, N), or (N, K) where ``transposed``; float32, or bfloat16 as uint16
-        or ml_dtypes.bfloat16
+    b : array_like, shape (K, N), or (N, K) where ``transposed``; float32, float64, or bfloat16 as
+        uint16 or ml_dtypes.bfloat16
         A weight matrix of shape (outputs, inputs) is a transposed one.
     transposed : bool
         Whether the rows of ``b`` are the columns of the matrix.
@@ -73,90 +77,197 @@ def pack(b: Any, *, transposed: bool = False) -> PackedMatrix:
 
 
 @kernel
-def matmul(a: Any, b: Any, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Product of two matrices, ``a @ b``, in float32.
+def matmul(
+    a: Any,
+    b: Any,
+    *,
+    bias: Any = None,
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None,
+    scale: float = 1.0,
+    residual: Any = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Product of two matrices, ``activation(scale * (a @ b) + bias) + residual``.
 
     Parameters
     ----------
-    a : array_like, shape (M, K), float32, or bfloat16 as uint16 or ml_dtypes.bfloat16
+    a : array_like, shape (M, K), float32, float64, or bfloat16 as uint16 or ml_dtypes.bfloat16
     b : array_like, shape (K, N), the same dtype, or a PackedMatrix
-        Read in place where its rows or its columns are contiguous (``weight.T`` costs no copy).
-    out : ndarray, shape (M, N), float32, optional
-        Receives the result; may overlap ``a`` or ``b``.
+        Both are read in place where their rows or their columns are contiguous: ``weight.T`` costs
+        no copy, nor does ``gradient.T @ x``.
+    bias : array_like, shape (N,), dtype of the result, optional
+    activation : {"relu", "gelu", "gelu_tanh", "silu"}, optional
+        relu: max(z, 0). silu: z / (1 + e^-z). gelu: z Phi(z) with the normal distribution Phi
+        (Hendrycks and Gimpel, arXiv:1606.08415). gelu_tanh: their approximation
+        z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))), as GPT-2 has it.
+    scale : float
+        Factor of the product.
+    residual : array_like, shape (M, N), dtype of the result, optional
+        Added last.
+    out : ndarray, shape (M, N), dtype of the result, optional
+        Receives the result; may overlap any argument.
 
     Returns
     -------
-    ndarray, shape (M, N), float32; ``out`` itself where it was given.
+    ndarray, shape (M, N), float32 (float64 for float64); ``out`` itself where it was given.
 
     Raises
     ------
     TypeError
         Another dtype, or different dtypes.
     ValueError
-        An argument is not 2-D, the inner axes differ, or ``out`` does not fit.
+        An operand is not 2-D, the inner axes differ, ``activation`` is unknown, or ``bias``,
+        ``residual`` or ``out`` does not fit.
 
     Notes
     -----
-    Every element is summed in float32 along K, in blocks of 384 (bfloat16: 768) that are added in
-    order: the error is at most K * eps * sum(|a_k b_k|). The order depends on K and the ISA level
-    only: a row has the same bits in any batch. K = 0 gives 0. NaN and inf propagate. Products of
-    bfloat16 are exact; the level v4x takes denormal bfloat16 inputs and denormal sums as 0.
+    Every element is summed in the dtype of the result along K, in blocks of 384 (float64: 192,
+    bfloat16: 768) that are added in order: the error is at most K * eps * sum(|a_k b_k|). The order
+    depends on K and the ISA level only: a row has the same bits in any batch. K = 0 gives a product
+    of 0. NaN and inf propagate; activations of -inf are 0. Products of bfloat16 are exact; the
+    level v4x takes denormal bfloat16 inputs and denormal sums as 0.
+
+    silu and gelu err by at most 8 ULP of their result, besides what an error of their argument
+    does; gelu_tanh by 8 + 4 |z + 0.044715 z^3| (the error of the exponent). Results whose
+    exponential is below the least normal number are 0. (Without fma, on the level base, gelu errs
+    by z^2 units more.)
     """
     left = _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(a)))
     right = b.array if isinstance(b, PackedMatrix) else _arrays.bfloat16_bits(np.asarray(b))
-    return _arrays.deliver(np.matmul(left, _arrays.widen_bfloat16(right)), out)  # type: ignore[no-any-return]
+    z = np.matmul(left, _arrays.widen_bfloat16(right)) * left.dtype.type(scale)
+    if bias is not None:
+        z = z + np.asarray(bias)
+    if activation is not None:
+        z = _activated(z.astype(np.float64), activation).astype(z.dtype)
+    if residual is not None:
+        z = z + np.asarray(residual)
+    return _arrays.deliver(z, out)  # type: ignore[no-any-return]
 
 
-def _operand(function: str, name: str, value: Any) -> NDArray[Any]:
-    """A 2-D array of float32 or of bfloat16 bits."""
-    array = _arrays.bfloat16_bits(
-        _arrays.numbers(function, name, value, "float32", "bfloat16", "uint16")
-    )
+def _activated(z: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
+    """The activations in float64; limits at -inf."""
+    if activation == "relu":
+        return np.where(z < 0, 0, z)
+    low = np.maximum(z, -1000)  # where the other factor is 0
+    if activation == "gelu":
+        tails = [0.5 * math.erfc(x) for x in (np.abs(z) * math.sqrt(0.5)).flat]
+        tail = np.array(tails).reshape(z.shape)
+        return np.where(z < 0, low * tail, np.where(z > 100, z, z * (1 - tail)))
+    u = z if activation == "silu" else math.sqrt(8 / math.pi) * z * (1 + 0.044715 * z * z)
+    e = np.exp(-np.abs(u))
+    result: NDArray[np.float64] = np.where(z < 0, low * e, z) / (1 + e)
+    return result
+
+
+def _operand(function: str, name: str, value: Any, beside: Any = None) -> NDArray[Any]:
+    """A 2-D array of float32, float64 or of bfloat16 bits; lists are float32, or as `beside`."""
+    if isinstance(value, (list, tuple)):
+        double = getattr(beside, "dtype", None) == np.float64
+        array = _arrays.numbers(function, name, value, "float64" if double else "float32")
+    else:
+        array = _arrays.bfloat16_bits(
+            _arrays.numbers(function, name, value, "float32", "float64", "bfloat16", "uint16")
+        )
     if array.ndim != 2:
         raise ValueError(f"{function}: {name} must have 2 axes, got shape {array.shape}")
     return array
 
 
+def _addend(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any] | None:
+    """Bias or residual: contiguous in the last axis."""
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.dtype != dtype or not array.dtype.isnative:
+        raise TypeError(f"matmul: {name} must be {np.dtype(dtype)}, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"matmul: {name} must have shape {shape}, got {array.shape}")
+    contiguous = shape[-1] < 2 or array.strides[-1] == array.itemsize
+    whole = all(stride % array.itemsize == 0 for stride in array.strides)
+    return array if contiguous and whole and array.flags.aligned else np.array(array, order="C")
+
+
 @matmul.prepare
-def _(a: Any, b: Any, *, out: NDArray[np.float32] | None = None) -> tuple[Any, ...]:
-    a = _operand("matmul", "a", a)
-    plain = b.array if isinstance(b, PackedMatrix) else _operand("matmul", "b", b)
+def _(
+    a: Any,
+    b: Any,
+    *,
+    bias: Any = None,
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None,
+    scale: float = 1.0,
+    residual: Any = None,
+    out: NDArray[Any] | None = None,
+) -> tuple[Any, ...]:
+    plain = b.array if isinstance(b, PackedMatrix) else _operand("matmul", "b", b, a)
+    a = _operand("matmul", "a", a, plain)
     if a.dtype != plain.dtype:
         raise TypeError(f"matmul: a and b must have one dtype, got {a.dtype} and {plain.dtype}")
     if a.shape[1] != plain.shape[0]:
         raise ValueError(
             f"matmul: the inner axes must be equal, got shapes {a.shape} and {plain.shape}"
         )
-    shape = (a.shape[0], plain.shape[1])
-    result = _arrays.output("matmul", out, shape, np.float32)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"matmul: activation must be one of {ACTIVATIONS}, got {activation!r}")
+    shape, dtype = (a.shape[0], plain.shape[1]), np.float64 if a.itemsize == 8 else np.float32
+    bias = _addend("bias", bias, shape[1:], dtype)
+    residual = _addend("residual", residual, shape, dtype)
+    result = _arrays.output("matmul", out, shape, dtype)
     if out is not None and (
-        np.may_share_memory(out, a)
-        or np.may_share_memory(out, plain)
+        any(np.may_share_memory(out, x) for x in (a, plain, bias, residual) if x is not None)
         or not (out.flags.c_contiguous and out.flags.aligned)
     ):
-        result = np.empty(shape, np.float32)
-    if not (a.shape[1] < 2 or a.strides[1] == a.itemsize) or _arrays.matrix(a) is not a:
-        a = np.array(a, order="C")
-    return result, a, b if isinstance(b, PackedMatrix) else _arrays.matrix(plain), result
+        result = np.empty(shape, dtype)
+    left = _arrays.matrix(a)
+    right = b if isinstance(b, PackedMatrix) else _arrays.matrix(plain)
+    number = ACTIVATIONS.index(activation)
+    return result, left, right, result, bias, number, float(scale), residual
 
 
 @matmul.numba
-def _(a: Any, b: Any, out: Any) -> None:
-    # a: (M, K), b: (K, N), out: (M, N). Row by row: the inner loop runs along contiguous columns.
+def _(a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual: Any) -> None:
+    # a: (M, K), b: (K, N), out, residual: (M, N), bias: (N,). Row by row: the inner loop runs along
+    # contiguous columns.
     left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
     if a.itemsize == 2:  # bfloat16: the upper half of a float32
-        left_f32 = (left.astype(np.uint32) << 16).astype(np.uint32).view(np.float32)
-        right_f32 = (right.astype(np.uint32) << 16).astype(np.uint32).view(np.float32)
+        left_bits = (left.astype(np.uint32) << 16).astype(np.uint32)
+        right_bits = (right.astype(np.uint32) << 16).astype(np.uint32)
+        left_wide = left_bits.view(np.float32).astype(out.dtype)
+        right_wide = right_bits.view(np.float32).astype(out.dtype)
     else:
-        left_f32, right_f32 = left.astype(np.float32), right.astype(np.float32)
+        left_wide, right_wide = left.astype(out.dtype), right.astype(out.dtype)
     for m in range(out.shape[0]):
         for n in range(out.shape[1]):
             out[m, n] = 0
-        for k in range(left_f32.shape[1]):
+        for k in range(left_wide.shape[1]):
             for n in range(out.shape[1]):
-                out[m, n] += left_f32[m, k] * right_f32[k, n]
+                out[m, n] += left_wide[m, k] * right_wide[k, n]
+        for n in range(out.shape[1]):
+            z = np.float64(out[m, n]) * scale
+            if bias is not None:
+                z += np.float64(bias[n])
+            if activation == 1:
+                z = 0.0 if z < 0 else z
+            elif activation == 2:
+                tail = 0.5 * math.erfc(abs(z) * math.sqrt(0.5))
+                if z < 0:
+                    z = max(z, -1000.0) * tail
+                elif z <= 100:
+                    z -= z * tail
+            elif activation > 2:
+                u = z
+                if activation == 3:
+                    u = math.sqrt(8 / math.pi) * z * (1 + 0.044715 * z * z)
+                e = math.exp(-abs(u))
+                z = (max(z, -1000.0) * e if z < 0 else z) / (1 + e)
+            if residual is not None:
+                z += np.float64(residual[m, n])
+            out[m, n] = z
 
 
 @matmul.native
-def _(level: _native.Level, a: Any, b: Any, out: Any) -> None:
-    level.matmul(a, b.at(level) if isinstance(b, PackedMatrix) else b, out)
+def _(
+    level: _native.Level, a: Any, b: Any, out: Any, bias: Any, activation: int, scale: float,
+    residual: Any,
+) -> None:  # fmt: skip
+    right = b.at(level) if isinstance(b, PackedMatrix) else b
+    _native.kernels.matmul(level, a, right, out, bias, activation, scale, residual)

@@ -13,29 +13,148 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.kernels import _arrays
-from firth.kernels._dispatch import kernel
+from firth.kernels._dispatch import active_level, kernel
 
 NAME = "scaled_dot_product_attention"
+
+
+class PackedKeysValues:
+    """Keys and values packed once for many queries, to which more are appended: a decoder's cache.
+
+    It stands in place of ``key`` in `scaled_dot_product_attention`, with the same bits as the
+    arrays. What was appended is copied; nothing else is kept. Not to be appended to while another
+    thread reads it.
+
+    Parameters
+    ----------
+    key : array_like, shape (..., S, E), float32, or bfloat16 as uint16 or ml_dtypes.bfloat16
+        S may be 0.
+    value : array_like, shape (..., S, Ev), the same dtype and leading axes
+
+    Raises
+    ------
+    TypeError
+        Another dtype, or different ones.
+    ValueError
+        Shapes that do not fit.
+    """
+
+    def __init__(self, key: Any, value: Any) -> None:
+        k, v = (
+            _checked("key", key, "PackedKeysValues"),
+            _checked("value", value, "PackedKeysValues"),
+        )
+        self.lead: tuple[int, ...] = k.shape[:-2]
+        """The leading axes of keys and values."""
+        self.depth, self.values = k.shape[-1], v.shape[-1]
+        self.dtype = k.dtype
+        self._check("PackedKeysValues", k, v)
+        self._level = active_level()
+        self._native = self._made(self._level, k, v)
+
+    def _check(self, function: str, k: NDArray[Any], v: NDArray[Any]) -> None:
+        if not k.dtype == v.dtype == self.dtype:
+            raise TypeError(
+                f"{function}: key and value must be {self.dtype}, got {k.dtype} and {v.dtype}"
+            )
+        n = k.shape[-2]
+        want = (*self.lead, n, self.depth), (*self.lead, n, self.values)
+        if (k.shape, v.shape) != want:
+            raise ValueError(
+                f"{function}: key and value must have shapes {want[0]} and {want[1]}, "
+                f"got {k.shape} and {v.shape}"
+            )
+
+    def _made(
+        self, level: _native.Level, k: NDArray[Any], v: NDArray[Any]
+    ) -> _native.kernels.KeysValues:
+        kernels = _native.kernels
+        make = kernels.keys_values_f32 if self.dtype == np.float32 else kernels.keys_values_bf16
+        made = make(level, math.prod(self.lead), self.depth, self.values)
+        made.append(k, v)
+        return made
+
+    def append(self, key: Any, value: Any) -> None:
+        """Add keys and values behind those that are there.
+
+        Parameters
+        ----------
+        key : array_like, shape (..., n, E)
+        value : array_like, shape (..., n, Ev)
+            Dtype, leading axes, E and Ev as before.
+
+        Raises
+        ------
+        TypeError
+            Another dtype.
+        ValueError
+            Other shapes; nothing has been appended then.
+        """
+        k, v = _checked("key", key, "append"), _checked("value", value, "append")
+        self._check("append", k, v)
+        self._native.append(k, v)
+
+    def __len__(self) -> int:
+        """How many keys each head has."""
+        return self._native.keys
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the packed keys and values take."""
+        return self._native.nbytes
+
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Copies of the keys (..., S, E) and the values (..., S, Ev)."""
+        key = np.empty((*self.lead, len(self), self.depth), self.dtype)
+        value = np.empty((*self.lead, len(self), self.values), self.dtype)
+        self._native.unpack(key, value)
+        return key, value
+
+    def at(self, level: _native.Level) -> _native.kernels.KeysValues:
+        """The packed values for ``level``: made anew where that is not the level of creation."""
+        if level.name == self._level.name:
+            return self._native
+        return self._made(level, *self.arrays())
+
+
+class _PackedHeads:
+    """The keys (or values) of a PackedKeysValues as an argument of the kernel.
+
+    index: int64 (*lead, 1, 1), the packed head that each head of queries reads.
+    """
+
+    def __init__(self, packed: PackedKeysValues, index: NDArray[np.int64], which: int) -> None:
+        self.packed, self.index, self._which = packed, index, which
+
+    @property
+    def for_numba(self) -> NDArray[Any]:
+        """(*lead, S, E or Ev)."""
+        whole = self.packed.arrays()[self._which]
+        by_number = whole.reshape(math.prod(self.packed.lead), *whole.shape[-2:])
+        heads: NDArray[Any] = by_number[self.index[..., 0, 0]]
+        return heads
 
 
 @kernel
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
-    value: Any,
+    value: Any = None,
     attn_mask: Any = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> NDArray[Any]:
+    *,
+    return_lse: bool = False,
+) -> Any:
     """softmax(scale * query key^T + mask) value, as PyTorch's function of this name.
 
     Parameters
     ----------
     query : array_like, shape (..., L, E), float32, or bfloat16 as uint16 or ml_dtypes.bfloat16
-    key : array_like, shape (..., S, E), the same dtype
-    value : array_like, shape (..., S, Ev), the same dtype
+    key : array_like, shape (..., S, E), the same dtype; or a `PackedKeysValues`
+    value : array_like, shape (..., S, Ev), the same dtype; None where ``key`` is packed
         Leading axes broadcast. Read in place where the last axis is contiguous, so that
         ``x.reshape(B, T, H, E).swapaxes(1, 2)`` costs no copy.
     attn_mask : array_like with at least two axes, broadcastable to (..., L, S), optional
@@ -49,10 +168,15 @@ def scaled_dot_product_attention(
     enable_gqa : bool
         Query heads (third axis from the end) in groups: key and value heads divide their number,
         and query head h uses key head h // (H / Hk).
+    return_lse : bool
+        Whether the logarithms of the sums of exponentials are returned too: what a backward pass
+        or a merge of results over parts of the keys needs.
 
     Returns
     -------
-    ndarray, shape (..., L, Ev), dtype of ``query``
+    ndarray, shape (..., L, Ev), dtype of ``query``; with ``return_lse`` a tuple of it and
+    lse, float32, shape (..., L): log(sum(exp(scale * query key^T + mask))) over the keys, natural,
+    -inf for a query without keys.
 
     Raises
     ------
@@ -79,6 +203,8 @@ def scaled_dot_product_attention(
     finite, as in PyTorch.
     """
     query = np.asarray(query)
+    if isinstance(key, PackedKeysValues):
+        key, value = key.arrays()
     # In float64 the products of float32 numbers are exact, and none overflows.
     q, k, v = (
         _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(x))).astype(np.float64)
@@ -100,17 +226,22 @@ def scaled_dot_product_attention(
     total = weights.sum(axis=-1, keepdims=True)
     result: NDArray[Any] = np.matmul(weights / np.where(total == 0, 1, total), v)
     if query.dtype in (np.float32, np.float64):
-        return result.astype(query.dtype)
-    return _arrays.narrow_bfloat16(result).view(query.dtype)
+        result = result.astype(query.dtype)
+    else:
+        result = _arrays.narrow_bfloat16(result).view(query.dtype)
+    if not return_lse:
+        return result
+    lse = (top + np.log(total))[..., 0]  # log(0) where there are no keys
+    return result, lse.astype(np.float64 if query.dtype == np.float64 else np.float32)
 
 
-def _checked(name: str, value: Any) -> NDArray[Any]:
+def _checked(name: str, value: Any, function: str = NAME) -> NDArray[Any]:
     """An array of float32 or bfloat16 bits with at least two axes and contiguous rows."""
     array = _arrays.bfloat16_bits(
-        _arrays.numbers(NAME, name, value, "float32", "bfloat16", "uint16")
+        _arrays.numbers(function, name, value, "float32", "bfloat16", "uint16")
     )
     if array.ndim < 2:
-        raise ValueError(f"{NAME}: {name} must have at least 2 axes, got shape {array.shape}")
+        raise ValueError(f"{function}: {name} must have at least 2 axes, got shape {array.shape}")
     contiguous = array.shape[-1] < 2 or array.strides[-1] == array.itemsize
     whole = all(stride % array.itemsize == 0 for stride in array.strides)
     if not (contiguous and whole and array.flags.aligned):
@@ -148,19 +279,32 @@ def _in_groups(x: NDArray[Any], heads: int) -> NDArray[Any]:
 def _(
     query: Any,
     key: Any,
-    value: Any,
+    value: Any = None,
     attn_mask: Any = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
+    *,
+    return_lse: bool = False,
 ) -> tuple[Any, ...]:
     typed = _arrays.numbers(NAME, "query", query, "float32", "bfloat16", "uint16").dtype
-    q, k, v = _checked("query", query), _checked("key", key), _checked("value", value)
-    if not q.dtype == k.dtype == v.dtype:
+    q = _checked("query", query)
+    packed = key if isinstance(key, PackedKeysValues) else None
+    if packed is None:
+        k, v = _checked("key", key), _checked("value", value)
+    else:
+        if value is not None:
+            raise ValueError(f"{NAME}: value must be None where key is packed with its values")
+        # Numbers of heads stand for their keys and values, so that all of them broadcast alike.
+        number = np.arange(math.prod(packed.lead)).reshape(*packed.lead, 1, 1)
+        k = np.broadcast_to(number, (*packed.lead, len(packed), packed.depth))
+        v = np.broadcast_to(number, (*packed.lead, len(packed), packed.values))
+    types = (k.dtype, v.dtype) if packed is None else (packed.dtype,) * 2
+    if not q.dtype == types[0] == types[1]:
         raise TypeError(
             f"{NAME}: query, key and value must have one dtype, "
-            f"got {q.dtype}, {k.dtype} and {v.dtype}"
+            f"got {q.dtype}, {types[0]} and {types[1]}"
         )
     if dropout_p != 0:
         raise ValueError(f"{NAME}: dropout_p must be 0.0 (there is no dropout), got {dropout_p!r}")
@@ -197,34 +341,42 @@ def _(
             + (f", attn_mask {mask.shape}" if mask is not None else "")
         ) from None
     out = np.empty((*lead, length, v.shape[-1]), q.dtype)
-    result = out.view(typed)
+    lse = np.empty((*lead, length, 1), np.float32) if return_lse else None
+    result = (out.view(typed), lse[..., 0]) if lse is not None else out.view(typed)
+    both = [k, v] if packed is None else [k, v, number]
     q = np.broadcast_to(q, (*lead, *q.shape[-2:]))
     if enable_gqa and (k.shape[-3] != heads or v.shape[-3] != heads):
         # Heads as (groups of the finer of key and value, members): members share one head.
         finer = math.lcm(k.shape[-3], v.shape[-3])
         q, out = _in_groups(q, finer), _in_groups(out, finer)
         mask = _in_groups(mask, finer) if mask is not None else None
+        lse = _in_groups(lse, finer) if lse is not None else None
         lead = (*lead[:-1], finer, heads // finer)
-        k, v = (
+        both = [
             (x if x.shape[-3] == finer else np.repeat(x, finer // x.shape[-3], axis=-3))[
                 ..., None, :, :
             ]
-            for x in (k, v)
-        )
-    k, v = (np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (k, v))
+            for x in both
+        ]
+    both = [np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in both]
     depth = q.shape[-1]
     factor = (1 / math.sqrt(depth) if depth else 1.0) if scale is None else float(scale)
     if factor < 0:  # the native softmax wants scores and their maxima in one order
         q = q ^ np.uint16(0x8000) if q.dtype == np.uint16 else -q
         factor = -factor
     if not lead:  # one axis at least: Numba walks over it
-        q, k, v, out = (x[None] for x in (q, k, v, out))
+        q, out, *both = (x[None] for x in (q, out, *both))
         mask = mask[None] if mask is not None else None
-    return result, q, k, v, mask, bool(is_causal), factor, out
+        lse = lse[None] if lse is not None else None
+    keys_values: list[Any] = both
+    if packed is not None:
+        index = np.ascontiguousarray(both[2], np.int64)
+        keys_values = [_PackedHeads(packed, index, which) for which in (0, 1)]
+    return result, q, *keys_values, mask, bool(is_causal), factor, out, lse
 
 
 @scaled_dot_product_attention.numba
-def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any) -> None:
+def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any, lse: Any) -> None:
     # One query at a time; its scores of 128 keys live in a small array, with an online softmax; in
     # float64, so that nothing overflows.
     block = 128
@@ -273,6 +425,8 @@ def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any) -> N
                     weight_sum += weight
                     for e in range(total.shape[0]):
                         total[e] += weight * vh[first + j, e]
+            if lse is not None:
+                lse[head][i, 0] = top + np.log(weight_sum) if weight_sum != 0 else -np.inf
             inverse = 0.0 if weight_sum == 0 else 1 / weight_sum
             for e in range(total.shape[0]):
                 total[e] *= inverse
@@ -289,6 +443,12 @@ def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any) -> N
 
 @scaled_dot_product_attention.native
 def _(
-    level: _native.Level, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float, out: Any
-) -> None:
-    level.attention(q, k, v, mask, causal, scale, out)
+    level: _native.Level, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float, out: Any,
+    lse: Any,
+) -> None:  # fmt: skip
+    if isinstance(k, _PackedHeads):
+        _native.kernels.attention(
+            level, q, k.packed.at(level), k.index, mask, causal, scale, out, lse
+        )
+    else:
+        _native.kernels.attention(level, q, k, v, mask, causal, scale, out, lse)
