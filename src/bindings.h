@@ -37,6 +37,7 @@ class WithoutGil {
 // Each fills submodules of firth._native.
 void bind_kernels(py::module_& kernels);
 void bind_attention(py::module_& kernels);
+void bind_backward(py::module_& kernels);
 void bind_gemm(py::module_& kernels);
 void bind_embedding(py::module_& text, py::module_& kernels);
 void bind_words(py::module_& words, py::module_& kernels);

@@ -18,6 +18,16 @@ A call runs ``prepare`` whatever the backend is, so bad input is refused before 
 then the active implementation gets ``arguments``. It fills arrays among them, or returns a value
 that is then the result in place of the prepared one. An argument of a type that Numba does not know
 has an attribute ``for_numba``: what the Numba version gets in its place.
+
+The gradient of a kernel stands on its page too, as a kernel of its own with the same four parts::
+
+    @name.backward
+    def name_backward(gradient, ...): ...
+
+    @name_backward.prepare
+    ...
+
+and is reached as ``name.backward``.
 """
 
 from __future__ import annotations
@@ -28,7 +38,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec, TypeVar
+from types import FunctionType
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import numpy as np
 
@@ -135,6 +146,19 @@ def _quiet(reference: Callable[P, R]) -> Callable[P, R]:
     return quiet
 
 
+class Backward(Protocol):
+    """The type of ``kernel.backward``: a decorator on the kernel's page, afterwards a kernel."""
+
+    reference: Callable[..., Any]
+
+    @overload
+    def __call__(self, reference: Callable[P, R], /) -> Kernel[P, R]: ...
+    @overload
+    def __call__(self, gradient: Any, result: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+    def numba(self, *args: Any, **kwargs: Any) -> Any: ...
+    def native(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
 class Kernel(Generic[P, R]):
     """A public kernel with its three implementations; made by the `kernel` decorator."""
 
@@ -145,6 +169,8 @@ class Kernel(Generic[P, R]):
         self._prepare: Callable[P, tuple[Any, ...]]
         self._numba: Callable[..., Any]
         self._native: Callable[..., Any]
+        self.backward: Backward = cast(Any, self._register_backward)
+        """The gradient, a kernel itself (on its page: a decorator that registers it)."""
 
     def __repr__(self) -> str:
         return f"<firth kernel {self.reference.__name__}>"
@@ -179,6 +205,13 @@ class Kernel(Generic[P, R]):
 
         compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(self._numba)
         return compiled
+
+    def _register_backward(self, reference: Callable[..., Any]) -> Kernel[..., Any]:
+        if not isinstance(reference, FunctionType):
+            raise TypeError(f"{self.reference.__name__} has no backward")
+        made = Kernel(reference)
+        self.backward = cast(Any, made)
+        return made
 
     def prepare(self, function: Callable[P, tuple[Any, ...]]) -> None:
         """Register the check that runs before every backend."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -204,3 +205,128 @@ def _(level: _native.Level, x: Any, out: Any) -> None:
 @log_softmax.native
 def _(level: _native.Level, x: Any, out: Any) -> None:
     _native.kernels.log_softmax(level, x, out)
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+@softmax.backward
+def softmax_backward(
+    gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None
+) -> Any:
+    """Gradient of a loss by the argument of `softmax`: ``y * (gradient - sum(gradient * y))``.
+
+    Parameters
+    ----------
+    gradient : array_like, any shape of at least one axis, float32 or float64
+        The gradient of the loss by ``y``.
+    y : array_like, shape and dtype of `gradient`
+        The result of `softmax`.
+    axis : int
+        The axis of the forward pass. Read in place where it is the last and contiguous.
+    out : ndarray, shape and dtype of `gradient`, optional
+        Receives the result; may be `gradient` or `y` itself, or overlap them.
+
+    Returns
+    -------
+    ndarray of the shape and dtype of `gradient`; `out` itself where it was given.
+
+    Raises
+    ------
+    TypeError
+        A dtype other than float32 and float64, or different ones.
+    numpy.exceptions.AxisError
+        There is no such axis (a ValueError).
+    ValueError
+        Shapes differ, or `out` does not fit.
+
+    Notes
+    -----
+    The sum of n products errs by at most n eps sum(|gradient * y|). A slice does not depend on its
+    company. NaN and inf propagate within their slice.
+    """
+    gradient, y = np.asarray(gradient), np.asarray(y)
+    total = (gradient * y).sum(axis, keepdims=True)
+    return _arrays.deliver(y * gradient - y * total, out)
+
+
+@log_softmax.backward
+def log_softmax_backward(
+    gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None
+) -> Any:
+    """Gradient of a loss by the argument of `log_softmax`: ``gradient - exp(y) sum(gradient)``.
+
+    Parameters, results, errors and notes are those of `softmax_backward`, with ``y`` the result of
+    `log_softmax`. Where exp(y) is below the least normal number it counts as 0.
+    """
+    gradient, y = np.asarray(gradient), np.asarray(y)
+    total = gradient.sum(axis, keepdims=True)
+    return _arrays.deliver(gradient - np.exp(y) * total, out)
+
+
+def _prepare_backward(
+    function: str, gradient: Any, y: Any, axis: int, out: NDArray[Any] | None
+) -> tuple[NDArray[Any], ...]:
+    """The result, and gradient, y and the result as rows (outer, n) along `axis`."""
+    gradient, y = _arrays.floating(function, gradient=gradient, y=y)
+    if gradient.shape != y.shape:
+        raise ValueError(
+            f"{function}: gradient and y must have one shape, got {gradient.shape} and {y.shape}"
+        )
+    axis = normalize_axis_index(axis, y.ndim, function)
+    result = _arrays.output(function, out, y.shape, y.dtype)
+    moved = [np.moveaxis(x, axis, -1) for x in (gradient, y, result)]
+    lead = moved[0].shape[:-1]
+    overlaps = out is not None and any(
+        np.may_share_memory(out, x) and (out.ctypes.data, out.strides) != (x.ctypes.data, x.strides)
+        for x in (gradient, y)
+    )
+    if overlaps or not (moved[2].flags.c_contiguous and moved[2].flags.aligned):
+        moved[2] = np.empty(moved[2].shape, y.dtype)
+    views = [_arrays.rows(x, lead) for x in moved[:2]]
+    views.append(moved[2].reshape(math.prod(lead), y.shape[axis]))
+    if out is None or not np.may_share_memory(views[2], out):
+        result = np.moveaxis(views[2].reshape(moved[2].shape), -1, axis)
+    return result, *views
+
+
+@softmax_backward.prepare
+def _(gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> tuple[Any, ...]:
+    return _prepare_backward("softmax_backward", gradient, y, axis, out)
+
+
+@log_softmax_backward.prepare
+def _(gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> tuple[Any, ...]:
+    return _prepare_backward("log_softmax_backward", gradient, y, axis, out)
+
+
+@softmax_backward.numba
+def _(gradient: Any, y: Any, out: Any) -> None:
+    # gradient, y, out: (rows, n). Sums in float64.
+    for r in range(y.shape[0]):
+        total = 0.0
+        for i in range(y.shape[1]):
+            total += np.float64(gradient[r, i]) * np.float64(y[r, i])
+        for i in range(y.shape[1]):
+            out[r, i] = np.float64(y[r, i]) * (np.float64(gradient[r, i]) - total)
+
+
+@log_softmax_backward.numba
+def _(gradient: Any, y: Any, out: Any) -> None:
+    # As above.
+    for r in range(y.shape[0]):
+        total = 0.0
+        for i in range(y.shape[1]):
+            total += np.float64(gradient[r, i])
+        for i in range(y.shape[1]):
+            out[r, i] = np.float64(gradient[r, i]) - np.exp(np.float64(y[r, i])) * total
+
+
+@softmax_backward.native
+def _(level: _native.Level, gradient: Any, y: Any, out: Any) -> None:
+    _native.kernels.softmax_backward(level, gradient, y, out)
+
+
+@log_softmax_backward.native
+def _(level: _native.Level, gradient: Any, y: Any, out: Any) -> None:
+    _native.kernels.log_softmax_backward(level, gradient, y, out)
