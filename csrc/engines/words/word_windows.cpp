@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "engines/words/block_draws.h"
 #include "engines/words/hot_rows.h"
 #include "engines/words/subword_ring.h"
 #include "engines/words/word_updates.h"
 #include "parallel.h"
-#include "random.h"
 #include "sizes.h"
 
 namespace firth::words {
@@ -82,29 +82,27 @@ class BlockTrainer {
   public:
     BlockTrainer(const WordWindows& job, const Kernels& kernels, int epoch, size_t block,
                  Worker& worker, GensimRandom* gensim, int workers)
-        : job_(job), kernels_(kernels), worker_(worker), gensim_(gensim), dim_(job.stride) {
+        : job_(job),
+          kernels_(kernels),
+          worker_(worker),
+          draws_(job, epoch, block, gensim),
+          dim_(job.stride) {
         worker.hot.begin(dim_, job.w_tree ? workers : 1);
+        worker.steps = gensim != nullptr;
         begin_ = block_start(job, block);
         end_ = block_start(job, block + 1);
         double done = epoch;
-        if (gensim) {
-            if (job.w_out || job.subsample) gensim->restart();
+        if (gensim)
             done = (done + job.progress[block]) / job.epochs;
-        } else {
-            random_.state = job.seed;
-            random_.state = random_.next() + static_cast<uint64_t>(epoch);
-            random_.state = random_.next() + block;
-            random_.state = random_.next();
+        else
             done = (done * static_cast<double>(job.tokens) + static_cast<double>(begin_)) /
                    (job.epochs * static_cast<double>(job.tokens));
-        }
         rate_ = static_cast<float>(
             std::max(job.min_alpha, job.alpha - (job.alpha - job.min_alpha) * done));
     }
 
     WordProgress run() {
-        worker_.steps = gensim_ != nullptr;
-        choose_tokens();
+        draws_.choose(begin_, end_, worker_.kept, worker_.low, worker_.high);
         const size_t n = worker_.kept.size();
         WordProgress progress;
         progress.effective = n;
@@ -175,45 +173,6 @@ class BlockTrainer {
             worker_.ring.begin(job_, kernels_, worker_.kept.data(), slots, change_ + m * dim_);
     }
 
-    uint32_t bits() {
-        return gensim_ ? gensim_->step() : static_cast<uint32_t>(random_.next() >> 32);
-    }
-
-    int32_t draw_negative() {
-        if (gensim_) return gensim_->place(job_.cumulative, job_.vocabulary);
-        return draw_alias(job_.unigram, job_.vocabulary, random_.next());
-    }
-
-    // Sub-sampling first, windows afterwards, as word2vec.c and gensim do: a dropped word brings
-    // its neighbours nearer to each other.
-    void choose_tokens() {
-        std::vector<int32_t>& kept = worker_.kept;
-        kept.clear();
-        worker_.low.clear();
-        worker_.high.clear();
-        size_t sentence = 0;
-        for (size_t t = begin_; t < end_; t++) {
-            const bool last = job_.ids[t] < 0 || t + 1 == end_;
-            const int32_t id = job_.ids[t] < 0 ? ~job_.ids[t] : job_.ids[t];
-            if (!job_.subsample || bits() <= job_.keep[id]) kept.push_back(id);
-            if (!last) continue;
-            // for now: where the sentence begins and ends
-            const size_t stop = kept.size();
-            worker_.low.resize(stop, static_cast<uint32_t>(sentence));
-            worker_.high.resize(stop, static_cast<uint32_t>(stop - 1));
-            sentence = stop;
-        }
-        const uint32_t window = static_cast<uint32_t>(job_.window);
-        for (uint32_t i = 0; i < kept.size(); i++) {
-            uint32_t reach = window;
-            if (job_.shrink_windows)
-                reach = gensim_ ? window - gensim_->below(window)
-                                : 1 + static_cast<uint32_t>(random_.below(window));
-            if (i - worker_.low[i] > reach) worker_.low[i] = i - reach;
-            if (worker_.high[i] - i > reach) worker_.high[i] = i + reach;
-        }
-    }
-
     void fetch(size_t p) const {
         prefetch_row(input(p), dim_);
         if (job_.sub_rows) worker_.ring.prefetch(p);
@@ -267,7 +226,7 @@ class BlockTrainer {
                 group.out.add(output(center));
             }
             for (int k = 0; k < shared_negatives(); k++) {
-                const int32_t id = draw_negative();
+                const int32_t id = draws_.negative();
                 if (job_.skip_gram && id == center) continue;
                 prefetch_row(output(id), dim_);
                 group.out.add(output(id));
@@ -279,7 +238,7 @@ class BlockTrainer {
             float** const start = next;
             *next++ = output(center);
             for (int k = 0; k < job_.negative; k++) {
-                const int32_t id = draw_negative();
+                const int32_t id = draws_.negative();
                 if (id == center) continue;
                 prefetch_row(output(id), dim_);
                 *next++ = output(id);
@@ -474,8 +433,7 @@ class BlockTrainer {
     const WordWindows& job_;
     const Kernels& kernels_;
     Worker& worker_;
-    GensimRandom* gensim_;
-    SplitMix64 random_{};
+    BlockDraws draws_;
     size_t dim_, begin_, end_;
     size_t window_ = 0, group_ = 1, part_ = 1;
     bool single_ = false;  // positions enter the ring only for their own update
