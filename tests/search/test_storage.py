@@ -22,7 +22,7 @@ import firth
 from firth import FormatError
 from firth.formats import container as files
 from firth.formats import log as logs
-from firth.search import storage
+from firth.search import records, storage
 
 DIM = 5
 RNG = np.random.default_rng(3)
@@ -409,25 +409,25 @@ def test_a_log_of_another_index(path: Path) -> None:
 def record(*fields: int, labels: Any = (), ends: Any = (), text: bytes = b"", rest: int = 0) -> Any:
     packed = [np.array(part, np.int64).tobytes() for part in (labels, ends)]
     numbers = np.arange(1, rest + 1, dtype=np.float32).tobytes()
-    return [storage._ADDED.pack(*fields), *packed, text, numbers]
+    return [records.ADDED.pack(*fields), *packed, text, numbers]
 
 
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [
         (3, [b""]),
-        (storage.ADD, [b""]),
-        (storage.ADD, [b"12345678"]),
-        (storage.ADD, record(0, 5, 0, 0)),
-        (storage.ADD, record(1, 5, 0, 0, labels=[5])),
-        (storage.ADD, record(2**61, 5, 0, 0, labels=[5], rest=2)),
-        (storage.ADD, record(1, 5, 2**63, 0, labels=[5], rest=2)),
-        (storage.ADD, record(1, 9, 0, 0, labels=[9], rest=2)),
-        (storage.ADD, record(1, 5, 1, 1, labels=[5], ends=[1], text=b"a", rest=2)),
-        (storage.ADD, [*record(1, 5, 0, 0, labels=[5], rest=1), np.float32("nan").tobytes()]),
-        (storage.REMOVE, [b"1234567"]),
-        (storage.REMOVE, [np.int64(5).tobytes()]),
-        (storage.REMOVE, [np.array([1, 1]).tobytes()]),
+        (records.ADD, [b""]),
+        (records.ADD, [b"12345678"]),
+        (records.ADD, record(0, 5, 0, 0)),
+        (records.ADD, record(1, 5, 0, 0, labels=[5])),
+        (records.ADD, record(2**61, 5, 0, 0, labels=[5], rest=2)),
+        (records.ADD, record(1, 5, 2**63, 0, labels=[5], rest=2)),
+        (records.ADD, record(1, 9, 0, 0, labels=[9], rest=2)),
+        (records.ADD, record(1, 5, 1, 1, labels=[5], ends=[1], text=b"a", rest=2)),
+        (records.ADD, [*record(1, 5, 0, 0, labels=[5], rest=1), np.float32("nan").tobytes()]),
+        (records.REMOVE, [b"1234567"]),
+        (records.REMOVE, [np.int64(5).tobytes()]),
+        (records.REMOVE, [np.array([1, 1]).tobytes()]),
     ],
 )
 @pytest.mark.parametrize("named", [False, True])
@@ -438,7 +438,7 @@ def test_records_that_cannot_be_repeated(path: Path, kind: int, payload: Any, na
     index.save(path)
     malicious(path, kind, payload)
     with contextlib.suppress(TypeError):  # of a name for an index of str: it is a good record
-        if named and kind == storage.ADD and len(payload) > 2 and payload[3] == b"a":
+        if named and kind == records.ADD and len(payload) > 2 and payload[3] == b"a":
             assert len(firth.Index.open(path, "r")) == 6
             return
     for mode in ("r", "r+"):
@@ -462,7 +462,7 @@ def test_records_that_cannot_be_repeated(path: Path, kind: int, payload: Any, na
 )
 def test_names_that_cannot_be_repeated(path: Path, payload: Any) -> None:
     firth.Index(2).save(path)
-    malicious(path, storage.ADD, payload)
+    malicious(path, records.ADD, payload)
     with pytest.raises(FormatError, match=r"log: a record .*\(byte 32\)"):
         firth.Index.open(path, "r")
 
@@ -857,7 +857,7 @@ def test_a_full_disk(path: Path) -> None:
     """Error, nothing lost, and the index goes on when there is room."""
     source = """
         import resource, sys, warnings, numpy as np, firth
-        from firth.search import storage
+        from firth.search import records, storage
         path, rng = sys.argv[1], np.random.default_rng(0)
         firth.Index(8).save(path)
         index = firth.Index.open(path)

@@ -111,3 +111,12 @@ def thresholds(where: str, given: Any, queries: int) -> NDArray[np.float32]:
     low = rounded < values
     rounded[low] = np.nextafter(rounded[low], np.float32(np.inf))
     return rounded
+
+
+def checked_probe(probe: Any, cells: Any) -> Any:
+    """How many cells a search is to visit, or "all", in an index with ``cells``."""
+    if cells is None:
+        raise ValueError("search: probe is for an index with cells, such as Index(cells='auto')")
+    if isinstance(probe, str) and probe == "all":
+        return probe
+    return whole("search: probe ('all', or a number)", probe, 1)

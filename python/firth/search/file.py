@@ -22,9 +22,9 @@ from firth.formats import container
 from firth.formats.files import Path
 from firth.kernels._dispatch import active_level
 from firth.search.cells import MOST, Cells, cells_of, order_by_cell
-from firth.search.segments import BLOCK, STORAGES, Segment
+from firth.search.segments import BLOCK, STORAGES, Mapped, Segment
 from firth.search.state import State
-from firth.search.table import Mapped, Table
+from firth.search.table import Table
 
 KIND = "index"
 CELL_NUMBERS: dict[str, Any] = {

@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 from firth.formats.files import Path
 from firth.search import batches, convert, filters
 from firth.search import storage as storage_module
-from firth.search.arguments import checked_ids, float_rows, real_rows, thresholds, whole
+from firth.search.arguments import (
+    checked_ids,
+    checked_probe,
+    float_rows,
+    real_rows,
+    thresholds,
+    whole,
+)
 from firth.search.matches import Matches, MatchesInRange
 from firth.search.segments import store
 from firth.search.table import Table
@@ -197,23 +204,8 @@ class Index:
         codes), how many of these were ``survivors`` (scored all the same), and how many were
         ``scored`` without codes; those that a short filter picks are not counted.
         """
-        state = self._table.state
-        segments = state.segments
-        return {
-            "rows": state.live,
-            "dead": sum(one.dead for one in segments),
-            "coded": sum(one.coded for one in segments),
-            "segments": len(segments),
-            "cells": 0 if state.cells is None else len(state.cells.centroids),
-            "probe": None if state.cells is None else state.cells.probe,
-            "bytes": {
-                "vectors": sum(one.nbytes("vectors", "scales") for one in segments),
-                "codes": sum(one.nbytes("codes", "bounds") for one in segments),
-                "other": self._table.nbytes
-                + sum(one.nbytes("labels", "died", "order", "cell_blocks") for one in segments),
-            },
-            "last_search": dict(zip(("coded", "survivors", "scored"), self._last, strict=True)),
-        }
+        work = dict(zip(("coded", "survivors", "scored"), self._last, strict=True))
+        return {**self._table.stats(), "last_search": work}
 
     # Changing it
 
@@ -310,7 +302,7 @@ class Index:
         wanted, single = float_rows("search: queries", queries, self.dim)
         k = whole("search: k", k, 0)
         if probe is not None:
-            probe = self._checked_probe(probe)
+            probe = checked_probe(probe, self.cells)
         state, chosen = self._table.chosen("search", len(wanted), filter, exclude)
         k = min(k, filters.most(chosen, state.live))
         visited = None
@@ -328,10 +320,14 @@ class Index:
             return Matches(state.ids(labels[0, :count]), scores[0, :count])
         most = int(counts.max()) if len(counts) else labels.shape[1]
         labels, scores = labels[:, :most], scores[:, :most]
-        if (counts < most).any():
-            padding = np.arange(most) >= counts[:, None]
-            labels[padding], scores[padding] = -1, np.nan
-        return Matches(state.ids(labels), scores)
+        if (counts == most).all():
+            return Matches(state.ids(labels), scores)
+        own = np.arange(most) < counts[:, None]
+        scores[~own] = np.nan
+        text = state.id_type is str
+        ids = np.full(own.shape, None if text else -1, object if text else np.int64)
+        ids[own] = state.ids(labels[own])
+        return Matches(ids, scores)
 
     def search_range(
         self, queries: Any, threshold: Any, *, filter: Any = None, exclude: Any = None
@@ -405,15 +401,6 @@ class Index:
             if self._table.log is not None:
                 self._table.log.compact_if_due(self._table)
         return tuning
-
-    def _checked_probe(self, probe: Any) -> Any:
-        if self.cells is None:
-            raise ValueError(
-                "search: probe is for an index with cells, such as Index(cells='auto')"
-            )
-        if isinstance(probe, str) and probe == "all":
-            return probe
-        return whole("search: probe ('all', or a number)", probe, 1)
 
     to_faiss = convert.to_faiss
     to_usearch = convert.to_usearch

@@ -7,14 +7,16 @@ writer; they write to arrays only where no state looks yet.
 from __future__ import annotations
 
 import functools
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.errors import FormatError
 from firth.kernels import _arrays
 from firth.kernels._arrays import to_int8
 from firth.kernels._dispatch import active_level
@@ -111,6 +113,26 @@ class Segment:
         stored = _arrays.widen_bfloat16(self.vectors[rows])
         values: NDArray[np.float32] = stored.astype(np.float32)
         return values if self.scales is None else values * self.scales[rows, None]
+
+
+class Mapped(NamedTuple):
+    """A file that is mapped."""
+
+    path: str
+    map: mmap.mmap
+    size: int  # when it was mapped
+
+    def check(self) -> None:
+        """FormatError where the file has become shorter: to read its memory would be SIGBUS.
+
+        Cheap, and no more than a help: it may be cut a moment later.
+        """
+        if self.map.size() < self.size:
+            raise FormatError(
+                f"has shrunk from {self.size} bytes to {self.map.size()} since it was opened: an "
+                "index file must be replaced (by a rename), never changed in place",
+                self.path,
+            )
 
 
 def search(

@@ -158,14 +158,12 @@ class State:
         return itertools.islice(self.names or (), self.next_label)
 
     def ids(self, labels: NDArray[np.int64]) -> NDArray[Any]:
-        """What users call labels of any shape; -1 for none is None where ids are str."""
+        """What users call labels of any shape."""
         if self.names is None:
             return labels
         named = np.empty(labels.shape, object)
         names = self.names
-        named.ravel()[:] = [
-            None if label < 0 else names[label] for label in labels.ravel().tolist()
-        ]
+        named.ravel()[:] = [names[label] for label in labels.ravel().tolist()]
         return named
 
 

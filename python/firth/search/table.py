@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 import os
 import sys
 import threading
@@ -31,19 +30,19 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
-from firth.errors import FormatError
 from firth.search import filters
 from firth.search.arguments import whole
 from firth.search.cells import MOST, Cells
 from firth.search.segments import (
     LARGE,
     STORAGES,
+    Mapped,
     Segment,
     code,
     end,
@@ -107,26 +106,6 @@ class Log(Protocol):
         """Nor will this process change it, which is a fork."""
 
 
-class Mapped(NamedTuple):
-    """A file that is mapped."""
-
-    path: str
-    map: mmap.mmap
-    size: int  # when it was mapped
-
-    def check(self) -> None:
-        """FormatError where the file has become shorter: to read its memory would be SIGBUS.
-
-        Cheap, and no more than a help: it may be cut a moment later.
-        """
-        if self.map.size() < self.size:
-            raise FormatError(
-                f"has shrunk from {self.size} bytes to {self.map.size()} since it was opened: an "
-                "index file must be replaced (by a rename), never changed in place",
-                self.path,
-            )
-
-
 class Table:
     """Rows, ids, locks and the log of an index.
 
@@ -158,11 +137,26 @@ class Table:
         with _registering:
             _alive.add(self)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the table from labels to slots."""
+    def stats(self) -> dict[str, Any]:
+        """What `Index.stats` tells, but for the last search."""
+        state = self.state
+        segments = state.segments
         with self.publishing:
-            return 0 if self._map is None else self._map.nbytes
+            ids = 0 if self._map is None else self._map.nbytes
+        return {
+            "rows": state.live,
+            "dead": sum(one.dead for one in segments),
+            "coded": sum(one.coded for one in segments),
+            "segments": len(segments),
+            "cells": 0 if state.cells is None else len(state.cells.centroids),
+            "probe": None if state.cells is None else state.cells.probe,
+            "bytes": {
+                "vectors": sum(one.nbytes("vectors", "scales") for one in segments),
+                "codes": sum(one.nbytes("codes", "bounds") for one in segments),
+                "other": ids
+                + sum(one.nbytes("labels", "died", "order", "cell_blocks") for one in segments),
+            },
+        }
 
     def check(self) -> None:
         """FormatError where the file that rows are mapped from has been cut."""

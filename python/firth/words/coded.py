@@ -6,15 +6,14 @@ instead, and only the rows that may be among the best: the same result, bit for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth.kernels import active
-
-if TYPE_CHECKING:
-    from firth.search.segments import Segment
+from firth.search import segments
+from firth.search.segments import Segment
 
 _FROM_ROWS = 8192  # below, a search takes no time that one would notice
 _FROM_QUESTIONS = 16  # what coding costs, in questions that it makes faster
@@ -34,8 +33,6 @@ def pays(vectors: NDArray[Any], questions: int) -> bool:
 
 def code(vectors: NDArray[Any], scales: NDArray[np.float32] | None) -> Segment:
     """Rows (V, D) of float32, float16, or int8 with scales, with their codes."""
-    from firth.search import segments
-
     segment = segments.Segment(vectors, rows=len(vectors), scales=scales)
     return segments.coded(segment, "cosine", segments.centre_of([segment], "cosine"))
 
@@ -48,8 +45,6 @@ def topk(
     threads: int | None,
 ) -> list[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Scores and rows of the (at most) k best of each query; a row whose norm is NaN is out."""
-    from firth.search import segments
-
     left_out = np.isnan(norms)
     filters, filter_of = [], None
     if left_out.any():
