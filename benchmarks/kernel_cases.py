@@ -123,9 +123,14 @@ CASES = [
         for shape in ((512, 1024), (8, 50257), (20_000, 16))
     ),
     *(
+        Case(f"{name}.backward", str(shape), arrays(shape, shape), 1e-5)
+        for name in ("softmax", "log_softmax")
+        for shape in ((512, 1024), (20_000, 16))
+    ),
+    *(
         Case("matmul", f"{np.dtype(dtype).name} {m} x {n} x {k}",
              arrays((m, k), (k, n), dtype=dtype), 1e-5)
-        for dtype in (np.float32, BFLOAT16)
+        for dtype in (np.float32, np.float64, BFLOAT16)
         for m, n, k in ((256, 256, 256), (1, 1024, 768))
     ),
     *(
