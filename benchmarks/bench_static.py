@@ -16,7 +16,7 @@ import numpy as np
 
 import firth
 from bench_words import COMPRESSED, corpus_file
-from firth.formats.tokenizer import Tokenizer
+from firth.tokenizers import Tokenizer
 from harness import THREADS, Row, compared, interleave, size
 
 DIM = 256

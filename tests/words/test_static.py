@@ -12,8 +12,8 @@ import pytest
 
 import firth
 from conftest import needs_shared, sum_tolerance
-from firth.formats.tokenizer import Tokenizer
 from firth.kernels import embedding_bag
+from firth.tokenizers import Tokenizer
 
 WORDS = (
     "[PAD]", "[UNK]", "the", "cat", "sat", "on", "mat", "a", "b", "c", "##a", "##b", "##c", "##s",

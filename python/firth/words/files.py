@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from firth.errors import FormatError
-from firth.formats import container, fasttext, gensim, model2vec, spacy, word2vec
+from firth.formats import container, fasttext, gensim, spacy, word2vec
 from firth.formats.files import COMPRESSED, Path, atomic, reading, writing
+from firth.words import model2vec
 from firth.words.fasttext import FastTextKeyedVectors, load_facebook_vectors
 from firth.words.floret import Floret
 from firth.words.keyedvectors import KeyedVectors

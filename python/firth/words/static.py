@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.formats import model2vec
 from firth.formats.files import Path
-from firth.formats.tokenizer import Tokenizer
 from firth.kernels import embedding_bag
 from firth.optional import needs
 from firth.progress import progress_bar
+from firth.tokenizers import Tokenizer
+from firth.words import model2vec
 
 _UNSET: Any = object()  # None means: no limit
 _DTYPES = {"float16": np.float16, "float32": np.float32, "float64": np.float64, "int8": np.int8}
@@ -31,7 +31,7 @@ class StaticModel:
     ----------
     vectors : ndarray, shape (V, D), float16, float32, float64, ``ml_dtypes.bfloat16`` or int8
         Kept as it is; sums run in float32.
-    tokenizer : ``tokenizers.Tokenizer`` or `firth.formats.tokenizer.Tokenizer`
+    tokenizer : ``tokenizers.Tokenizer`` or `firth.tokenizers.Tokenizer`
     config : mapping, optional
         Metadata; copied. ``normalize`` and ``max_length`` are written into it.
     normalize : bool, optional
@@ -272,7 +272,7 @@ class StaticModel:
         TypeError
             A text is no string.
         ImportError
-            The tokenizer or a text needs the `tokenizers` package (`firth.formats.tokenizer`).
+            The tokenizer or a text needs the `tokenizers` package (`firth.tokenizers`).
         """
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
         if max_length is _UNSET:

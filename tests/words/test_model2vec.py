@@ -11,8 +11,9 @@ import pytest
 
 from firth import FormatError
 from firth.errors import TruncatedError
-from firth.formats import model2vec, safetensors
-from firth.formats.tokenizer import Tokenizer
+from firth.formats import safetensors
+from firth.tokenizers import Tokenizer
+from firth.words import model2vec
 
 TOKENS = ("[UNK]", "a", "b", "##c")
 TOKENIZER = Tokenizer(

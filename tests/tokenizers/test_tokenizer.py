@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from firth import FormatError
-from firth.formats.tokenizer import Tokenizer, _normalized
+from firth.tokenizers.tokenizer import Tokenizer, _normalized
 
 tokenizers = pytest.importorskip("tokenizers")
 

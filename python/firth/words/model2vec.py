@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from firth.errors import FormatError
 from firth.formats import safetensors
 from firth.formats.files import Path, atomic
-from firth.formats.tokenizer import Tokenizer
+from firth.tokenizers import Tokenizer
 
 _LAYOUTS = (
     ("config.json", "model.safetensors", "tokenizer.json"),
