@@ -19,8 +19,8 @@ import numpy as np
 from bench_words import QUALITY_HEAD, corpus_file, scored
 from firth import GloVe, set_num_threads
 from firth.formats import glove
+from firth.words.cooccurrences import cooccurrences
 from firth.words.corpus import opened
-from firth.words.glove import cooccurrences
 from harness import THREADS, Row, Timing, compared, size
 
 HEAD_BYTES = size(53_000_000, 1_000_000)

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 import firth
-from firth import kernels
-from firth.words import training
+from firth import epochs, kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -73,7 +72,7 @@ def leave_checkpoint(words: list[str]) -> None:
     """What an interrupted ``firth train CORPUS -o OUTPUT`` leaves."""
     checkpoint = Path(words[words.index("-o") + 1] + ".checkpoint")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)  # after each slice of training
+        patch.setattr(epochs, "_CHECKPOINT_SECONDS", -1.0)  # after each slice of training
         firth.Word2Vec(corpus_file=words[1], sg=1, vector_size=32, workers=1, checkpoint=checkpoint)
     assert checkpoint.exists()
 

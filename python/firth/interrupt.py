@@ -1,4 +1,7 @@
-"""Ctrl-C that waits until what is under way is whole: an update of training, a saved file."""
+"""Ctrl-C that waits until what is under way is whole: an update of training, a saved file.
+
+SIGTERM, with which Slurm, Kubernetes and kill end a process, is taken for Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,33 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
+
+# Each with Python's own handler of it; one that somebody has set is left alone.
+_SIGNALS: dict[signal.Signals, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
 
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
-    """Inside the block Ctrl-C only sets the event; who entered looks at it when it suits.
+    """Inside the block Ctrl-C and SIGTERM only set the event, for the caller to look at.
 
-    Only the main thread gets signals; elsewhere, or where SIGINT has another handler than Python's
-    own, nothing is changed.
+    Only the main thread gets signals; elsewhere nothing is changed.
     """
     event = threading.Event()
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield event
-        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         event.set()
 
-    signal.signal(signal.SIGINT, handle)
+    replaced = []
+    if threading.current_thread() is threading.main_thread():
+        replaced = [one for one, own in _SIGNALS.items() if signal.getsignal(one) is own]
     try:
+        for one in replaced:
+            signal.signal(one, handle)
         yield event
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for one in replaced:
+            signal.signal(one, _SIGNALS[one])

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 import firth
 from firth import FormatError, GloVe, _native
 from firth.kernels import backends, use
-from firth.words.glove import cooccurrences
+from firth.words.cooccurrences import cooccurrences
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -296,18 +296,18 @@ def test_interrupt_leaves_a_checkpoint(tmp_path, monkeypatch):
     model.build_vocab(sentences)
     original = _native.words.GloveTrainer
 
-    class Interrupting:  # Ctrl-C strikes in the sixth epoch, during native code
+    class Interrupting:  # it strikes in the sixth epoch, during native code
         def __init__(self, *args, **kwargs):
             self.trainer = original(*args, **kwargs)
             self.visits = self.trainer.visits
 
         def train(self, epoch, *args):
             if epoch == 5:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGTERM)  # as Ctrl-C, which Word2Vec's test has
             return self.trainer.train(epoch, *args)
 
     monkeypatch.setattr(_native.words, "GloveTrainer", Interrupting)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=f"the state of training is in {path}"):
         model.train(sentences, checkpoint=path)
     monkeypatch.undo()
     done = len(model.epoch_losses)
@@ -318,6 +318,7 @@ def test_interrupt_leaves_a_checkpoint(tmp_path, monkeypatch):
     saved.epochs = done + 2
     saved.save(path)
     resumed = GloVe.resume(path, sentences, workers=1)
+    assert not path.exists()
     assert len(resumed.epoch_losses) == done + 2
     assert resumed.epoch_losses[-1] < model.epoch_losses[0]
 

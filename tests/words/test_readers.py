@@ -93,3 +93,9 @@ def test_readers_are_gensims(tmp_path):
     text = tmp_path / "text8"
     text.write_text(" ".join(f"w{i % 977}" for i in range(30_000)))
     assert list(Text8Corpus(text, 1000)) == list(theirs.Text8Corpus(str(text), 1000))
+
+
+def test_reprs(tmp_path):
+    (tmp_path / "a.txt").write_text("a\n")
+    for kind in (LineSentence, PathLineSentences, Text8Corpus, BrownCorpus):
+        assert repr(kind(str(tmp_path))) == f"{kind.__name__}({str(tmp_path)!r})"

@@ -196,7 +196,7 @@ def test_all_rows_of_a_word_take_the_whole_change(sg, hs, shared):
     w_in, sub = net.w_in.copy(), net.subwords.vectors.copy()
     losses = []
     run = training.new_run(3, 0.05, 0.0001)
-    training.train(net, ids, run, raw_words=len(ids), workers=1, epoch_losses=losses)
+    training.train(net, ids, run, raw_words=len(ids), workers=1, on_epoch_end=losses.append)
     assert losses[2] < losses[0]
     gained = net.w_in - w_in
     assert (gained[:, :20] != 0).any(axis=1).all()
@@ -221,3 +221,15 @@ def test_whole_loss_is_near_its_sample():
         # 28,000 windows / 64 of them, losses of a few units each: five standard errors
         assert abs(sample - whole) < 5 * 3 / np.sqrt(28_000 / 64)
         assert sample != whole
+
+
+@pytest.mark.parametrize("negatives", ["shared", "independent", None])
+@pytest.mark.parametrize("sg", [0, 1])
+def test_small_corpora_have_a_loss_in_every_epoch(negatives, sg):
+    toy = [["a", "b", "c", "d"], ["a", "c", "d", "e"]]
+    model = Word2Vec(
+        toy, min_count=1, sample=0, vector_size=5, epochs=6, negatives=negatives, sg=sg
+    )
+    assert len(model.epoch_losses) == 6
+    assert np.isfinite(model.epoch_losses).all()
+    assert min(model.epoch_losses) > 0

@@ -279,7 +279,7 @@ def check(net, ids, epochs, notices=False):
         wrong = Walk(net, ids, epochs, start_alpha * (1 + 1e-4), end_alpha * (1 + 1e-4))
     losses = []
     run = training.new_run(epochs, start_alpha, end_alpha)
-    training.train(net, ids, run, raw_words=len(ids), workers=1, epoch_losses=losses)
+    training.train(net, ids, run, raw_words=len(ids), workers=1, on_epoch_end=losses.append)
     outputs = (1 + net.negative if net.negative else 0) + (
         np.diff(net.tree.start).max() if net.tree else 0
     )

@@ -310,9 +310,9 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch, kind, 
                 os.kill(os.getpid(), signal.SIGINT)
             return self.trainer.train(*args)
 
-    monkeypatch.setattr("firth.words.training._SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("firth.epochs._SLICE_SECONDS", 0.0)
     monkeypatch.setattr(_native.words, "WordTrainer", Interrupting)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=f"the state of training is in {path}"):
         model.train(corpus_file=text, checkpoint=path)
     monkeypatch.undo()
     assert len(calls) == 4
@@ -320,7 +320,12 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch, kind, 
     assert_array_equal(KeyedVectors.load(path).vectors, model.wv.vectors)
     with pytest.raises(ValueError, match="another corpus"):
         kind.resume(path, sentences(4000, seed=9), workers=1)
+    kept = tmp_path / "kept"
+    kept.write_bytes(path.read_bytes())
+    kind.resume(kept, corpus_file=text, workers=1, checkpoint=kept)
+    assert kept.exists()  # who names the file looks after it
     resumed = kind.resume(path, corpus_file=text, workers=1)
+    assert not path.exists()
     assert type(resumed) is kind
     assert_array_equal(resumed.wv.vectors, whole.wv.vectors)
     assert_array_equal(resumed.syn1neg, whole.syn1neg)
@@ -572,7 +577,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 
 
 def test_failing_checkpoint_does_not_stop_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("firth.words.training._CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("firth.epochs._CHECKPOINT_SECONDS", 0.0)
     model = Word2Vec(sg=1, min_count=1, epochs=1)
     model.build_vocab(sentences(50))
     with pytest.warns(UserWarning, match="no checkpoint"):

@@ -149,7 +149,9 @@ def _train(arguments: argparse.Namespace) -> None:
     try:
         with _prepared(arguments) as text:
             if arguments.resume:
-                model = kinds[kind].resume(checkpoint, corpus_file=text, workers=arguments.workers)
+                model = kinds[kind].resume(
+                    checkpoint, corpus_file=text, workers=arguments.workers, checkpoint=checkpoint
+                )  # which stays until the vectors are saved
             else:
                 model = kinds[kind](**_settings(name, given), workers=arguments.workers)
                 with warnings.catch_warnings():

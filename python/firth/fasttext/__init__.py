@@ -22,7 +22,7 @@ from __future__ import annotations
 from firth.fasttext import FastText
 from firth.fasttext.meter import Meter
 from firth.fasttext.model import BOW, EOS, EOW, Model, load_model, tokenize
-from firth.fasttext.training import train_supervised, train_unsupervised
+from firth.fasttext.training import resume, train_supervised, train_unsupervised
 
 __all__ = [
     "BOW",
@@ -32,6 +32,7 @@ __all__ = [
     "Meter",
     "Model",
     "load_model",
+    "resume",
     "tokenize",
     "train_supervised",
     "train_unsupervised",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from firth import _native
+from firth.epochs import run_epochs
 from firth.formats import fasttext as files
 from firth.formats.fasttext import Content, Quantised
-from firth.formats.files import Path
-from firth.interrupt import deferred_interrupt
+from firth.formats.files import Path, plain
 from firth.kernels._dispatch import active_level
-from firth.progress import progress_bar
-
-_BLOCKS_A_CALL = 64  # of training: how often Ctrl-C and the progress bar are looked after
 
 
 def native_model(content: Content, label: str) -> _native.fasttext.FastTextModel:
@@ -39,8 +38,11 @@ def native_model(content: Content, label: str) -> _native.fasttext.FastTextModel
 
 
 def mapped(path: Path) -> Any:
-    """The bytes of a file; they leave memory with the last reference."""
-    with open(path, "rb") as file:
+    """The bytes of a file, unpacked where they must be; they leave memory with the last reference.
+
+    A pipe will do, and "-" for standard input.
+    """
+    with plain("/dev/stdin" if path == "-" else path) as file:
         if not os.fstat(file.fileno()).st_size:  # cannot be mapped
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -49,32 +51,35 @@ def mapped(path: Path) -> Any:
 def fit(
     content: Content,
     label: str,
-    path: Path,
-    rate: float,
+    text: Any,
+    run: dict[str, Any],
     thread: int | None,
     verbose: int | None,
-    seed: int,
+    checkpoint: Path | None = None,
+    save: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train both matrices in place."""
-    model = native_model(content, label)
+    """Train both matrices in place.
+
+    ``text`` as of `mapped`, ``run`` of `new_run` with ``rate`` and ``seed``; ``checkpoint`` and
+    ``save`` as of `run_epochs`.
+    """
     args = content.args
     workers = thread or _native.num_threads()
-    text = mapped(path)
     trainer = _native.fasttext.FastTextTrainer(
-        model, text, args.loss, args.neg, args.epoch, rate, seed
-    )
-    shown = False if verbose == 0 else None
-    with (
-        deferred_interrupt() as interrupted,
-        progress_bar(args.epoch * len(text), "B", "training", shown) as bar,
-    ):
-        for epoch in range(args.epoch):
-            for first in range(0, trainer.blocks, _BLOCKS_A_CALL):
-                last = min(first + _BLOCKS_A_CALL, trainer.blocks)
-                loss, examples = trainer.train(epoch, first, last, workers)
-                bar.set_postfix(loss=f"{loss / max(examples, 1):.4f}", refresh=False)
-                bar.update(len(text) * last // trainer.blocks - len(text) * first // trainer.blocks)
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
-    if not np.isfinite(np.asarray(content.output)).all():
-        raise RuntimeError("Encountered NaN.")
+        native_model(content, label), text, args.loss, args.neg, run["epochs"], run["rate"],
+        run["seed"],
+    )  # fmt: skip
+
+    def train(first: int, last: int) -> None:
+        loss, examples = trainer.train(run["epoch"], first, last, workers)
+        run["loss"], run["pairs"] = run["loss"] + loss, run["pairs"] + examples
+
+    with contextlib.suppress(FloatingPointError):
+        run_epochs(
+            train, run, trainer.blocks, lambda block: len(text) * block / trainer.blocks, unit="B",
+            workers=workers, progress=False if verbose == 0 else None, cure="take a lower lr",
+            checkpoint=checkpoint, save=save,
+        )  # fmt: skip
+        if np.isfinite(np.asarray(content.output)).all():
+            return
+    raise RuntimeError("Encountered NaN.")

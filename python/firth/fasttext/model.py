@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from firth import _native
 from firth.arguments import Real, Rules, Whole, check_all
+from firth.epochs import new_run
 from firth.fasttext.fit import fit, mapped, native_model
 from firth.fasttext.meter import Meter
 from firth.fasttext.quantise import dense_copy, pruned, quantised
@@ -323,6 +324,23 @@ class Model:
                 break
         return words, labels
 
+    def __repr__(self) -> str:
+        content = self._content
+        return (
+            f"Model<{files.MODELS[content.args.model]}, {content.nwords} words, "
+            f"{content.labels} labels, dim={content.args.dim}"
+            f"{', quantised' if self.is_quantized() else ''}>"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what follows from the content: the native model and what was looked up."""
+        derived = ("_native", "_names", "_unit_vectors")
+        return {name: value for name, value in vars(self).items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._set(state["_content"])
+
     def __getitem__(self, word: str) -> NDArray[np.float32]:
         return self.get_word_vector(word)
 
@@ -395,7 +413,8 @@ class Model:
             content.args.epoch = epoch or content.args.epoch
             content.output = dense_copy(content.output)
             rate = lr or float(getattr(self, "lr", 0.05))
-            fit(content, self.label, input, rate, thread, verbose, getattr(self, "seed", 0))
+            run = new_run(content.args.epoch, rate=rate, seed=getattr(self, "seed", 0))
+            fit(content, self.label, mapped(input), run, thread, verbose)
         content = dataclasses.replace(content, input=quantised(content.input, dsub, qnorm))
         if qout:
             content.output = quantised(content.output, 2, qnorm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.arguments import Real, Rules, Whole, check_all
-from firth.fasttext.fit import fit, mapped
+from firth.epochs import new_run, remove_checkpoint
+from firth.fasttext import checkpoints
+from firth.fasttext.fit import mapped
 from firth.fasttext.model import Model
 from firth.fasttext.quantise import packed
 from firth.formats import fasttext as files
@@ -43,6 +46,7 @@ def train_supervised(
     verbose: int = 2,
     pretrainedVectors: Path = "",
     seed: int = 0,
+    checkpoint: Path | None = None,
     **others: Any,
 ) -> Model:
     """Train a classifier on a file of lines, each with labels and words.
@@ -50,7 +54,8 @@ def train_supervised(
     Parameters
     ----------
     input : path-like
-        UTF-8; a word that begins with ``label`` is a label.
+        UTF-8; a word that begins with ``label`` is a label. Compressed, a pipe or "-" (standard
+        input), too.
     lr : float
         Learning rate at the start; it falls to 0 over all epochs.
     dim : int
@@ -77,6 +82,8 @@ def train_supervised(
         A word2vec text file (``.vec``) to start from.
     seed : int
         Of the start and of all draws.
+    checkpoint : path-like, optional
+        Where to leave the state of training on Ctrl-C, and every ten minutes; see `resume`.
     ws, lrUpdateRate, t : int, int, float
         Kept in the file; a classifier has no use for them.
 
@@ -89,11 +96,14 @@ def train_supervised(
         An argument out of range, no words, no labels, or vectors of another dimension.
     RuntimeError
         The model has become NaN: the learning rate is too high.
+    KeyboardInterrupt
+        On Ctrl-C, after the checkpoint is written.
     """
     given = _checked("train_supervised", locals())
     args = _args(given, "supervised")
+    lines = mapped(given["input"])
     text, ends, counts, labels, tokens = _native.fasttext.fasttext_vocabulary(
-        mapped(given["input"]), given["label"], given["minCount"], given["minCountLabel"]
+        lines, given["label"], given["minCount"], given["minCountLabel"]
     )
     if not len(ends):
         raise ValueError("Empty vocabulary. Try a smaller -minCount value.")
@@ -112,11 +122,47 @@ def train_supervised(
         matrix[row] = vector
     content.input = matrix
     content.output = np.zeros((labels, args.dim), np.float32)
-    fit(
-        content, given["label"], given["input"], given["lr"], given["thread"], given["verbose"],
-        given["seed"],
-    )  # fmt: skip
-    return _model(content, given)
+    run = new_run(args.epoch, rate=given["lr"], seed=given["seed"])
+    checkpoints.train(content, _kept(given), lines, run, checkpoint)
+    return Model(content, **_kept(given))
+
+
+def resume(
+    path: Path,
+    input: Path,
+    thread: int | None = None,
+    verbose: int = 2,
+    *,
+    checkpoint: Path | None = None,
+) -> Model:
+    """Finish what `train_supervised` left in a checkpoint; with one thread to the same bits.
+
+    Parameters
+    ----------
+    path : path-like
+        The checkpoint. It is removed when training is complete.
+    input : path-like
+        The same text.
+    thread, verbose
+        As for `train_supervised`.
+    checkpoint : path-like, optional
+        Where to leave the state instead; then nothing is removed.
+
+    Raises
+    ------
+    ValueError
+        The text is another; FormatError: the file is no checkpoint of a classifier.
+    """
+    check_all("resume", _RANGES, {"thread": thread, "verbose": verbose})
+    content, given, run = checkpoints.read(path)
+    given |= {"thread": thread, "verbose": verbose}
+    lines = mapped(input)
+    if run["crc32"] != checkpoints.fingerprint(lines):
+        raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another text")
+    checkpoints.train(content, given, lines, run, path if checkpoint is None else checkpoint)
+    if checkpoint is None:
+        remove_checkpoint(path)
+    return Model(content, **given)
 
 
 def train_unsupervised(
@@ -200,7 +246,7 @@ def train_unsupervised(
         [*content.counts.tolist(), *(count for _, count in entries)],
     )
     content = dataclasses.replace(content, **held, labels=len(entries))
-    return _model(content, given)
+    return Model(content, **_kept(given))
 
 
 _SECOND_NAMES = {
@@ -231,10 +277,10 @@ def _checked(function: str, given: dict[str, Any]) -> dict[str, Any]:
     return given | check_all(function, _RANGES, given)
 
 
-def _model(content: Content, given: dict[str, Any]) -> Model:
-    """The model, which also keeps the arguments that are not in its file."""
-    kept = ("lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
-    return Model(content, given["label"], **{name: given[name] for name in kept})
+def _kept(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a model keeps, although its file does not."""
+    kept = ("label", "lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
+    return {name: given[name] for name in kept}
 
 
 def _args(given: dict[str, Any], model: str) -> Args:

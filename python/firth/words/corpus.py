@@ -196,9 +196,10 @@ class _File:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _pieces(self, label: str, progress: bool | None) -> Iterator[tuple[Any, bool]]:
-        """The text in pieces that end with a line, or at white space; and whether it is the last.
+        """The text in pieces of `_PIECE` bytes or less, each with whether it is the last.
 
-        The one word of a piece may be longer than `_PIECE`.
+        They end with a line, or where a line is longer, at white space; a word that is longer is a
+        piece of its own.
         """
         size = self._size
         if size == 0:

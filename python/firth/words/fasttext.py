@@ -20,7 +20,7 @@ from firth.words.corpus import Sentences
 from firth.words.gensim3 import deprecated, renamed
 from firth.words.subword_vectors import FastTextKeyedVectors as FastTextKeyedVectors
 from firth.words.vocabulary import File, TrimRule
-from firth.words.word2vec import Word2Vec, fill
+from firth.words.word2vec import Word2Vec
 
 _NGRAMS: Rules = {"min_n": Whole(), "max_n": Whole(), "bucket": Whole()}
 
@@ -137,7 +137,7 @@ class FastText(Word2Vec):
         super().init_weights()
         buffer = training.rows(self.wv.bucket, self.vector_size)
         self.wv.vectors_ngrams = buffer[:, : self.vector_size]
-        fill(self.wv.vectors_ngrams, self.seed + 1)
+        training.fill(self.wv.vectors_ngrams, self.seed + 1)
         self._ngram_buffer = buffer
         self.wv.adjust_vectors()
 

@@ -1,6 +1,5 @@
 """GloVe: word vectors from the co-occurrence counts of a corpus.
 
-Longer than most files: one model from counting to Stanford's files, with its many parameters.
 V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
 `firth.kernels.glove_adagrad`; how pairs are counted, in csrc/engines/words/glove.h.
 """
@@ -8,8 +7,6 @@ V = words of the vocabulary, D = dimensions of a vector. What a training step co
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,17 +14,16 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.arguments import Real, Rules, Whole, check_all
+from firth.epochs import diverged, new_run, remove_checkpoint, run_epochs
 from firth.errors import FormatError
 from firth.formats import container, glove, word2vec
 from firth.formats.files import Path
-from firth.interrupt import deferred_interrupt
 from firth.kernels._dispatch import active_level
-from firth.progress import progress_bar
 from firth.words import corpus
+from firth.words.cooccurrences import cooccurrences, temporary
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.keys import keys_as_text
-from firth.words.training import Slices
 from firth.words.training import rows as aligned_rows
 
 _KIND = "glove"
@@ -50,10 +46,8 @@ _RANGES: Rules = {
     "workers": Whole(1, 1024, optional=True),
 }
 _STATE = {"corpus_count": Whole(0, 2**63 - 1), "corpus_total_words": Whole(0, 2**63 - 1)}
+_CURE = "take a lower eta"
 _BLOCK_BYTES = 1 << 18  # rows of a block: with those of a block of columns half of 1 MiB of L2
-_PAIR_BYTES = 48  # memory a pair takes while its row is counted and blocked, at most
-
-Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
 
 
 class GloVe:
@@ -311,15 +305,17 @@ class GloVe:
     ) -> GloVe:
         """Go on from a checkpoint with the epochs that are missing, on the same corpus.
 
-        The epoch in which training stopped is done anew. A new checkpoint goes to ``checkpoint``,
-        by default ``path``.
+        The epoch in which training stopped is done anew. ``path`` is written again and removed
+        when training is complete, unless ``checkpoint`` names another file for the state.
         """
         model = cls.load(path)
         model.workers, model.progress = workers, progress
         left = model.epochs - len(model.epoch_losses)
         if left > 0:
-            checkpoint = path if checkpoint is None else checkpoint
-            model.train(sentences, corpus_file, epochs=left, checkpoint=checkpoint)
+            state = path if checkpoint is None else checkpoint
+            model.train(sentences, corpus_file, epochs=left, checkpoint=state)
+        if checkpoint is None:
+            remove_checkpoint(path)
         return model
 
     def _count(
@@ -348,7 +344,7 @@ class GloVe:
                 kept += records.nbytes
             elif len(records):
                 if spilled is None:
-                    spilled = stack.enter_context(_temporary())
+                    spilled = stack.enter_context(temporary())
                 units[:, 0] = -1
                 units[:, 1] += on_disk
                 spilled.write(records.data)
@@ -365,34 +361,24 @@ class GloVe:
         self, trainer: _native.words.GloveTrainer, epochs: int, checkpoint: Path | None
     ) -> None:
         workers = self.workers or _native.num_threads()
+        run = new_run(epochs)
+
+        def train(first: int, last: int) -> None:
+            cost, records = trainer.train(len(self.epoch_losses), first, last, workers)
+            run["loss"], run["pairs"] = run["loss"] + cost, run["pairs"] + records
 
         def save() -> None:
             assert checkpoint is not None
             self._update_wv()
             self.save(checkpoint)
 
-        with (
-            deferred_interrupt() as interrupted,
-            progress_bar(trainer.visits * epochs, " blocks", "training", self.progress) as bar,
-        ):
-            slices = Slices(workers, interrupted, None if checkpoint is None else save)
-            for epoch in range(epochs):
-                cost, records = 0.0, 0
-                for first, last in slices(0, trainer.visits):
-                    more = trainer.train(len(self.epoch_losses), first, last, workers)
-                    cost, records = cost + more[0], records + more[1]
-                    if not np.isfinite(cost):
-                        raise FloatingPointError(
-                            f"training diverged in epoch {epoch + 1}: take a lower eta"
-                        )
-                    bar.set_postfix_str(
-                        f"epoch {epoch + 1}/{epochs}, cost {cost / max(1, records):.5f}",
-                        refresh=False,
-                    )
-                    bar.update(last - first)
-                self.epoch_losses.append(cost / records)
+        run_epochs(
+            train, run, trainer.visits, float, unit=" blocks", workers=workers,
+            progress=self.progress, cure=_CURE, checkpoint=checkpoint, save=save,
+            on_epoch_end=self.epoch_losses.append,
+        )  # fmt: skip
         if not np.isfinite(self._words.sum() + self._contexts.sum()):  # the last updates
-            raise FloatingPointError(f"training diverged in epoch {epochs}: take a lower eta")
+            raise diverged(epochs - 1, _CURE)
 
     # Files
 
@@ -495,124 +481,6 @@ class GloVe:
         model.wv.expandos["count"] = np.array([counts.get(word, 0) for word in words], np.int64)
         model._update_wv()
         return model
-
-
-def cooccurrences(
-    ids: NDArray[np.int32],
-    vocabulary: int,
-    *,
-    window: int,
-    symmetric: bool = True,
-    distance_weighting: bool = True,
-    block: int = 256,
-    memory: int = 4 << 30,
-    progress: bool | None = None,
-) -> Iterator[tuple[int, Rows]]:
-    """Count how often words stand together; yields the rows of the matrix, some at a time.
-
-    A text that does not fit is counted in pieces. Each piece adds to the rows of those before,
-    which wait in temporary files. Sums are taken in float64 in the order of the corpus: they do
-    not depend on threads (on ``memory`` by rounding only).
-
-    Parameters
-    ----------
-    ids : ndarray (N,), int32
-        Rows of the words in corpus order, the last of a sentence as ``~id``.
-    vocabulary : int
-        V.
-    window, symmetric, distance_weighting
-        As for `GloVe`.
-    block : int
-        Rows come in multiples of it (but the last).
-    memory : int
-        Bytes to keep to.
-
-    Yields
-    ------
-    first : int
-        The first of the rows.
-    rows : tuple
-        Lengths (R,) int64 of R rows; columns (M,) int32 and values (M,) float64 of their entries.
-        Where ``symmetric``, the lower half with the diagonal: columns up to the row itself.
-    """
-    window = min(window, max(1, len(ids)))
-    piece = min(max(memory // 16, 4 * window), 2**32 - 1 - window)
-    with contextlib.ExitStack() as stack:
-        before: _RowFile | None = None
-        for start in range(0, len(ids), piece):
-            lead = min(window, start)
-            counter = _native.words.CooccurrenceCounter(
-                np.ascontiguousarray(ids[start - lead : start + piece]), lead=lead,
-                vocabulary=vocabulary, window=window, symmetric=symmetric,
-                weighted=distance_weighting,
-            )  # fmt: skip
-            bounds = counter.bounds()
-            if before is not None:
-                bounds = bounds + before.lengths.astype(bounds.dtype)
-            after = None
-            if start + piece < len(ids):
-                after = _RowFile(stack)
-            with progress_bar(vocabulary, " words", "counting pairs", progress) as bar:
-                for first, last in _waves(bounds, block, memory // 4 // _PAIR_BYTES):
-                    rows = counter.rows(first, last, before.read(first, last) if before else None)
-                    bar.update(last - first)
-                    if after is None:
-                        yield first, rows
-                    else:
-                        after.append(rows)
-            if before is not None:
-                before.close()
-            before = after
-
-
-def _waves(bounds: NDArray[Any], block: int, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rows, multiples of ``block`` long, with at most ``most`` entries where possible."""
-    first, entries = 0, 0
-    bands = np.add.reduceat(bounds, np.arange(0, len(bounds), block)).tolist()
-    for band, count in enumerate(bands):
-        if entries and entries + count > most:
-            yield first, band * block
-            first, entries = band * block, 0
-        entries += count
-    yield first, len(bounds)
-
-
-class _RowFile:
-    """Rows of a co-occurrence matrix in temporary files that have no name."""
-
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._files = [stack.enter_context(_temporary()) for _ in range(2)]
-        self._lengths: list[NDArray[np.int64]] = []
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        return np.concatenate(self._lengths)
-
-    def append(self, rows: Rows) -> None:
-        self._lengths.append(rows[0])
-        entries: list[NDArray[Any]] = [rows[1], rows[2]]
-        for file, array in zip(self._files, entries, strict=True):
-            file.write(array.data)
-
-    def read(self, first: int, last: int) -> Rows:
-        lengths = self.lengths
-        offset, count = int(lengths[:first].sum()), int(lengths[first:last].sum())
-        columns, values = np.empty(count, np.int32), np.empty(count, np.float64)
-        entries: list[NDArray[Any]] = [columns, values]
-        for file, array in zip(self._files, entries, strict=True):
-            file.seek(offset * array.itemsize)
-            if count and file.readinto(array.data) != array.nbytes:
-                raise OSError("GloVe: a temporary file is shorter than was written")
-        return np.ascontiguousarray(lengths[first:last]), columns, values
-
-    def close(self) -> None:
-        for file in self._files:
-            file.close()
-
-
-def _temporary() -> Any:
-    """A file that the system removes however the process ends."""
-    return tempfile.TemporaryFile()
 
 
 def _states(count: int, dim: int) -> NDArray[np.float32]:

@@ -35,6 +35,9 @@ class LineSentence:
     ) -> None:
         self.source, self.max_sentence_length, self.limit = source, max_sentence_length, limit
 
+    def __repr__(self) -> str:
+        return f"LineSentence({self.source!r})"
+
     def __iter__(self) -> Iterator[list[str]]:
         if hasattr(self.source, "seek"):
             self.source.seek(0)
@@ -74,6 +77,9 @@ class PathLineSentences:
         else:
             raise ValueError(f"PathLineSentences: {source!r} is neither a folder nor a file")
 
+    def __repr__(self) -> str:
+        return f"PathLineSentences({self.source!r})"
+
     def __iter__(self) -> Iterator[list[str]]:
         for path in self.input_files:
             yield from _sentences(file_lines(path), self.max_sentence_length, self.limit)
@@ -92,6 +98,9 @@ class Text8Corpus:
     def __init__(self, fname: Path, max_sentence_length: int = _SENTENCE) -> None:
         self.fname, self.max_sentence_length = fname, max_sentence_length
 
+    def __repr__(self) -> str:
+        return f"Text8Corpus({self.fname!r})"
+
     def __iter__(self) -> Iterator[list[str]]:
         words = itertools.chain.from_iterable(
             text.decode().split() for text in _cut(self.fname, b" ")
@@ -109,6 +118,9 @@ class BrownCorpus:
 
     def __init__(self, dirname: Path) -> None:
         self.dirname = dirname
+
+    def __repr__(self) -> str:
+        return f"BrownCorpus({self.dirname!r})"
 
     def __iter__(self) -> Iterator[list[str]]:
         for name in os.listdir(self.dirname):

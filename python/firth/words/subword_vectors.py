@@ -17,8 +17,8 @@ from firth.formats import container
 from firth.formats.files import Path
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.subwords import subword_ids, subword_means
+from firth.words.training import fill
 from firth.words.vectors import KEY, MissingKeyError
-from firth.words.word2vec import fill
 
 if TYPE_CHECKING:
     from typing_extensions import Self

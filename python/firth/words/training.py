@@ -1,4 +1,4 @@
-"""What drives a training of word vectors: epochs, progress, checkpoints, Ctrl-C, divergence.
+"""Training of word vectors: what is trained, gensim's jobs, the native trainer and its buffers.
 
 For every model that learns from windows over word ids (Word2Vec, FastText); what a window computes
 stands in csrc/engines.
@@ -8,11 +8,8 @@ V = words of the vocabulary, D = dimensions of a vector, S = D rounded up to 64 
 
 from __future__ import annotations
 
-import math
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
-from firth.errors import warn
-from firth.interrupt import deferred_interrupt
+from firth.epochs import diverged, run_epochs
+from firth.epochs import new_run as epochs_run
 from firth.kernels._dispatch import active_level
-from firth.progress import progress_bar
 from firth.words.corpus import Corpus
 
-_CHECKPOINT_SECONDS = 600.0
-_SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
+_CURE = "take a lower alpha"
+_SMALL = 10_000  # words of a corpus up to which the loss of every window is taken
 _LANES = 16  # floats in 64 bytes: rows are padded to it while training
 
 
@@ -79,7 +75,7 @@ class Network:
     jobs: random numbers are gensim's and jobs follow one another on one thread; see `streams`. Its
     negatives come from cum_table, (V,) uint32: a draw below the last entry belongs to the first
     entry that is not below it. sample: whether it is 0 matters to the order of draws.
-    whole_loss: the loss of every window, not of every 64th.
+    whole_loss: the loss of every window; else, of a corpus that is not small, of every 64th.
 
     src/bind_words.cpp reads these attributes by their names.
     """
@@ -113,15 +109,14 @@ class Network:
 
 
 def new_run(epochs: int, start_alpha: float, end_alpha: float, draws: int = 0) -> dict[str, Any]:
-    """The state of a training that has not begun; `train` keeps it up to date, checkpoints hold it.
+    """The state of a training that has not begun, as `firth.epochs.new_run`.
 
-    Plain numbers only, so that it can be written as JSON. draws: numbers that earlier trainings
-    took from gensim's generator (``run["draws"]`` at their end).
+    ``effective`` are the words that sub-sampling left so far, ``draws`` the numbers taken from
+    gensim's generator: by earlier trainings, and by this one so far.
     """
-    return {
-        "epochs": epochs, "start_alpha": start_alpha, "end_alpha": end_alpha, "epoch": 0,
-        "block": 0, "effective": 0, "loss": 0.0, "pairs": 0, "draws": draws,
-    }  # fmt: skip
+    return epochs_run(
+        epochs, start_alpha=start_alpha, end_alpha=end_alpha, effective=0, draws=draws
+    )
 
 
 def train(
@@ -132,10 +127,7 @@ def train(
     raw_words: int,
     workers: int | None = None,
     progress: bool | None = None,
-    save: Callable[[], None] | None = None,
-    epoch_losses: list[float] | None = None,
-    on_epoch_begin: Callable[[], None] = lambda: None,
-    on_epoch_end: Callable[[], None] = lambda: None,
+    **callbacks: Any,
 ) -> tuple[int, int]:
     """Train in place over all epochs from ``run["epoch"]``, ``run["block"]`` on.
 
@@ -149,12 +141,8 @@ def train(
         Words of the corpus, those outside the vocabulary too: bars and rates count these.
     workers : int, optional
         Threads; all that firth uses by default.
-    save : callable, optional
-        Writes a checkpoint; called every ten minutes and on Ctrl-C.
-    epoch_losses : list, optional
-        Each epoch appends its mean loss; NaN where no window had two words.
-    on_epoch_begin, on_epoch_end : callable
-        Called around each epoch (on_epoch_begin only where an epoch starts at its first block).
+    **callbacks
+        ``checkpoint``, ``save``, ``on_epoch_begin``, ``on_epoch_end`` of `run_epochs`.
 
     Returns
     -------
@@ -166,9 +154,10 @@ def train(
     FloatingPointError
         The loss or a row is not finite any more.
     KeyboardInterrupt
-        On Ctrl-C, after ``save``.
+        As of `run_epochs`.
     """
     workers = workers or _native.num_threads()
+    network.whole_loss = network.whole_loss or len(ids) <= _SMALL
     trainer = _native.words.WordTrainer(
         active_level(), network, np.ascontiguousarray(ids), run["start_alpha"], run["end_alpha"],
         run["epochs"],
@@ -180,76 +169,23 @@ def train(
         )
     run["blocks"] = trainer.blocks
     raw = max(1.0, raw_words / max(1, int(network.counts.sum())))
-    total = len(ids) * run["epochs"]
-    before = run["epoch"] * len(ids) + trainer.start(run["block"])
-    with (
-        deferred_interrupt() as interrupted,
-        progress_bar(round(total * raw), " words", "training", progress) as bar,
-    ):
-        slices = Slices(workers, interrupted, save)
-        bar.update(round(before * raw))
-        while run["epoch"] < run["epochs"]:
-            if not run["block"]:
-                on_epoch_begin()
-            for first, last in slices(run["block"], trainer.blocks):
-                run["loss"], run["pairs"], run["effective"], run["draws"] = trainer.train(
-                    run["epoch"], first, last, workers,
-                    run["loss"], run["pairs"], run["effective"], run["draws"],
-                )  # fmt: skip
-                if not np.isfinite(run["loss"]):
-                    raise _diverged(run["epoch"])
-                run["block"] = last
-                bar.set_postfix_str(
-                    f"epoch {run['epoch'] + 1}/{run['epochs']}, "
-                    f"loss {run['loss'] / max(1, run['pairs']):.4f}",
-                    refresh=False,
-                )
-                bar.update(round((trainer.start(last) - trainer.start(first)) * raw))
-            if epoch_losses is not None:
-                epoch_losses.append(run["loss"] / run["pairs"] if run["pairs"] else math.nan)
-            run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
-            on_epoch_end()
+
+    def blocks(first: int, last: int) -> None:
+        run["loss"], run["pairs"], run["effective"], run["draws"] = trainer.train(
+            run["epoch"], first, last, workers,
+            run["loss"], run["pairs"], run["effective"], run["draws"],
+        )  # fmt: skip
+
+    run_epochs(
+        blocks, run, trainer.blocks, lambda block: trainer.start(block) * raw, unit=" words",
+        workers=workers, progress=progress, cure=_CURE, **callbacks,
+    )  # fmt: skip
     matrices = [network.w_in, network.w_out, network.w_tree]
     if network.subwords is not None:
         matrices.append(network.subwords.vectors)
     if not all(np.isfinite(m.sum()) for m in matrices if m is not None):  # the loss is a sample
-        raise _diverged(run["epochs"] - 1)
+        raise diverged(run["epochs"] - 1, _CURE)
     return run["effective"], round(len(ids) * raw) * run["epochs"]
-
-
-class Slices:
-    """Cuts the blocks of an epoch into native calls, each long enough but not too long.
-
-    After each call Ctrl-C is looked at (``save``, then KeyboardInterrupt), and the clock: ``save``
-    every ten minutes. Where ``save`` is None, nothing is saved.
-    """
-
-    def __init__(
-        self, workers: int, interrupted: threading.Event, save: Callable[[], None] | None
-    ) -> None:
-        self._count, self._interrupted, self._save = max(1, workers), interrupted, save
-        self._saved = time.monotonic()
-
-    def __call__(self, first: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield ``(first, last)`` of each call; what is done in the loop's body is timed."""
-        while first < end:
-            last = min(first + self._count, end)
-            start = time.monotonic()
-            yield first, last
-            now = time.monotonic()
-            if now - start < _SLICE_SECONDS / 2:
-                self._count *= 2
-            first = last
-            if self._interrupted.is_set():
-                if self._save is not None:
-                    self._save()
-                raise KeyboardInterrupt
-            if self._save is not None and now - self._saved > _CHECKPOINT_SECONDS:
-                try:
-                    self._save()
-                except OSError as error:  # training itself need not stop for it
-                    warn(f"no checkpoint was written: {error}")
-                self._saved = time.monotonic()
 
 
 def keep_thresholds(counts: NDArray[np.int64], sample: float) -> NDArray[np.uint32]:
@@ -324,6 +260,17 @@ def rows(count: int, dim: int) -> NDArray[np.float32]:
     return raw[start : start + count * stride].reshape(count, stride)
 
 
+def fill(rows: NDArray[np.float32], seed: int) -> None:
+    """Random start values, gensim's: uniform in +-1 / D, for rows (N, D)."""
+    random = np.random.default_rng(seed)
+    for first in range(0, len(rows), 4096):
+        part = rows[first : first + 4096]
+        part[...] = random.random(part.shape, np.float32)
+        part *= 2
+        part -= 1
+        part /= rows.shape[1]
+
+
 def padded(matrix: NDArray[np.float32], buffer: NDArray[np.float32]) -> NDArray[np.float32]:
     """The buffer, where the matrix is a view of all its rows; else a padded copy of the matrix."""
     view = buffer[:, : matrix.shape[1]]
@@ -340,7 +287,3 @@ def padded(matrix: NDArray[np.float32], buffer: NDArray[np.float32]) -> NDArray[
 def fingerprint(ids: NDArray[np.int32]) -> int:
     """A checksum that tells one corpus from another."""
     return zlib.crc32(np.ascontiguousarray(ids).data, len(ids) & 0xFFFFFFFF)
-
-
-def _diverged(epoch: int) -> FloatingPointError:
-    return FloatingPointError(f"training diverged in epoch {epoch + 1}: take a lower alpha")

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.arguments import Real, Rules, Whole, check_all
+from firth.epochs import remove_checkpoint
 from firth.errors import FormatError, warn
 from firth.formats import container, gensim
 from firth.words import corpus, from_gensim, training
@@ -160,8 +161,9 @@ class Word2Vec(VectorsInWv, Vocabulary):
     raw_vocab, corpus_count, corpus_total_words, effective_min_count, cum_table
         See `Vocabulary`.
     epoch_losses : list of float
-        Mean loss of a pair (with its negatives) in each finished epoch, measured on every 64th
-        window before its update; NaN where no window had two words.
+        Mean loss of a pair (with its negatives) in each finished epoch, measured before its update:
+        on every window where the corpus has at most 10,000 words or with ``compute_loss``, else on
+        every 64th. NaN where no window had two words, as sub-sampling makes it of toy corpora.
     train_count, total_train_time : int, float
         Calls of `train` so far, and their seconds.
     min_alpha_yet_reached : float
@@ -291,7 +293,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         """Give all words new vectors, uniform in +-1 / vector_size; zeros as output layers."""
         size, dim = len(self.wv), self.vector_size
         w_in = training.rows(size, dim)
-        fill(w_in[:, :dim], self.seed)
+        training.fill(w_in[:, :dim], self.seed)
         used = (self.negative, self.hs)
         self._buffers = [w_in, *(training.rows(size if yes else 0, dim) for yes in used)]
         self._input, self.syn1neg, self.syn1 = (b[:, :dim] for b in self._buffers)
@@ -304,7 +306,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         """
         old, size, dim = len(self._input), len(self.wv), self.vector_size
         w_in = training.rows(size, dim)
-        fill(w_in[:, :dim], self.seed)
+        training.fill(w_in[:, :dim], self.seed)
         w_in[:old, :dim] = self._input
         used = (self.negative, self.hs)
         w_out, w_tree = (training.rows(size if yes else 0, dim) for yes in used)
@@ -450,9 +452,11 @@ class Word2Vec(VectorsInWv, Vocabulary):
         Parameters
         ----------
         path : path-like
-            The checkpoint; it is written again to ``checkpoint``, by default ``path``.
+            The checkpoint. It is removed when training is complete.
         corpus_iterable, corpus_file
             The same corpus. ValueError where it is another.
+        checkpoint : path-like, optional
+            Where to leave the state instead; then nothing is removed.
         """
         if corpus_iterable is None and corpus_file is None:
             raise TypeError(
@@ -472,6 +476,8 @@ class Word2Vec(VectorsInWv, Vocabulary):
                 raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
             way = model._streams(ids, text)
         model._run(ids, run, way, path if checkpoint is None else checkpoint)
+        if checkpoint is None:
+            remove_checkpoint(path)
         return model
 
     def _streams(
@@ -497,11 +503,12 @@ class Word2Vec(VectorsInWv, Vocabulary):
             for callback in callbacks:
                 getattr(callback, event)(self)
 
-        def epoch_done() -> None:
+        def epoch_done(loss: float) -> None:
+            self.epoch_losses.append(loss)
             if callbacks:  # they may ask
                 self._vectors_changed()
             if self.compute_loss:
-                self.running_training_loss += float(np.nan_to_num(self.epoch_losses[-1]))
+                self.running_training_loss += float(np.nan_to_num(loss))
             tell("on_epoch_end")
 
         def save() -> None:
@@ -513,9 +520,8 @@ class Word2Vec(VectorsInWv, Vocabulary):
         try:
             done = training.train(
                 network, ids, run, raw_words=self.corpus_total_words or 0, workers=self.workers,
-                progress=self.progress, save=None if checkpoint is None else save,
-                epoch_losses=self.epoch_losses, on_epoch_begin=lambda: tell("on_epoch_begin"),
-                on_epoch_end=epoch_done,
+                progress=self.progress, checkpoint=checkpoint, save=save,
+                on_epoch_begin=lambda: tell("on_epoch_begin"), on_epoch_end=epoch_done,
             )  # fmt: skip
         finally:  # after an error or Ctrl-C they are as far as training got
             self._vectors_changed()
@@ -773,14 +779,3 @@ class Word2Vec(VectorsInWv, Vocabulary):
 
 def _refuse_on_instance(*_: Any, **__: Any) -> Any:
     raise AttributeError("load makes a new model: call it on the class, as Word2Vec.load(path)")
-
-
-def fill(rows: NDArray[np.float32], seed: int) -> None:
-    """Random start values, gensim's: uniform in +-1 / D, for rows (N, D)."""
-    random = np.random.default_rng(seed)
-    for first in range(0, len(rows), 4096):
-        part = rows[first : first + 4096]
-        part[...] = random.random(part.shape, np.float32)
-        part *= 2
-        part -= 1
-        part /= rows.shape[1]

@@ -7,10 +7,14 @@ from __future__ import annotations
 import __future__
 
 import collections
+import copy
+import gzip
 import importlib.util
 import itertools
 import lzma
+import os
 import pickle
+import signal
 import sys
 import types
 from pathlib import Path
@@ -22,7 +26,7 @@ import pytest
 import firth
 import firth.fasttext as fasttext
 from conftest import needs_shared
-from firth import _native
+from firth import FormatError, _native
 from firth.formats import fasttext as files
 from firth.words import load_facebook_model, load_facebook_vectors
 from firth.words.subwords import ngram_hash, ngrams
@@ -246,7 +250,7 @@ def test_pretrained_vectors(corpora: tuple[Path, Path], tmp_path: Path) -> None:
 
 def test_wrong_arguments(corpora: tuple[Path, Path], tmp_path: Path) -> None:
     for name, value in [("dim", 0), ("epoch", 0), ("lr", -1), ("bucket", -1), ("thread", 0)]:
-        with pytest.raises(ValueError, match=f"{name} must be at least"):
+        with pytest.raises(ValueError, match=f"{name} must be a "):
             train(corpora[0], **{name: value})
     with pytest.raises(ValueError, match="Unrecognized loss"):
         train(corpora[0], loss="hinge")
@@ -755,3 +759,70 @@ def hard_corpus(path: Path, lines: int, seed: int) -> Path:
             words = rng.choice(2000, 12, p=0.3 * shares[label] + 0.7 * common)
             file.write(f"__label__{label} {' '.join(f'w{word}' for word in words)}\n")
     return path
+
+
+def test_a_classifier_resumes_to_the_same_bits(tmp_path, monkeypatch):
+    text, state = tmp_path / "text", tmp_path / "state"
+    lines = [f"__label__{'ab'[i % 2]} word{i % 7} {'xy'[i % 2]}{i % 5} common" for i in range(4000)]
+    text.write_text("\n".join(lines) + "\n")
+    settings = {
+        "dim": 8,
+        "epoch": 4,
+        "thread": 1,
+        "minn": 2,
+        "maxn": 3,
+        "bucket": 100,
+        "verbose": 0,
+    }
+    whole = fasttext.train_supervised(text, **settings)
+    original, calls = _native.fasttext.FastTextTrainer, []
+
+    class Interrupting:
+        def __init__(self, *args):
+            self.trainer = original(*args)
+            self.blocks = self.trainer.blocks
+
+        def train(self, epoch, *args):
+            calls.append(epoch)
+            if epoch == 2:
+                os.kill(os.getpid(), signal.SIGTERM)  # as Slurm and Kubernetes do
+            return self.trainer.train(epoch, *args)
+
+    monkeypatch.setattr(_native.fasttext, "FastTextTrainer", Interrupting)
+    with pytest.raises(KeyboardInterrupt, match=f"the state of training is in {state}"):
+        fasttext.train_supervised(text, **settings, checkpoint=state)
+    monkeypatch.undo()
+    assert set(calls) == {0, 1, 2}
+    other = tmp_path / "other"
+    other.write_text("__label__a x\n")
+    with pytest.raises(ValueError, match="belongs to another text"):
+        fasttext.resume(state, other)
+    packed = tmp_path / "text.gz"
+    packed.write_bytes(gzip.compress(text.read_bytes()))
+    resumed = fasttext.resume(state, packed, thread=1, verbose=0)
+    np.testing.assert_array_equal(resumed.get_input_matrix(), whole.get_input_matrix())
+    np.testing.assert_array_equal(resumed.get_output_matrix(), whole.get_output_matrix())
+    assert resumed.lr == whole.lr
+    assert resumed.words == whole.words
+    assert not state.exists()
+    whole.save_model(tmp_path / "model.bin")
+    with pytest.raises(FormatError):
+        fasttext.resume(tmp_path / "model.bin", text)
+
+
+@pytest.mark.parametrize("quantise", [False, True])
+def test_a_model_is_pickled_and_copied(tmp_path, quantise):
+    text = tmp_path / "text"
+    text.write_text("".join(f"__label__{'ab'[i % 2]} word{i}\n" for i in range(400)))
+    model = fasttext.train_supervised(text, dim=4, epoch=2, thread=1, verbose=0)
+    if quantise:
+        model.quantize()
+    shown = "Model<supervised, 401 words, 2 labels, dim=4" + (", quantised>" if quantise else ">")
+    model.save_model(tmp_path / "model.bin")
+    for one in (model, fasttext.load_model(tmp_path / "model.bin")):
+        for again in (pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one)):
+            assert repr(again) == shown
+            assert again.predict("word7", k=2)[0] == one.predict("word7", k=2)[0]
+            np.testing.assert_array_equal(again["word7"], one["word7"])
+            assert again.label == one.label
+            assert again.words == one.words

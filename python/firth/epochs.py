@@ -1,0 +1,127 @@
+"""The loop of every training: epochs, progress, checkpoints, Ctrl-C, divergence."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from firth.errors import warn
+from firth.interrupt import deferred_interrupt
+from firth.progress import progress_bar
+
+_CHECKPOINT_SECONDS = 600.0
+_SLICE_SECONDS = 0.2  # between looks at Ctrl-C and at the progress bar
+
+
+def new_run(epochs: int, **more: Any) -> dict[str, Any]:
+    """The state of a training that has not begun; `run_epochs` keeps it up to date.
+
+    Plain numbers only, so that a checkpoint holds it as JSON: ``epochs``, the ``epoch`` and
+    ``block`` that come next, ``loss`` and ``pairs`` of the epoch so far, and what the model adds.
+    """
+    return {"epochs": epochs, "epoch": 0, "block": 0, "loss": 0.0, "pairs": 0, **more}
+
+
+def run_epochs(
+    train: Callable[[int, int], None],
+    run: dict[str, Any],
+    blocks: int,
+    done: Callable[[int], float],
+    *,
+    unit: str,
+    workers: int,
+    progress: bool | None,
+    cure: str,
+    checkpoint: str | os.PathLike[str] | None = None,
+    save: Callable[[], None] = lambda: None,
+    on_epoch_begin: Callable[[], None] = lambda: None,
+    on_epoch_end: Callable[[float], None] = lambda _: None,
+) -> None:
+    """Train over all epochs from ``run["epoch"]``, ``run["block"]`` on.
+
+    Parameters
+    ----------
+    train : callable
+        ``train(first, last)`` trains blocks of epoch ``run["epoch"]`` and adds to ``run["loss"]``
+        the sum of their losses, to ``run["pairs"]`` how many these are.
+    run : dict
+        From `new_run` or a checkpoint.
+    blocks : int
+        Blocks of an epoch. One worker trains a block from start to end, and a checkpoint stands
+        between two of them.
+    done : callable
+        ``done(block)``: the work of an epoch that comes before a block, in ``unit``.
+    workers : int
+        How many blocks are trained at a time, at least.
+    progress : bool, optional
+        As for `progress_bar`.
+    cure : str
+        What helps where training diverges: "take a lower alpha".
+    checkpoint : path-like, optional
+        Where ``save()`` writes the state: every ten minutes, and on Ctrl-C or SIGTERM.
+    on_epoch_begin, on_epoch_end : callable
+        Called around each epoch (on_epoch_begin only where it starts at its first block), the
+        latter with its mean loss, NaN where nothing had one.
+
+    Raises
+    ------
+    FloatingPointError
+        The loss is not finite any more.
+    KeyboardInterrupt
+        On Ctrl-C or SIGTERM; with a checkpoint after it is written, and with its name.
+    """
+    epochs, work = run["epochs"], done(blocks)
+    count = max(1, workers)  # of blocks in a call: long enough, but not too long
+    saved = time.monotonic()
+    with (
+        deferred_interrupt() as interrupted,
+        progress_bar(round(epochs * work), unit, "training", progress) as bar,
+    ):
+        while run["epoch"] < epochs:
+            if not run["block"]:
+                on_epoch_begin()
+            while run["block"] < blocks:
+                first, last = run["block"], min(run["block"] + count, blocks)
+                start = time.monotonic()
+                bar.update(round(run["epoch"] * work + done(first)) - bar.n)
+                train(first, last)
+                if not math.isfinite(run["loss"]):
+                    raise diverged(run["epoch"], cure)
+                run["block"] = last
+                loss = run["loss"] / max(1, run["pairs"])
+                bar.note(f"epoch {run['epoch'] + 1}/{epochs}, loss {loss:.4f}")
+                bar.update(round(run["epoch"] * work + done(last)) - bar.n)
+                now = time.monotonic()
+                if now - start < _SLICE_SECONDS / 2:
+                    count *= 2
+                if interrupted.is_set():
+                    if checkpoint is None:
+                        raise KeyboardInterrupt
+                    save()
+                    raise KeyboardInterrupt(
+                        f"the state of training is in {os.fspath(checkpoint)}; resume goes on"
+                    )
+                if checkpoint is not None and now - saved > _CHECKPOINT_SECONDS:
+                    try:
+                        save()
+                    except OSError as error:  # training itself need not stop for it
+                        warn(f"no checkpoint was written: {error}")
+                    saved = time.monotonic()
+            mean = run["loss"] / run["pairs"] if run["pairs"] else math.nan
+            run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
+            on_epoch_end(mean)
+
+
+def diverged(epoch: int, cure: str) -> FloatingPointError:
+    """For losses and parameters that are not finite any more after this epoch, from 0."""
+    return FloatingPointError(f"training diverged in epoch {epoch + 1}: {cure}")
+
+
+def remove_checkpoint(path: str | os.PathLike[str]) -> None:
+    """Remove a checkpoint whose training is complete, if it is still there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
