@@ -111,7 +111,11 @@ SUITES = {
             }.items()
             for case in ("TestPhrasesPersistence", "TestFrozenPhrasesPersistence")
         }
-        | {"TestFrozenPhrasesModelCompatibility.test_compatibility": _PICKLE},
+        | {
+            "TestFrozenPhrasesModelCompatibility.test_compatibility": _PICKLE,
+            "TestPhrasesModel.test_export_phrases": "words that hold the delimiter: gensim takes "
+            "them for pairs, and misses the phrases that they are part of",
+        },
     ),
     "test_keyedvectors": Suite(
         replace={
