@@ -16,8 +16,6 @@ from firth.kernels import _dispatch
 def native(name: str) -> Any:
     """A function or class of the compiled module; what takes a level first gets the best one."""
     level = _dispatch.active_level()
-    if hasattr(level, name):
-        return getattr(level, name)
     rooms = (_native.kernels, _native.search, _native.words, _native.files, _native.fasttext)
     found = next(getattr(room, name) for room in (*rooms, _native.text) if hasattr(room, name))
     takes_level = not isinstance(found, type) and "level: firth._native.Level" in found.__doc__

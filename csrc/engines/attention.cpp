@@ -28,7 +28,6 @@ namespace {
 
 constexpr size_t kQueryBlock = 128;
 constexpr double kLog2E = 1.4426950408889634;
-constexpr double kSerialFlops = 2e6;  // below: waking a thread costs more
 
 const Gemm& gemm_of(const Kernels& kernels, float) { return kernels.gemm_f32; }
 const Gemm& gemm_of(const Kernels& kernels, uint16_t) { return kernels.gemm_bf16; }

@@ -22,7 +22,6 @@ namespace {
 constexpr size_t kRowsOfBlock = 224;                // of A: 224 x 384 units is 344 KB
 constexpr size_t kColumnsOfChunk = 128;             // of B: 128 x 384 units is 197 KB
 constexpr size_t kUnpackedBytes = size_t(4) << 20;  // of B that is packed at a time for all threads
-constexpr double kSerialFlops = 2e6;                // below: waking a thread costs more
 constexpr double kFlopsOfElement = 6;               // the time of reading an element of B, in flops
 
 // The part of a matrix that begins at (row, column).

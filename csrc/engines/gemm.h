@@ -30,10 +30,11 @@ struct Result {
     const Epilogue* epilogue;  // or null
 };
 
+// Products with fewer multiplications run on one thread: waking another costs more.
+constexpr double kSerialFlops = 2e6;
+
 // Bytes of k elements of a packed row of A, or column of B.
-inline size_t packed_k(const Gemm& type, size_t k) {
-    return round_up(k, type.step) * type.element;
-}
+inline size_t packed_k(const Gemm& type, size_t k) { return round_up(k, type.step) * type.element; }
 
 size_t gemm_packed_bytes(const Gemm& type, size_t k, size_t n);
 

@@ -3,8 +3,8 @@
 #pragma once
 #include <vector>
 
-#include "memory.h"
 #include "kernels.h"
+#include "memory.h"
 
 namespace firth::search {
 
