@@ -41,6 +41,10 @@ class Suite:
     left: dict[str, str] = field(default_factory=dict)
 
 
+# Four workers race, and the word must be among the first six: gensim itself fails in some runs (the
+# seventh in 2 of 5). Right in one of three runs is right.
+_RACING = {"TestWord2VecModel.test_parallel"}
+
 _PICKLE = "a pickle of gensim's phrases"
 _SCRIPT = "runs a program of gensim's"
 
@@ -188,16 +192,19 @@ def test_gensim(suite, test, monkeypatch, tmp_path):
     pytest.importorskip("gensim")
     pytest.importorskip("testfixtures")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    result = unittest.TestResult()
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        logging.captureWarnings(True)  # gensim logs what firth warns of
-        try:
-            _cases(_load(suite))[test]().run(result)
-        finally:
-            logging.captureWarnings(False)
-    wrong = [trace for _, trace in result.failures + result.errors]
-    assert result.testsRun == 1
+    for _ in range(3 if test in _RACING else 1):
+        result = unittest.TestResult()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            logging.captureWarnings(True)  # gensim logs what firth warns of
+            try:
+                _cases(_load(suite))[test]().run(result)
+            finally:
+                logging.captureWarnings(False)
+        wrong = [trace for _, trace in result.failures + result.errors]
+        assert result.testsRun == 1
+        if not wrong:
+            break
     if test in SUITES[suite].refused:
         assert wrong, f"{test} passes: take it off the list"
     else:

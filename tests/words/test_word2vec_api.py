@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from firth import FormatError, KeyedVectors, Word2Vec
+from firth import FastText, FormatError, KeyedVectors, Word2Vec
 from firth.formats import container
 from firth.words import CallbackAny2Vec
 
@@ -287,3 +287,20 @@ def test_training_on_a_generator():
     model.build_vocab(s for s in TEXT)
     model.train(s for s in TEXT)
     assert_array_equal(model.wv.vectors, whole.wv.vectors)
+
+
+@pytest.mark.parametrize("kind", [Word2Vec, FastText])
+def test_new_words_are_not_locked(kind):
+    """One factor a word, as gensim before 4 kept them; words that come later have 1."""
+    text = [["a", "b", "c", "d"], ["c", "a", "b"]] * 20
+    options = {"bucket": 0} if kind is FastText else {}
+    model = kind(text, vector_size=8, min_count=1, workers=1, **options)
+    name = "vectors_vocab_lockf" if kind is FastText else "vectors_lockf"
+    setattr(model.wv, name, np.zeros(len(model.wv), np.float32))
+    locked = model.wv["a"].copy()
+    model.build_vocab([["a", "new", "b"]] * 20, update=True)
+    fresh = model.wv["new"].copy()
+    model.train([["a", "new", "b"]] * 20, total_examples=20, epochs=2)
+    assert getattr(model.wv, name).tolist() == [0, 0, 0, 0, 1]
+    assert (model.wv["a"] == locked).all()
+    assert (model.wv["new"] != fresh).any()

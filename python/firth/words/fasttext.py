@@ -155,7 +155,6 @@ class FastText(Word2Vec):
 
     def _network(self, shared: bool, jobs: training.Jobs | None) -> training.Network:
         network, wv = super()._network(shared, jobs), self.wv
-        network.lockf = wv.vectors_vocab_lockf
         if wv.bucket:
             self._ngram_buffer = training.padded(wv.vectors_ngrams, self._ngram_buffer)
             wv.vectors_ngrams = self._ngram_buffer[:, : self.vector_size]

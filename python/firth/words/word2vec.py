@@ -316,6 +316,10 @@ class Word2Vec(VectorsInWv, Vocabulary):
             w_tree[: len(self.syn1), :dim] = self.syn1
         self._buffers = [w_in, w_out, w_tree]
         self._input, self.syn1neg, self.syn1 = (b[:, :dim] for b in self._buffers)
+        lock = getattr(self.wv, f"{self._input_name}_lockf")
+        if len(lock) == old > 1:  # new words take all of their updates
+            lock = np.append(lock, np.ones(size - old, np.float32))
+            setattr(self.wv, f"{self._input_name}_lockf", lock)
 
     def reset_from(self, other_model: Word2Vec) -> None:
         """Take the vocabulary of another model (shared, not copied), with new vectors."""
@@ -551,7 +555,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
             sg=bool(self.sg), cbow_mean=bool(self.cbow_mean), shared=shared, jobs=jobs,
             shrink_windows=self.shrink_windows, ns_exponent=self.ns_exponent,
             w_tree=w_tree if self.hs else None, tree=self._tree() if self.hs else None,
-            lockf=self.wv.vectors_lockf, sample=self.sample,
+            lockf=getattr(self.wv, f"{self._input_name}_lockf"), sample=self.sample,
             cum_table=self.cum_table if self.negative else None, whole_loss=self.compute_loss,
         )  # fmt: skip
 
