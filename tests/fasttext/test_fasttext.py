@@ -551,8 +551,8 @@ def test_word_vectors_of_the_package(tmp_path: Path, model: str) -> None:
 
     words, counts = read.get_words(include_freq=True)
     want_words, want_counts = theirs.get_words(include_freq=True)
-    assert "</s>" in want_words  # the end of a line is none of ours
-    want = {w: n for w, n in zip(want_words, want_counts.tolist(), strict=True) if w != "</s>"}
+    assert "</s>" in want_words  # the end of a line
+    want = dict(zip(want_words, want_counts.tolist(), strict=True))
     assert dict(zip(words, counts.tolist(), strict=True)) == want
     assert counts.tolist() == sorted(want.values(), reverse=True)
     once = [n for n, times in collections.Counter(counts.tolist()).items() if times == 1]
@@ -573,10 +573,11 @@ def test_word_vectors_of_the_package(tmp_path: Path, model: str) -> None:
     ]
     untrained = 6 * np.log(2)
     assert losses[1] < 0.7 * untrained
-    # Two runs of either differ by some 0.2 %. Measured: ours is 1.1 % above the package's with
-    # skip-gram and 3 % with CBOW, with independent negatives too; why is not known yet. The bounds
-    # are one point above that, so that it gets no worse.
-    assert losses[0] < (1.02 if model == "skipgram" else 1.04) * losses[1]
+    # Two runs of either differ by some 0.2 %. Measured: ours is 1.3 % above the package's with
+    # skip-gram and 2 % with CBOW. Some 0.5 % of that is its schedule: it stops when the words it
+    # trained are 5 times all words of the text, rare ones too, so it goes over this text 5.5 times.
+    # The rest is not explained. The bounds are one point above, so that it gets no worse.
+    assert losses[0] < (1.023 if model == "skipgram" else 1.03) * losses[1]
 
 
 def negative_sampling_loss(

@@ -174,3 +174,21 @@ def test_what_is_no_corpus(tmp_path: Path, kind: Any) -> None:
     model.build_vocab(iter(LINES))
     model.train(iter(LINES))
     np.testing.assert_array_equal(model.wv.vectors, kind(LINES, **SMALL).wv.vectors)
+
+
+def test_line_ends_are_words(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("a b c\nx a\n\nq\n")
+    for given in ({"corpus_file": path}, {"sentences": [["a", "b", "c"], ["x", "a"], ["q"]]}):
+        with corpus.opened("test", given.get("sentences"), given.get("corpus_file")) as plain:
+            text = corpus.LineEnds(plain, "</s>")
+            found = text.count()
+            assert dict(zip(found.words, found.counts.tolist(), strict=True)) == {
+                "a": 2, "b": 1, "c": 1, "x": 1, "q": 1, "</s>": 3,
+            }  # fmt: skip
+            assert (found.total_words, found.sentences) == (9, 3)
+            rows = {"</s>": 0, "a": 1, "b": 2}
+            # "q" is not known, and so its line is left out
+            assert text.encode(list(rows), rows).tolist() == [1, 2, ~0, 1, ~0]
+            assert text.encode(["a"], {"a": 1}).tolist() == plain.encode(["a"], {"a": 1}).tolist()
+            assert [list(sentence) for sentence in text][1] == ["x", "a", "</s>"]

@@ -15,7 +15,7 @@ from firth.arguments import Real, Rules, Whole, check_all
 from firth.epochs import new_run, remove_checkpoint
 from firth.fasttext import checkpoints
 from firth.fasttext.fit import mapped
-from firth.fasttext.model import Model
+from firth.fasttext.model import EOS, Model
 from firth.fasttext.quantise import packed
 from firth.formats import fasttext as files
 from firth.formats.fasttext import Args, Content
@@ -192,7 +192,8 @@ def train_unsupervised(
     """Train word vectors from words and their character n-grams on a file, a sentence a line.
 
     `firth.words.FastText` does the work, with negatives by count**0.5 as in fastText. The end of a
-    line is no word. The losses are "ns" and "hs"; ``pretrainedVectors`` is not offered.
+    line is the word ``</s>``, without n-grams. The losses are "ns" and "hs"; ``pretrainedVectors``
+    is not offered.
 
     Parameters
     ----------
@@ -218,6 +219,7 @@ def train_unsupervised(
         raise ValueError(f"train_unsupervised: loss must be 'ns' or 'hs', got {given['loss']!r}")
     if given["pretrainedVectors"]:
         raise NotImplementedError("train_unsupervised: pretrainedVectors is not offered")
+    from firth.words.corpus import LineEnds, opened
     from firth.words.fasttext import FastText, facebook_content
     from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD
 
@@ -230,14 +232,16 @@ def train_unsupervised(
             labels[word.encode()] = count
         return RULE_DISCARD
 
-    trained = FastText(
-        corpus_file=given["input"], sg=int(given["model"] == "skipgram"), vector_size=args.dim,
-        window=args.ws, min_count=args.minCount, alpha=given["lr"], min_alpha=0.0, sample=args.t,
-        hs=int(given["loss"] == "hs"), negative=args.neg if given["loss"] == "ns" else 0,
-        ns_exponent=0.5, epochs=args.epoch, min_n=args.minn, max_n=args.maxn, bucket=args.bucket,
-        seed=given["seed"], workers=given["thread"], trim_rule=no_labels,
-        progress=False if given["verbose"] == 0 else None,
-    )  # fmt: skip
+    progress = False if given["verbose"] == 0 else None
+    with opened("train_unsupervised", None, given["input"], progress=progress) as lines:
+        trained = FastText(
+            LineEnds(lines, EOS), sg=int(given["model"] == "skipgram"), vector_size=args.dim,
+            window=args.ws, min_count=args.minCount, alpha=given["lr"], min_alpha=0.0,
+            sample=args.t, hs=int(given["loss"] == "hs"),
+            negative=args.neg if given["loss"] == "ns" else 0, ns_exponent=0.5, epochs=args.epoch,
+            min_n=args.minn, max_n=args.maxn, bucket=args.bucket, seed=given["seed"],
+            workers=given["thread"], trim_rule=no_labels, progress=progress,
+        )  # fmt: skip
     content = facebook_content(trained, lr_update_rate=args.lrUpdateRate)
     content.args = args
     entries = sorted(labels.items(), key=lambda entry: -entry[1])

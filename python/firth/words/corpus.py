@@ -14,10 +14,11 @@ import contextlib
 import mmap
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import GeneratorType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,24 +45,24 @@ class WordCounts:
     sentences: int
 
 
-class Corpus(Protocol):
+class Corpus(ABC):
     """A text in memory or on disk, one sentence after the other."""
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Iterable[Any]]:
         """The tokens of each sentence."""
-        ...
 
+    @abstractmethod
     def count(self) -> WordCounts:
         """Count all words."""
-        ...
 
+    @abstractmethod
     def encode(self, words: list[Any], rows: dict[Any, int]) -> NDArray[np.int32]:
         """Ids of the known tokens, (N,): the row of each, the last of a sentence as ``~id``.
 
         ``words`` are those of the vocabulary in order, ``rows`` the row of each. They come from
         memory up to 1 GiB, beyond that from a temporary file that is mapped.
         """
-        ...
 
 
 @contextlib.contextmanager
@@ -101,7 +102,7 @@ def opened(
         with plain("/dev/stdin" if path == "-" else path, progress=progress) as file:
             yield _File(file, path, progress)
         return
-    if isinstance(sentences, _File | _Lists):
+    if isinstance(sentences, Corpus):
         yield sentences
         return
     if isinstance(sentences, (str, bytes)):
@@ -124,7 +125,7 @@ def opened(
     yield _Lists(sentences)
 
 
-class _Lists:
+class _Lists(Corpus):
     def __init__(self, sentences: Sentences) -> None:
         self._sentences = sentences
 
@@ -142,7 +143,7 @@ class _Lists:
         return np.frombuffer(ids, np.int32)
 
 
-class _File:
+class _File(Corpus):
     def __init__(self, file: BinaryIO, name: str, progress: bool | None) -> None:
         self._file, self._name, self._progress = file, name, progress
         self._size = os.fstat(file.fileno()).st_size
@@ -234,6 +235,38 @@ class _File:
                 f"{self._name}: the corpus changed while it was read: {size} bytes instead of "
                 f"{self._size}"
             )
+
+
+class LineEnds(Corpus):
+    """A corpus whose every sentence ends with one more word, as fastText's ``</s>``."""
+
+    def __init__(self, corpus: Corpus, end: str) -> None:
+        self._corpus, self._end = corpus, end
+
+    def __iter__(self) -> Iterator[Iterable[Any]]:
+        for sentence in self._corpus:
+            yield [*sentence, self._end]
+
+    def count(self) -> WordCounts:
+        """As the corpus counts, and the end once more for each sentence."""
+        found = self._corpus.count()
+        words, counts = list(found.words), found.counts.tolist()
+        if self._end not in words:
+            words.append(self._end)
+            counts.append(0)
+        counts[words.index(self._end)] += found.sentences
+        total = found.total_words + found.sentences
+        return WordCounts(words, np.array(counts, np.int64), total, found.sentences)
+
+    def encode(self, words: list[Any], rows: dict[Any, int]) -> NDArray[np.int32]:
+        """A sentence of which no word is known is left out, its end too."""
+        ids = self._corpus.encode(words, rows)
+        if self._end not in rows:
+            return ids
+        last = np.flatnonzero(ids < 0)
+        with_ends = np.insert(ids, last + 1, ~np.int32(rows[self._end]))
+        with_ends[last + np.arange(len(last))] = ~ids[last]
+        return with_ends
 
 
 def count_into(
