@@ -168,3 +168,24 @@ def test_statistics_of_odd_samples() -> None:
     assert spearmanr([1, 2, 3, 4], [10, 20, 30, 31]) == pytest.approx((1, 0), abs=1e-14)
     with pytest.raises(ValueError, match="at least 2"):
         pearsonr([1], [1])
+
+
+@pytest.mark.parametrize("function", ["most_similar", "most_similar_cosmul"])
+def test_analogies_without_an_answer(tmp_path, function):
+    """No word known; no row but the question's own; keys that are equal in upper case."""
+    path = tmp_path / "questions"
+    path.write_text(": s\na b c d\nx y z x\n")
+    kv = KeyedVectors(2)
+    for restrict in (None, 0):
+        score, sections = kv.evaluate_word_analogies(
+            path, restrict_vocab=restrict, similarity_function=function
+        )
+        assert (score, sections[-1]["correct"], sections[-1]["incorrect"]) == (0.0, [], [])
+    kv.add_vectors(["x", "y", "z"], [[1, 0], [0, 1], [1, 1]])
+    score, sections = kv.evaluate_word_analogies(path, similarity_function=function)
+    assert sections[-1]["incorrect"] == [("X", "Y", "Z", "X")]
+    # "A" is equal to "a" here, so it is no answer; "d" is
+    kv = KeyedVectors(2)
+    kv.add_vectors(["a", "b", "c", "A", "d"], [[1, 0], [0, 1], [1, 0.1], [0.1, 1], [0.2, 1]])
+    score, _ = kv.evaluate_word_analogies(path, similarity_function=function)
+    assert score == 1.0

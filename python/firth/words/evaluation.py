@@ -195,19 +195,17 @@ def evaluate_word_analogies(
             place = [rows[word] for word in question] if known else None
             asked.append((sections[-1], question, place))
     places = np.array([place for _, _, place in asked if place is not None], np.int64)
+    places = places.reshape(-1, 4)
     method = _cosmul if similarity_function == "most_similar_cosmul" else _cosadd
-    found = method(self, places.reshape(-1, 4)[:, :3], restrict_vocab)
+    best = method(self, places[:, :3], restrict_vocab)
+    keys = self.index_to_key[:restrict_vocab]
+    first = np.array([rows[_folded(key, case_insensitive)] for key in keys], np.int64)
+    solved = iter(_solved(places, best, first).tolist())
     for section, question, place in asked:
-        if place is None:
-            if dummy4unknown:
-                section["incorrect"].append(question)
-            continue
-        predicted = None
-        for row in next(found):
-            predicted = _folded(self.index_to_key[row], case_insensitive)
-            if predicted in rows and predicted not in question[:3]:
-                break
-        section["correct" if predicted == question[3] else "incorrect"].append(question)
+        if place is not None:
+            section["correct" if next(solved) else "incorrect"].append(question)
+        elif dummy4unknown:
+            section["incorrect"].append(question)
     for one in sections:
         log_accuracy(one)
     total: dict[str, Any] = {"section": "Total accuracy"}
@@ -248,23 +246,51 @@ def _questions(path: Path, upper: bool) -> Iterator[tuple[str | None, tuple[str,
                 _logger.info("Skipping invalid line #%i in %s", number, path)
 
 
-def _cosadd(self: Similarity, places: NDArray[np.int64], limit: int | None) -> Iterator[list[int]]:
-    """For each question, rows (a, b, c), the best rows by b - a + c, without its own."""
+def _solved(
+    places: NDArray[np.int64], best: NDArray[np.int64], first: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each question, rows (N, 4), is solved by its best rows (N, n), best first, -1: none.
+
+    ``first`` is the first row of the keys that count as equal to a row's key, (V,). The answer is
+    the best that is none of the question's three words; where all are, the last, as in gensim.
+    """
+    if not best.size:
+        return np.zeros(len(places), bool)
+    there = best >= 0
+    words = np.where(there, first[best], -1)
+    answers = there & ~(words[:, :, None] == places[:, None, :3]).any(axis=2)
+    last = there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
+    choice = np.where(answers.any(axis=1), answers.argmax(axis=1), last)
+    solved: NDArray[np.bool_] = words[np.arange(len(places)), choice] == places[:, 3]
+    return solved
+
+
+def _cosadd(self: Similarity, places: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
+    """For each question, rows (a, b, c), the best rows by b - a + c, without its own: (N, _BEST).
+
+    -1 where there are fewer.
+    """
     candidates = self._candidates(0, len(self.index_to_key[:limit]))
     words, inverse = np.unique(places, return_inverse=True)
     values = self._values(words).astype(np.float64)
-    directions = geometry.unit(values)[inverse].reshape(*places.shape, -1)
+    directions = geometry.unit(values)[inverse].reshape(*places.shape, self.vector_size)
     a, b, c = np.moveaxis(directions, 1, 0)
     ranked = self._ranked(geometry.unit(b + c - a), _BEST + 3, candidates, None)
-    for place, (_, best) in zip(places.tolist(), ranked, strict=True):
-        yield [row for row in candidates.number(best) if row not in place][:_BEST]
+    best = np.full((len(places), _BEST + 3), -1, np.int64)
+    for row, (_, found) in zip(best, ranked, strict=True):
+        row[: len(found)] = found
+    best[(best[:, :, None] == places[:, None, :]).any(axis=2)] = -1
+    order = np.argsort(best < 0, axis=1, kind="stable")[:, :_BEST]
+    return np.take_along_axis(best, order, axis=1)
 
 
-def _cosmul(self: Similarity, places: NDArray[np.int64], limit: int | None) -> Iterator[list[int]]:
+def _cosmul(self: Similarity, places: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
     """As `_cosadd`, by the product of `most_similar_cosmul`."""
     stop = len(self.index_to_key[:limit])
     candidates = self._candidates(0, stop)
     step = max(1, _BLOCK // (3 * stop + 1))
+    count = min(_BEST, stop)
+    found = np.empty((len(places), count), np.int64)
     for start in range(0, len(places), step):
         part = places[start : start + step]
         words, inverse = np.unique(part, return_inverse=True)
@@ -272,13 +298,14 @@ def _cosmul(self: Similarity, places: NDArray[np.int64], limit: int | None) -> I
         directions = geometry.unit(values)
         shifted = np.stack([self._cosines(query, candidates, None) for query in directions])
         shifted = (1 + shifted) / 2
-        for place, (a, b, c) in zip(part.tolist(), inverse.reshape(part.shape), strict=True):
+        rows = zip(found[start:], part, inverse.reshape(part.shape), strict=False)
+        for row, place, (a, b, c) in rows:
             scores = shifted[b] * shifted[c] / (shifted[a] + 1e-6)
             scores[np.isnan(scores)] = -1
-            scores[[row for row in place if row < stop]] = -1
-            count = min(_BEST, stop)
+            scores[place[place < stop]] = -1
             best = np.argpartition(-scores, count - 1)[:count]
-            yield [int(row) for row in best[np.lexsort((best, -scores[best]))]]
+            row[:] = best[np.lexsort((best, -scores[best]))]
+    return found
 
 
 # Statistics
