@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -195,6 +196,7 @@ def flat() -> list[Row]:
     bfloat16 = {name: call for name, call in approximate.items() if "bfloat16" in name}
     rows += against_all(f"{work}, 16 queries", queries[:16], index, exact, bfloat16, 8, notes)
     rows += against_all(f"{work}, 256 queries", queries, index, exact, {}, 5, notes)
+    rows.append(codes_once(work, index, queries[:1]))
     best = firth.info().usable_levels[0]
 
     def at_level(level: str, batch: NDArray[np.float32]) -> None:
@@ -210,6 +212,19 @@ def flat() -> list[Row]:
                      "ms", 1 / 2.5, kind="self")
         )  # fmt: skip
     return rows
+
+
+def codes_once(work: str, index: firth.Index, query: NDArray[np.float32]) -> Row:
+    """One query against reading as many bytes as the codes are, once, on as many threads."""
+    bytes_of_codes = index.stats()["bytes"]["codes"]
+    parts = np.array_split(np.ones(bytes_of_codes // 8, np.int64), THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        timings = interleave({
+            "read": lambda: list(pool.map(np.bitwise_or.reduce, parts)),
+            "search": lambda: index.search(query, K),
+        }, 9)  # fmt: skip
+    return compared(f"{work}, 1 query", "reading the codes once (NumPy)", timings["read"],
+                    timings["search"], "ms", 1 / 1.15, kind="budget")  # fmt: skip
 
 
 def words(d: int) -> list[Row]:
