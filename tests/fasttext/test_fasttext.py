@@ -502,6 +502,15 @@ def test_every_public_name_of_the_package(corpora: tuple[Path, Path]) -> None:
                 assert getattr(mine, name) == value, name
 
 
+def test_lines_without_known_words(tmp_path: Path) -> None:
+    """Their ends are counted but train nothing; a small corpus is cut into gensim's jobs."""
+    text = tmp_path / "text"
+    text.write_text("goal ball goal\n" * 9 + "rare words\n__label__a\n" + "goal ball\n" * 3)
+    model = fasttext.train_unsupervised(text, dim=4, bucket=50, verbose=0, epoch=1, thread=1)
+    assert model.words == ["goal", "</s>", "ball"]
+    assert np.isfinite(model.get_word_vector("goal")).all()
+
+
 @pytest.mark.peer
 @PEER
 def test_labels_are_no_words_of_unsupervised_training(tmp_path: Path) -> None:
@@ -513,8 +522,7 @@ def test_labels_are_no_words_of_unsupervised_training(tmp_path: Path) -> None:
     arguments["minCountLabel"] = 2
     ours = fasttext.train_unsupervised(text, thread=1, **arguments)
     theirs = peer.train_unsupervised(str(text), thread=12, **arguments)
-    assert ours.words == ["goal", "ball", "vote"]
-    assert [word for word in theirs.words if word != "</s>"] == ours.words
+    assert ours.words == theirs.words == ["goal", "</s>", "ball", "vote"]
     ours.save_model(tmp_path / "ours.bin")
     theirs.save_model(str(tmp_path / "theirs.bin"))
     for name in ("ours.bin", "theirs.bin"):
@@ -522,12 +530,12 @@ def test_labels_are_no_words_of_unsupervised_training(tmp_path: Path) -> None:
         assert content.entries()[content.nwords :] == [b"__label__a", b"__label__b"]
         assert content.counts[content.nwords :].tolist() == [10, 9]
         wv = load_facebook_vectors(tmp_path / name)
-        assert [word for word in wv.index_to_key if word != "</s>"] == ours.words
+        assert wv.index_to_key == ours.words
         assert len(wv.expandos["count"]) == len(wv) == len(load_facebook_model(tmp_path / name).wv)
     np.testing.assert_array_equal(wv["vote"], theirs["vote"])
     assert peer.load_model(str(tmp_path / "ours.bin")).get_labels() == ours.words
     other = fasttext.train_unsupervised(text, label="go", **arguments | {"minCount": 9})
-    assert set(other.words) == {"__label__a", "ball", "__label__b"}
+    assert set(other.words) == {"__label__a", "</s>", "ball", "__label__b"}
 
 
 @pytest.mark.peer

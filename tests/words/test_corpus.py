@@ -192,3 +192,5 @@ def test_line_ends_are_words(tmp_path):
             assert text.encode(list(rows), rows).tolist() == [1, 2, ~0, 1, ~0]
             assert text.encode(["a"], {"a": 1}).tolist() == plain.encode(["a"], {"a": 1}).tolist()
             assert [list(sentence) for sentence in text][1] == ["x", "a", "</s>"]
+            assert [*text.lengths(rows)] == [(4, 3), (3, 2), (2, 0)]
+            assert [*text.lengths({"a": 1})] == [(4, 1), (3, 1), (2, 0)]

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from firth import FastText, Word2Vec
-from firth.words import training
+from firth.words import corpus, training
 from texts import encoded
 
 LISTING = [
@@ -64,7 +64,8 @@ def test_streams_are_gensims(settings, sample):
         theirs = gensim.Word2Vec(text, **shape, **settings, batch_words=batch_words)
         ours = Word2Vec(text, **shape, **settings, batch_words=batch_words, negatives="independent")
         assert ours.wv.index_to_key == theirs.wv.index_to_key
-        jobs = training.gensim_jobs(text, ours.wv.key_to_index, batch_words)
+        with corpus.opened("test", text, None) as given:
+            jobs = training.gensim_jobs(given, ours.wv.key_to_index, batch_words)
         assert len(jobs.progress) > 1
         pairs = [(ours.wv.vectors, theirs.wv.vectors)]
         pairs += [(getattr(ours, name), getattr(theirs, name)) for name in names]

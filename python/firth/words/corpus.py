@@ -64,6 +64,12 @@ class Corpus(ABC):
         memory up to 1 GiB, beyond that from a temporary file that is mapped.
         """
 
+    def lengths(self, rows: dict[Any, int]) -> Iterator[tuple[int, int]]:
+        """Words of each sentence, and of how many of them `encode` gives ids."""
+        for sentence in self:
+            known = [word in rows for word in sentence]
+            yield len(known), sum(known)
+
 
 @contextlib.contextmanager
 def opened(
@@ -246,6 +252,12 @@ class LineEnds(Corpus):
     def __iter__(self) -> Iterator[Iterable[Any]]:
         for sentence in self._corpus:
             yield [*sentence, self._end]
+
+    def lengths(self, rows: dict[Any, int]) -> Iterator[tuple[int, int]]:
+        """As of the corpus, and the end once more where `encode` has it."""
+        end = self._end in rows
+        for length, known in self._corpus.lengths(rows):
+            yield length + 1, known + (end and known > 0)
 
     def count(self) -> WordCounts:
         """As the corpus counts, and the end once more for each sentence."""

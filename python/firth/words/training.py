@@ -9,7 +9,6 @@ V = words of the vocabulary, D = dimensions of a vector, S = D rounded up to 64 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,9 +226,7 @@ def streams(
     return negatives is None, None
 
 
-def gensim_jobs(
-    sentences: Iterable[Iterable[str]], key_to_index: dict[str, int], batch_words: int = 10000
-) -> Jobs:
+def gensim_jobs(text: Corpus, key_to_index: dict[str, int], batch_words: int = 10000) -> Jobs:
     """Jobs of whole sentences of at most ``batch_words`` words (one that is longer stands alone).
 
     As gensim's Word2Vec._job_producer, where the learning rate falls by sentences; but no sentence
@@ -237,11 +234,7 @@ def gensim_jobs(
     """
     start, before = [0], [0]
     examples = tokens = words = 0
-    for sentence in sentences:
-        length = known = 0
-        for word in sentence:
-            length += 1
-            known += word in key_to_index
+    for length, known in text.lengths(key_to_index):
         if words + length > batch_words:
             start.append(tokens)
             before.append(examples)
