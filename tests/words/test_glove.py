@@ -288,25 +288,30 @@ def test_damaged_files(tmp_path):
         assert data[place - 64 : place].count(0) > 0, "only padding is not covered by checksums"
 
 
+def _interrupting(at):
+    """A trainer that is struck in epoch ``at``, during native code."""
+    original = _native.words.GloveTrainer
+
+    class Interrupting:
+        def __init__(self, *args, **kwargs):
+            self.trainer = original(*args, **kwargs)
+            self.visits = self.trainer.visits
+
+        def train(self, epoch, *args):
+            if epoch == at:
+                os.kill(os.getpid(), signal.SIGTERM)  # as Ctrl-C, which Word2Vec's test has
+            return self.trainer.train(epoch, *args)
+
+    return Interrupting
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_interrupt_leaves_a_checkpoint(tmp_path, monkeypatch):
     sentences = zipf_sentences(sentences=300)
     path = tmp_path / "checkpoint"
     model = GloVe(vector_size=50, min_count=1, epochs=20, workers=1)
     model.build_vocab(sentences)
-    original = _native.words.GloveTrainer
-
-    class Interrupting:  # it strikes in the sixth epoch, during native code
-        def __init__(self, *args, **kwargs):
-            self.trainer = original(*args, **kwargs)
-            self.visits = self.trainer.visits
-
-        def train(self, epoch, *args):
-            if epoch == 5:
-                os.kill(os.getpid(), signal.SIGTERM)  # as Ctrl-C, which Word2Vec's test has
-            return self.trainer.train(epoch, *args)
-
-    monkeypatch.setattr(_native.words, "GloveTrainer", Interrupting)
+    monkeypatch.setattr(_native.words, "GloveTrainer", _interrupting(5))
     with pytest.raises(KeyboardInterrupt, match=f"the state of training is in {path}"):
         model.train(sentences, checkpoint=path)
     monkeypatch.undo()
@@ -315,12 +320,34 @@ def test_interrupt_leaves_a_checkpoint(tmp_path, monkeypatch):
     assert_array_equal(model.wv.vectors, model.word_vectors + model.context_vectors)
     saved = GloVe.load(path)
     assert_array_equal(saved.wv.vectors, model.wv.vectors)
-    saved.epochs = done + 2
-    saved.save(path)
+    with pytest.raises(ValueError, match="belongs to another corpus"):
+        GloVe.resume(path, sentences[1:], workers=1)
     resumed = GloVe.resume(path, sentences, workers=1)
     assert not path.exists()
-    assert len(resumed.epoch_losses) == done + 2
+    assert len(resumed.epoch_losses) == 20
     assert resumed.epoch_losses[-1] < model.epoch_losses[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_second_training_is_resumed(tmp_path, monkeypatch):
+    """What is missing is what that call of train has not done, whatever came before it."""
+    sentences, path = zipf_sentences(sentences=30), tmp_path / "checkpoint"
+    model = GloVe(sentences, vector_size=5, min_count=1, epochs=2, workers=1)
+
+    monkeypatch.setattr(_native.words, "GloveTrainer", _interrupting(4))
+    with pytest.raises(KeyboardInterrupt):
+        model.train(sentences, epochs=4, checkpoint=path)
+    monkeypatch.undo()
+    assert len(GloVe.resume(path, sentences, workers=1).epoch_losses) == 6
+
+
+def test_a_finished_model_is_not_resumed(tmp_path):
+    """It would be removed as a checkpoint whose training is complete."""
+    sentences, path = zipf_sentences(sentences=30), tmp_path / "model"
+    GloVe(sentences, vector_size=5, min_count=1, epochs=1).save(path)
+    with pytest.raises(ValueError, match="holds a finished model"):
+        GloVe.resume(path, sentences)
+    assert len(GloVe.load(path).epoch_losses) == 1
 
 
 def test_divergence_is_an_error():

@@ -7,6 +7,7 @@ V = words of the vocabulary, D = dimensions of a vector. What a training step co
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,6 +25,7 @@ from firth.words.cooccurrences import cooccurrences, temporary
 from firth.words.corpus import Sentences
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.keys import keys_as_text
+from firth.words.training import fingerprint
 from firth.words.training import rows as aligned_rows
 
 _KIND = "glove"
@@ -46,6 +48,7 @@ _RANGES: Rules = {
     "workers": Whole(1, 1024, optional=True),
 }
 _STATE = {"corpus_count": Whole(0, 2**63 - 1), "corpus_total_words": Whole(0, 2**63 - 1)}
+_RUN: Rules = {"epochs": Whole(1), "epoch": Whole(), "crc32": Whole(0, 2**32 - 1)}
 _CURE = "take a lower eta"
 _BLOCK_BYTES = 1 << 18  # rows of a block: with those of a block of columns half of 1 MiB of L2
 
@@ -278,6 +281,11 @@ class GloVe:
         check_all("GloVe.train", _RANGES, vars(self) | {"epochs": epochs})
         with corpus.opened("GloVe.train", sentences, corpus_file, progress=self.progress) as text:
             ids = text.encode(self.wv.index_to_key, self.wv.key_to_index)
+        self._train(ids, int(epochs), checkpoint)
+
+    def _train(self, ids: NDArray[np.int32], epochs: int, checkpoint: Path | None) -> None:
+        """Count the pairs of ids from `Corpus.encode` and train on them."""
+        run = new_run(epochs, crc32=fingerprint(ids))
         with contextlib.ExitStack() as stack:
             parts, units = self._count(ids, stack)
             trainer = _native.words.GloveTrainer(
@@ -288,7 +296,7 @@ class GloVe:
             if not trainer.visits:
                 raise RuntimeError("GloVe.train: no two words of the vocabulary stand together")
             try:
-                self._run(trainer, int(epochs), checkpoint)
+                self._run(trainer, run, checkpoint)
             finally:
                 self._update_wv()
 
@@ -303,17 +311,36 @@ class GloVe:
         progress: bool | None = None,
         checkpoint: Path | None = None,
     ) -> GloVe:
-        """Go on from a checkpoint with the epochs that are missing, on the same corpus.
+        """Finish an interrupted training from its checkpoint, on the same corpus.
 
-        The epoch in which training stopped is done anew. ``path`` is written again and removed
-        when training is complete, unless ``checkpoint`` names another file for the state.
+        The epoch in which training stopped is done anew.
+
+        Parameters
+        ----------
+        path : path-like
+            The checkpoint. It is removed when training is complete.
+        sentences, corpus_file
+            The same corpus. ValueError where it is another.
+        checkpoint : path-like, optional
+            Where to leave the state instead; then nothing is removed.
+
+        Raises
+        ------
+        ValueError
+            The file holds a finished model, or the corpus is another one. FormatError: the file is
+            damaged, or of another kind.
         """
-        model = cls.load(path)
+        model, run = cls._read(path)
+        if run is None:
+            raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
         model.workers, model.progress = workers, progress
-        left = model.epochs - len(model.epoch_losses)
-        if left > 0:
-            state = path if checkpoint is None else checkpoint
-            model.train(sentences, corpus_file, epochs=left, checkpoint=state)
+        with corpus.opened("GloVe.resume", sentences, corpus_file, progress=progress) as text:
+            ids = text.encode(model.wv.index_to_key, model.wv.key_to_index)
+        if run["crc32"] != fingerprint(ids):
+            raise ValueError(f"{os.fspath(path)}: the checkpoint belongs to another corpus")
+        left = run["epochs"] - run["epoch"]
+        if left:
+            model._train(ids, left, path if checkpoint is None else checkpoint)
         if checkpoint is None:
             remove_checkpoint(path)
         return model
@@ -358,10 +385,9 @@ class GloVe:
         return parts, units
 
     def _run(
-        self, trainer: _native.words.GloveTrainer, epochs: int, checkpoint: Path | None
+        self, trainer: _native.words.GloveTrainer, run: dict[str, Any], checkpoint: Path | None
     ) -> None:
         workers = self.workers or _native.num_threads()
-        run = new_run(epochs)
 
         def train(first: int, last: int) -> None:
             cost, records = trainer.train(len(self.epoch_losses), first, last, workers)
@@ -370,7 +396,7 @@ class GloVe:
         def save() -> None:
             assert checkpoint is not None
             self._update_wv()
-            self.save(checkpoint)
+            self._write(checkpoint, run)
 
         run_epochs(
             train, run, trainer.visits, float, unit=" blocks", workers=workers,
@@ -378,18 +404,22 @@ class GloVe:
             on_epoch_end=self.epoch_losses.append,
         )  # fmt: skip
         if not np.isfinite(self._words.sum() + self._contexts.sum()):  # the last updates
-            raise diverged(epochs - 1, _CURE)
+            raise diverged(run["epochs"] - 1, _CURE)
 
     # Files
 
     def save(self, fname: Path) -> None:
         """Save the whole model to one file (checksummed, atomic, no pickle); see `load`."""
+        self._write(fname, None)
+
+    def _write(self, path: Path, run: dict[str, Any] | None) -> None:
         meta = {name: getattr(self, name) for name in _PARAMETERS}
         meta |= check_all("GloVe.save", _RANGES, meta)  # numbers of NumPy become Python's
         meta |= {
             "corpus_count": self.corpus_count,
             "corpus_total_words": self.corpus_total_words,
             "epoch_losses": self.epoch_losses,
+            "run": run,
         }
         keys, integers = keys_as_text(self.wv.index_to_key)
         arrays = {
@@ -399,11 +429,15 @@ class GloVe:
             "words": self._words[:, :, : self.vector_size + 1],
             "contexts": self._contexts[:, :, : self.vector_size + 1],
         }
-        container.write(fname, _KIND, arrays, meta, {"keys": keys})
+        container.write(path, _KIND, arrays, meta, {"keys": keys})
 
     @classmethod
     def load(cls, fname: Path) -> GloVe:
         """Load what `save` or a checkpoint left; FormatError for another kind of file."""
+        return cls._read(fname)[0]
+
+    @classmethod
+    def _read(cls, fname: Path) -> tuple[GloVe, dict[str, Any] | None]:
         content = container.read(fname, _KIND)
         try:
             model = cls(**{name: content.meta[name] for name in _PARAMETERS})
@@ -420,9 +454,12 @@ class GloVe:
                 if content.arrays[name].shape != shape or "count" not in model.wv.expandos:
                     raise ValueError("arrays do not fit together")
                 state[:, :, : model.vector_size + 1] = content.arrays[name]
+            run = content.meta["run"]
+            if run is not None:
+                check_all("run", _RUN, {name: run[name] for name in _RUN})
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"is not a whole model: {error}", fname) from None
-        return model
+        return model, run
 
     @classmethod
     def load_stanford(
