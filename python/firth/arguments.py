@@ -1,7 +1,7 @@
 """Numbers that users give, checked before anything changes.
 
-A trainer's parameters stand in one table, name to `Whole` or `Real`; the same table serves its
-constructor, a call of training later (attributes can be assigned) and a file that is read.
+A trainer has one table, name of the parameter to `Whole` or `Real`. It is used by the constructor,
+again when training starts (attributes can be assigned), and for the settings in a file.
 """
 
 from __future__ import annotations

@@ -111,17 +111,18 @@ def info(
     Parameters
     ----------
     name : str, optional
-        Of one model: its size, checksum, license, ... Without it, of all of them.
+        A model; without it, all models are listed.
     show_only_latest : bool
-        Accepted for gensim's sake; there is one version of each.
+        Accepted for compatibility with gensim; there is one version of each.
     name_only : bool
-        Names instead of facts.
+        Return only names.
 
     Returns
     -------
     dict
-        The facts of the model; or ``{"corpora": ..., "models": ...}``, each a dict of name to facts
-        or, with ``name_only``, a list of names. There are no corpora.
+        What is known of the model (size, checksum, license, ...); or ``{"corpora": ...,
+        "models": ...}``, each a dict from names to such dicts or, with ``name_only``, a list of
+        names. There are no corpora.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def info(
 
 
 def load(name: str, return_path: bool = False) -> KeyedVectors | str:
-    """Load pre-trained vectors, downloading them first where they are not there yet.
+    """Load pre-trained vectors, downloading them first if necessary.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ def _download(url: str, path: str, size: int, md5: str) -> None:
 def _complete(url: str, part: str, file: Any, size: int, md5: str) -> None:
     _check_space(part, size - file.tell())
     with progress_bar(size, "B", os.path.basename(part).removesuffix(".part")) as bar:
-        for _ in range(2):  # where parts of two versions were put together: from the start
+        for _ in range(2):  # the parts may come from two versions: start again
             _fetch(url, file, size, bar)
             if _md5(part) == md5:
                 os.fsync(file.fileno())
@@ -228,8 +229,8 @@ def _md5(path: str) -> str:
 def _fetch(url: str, file: Any, size: int, bar: Any) -> None:
     """Append the rest of the file, as often as it takes; OSError when nothing arrives any more.
 
-    Progress is more bytes than any attempt had: one that starts anew, as some servers demand, and
-    breaks off where the last one did is none.
+    An attempt has made progress when the file is longer than after every earlier one. Some servers
+    send the file from the start again: an attempt that stops at the same place has made none.
     """
     failures = 0
     furthest = file.seek(0, os.SEEK_END)
@@ -247,7 +248,7 @@ def _fetch(url: str, file: Any, size: int, bar: Any) -> None:
             if getattr(error, "errno", None) in _DISK:
                 raise
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-        except ValueError as error:  # an address that is none, ours or of a redirect
+        except ValueError as error:  # an invalid address, ours or of a redirect
             raise OSError(f"{url}: {error}") from None
         reached = file.seek(0, os.SEEK_END)
         failures = 0 if reached > furthest else failures + 1
@@ -273,7 +274,7 @@ def _fetch_once(url: str, file: Any, size: int, bar: Any) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        # Nothing behind what is there: it is whole, or longer than the file and not of it.
+        # Nothing beyond what we have: it is complete, or too long and not this file.
         error.close()
         if have != size:
             file.truncate(0)

@@ -47,20 +47,20 @@ def run_epochs(
     ----------
     train : callable
         ``train(first, last)`` trains blocks of epoch ``run["epoch"]`` and adds to ``run["loss"]``
-        the sum of their losses, to ``run["pairs"]`` how many these are.
+        the sum of the losses of their pairs, and to ``run["pairs"]`` the number of pairs.
     run : dict
         From `new_run` or a checkpoint.
     blocks : int
-        Blocks of an epoch. One worker trains a block from start to end, and a checkpoint stands
-        between two of them.
+        Blocks per epoch. One worker trains a block from start to end, and checkpoints are written
+        between blocks.
     done : callable
         ``done(block)``: the work of an epoch that comes before a block, in ``unit``.
     workers : int
-        How many blocks are trained at a time, at least.
+        The least number of blocks per call of ``train``.
     progress : bool, optional
         As for `progress_bar`.
     cure : str
-        What helps where training diverges: "take a lower alpha".
+        Advice for the error when training diverges: "take a lower alpha".
     checkpoint : path-like, optional
         Where ``save()`` writes the state: every ten minutes, and on Ctrl-C or SIGTERM.
     on_epoch_begin, on_epoch_end : callable

@@ -1,8 +1,8 @@
 """Lengths, directions and cosines of vectors, in float64 and of any magnitude.
 
-The one home of these outside the kernels. Squares of finite numbers may leave float64's range;
-lengths, directions and cosines here do not suffer from it: 1e-320 and 1e308 are as good as 1.
-What is computed of a row depends on the row alone, not on the others. D = length of a vector.
+All code outside the kernels uses these. Squares of finite numbers may leave float64's range;
+lengths, directions and cosines here do not suffer from that: 1e-320 and 1e308 are as good as 1.
+The result for a row depends on this row only. D = length of a vector.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def distances_of_directions(a: NDArray[np.float64], b: NDArray[np.float64]) -> N
 def _cosines(rows: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cosines (N,) of rows (N, D) with a vector (D,), the largest number of each being near 1.
 
-    Those near 1 by |u - v|^2 = 2 - 2 cos: what rounding takes from the directions of parallel
-    vectors is then squared, and vanishes.
+    Those near 1 by |u - v|^2 = 2 - 2 cos: rounding errors in the directions of parallel vectors
+    are then squared, and vanish.
     """
     with np.errstate(invalid="ignore"):
         norms = np.sqrt(_inner(rows, rows)) * np.sqrt(_inner(vector, vector))

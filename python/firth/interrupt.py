@@ -1,6 +1,6 @@
-"""Ctrl-C that waits until what is under way is whole: an update of training, a saved file.
+"""Ctrl-C that waits until the current step is complete: an update of training, a saved file.
 
-SIGTERM, with which Slurm, Kubernetes and kill end a process, is taken for Ctrl-C.
+SIGTERM, with which Slurm, Kubernetes and kill end a process, is treated like Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-# Each with Python's own handler of it; one that somebody has set is left alone.
+# Each with Python's own handler; a handler that a program has installed is left alone.
 _SIGNALS: dict[signal.Signals, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
@@ -21,7 +21,7 @@ _SIGNALS: dict[signal.Signals, Any] = {
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
-    """Inside the block Ctrl-C and SIGTERM only set the event, for the caller to look at.
+    """Inside the block Ctrl-C and SIGTERM only set the event, which the caller checks.
 
     Only the main thread gets signals; elsewhere nothing is changed.
     """

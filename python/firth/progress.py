@@ -23,7 +23,7 @@ class Progress:
     def update(self, count: int) -> None:
         """Add to the work done; a count that would pass the total stops there."""
         if self.total:
-            count = min(count, self.total - self.n)  # tqdm forgets a total that is passed
+            count = min(count, self.total - self.n)  # tqdm drops a total that is exceeded
         self.n += count
         if self._bar is not None:
             self._bar.update(count)
@@ -32,7 +32,7 @@ class Progress:
             _logger.info("%s", self._line())
 
     def note(self, text: str) -> None:
-        """What to say behind the numbers: the epoch, the loss."""
+        """Text after the numbers: the epoch, the loss."""
         self._note = text
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
@@ -58,7 +58,7 @@ def progress_bar(total: int, unit: str, label: str, progress: bool | None = None
     """A bar with rate and ETA: always, never, or (None) only on a terminal and in a notebook.
 
     Where None shows no bar, as under nohup, the logger "firth" gets a line of level INFO every ten
-    seconds. ``total`` 0: it is not known.
+    seconds. ``total`` 0: unknown.
     """
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if progress is False or not (progress or terminal or "IPython" in sys.modules):

@@ -1,4 +1,4 @@
-"""What somebody who mistyped a word may have meant."""
+"""Known words that are spelt like a mistyped one."""
 
 from __future__ import annotations
 

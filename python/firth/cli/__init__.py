@@ -1,11 +1,11 @@
 """The command line, ``firth``: train, similar, classify, index, eval, plot, convert, ...
 
-`main` and what ends a run; one file a command, each with ``add(commands)`` and the function that
-runs it; `common` holds what several need. Here are arguments, messages and exit codes, nothing that
-computes. To add a command, add a file and its name in `_parser`.
+`main` and everything that ends a run are here; each command has a file with ``add(commands)`` and
+the function that runs it; `common` has what several commands share. This package handles arguments,
+messages and exit codes only. To add a command, add a file and its name in `_parser`.
 
 Exit codes: 0, 2 for an error (one line on stderr), 130 for Ctrl-C, 143 for SIGTERM, which does the
-same (batch systems send it before they kill), 141 where the reader of a pipe went away.
+same (batch systems send it before they kill), 141 when the reader of a pipe has closed it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError, OSError, ValueError, TypeError, MemoryError, FloatingPointError, ImportError,
     ) as error:  # fmt: skip
         if isinstance(error, TypeError) and "must be" not in str(error):
-            raise  # not what firth says of its input
+            raise  # not firth's own warnings about the input
         complain(f"error: {_one_line(error)}")
         return 2
     return 0

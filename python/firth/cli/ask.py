@@ -1,4 +1,4 @@
-"""``firth similar`` and ``firth analogy``: questions to vectors."""
+"""``firth similar`` and ``firth analogy``: queries of word vectors."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def _label(model: Model, source: BinaryIO, arguments: argparse.Namespace) -> Non
 
 
 def _lines(source: Any) -> Iterator[list[bytes]]:
-    """The lines that are there, as soon as they are."""
+    """Lists of lines, each as soon as it can be read."""
     rest = b""
     while data := source.read1(_READ):
         *lines, rest = (rest + data).split(b"\n")

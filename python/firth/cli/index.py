@@ -128,7 +128,7 @@ def _build(arguments: argparse.Namespace) -> None:
     rows, ids = _rows(given)
     count, dim = rows.shape if ids is None else (len(rows), rows.vector_size)
     index = firth.Index(dim, arguments.metric, arguments.storage, cells=arguments.cells)
-    # Cells are best found when all vectors are there.
+    # Cells are best found after all vectors have been added.
     _fill(index, given, rows, ids, 65536 if arguments.cells is None else max(1, count))
     index.save(output)
     say(

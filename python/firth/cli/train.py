@@ -34,7 +34,7 @@ _SHAPING = (
     "mode", "min_n", "max_n", "bucket", "x_max", "memory",
 )  # fmt: skip
 _WINDOWS, _NGRAMS = {"negative", "hs", "sample", "mode"}, {"min_n", "max_n", "bucket"}
-_OWN = {  # of the options that not every model has, those it has
+_OWN = {  # options that only some models have: those of each
     "skipgram": _WINDOWS,
     "cbow": _WINDOWS,
     "fasttext": _WINDOWS | _NGRAMS,
@@ -106,7 +106,7 @@ def add(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    """Check what can be checked, then train on the text as it is to be."""
+    """Check everything that can be checked first, then prepare the text and train."""
     corpus, output = arguments.corpus, arguments.output
     if not _is_stream(corpus):
         _check_corpus(corpus)
@@ -246,7 +246,7 @@ def _say_if_raw(path: str, name: str) -> None:
 
 
 def _bytes_of_checkpoint(kind: str, model: Any) -> int:
-    """Two matrices; GloVe's two, and as much of sums of squares, beside the vectors."""
+    """Two matrices; GloVe: two, as much again for sums of squares, and the vectors."""
     size: int = (5 if kind == "glove" else 2) * model.wv.vectors.nbytes
     if kind == "fasttext":
         size += model.wv.vectors_vocab.nbytes + model.wv.vectors_ngrams.nbytes
@@ -265,7 +265,7 @@ def _settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_corpus(path: str, name: str | None = None) -> None:
-    """Refuse what is no text, before any work."""
+    """Refuse a file that is not text, before any work."""
     name = name or path
     with open(path, "rb") as file:  # a missing or unreadable file is an OSError with its reason
         head = file.read(_MEGABYTE)
@@ -282,7 +282,7 @@ def _check_corpus(path: str, name: str | None = None) -> None:
 
 
 def _check_space(path: str, size: int) -> None:
-    """Refuse to train what the disk cannot hold: the vectors, or a checkpoint of both matrices."""
+    """Fail early when the disk has no room for the vectors or for a checkpoint of both matrices."""
     free = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
     device = os.path.exists(path) and not os.path.isfile(path)
     if free < size and not device:

@@ -1,4 +1,4 @@
-"""The package's module of this name: where programs find ``_FastText``, the class of its models."""
+"""fastText's module of this name, which programs import for ``_FastText``, the class of models."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _GIVEN = ("label", "lr", "minCountLabel", "thread", "verbose", "pretrainedVector
 
 
 def fingerprint(text: Any) -> int:
-    """A checksum that tells one text from another."""
+    """A checksum of a text, to recognise it when training is resumed."""
     return zlib.crc32(text, len(text) & 0xFFFFFFFF)
 
 

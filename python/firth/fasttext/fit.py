@@ -38,7 +38,7 @@ def native_model(content: Content, label: str) -> _native.fasttext.FastTextModel
 
 
 def mapped(path: Path) -> Any:
-    """The bytes of a file, unpacked where they must be; they leave memory with the last reference.
+    """The bytes of a file, decompressed if necessary; unmapped with the last reference.
 
     A pipe will do, and "-" for standard input.
     """

@@ -18,7 +18,7 @@ from firth.formats import fasttext as files
 from firth.formats.fasttext import Content, Quantised
 from firth.formats.files import Path
 
-EOS, BOW, EOW = "</s>", "<", ">"  # end of a line; what stands around a word in its n-grams
+EOS, BOW, EOW = "</s>", "<", ">"  # end of a line; the marks around a word in its n-grams
 
 
 _QUANTISE: Rules = {
@@ -86,10 +86,10 @@ class Model:
         Parameters
         ----------
         text : str or list of str
-            Without newlines. Words are what stands between white space: space, tab, vertical tab,
+            Without newlines. Words are separated by white space: space, tab, vertical tab,
             carriage return, form feed, null.
         k : int
-            At most so many labels; -1 for all.
+            The greatest number of labels; -1 for all.
         threshold : float
             Only labels of at least this probability.
         on_unicode_error : str
@@ -100,7 +100,7 @@ class Model:
         labels : tuple of str, or list of lists
             The likeliest first; none for a text without known words and n-grams.
         probabilities : ndarray of float64, or list of ndarray of float32
-            As fastText's, up to 1.00001: their logarithm is taken of the probability + 1e-5.
+            As fastText's, up to 1.00001, since it takes the logarithm of the probability + 1e-5.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class Model:
         return min(k, self._content.labels)
 
     def test(self, path: Path, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
-        """How many lines of a labelled file count, and precision and recall of k labels a line."""
+        """Number of lines of a labelled file with labels, precision and recall at k."""
         meter = self._meter(path, k, threshold)
         return len(meter.true_counts), *meter.precision_recall(None)[:2]
 
@@ -259,7 +259,7 @@ class Model:
         return self._entries(self._supervised, "strict")
 
     def get_words(self, include_freq: bool = False, on_unicode_error: str = "strict") -> Any:
-        """All words; with ``include_freq`` also how often each stood in the training text."""
+        """All words; with ``include_freq`` also how often each occurred in the training text."""
         words = self._entries(False, on_unicode_error)
         if include_freq:
             return words, self._content.counts[: self._content.nwords].copy()
@@ -275,11 +275,11 @@ class Model:
         return labels
 
     def get_word_id(self, word: str) -> int:
-        """Where the word stands in the dictionary; -1 where it does not."""
+        """The number of the word in the dictionary, -1 if it is unknown."""
         return self._native.find(word.encode())
 
     def get_label_id(self, label: str) -> int:
-        """Where the label stands among the labels; -1 where it does not."""
+        """The number of the label among the labels, -1 if it is unknown."""
         place = self._native.find(label.encode())
         return place if place < 0 else place - self._content.nwords
 
@@ -333,7 +333,7 @@ class Model:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what follows from the content: the native model and what was looked up."""
+        """Everything but what can be rebuilt from the content: the native model and caches."""
         derived = ("_native", "_names", "_unit_vectors")
         return {name: value for name, value in vars(self).items() if name not in derived}
 
@@ -379,10 +379,10 @@ class Model:
         qout : bool
             Quantise the output matrix too.
         cutoff : int
-            Keep so many rows, those of the largest norms, and forget the other words and n-grams;
-            0 keeps all.
+            Number of rows to keep, those with the largest norms; the other words and n-grams are
+            removed. 0 keeps all.
         retrain : bool
-            Train again what the cutoff left, ``epoch`` times from the rate ``lr``.
+            Train the remaining rows again, ``epoch`` times from the rate ``lr``.
         qnorm : bool
             Quantise the norms of the rows apart.
 

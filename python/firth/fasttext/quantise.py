@@ -34,7 +34,7 @@ def _norms(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def pruned(content: Content, cutoff: int) -> Content:
-    """Only the rows of the largest norms, the end of the line whatever its norm."""
+    """Only the rows of the largest norms, and always that of the end of the line."""
     matrix, words = dense_copy(content.input), content.nwords
     norms = _norms(matrix)
     entries = content.entries()

@@ -61,9 +61,9 @@ def train_supervised(
     dim : int
         D.
     epoch : int
-        How often the file is gone through.
+        Passes over the file.
     minCount, minCountLabel : int
-        How often a word, a label must stand in the file to be known.
+        Rarer words and labels are left out.
     minn, maxn : int
         Shortest and longest character n-gram; 0 for none.
     neg : int
@@ -81,14 +81,14 @@ def train_supervised(
     pretrainedVectors : path-like
         A word2vec text file (``.vec``) to start from.
     seed : int
-        Of the start and of all draws.
+        For the initial values and all random draws.
     checkpoint : path-like, optional
         Where to leave the state of training on Ctrl-C, and every ten minutes; see `resume`.
     ws, lrUpdateRate, t : int, int, float
-        Kept in the file; a classifier has no use for them.
+        Written to the file only; a classifier does not use them.
 
     ``min_count``, ``word_ngrams``, ``lr_update_rate``, ``label_prefix`` and ``pretrained_vectors``
-    are second names, as in fastText.
+    are accepted as aliases, as in fastText.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def train_unsupervised(
 
     `firth.words.FastText` does the work, with negatives by count**0.5 as in fastText. The end of a
     line is the word ``</s>``, without n-grams. The losses are "ns" and "hs"; ``pretrainedVectors``
-    is not offered.
+    is not supported.
 
     Parameters
     ----------
@@ -202,9 +202,9 @@ def train_unsupervised(
         the file of a model lists those that occur ``minCountLabel`` times.
     model : {"skipgram", "cbow"}
     lr, dim, ws, epoch, minCount, minn, maxn, neg, bucket, thread, t, verbose, seed
-        Learning rate at the start, D, window, passes over the file, how often a word must stand in
-        it, shortest and longest n-gram, negatives, rows of n-grams, threads, how strongly frequent
-        words are left out, 0 for no progress bar, start of the random numbers.
+        Initial learning rate, D, window, passes over the file, least count of a word, shortest and
+        longest n-gram, negatives, rows of n-grams, threads, threshold for dropping frequent words,
+        0 for no progress bar, seed of the random numbers.
 
     Raises
     ------
@@ -271,7 +271,7 @@ _RANGES: Rules = {
 
 
 def _checked(function: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, the ``others`` among them under their first names."""
+    """The arguments, with aliases (``others``) under their main names."""
     for name, value in given.pop("others").items():
         if name.startswith("autotune"):
             raise NotImplementedError(f"{function}: automatic tuning ({name}) is not offered")

@@ -14,12 +14,11 @@ The header is ``{"kind": str, "meta": {...}, "arrays": [{"name", "dtype", "shape
 "strings": [name, ...]}``. A list of strings ``keys`` is two arrays: ``keys.text`` (uint8, all of
 them in UTF-8, one after the other) and ``keys.ends`` (int64, where each one ends).
 
-No offset or size is stored beside what follows from dtype and shape, so none can contradict it.
+Offsets and sizes follow from dtypes and shapes and are not stored, so they cannot contradict them.
 The alignment lets NumPy map the arrays; nothing in a file is ever executed.
 
-Writing takes one pass: a thread sums the checksums of what is being written, and the header is put
-in its place last; the kernel is asked to start writing to disk at once, so that the final sync has
-little left to wait for.
+Writing takes one pass: a thread computes the checksums meanwhile, and the header is written last.
+The kernel is asked to start writing to disk early, so that the final sync is short.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Parts:
-    """An array for `write` that is made while it is written, and never whole in memory."""
+    """An array for `write` that is produced while it is written, and never whole in memory."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -122,7 +121,8 @@ def write(
     Raises
     ------
     TypeError
-        An array of another dtype, a string that is none, or metadata that JSON cannot hold.
+        An array of another dtype, an item of ``strings`` that is not a str, or metadata that JSON
+        cannot hold.
     OSError
         The disk is full, the folder is missing, ...
     """
@@ -183,7 +183,7 @@ def write(
                         if synced is not None:
                             synced.result()
                         synced, started = syncing.submit(_sync, file), offset
-                    if len(waiting) > 8:  # as much is held of what is made while it is written
+                    if len(waiting) > 8:  # bounds the memory of arrays produced by parts
                         waiting.popleft().result()
         if synced is not None:
             synced.result()
@@ -207,7 +207,7 @@ def _blocks(part: NDArray[Any] | Parts) -> Iterator[memoryview]:
 
 
 def _sync(file: BinaryIO) -> None:
-    """Have the kernel write what there is. It reports a failure only once: it must not be lost."""
+    """Sync the file to disk. The kernel reports a failure only once, so it must not be lost."""
     try:
         getattr(os, "fdatasync", os.fsync)(file.fileno())
     except OSError as error:
@@ -263,7 +263,7 @@ def read(
             if mmap is None or listed or not section.size:
                 array = _read_array(file, path, section, start)
             else:
-                # By the open file: another one may have taken the place of ``path`` by now.
+                # Through the open file: ``path`` may have been replaced by now.
                 array = np.memmap(file, section.dtype, mmap, start, section.shape)
             if verify or listed:
                 file.seek(offset)
@@ -280,14 +280,14 @@ def read(
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy number, as somebody may have given for a parameter, as Python's."""
+    """A NumPy number (a caller may pass one as a parameter) as a Python number."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} {value!r} cannot be saved")
 
 
 def is_container(path: Path) -> bool:
-    """Whether a file begins as firth's own do; OSError where there is none. False for a folder."""
+    """Whether a file is firth's own, by its first bytes; OSError if missing, False for a folder."""
     if os.path.isdir(path):
         return False
     with open(path, "rb") as file:

@@ -25,9 +25,9 @@ A dense matrix is int64 rows, int64 columns, float32 values. A quantised one::
     quantiser int32 dim, parts, columns of a part, columns of the last part; float32 (dim * 256)
     norms     only if quantised: uint8 (rows), and a quantiser of dim 1
 
-Files of before 2017 have neither magic and version, nor the number of pruned n-grams, nor the two
-bools; they are read too. The `Args` keep fastText's names. Version 11 lacks nothing of the layout,
-but its supervised models never used character n-grams: ``maxn`` is read as 0, as fastText does, and
+Files from before 2017 have neither magic and version, nor the number of pruned n-grams, nor the two
+bools; they are read too. The `Args` keep fastText's names. Version 11 has the same layout, but its
+supervised models never used character n-grams: ``maxn`` is read as 0, as fastText does, and
 written with version 12.
 """
 
@@ -232,7 +232,7 @@ def read(path: Path, *, mmap: bool = False, progress: bool = False) -> Content:
 
 
 class _Mapped:
-    """A plain file as a `Source` that can pass by what nobody has looked at."""
+    """A plain file as a `Source` that skips bytes without reading them."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path, self.offset = path, 0
@@ -268,7 +268,7 @@ class _Reader:
         return FormatError(problem, self.source.path, self.source.offset)
 
     def check_left(self, count: int, what: str) -> None:
-        """That many bytes must be left; of a compressed file nobody knows before."""
+        """Raise unless that many bytes are left; of a compressed file this is not known."""
         if self.source.size is not None and count > self.source.size - self.source.offset:
             raise TruncatedError(f"ends within {what}", self.source.path, self.source.offset)
 
@@ -365,7 +365,7 @@ class _Reader:
         return text, ends, counts, labels, tokens, pruned
 
     def check_ngrams(self, args: Args, ends: NDArray[np.int64]) -> None:
-        """As each byte of a word may begin ``maxn`` n-grams, these must be bounded by the file."""
+        """Bound the n-grams by the size of the file: each byte of a word may begin ``maxn``."""
         if not args.bucket or args.maxn < max(1, args.minn):
             return
         lengths = np.diff(ends, prepend=0) + 2.0  # with < and >

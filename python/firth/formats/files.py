@@ -60,7 +60,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of ``path`` when the block ends without an exception.
 
     The bytes go to a temporary file in the same folder, are synced to disk and renamed. If the
-    block or the disk fails, the temporary file is removed and ``path`` is as it was; a killed
+    block or the disk fails, the temporary file is removed and ``path`` is unchanged; a killed
     process may leave the temporary file (``.<name>.<random>.tmp``), never a half-written ``path``.
     A device or a pipe (``/dev/stdout``) is written directly.
     """
@@ -74,7 +74,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     try:
         file = open(temporary, "xb")  # noqa: SIM115 (closed below, before the rename)
     except OSError as error:
-        error.filename = os.fspath(path)  # what was asked for, not our temporary name
+        error.filename = os.fspath(path)  # the caller's path, not our temporary name
         raise
     try:
         with file:
@@ -85,7 +85,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        # As for a full disk: which file it was.
+        # For errors such as a full disk: name the file.
         if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = os.fspath(path)
         raise
@@ -123,14 +123,14 @@ class Source:
     ----------
     path : path-like
     size : int or None
-        Bytes of a plain file; None where it is compressed (or a pipe), so that nobody knows.
+        Bytes of a plain file; None (unknown) where it is compressed or a pipe.
     packed : int
-        Bytes of the file as it is, compressed or not; 0 for a pipe.
+        Bytes of the file on disk, compressed or not; 0 for a pipe.
     offset : int
-        Bytes passed by so far; after decompression.
+        Bytes consumed so far, after decompression.
     """
 
-    # Two buffers: while one is looked at, the thread fills the other behind a margin, into which
+    # Two buffers: while one is read, the thread fills the other behind a margin, into which
     # the unread rest of the first is copied.
     def __init__(self, path: Path, packed: int, stream: Any, raw: Any, progress: Any) -> None:
         self.path, self.packed, self.offset = path, packed, 0
@@ -138,16 +138,16 @@ class Source:
         self._stream, self._raw, self._progress = stream, raw, progress
         self._margin = 1 << 16
         self._buffer, self._other = bytearray(), bytearray()
-        self._start = self._stop = 0  # what is there in _buffer
+        self._start = self._stop = 0  # the valid part of _buffer
         self._thread: ThreadPoolExecutor | None = None
         self._filling: Future[int] | None = None
         self._at_end = False
 
     def peek(self, minimum: int) -> memoryview:
-        """At least so many of the next bytes, fewer only at the end of the file.
+        """At least ``minimum`` of the next bytes, fewer only at the end of the file.
 
-        They are not passed by; the view holds until the next `peek`. A large ``minimum`` is held in
-        memory, so it is for the caller to bound.
+        They are not consumed; the view is valid until the next `peek`. All ``minimum`` bytes are
+        held in memory, so the caller must bound it.
         """
         while self._stop - self._start < minimum and not self._at_end:
             try:
@@ -208,7 +208,7 @@ class Source:
             self._thread = None
 
     def skip(self, count: int) -> None:
-        """Pass by bytes that `peek` has shown."""
+        """Consume bytes that `peek` has returned."""
         self.offset += count
         self._start += count
         if self._progress is not None:
@@ -216,7 +216,7 @@ class Source:
 
     @property
     def passed(self) -> int:
-        """Bytes of the file as it is, compressed or not, that have been used; 0 for a pipe."""
+        """Bytes of the file on disk, compressed or not, that have been consumed; 0 for a pipe."""
         if self.size is not None:
             return self.offset
         return self._raw.tell() if self.packed else 0
@@ -233,7 +233,7 @@ class Source:
             data, read = unfinished + bytes(view), len(view)
             self.skip(read)
             complete = [line + b"\n" for line in data.split(b"\n")]
-            complete[-1] = complete[-1][:-1]  # what stands behind the last newline
+            complete[-1] = complete[-1][:-1]  # what follows the last newline
             unfinished = complete.pop() if read or not complete[-1] else b""
             for line in complete:
                 yield start, line
@@ -246,7 +246,7 @@ class Source:
 
 @contextlib.contextmanager
 def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
-    """The bytes of a file in order, decompressed where they have to be, never all at once.
+    """The bytes of a file in order, decompressed if necessary, never all at once.
 
     gzip, bzip2, xz, Zstandard and zip archives with one file in them are recognised by their first
     bytes. With ``progress`` a large file shows a bar on a terminal.
@@ -277,8 +277,8 @@ def plain(
 ) -> Iterator[BinaryIO]:
     """A regular file with the decompressed bytes, which can be mapped: the file itself or a copy.
 
-    Compressed files and pipes are copied to a temporary file, which the system removes however the
-    process ends; ``progress`` shows a bar meanwhile (None: on a terminal). FormatError where the
+    Compressed files and pipes are copied to a temporary file, which the system removes even if the
+    process is killed; ``progress`` shows a bar meanwhile (None: on a terminal). FormatError if the
     copy would have more than ``most`` bytes; further errors as of `reading`.
     """
     with reading(path) as source:
@@ -316,7 +316,7 @@ def _only_member(raw: BinaryIO, path: Path) -> Any:
 
 
 class _ZstandardReader:
-    """Decompresses as it is read: unlike the package's own reader it notices a cut file."""
+    """Decompresses as it is read: unlike the package's own reader it detects a truncated file."""
 
     # One kilobyte may unpack to 32 megabytes (128 kB from a block of 4 bytes), which bounds memory.
     _STEP = 1024

@@ -1,12 +1,12 @@
 """gensim's own saved models: a pickle, and ``.npy`` files beside it for large arrays.
 
 Nothing in the pickle is executed. Its classes become `Saved` objects that hold attributes, its
-arrays are built from their bytes here, and what it may name at all is listed in `_ALLOWED`; any
-other name is a FormatError. A scan of the opcodes comes first (csrc/engines/files/pickle_scan.h):
+arrays are built from their bytes here, and `_ALLOWED` lists all the names it may use; any other
+name is a FormatError. A scan of the opcodes comes first (csrc/engines/files/pickle_scan.h):
 it refuses what would cost Python's unpickler time or memory without bound.
 
 Layout (gensim/utils.py, SaveLoad): an array of more than 10 MB, say ``vectors`` of the attribute
-``wv`` of ``model``, stands in ``model.wv.vectors.npy``; where the name ends in .gz or .bz2 it is
+``wv`` of ``model``, is in ``model.wv.vectors.npy``; where the name ends in .gz or .bz2 it is
 ``model.gz.wv.vectors.npz`` with the array ``val``.
 """
 
@@ -31,7 +31,7 @@ _SMALL, _RATIO = 1 << 28, 50  # a compressed pickle may unpack to 256 MB, or to 
 
 
 class _Fixed(type):
-    """Of classes that a pickle may name: it cannot change them, only call them.
+    """Metaclass of the classes that a pickle may name: it can call them, but not change them.
 
     The unpickler sets attributes on whatever object a pickle asks it to, a class too; they would
     outlive the pickle. An attempt to is an error.
@@ -60,7 +60,7 @@ def _saved(kind: str) -> _Fixed:
 
 
 class _Inert(metaclass=_Fixed):
-    """What a model does not need: random states, functions. Takes any call and any state."""
+    """In place of objects not needed here: random states, functions. Takes any call and state."""
 
     def __new__(cls, *_: object, **__: object) -> _Inert:
         return super().__new__(cls)
@@ -110,7 +110,7 @@ class _Array(metaclass=_Fixed):
         self._dtype, self._order = dtype.dtype, order
 
     def resolved(self, seen: dict[int, Any]) -> NDArray[Any]:
-        """The array, writable and in the machine's byte order; made once, which drops the bytes."""
+        """The array, writable, in native byte order; built once, then the bytes are freed."""
         if self._array is None:
             if self._data is None:
                 raise pickle.UnpicklingError("an array without data")
@@ -215,15 +215,15 @@ def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> Saved:
     Parameters
     ----------
     path : path-like
-        Of the pickle; the ``.npy`` files must stand beside it.
+        Of the pickle; the ``.npy`` files must be in the same folder.
     mmap : {"r", "c"}, optional
         Map the arrays of ``.npy`` files instead of reading them.
 
     Raises
     ------
     FormatError
-        No pickle, or one that names anything but gensim's vectors and models and what they
-        consist of; TruncatedError where it has no end.
+        Not a pickle, or one that names anything but gensim's vectors and models and their parts;
+        TruncatedError if its end is missing.
     FileNotFoundError
         A ``.npy`` file is missing, with the name it must have.
     """
@@ -286,7 +286,7 @@ def _resolved(value: Any, seen: dict[int, Any]) -> Any:
 
 
 def _load_arrays(saved: Saved, prefix: str, mmap: Literal["r", "c"] | None) -> None:
-    """Read the arrays that stand in files of their own, of this object and of those in it."""
+    """Read the arrays that have files of their own, of this object and of those in it."""
     compressed = prefix.endswith((".gz", ".bz2"))
     _load_beside(saved, prefix, ".npz" if compressed else ".npy", mmap)
 

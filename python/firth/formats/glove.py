@@ -1,4 +1,4 @@
-"""What Stanford's GloVe tools leave, beside ``vectors.txt``, which `word2vec.read_text` reads.
+"""Files of Stanford's GloVe tools, except ``vectors.txt``, which `word2vec.read_text` reads.
 
 Parameters: ``glove`` keeps 2 V (d + 1) numbers, for each word its vector and its bias, then the
 same for each word as a context. ``-binary 1`` writes them as raw float64 without the words, whose
@@ -27,8 +27,8 @@ _RECORD = np.dtype([("row", "<i4"), ("column", "<i4"), ("count", "<f8")])
 def read_parameters(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     """Read the text of ``-model 0``: words, and their parameters (2, V, d + 1).
 
-    Raises FormatError for what is no such file; one with an even number of numbers in each line
-    cannot be told from it.
+    Raises FormatError for another file; a file of plain vectors with an even number of numbers in
+    each line cannot be distinguished from it.
     """
     words = word2vec.read_text(path, header=False)
     numbers = words.vectors.shape[1]
@@ -45,7 +45,7 @@ def read_binary_parameters(path: Path, count: int) -> NDArray[np.float64]:
     """Read the binary file of ``count`` words: parameters (2, count, d + 1).
 
     ``-save-gradsq`` writes sums of squared gradients in the same form. Raises TruncatedError, which
-    is an EOFError too, where the size does not fit so many words.
+    is an EOFError too, where the file is too short for ``count`` words.
     """
     size = os.path.getsize(path)
     row = 2 * 8 * count
@@ -59,7 +59,7 @@ def read_cooccurrences(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     """Read ``cooccurrence.bin``, shuffled or not: rows and columns from 0, and counts, (N,) each.
 
-    Raises TruncatedError where the last record is cut, FormatError for numbers that are none.
+    Raises TruncatedError if the last record is incomplete, FormatError for invalid numbers.
     """
     size = os.path.getsize(path)
     if size % _RECORD.itemsize:

@@ -6,7 +6,7 @@ Layout, little-endian::
     uint32    version of the layout, 1
     16 bytes  key of the file that the log belongs to
     uint32    CRC-32 of the 28 bytes above
-    records   one behind the other
+    records   one after the other
 
     4 bytes   9D "rec"
     uint32    kind
@@ -15,11 +15,11 @@ Layout, little-endian::
     uint32    CRC-32 of the log's key, the record's offset (uint64) and the 20 bytes above
     payload
 
-A record is appended by as few writes as there can be, so a killed process leaves a prefix of it at
-most; the same holds of the header, which comes with the first record. Reading ends at a record that
-is not whole, as if it had never been written. Where records follow that are whole, something else
-has damaged the file, and that is an error. As a record's checksum covers key and offset, neither
-bytes within a payload nor the rest of an older log are ever taken for one.
+A record is appended by as few writes as possible, so a killed process leaves at most a prefix of
+it; the same goes for the header, which is written with the first record. Reading ends at an
+incomplete record, as if it had never been written. If complete records follow, the file was damaged
+in another way, and that is an error. As a record's checksum covers key and offset, neither bytes
+within a payload nor the rest of an older log are ever taken for a record.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Record:
-    """A record that is whole."""
+    """A complete record."""
 
     offset: int
     kind: int
@@ -66,7 +66,7 @@ class Reader:
     Attributes
     ----------
     key : bytes or None
-        Of the file that the log belongs to. None: not even the header is whole: it is empty.
+        Of the file that the log belongs to. None: the header is incomplete, so the log is empty.
     end : int
         Offset behind the last record read.
 
@@ -110,7 +110,7 @@ class Reader:
             yield record
 
     def _record(self) -> Record | None:
-        """The record at the file's place, which is ``end``, if it is whole."""
+        """The record at the file's position, which is ``end``, if it is complete."""
         head = self._file.read(_RECORD.size)
         if not self._is_head(head, self.end):
             return None
@@ -155,8 +155,7 @@ class Writer:
     key : bytes
         16 bytes.
 
-    It does not keep where the log ends: that is for the caller to know, who may give up a record
-    again by `rewind`.
+    It does not track where the log ends: the caller does, and can take back a record by `rewind`.
     """
 
     def __init__(self, file: io.FileIO, key: bytes) -> None:
@@ -167,7 +166,7 @@ class Writer:
 
         ``parts`` are the bytes of its payload, as buffers, one after another. Returns the new end.
         When this returns, the record outlives the process (not yet the machine: sync the file). If
-        it fails, the log is as it was.
+        it fails, the log is unchanged.
         """
         views = [memoryview(part).cast("B") for part in parts if len(part)]
         length = checksum = 0
@@ -191,13 +190,13 @@ class Writer:
                 while len(piece):  # a write may take less, before a disk is full for good
                     piece = piece[self._file.write(piece) :]
         except BaseException:
-            with contextlib.suppress(OSError):  # what is left is not whole, and is written over
+            with contextlib.suppress(OSError):  # the rest is incomplete, and will be overwritten
                 self.rewind(end)
             raise
         return offset + _RECORD.size + length
 
     def rewind(self, end: int) -> None:
-        """Take back what was written behind ``end``."""
+        """Remove what was written after ``end``."""
         self._file.truncate(end)
 
 

@@ -17,8 +17,8 @@ from firth.formats.files import Path
 def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> NDArray[Any]:
     """Read, or map, an array of numbers, which has the machine's byte order.
 
-    One of the other order is read, not mapped. FormatError for a file that is none, or that holds
-    objects; TruncatedError for one that is shorter than its header says.
+    An array of the other order is read, not mapped. FormatError for a file that is not valid or
+    holds objects; TruncatedError for one that is shorter than its header says.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:

@@ -104,7 +104,7 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         An array of a dtype that the format does not know.
     """
     header, parts, end = {}, [], 0
-    # The widest first, so that each stands at a multiple of its item size.
+    # The widest first, so that each is aligned to its item size.
     for name, value in sorted(arrays.items(), key=lambda item: -item[1].itemsize):
         array = np.asarray(value, order="C")
         if array.dtype.name == "bfloat16":

@@ -9,8 +9,8 @@ A folder of vectors (or the ``vocab`` folder of a pipeline) holds::
     vectors.cfg  JSON: mode "default", or "floret" with minn, maxn, hash_count, hash_seed, bow, eow
 
 A word's hash is MurmurHash64A of its UTF-8 with seed 1. Some 500 words that name spaCy's symbols
-("NOUN", "DATE") have small numbers of spaCy's instead: they are understood where spaCy is there to
-tell them.
+("NOUN", "DATE") have small numbers of spaCy's instead: they are understood only where spaCy is
+installed.
 """
 
 from __future__ import annotations

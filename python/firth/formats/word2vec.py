@@ -7,8 +7,8 @@ does not.
 Words may hold anything but a newline in text (also spaces, U+00A0, U+3000: the last d fields are
 the numbers, and only the byte 0x20 separates), anything but a space and a newline in binary. Files
 that end in .gz, .bz2 or .xz are written compressed; reading recognises them by their first bytes.
-A byte order mark before text is passed by. Of a file of another kind than was asked for the error
-says which it seems to be. (Longer than most files: the layouts share header, rows and table.)
+A byte order mark before text is skipped. If the file seems to be of another kind, the error says of
+which. (Longer than most files: the layouts share header, rows and table.)
 
 V = words, d = dimensions of a vector.
 """
@@ -44,14 +44,14 @@ _READ_WITH = {
     "binary": "binary: binary=True",
     "headerless": "text without a line of two sizes: no_header=True",
 }
-_UNPACKED = 20  # how many times a compressed file is believed to grow before it is read
+_UNPACKED = 20  # how many times larger a compressed file is assumed to be, before it is read
 
 
 @dataclass(frozen=True)
 class Words:
     """What `read_text` and `read_binary` return."""
 
-    keys: list[str]  # a word that occurs twice is there once, with its first vector
+    keys: list[str]  # repeated words once, with their first vector
     vectors: NDArray[Any]  # (len(keys), d)
     declared: int  # number of rows in the file (at most ``limit``), repeated words counted
 
@@ -74,7 +74,7 @@ def read_text(
         Whether the first line is ``V d``. Without it every line is a word and d is the number of
         numbers that the first lines have in common.
     limit : int, optional
-        Read at most so many rows.
+        Read at most this many rows.
     dtype : dtype
         Of the vectors. float32 values that were printed with enough digits come back exactly.
     encoding, errors : str
@@ -83,8 +83,8 @@ def read_text(
     Raises
     ------
     FormatError
-        A row has too few or too many numbers, or the header is none; ``TruncatedError``, which is
-        also an EOFError, where the file is shorter than its header says.
+        A row has too few or too many numbers, or the header is invalid; ``TruncatedError``, which
+        is also an EOFError, if the file is shorter than its header says.
     UnicodeDecodeError
         A word is not in the encoding and ``errors`` is "strict".
     """
@@ -115,7 +115,7 @@ def read_floret(path: Path) -> tuple[Words, list[str]]:
 
 
 def _floret_header(source: Source) -> tuple[tuple[int, int], list[str]] | None:
-    """Rows and dimensions, and the other fields; the source then stands behind the line."""
+    """Rows and dimensions, and the other fields; consumes the line."""
     data = bytes(source.peek(1000)[:1000])
     end = data.find(b"\n") + 1
     fields = data[:end].split()
@@ -135,7 +135,7 @@ def _floret_header(source: Source) -> tuple[tuple[int, int], list[str]] | None:
 def _read_rows(
     source: Source, header: bool, count: int, d: int, dtype: DTypeLike, encoding: str, errors: str
 ) -> Words:
-    """The text from here on: ``count`` rows, which a header has promised, or at most that many."""
+    """The remaining text: ``count`` rows if a header gave that number, else at most ``count``."""
     path = source.path
     # Rows take at least 2 d + 1 bytes, the last one 2 d.
     if header and source.size is not None and count * (2 * d + 1) - 1 > source.size - source.offset:
@@ -267,7 +267,7 @@ def write(
     prefix : str
         Put before every word.
     append : bool
-        Add to the file that is there.
+        Append to an existing file.
 
     Raises
     ------
@@ -385,7 +385,7 @@ class _Table:
         self.repeated = 0
 
     def reserve(self, rows: int, source: Source) -> None:
-        """Make room for so many rows, as far as they are plausible; `room` makes more."""
+        """Allocate ``count`` rows, as far as that is plausible; `room` allocates more."""
         d, dtype = self.vectors.shape[1], self.vectors.dtype
         plausible = (_UNPACKED * source.packed + 64 * _MEGABYTE) // (d * dtype.itemsize) + 1
         self.vectors = np.empty((min(rows, plausible), d), dtype)
@@ -399,12 +399,12 @@ class _Table:
         return self.vectors[start : start + rows]
 
     def _grow(self, rows: int) -> None:
-        # In place, so that old and new are never both there; nobody looks at the old rows' views.
+        # In place, so that old and new never exist together; no view of the old rows is used again.
         if rows > len(self.vectors):
             self.vectors.resize((rows + rows // 4, self.vectors.shape[1]), refcheck=False)
 
     def add(self, text: memoryview, spans: NDArray[Any], rows: NDArray[Any], offset: int) -> None:
-        """Take rows that `room` has handed out: their words stand at the spans of the text."""
+        """Keep rows that `room` has returned; their words are at the spans of the text."""
         start = len(self.keys)
         try:
             kept = self.distinct.add(text, spans, self.encoding, self.errors)
@@ -455,7 +455,7 @@ def _bad_row(text: bytes, source: Source, at: int, row: int, count: int, d: int)
 
 
 def _header(source: Source, limit: int | None) -> tuple[int, int]:
-    """Rows to read and d; the source then stands behind the first line."""
+    """Rows to read and d; consumes the first line."""
     data = bytes(source.peek(100)[:100])
     end = data.find(b"\n") + 1
     if not end:

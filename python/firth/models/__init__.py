@@ -1,7 +1,7 @@
 """Models by name; those of words also under gensim's paths, as ``firth.models.Word2Vec``.
 
-The models of words live in `firth.words`: here stand their names, imported on first use, so that
-in code written for gensim nothing but the package's name has to change.
+The models of words are in `firth.words`. Here are their names, imported on first use, so that code
+written for gensim only has to change the name of the package.
 """
 
 from __future__ import annotations
