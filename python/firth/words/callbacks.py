@@ -1,4 +1,4 @@
-"""What training tells others while it runs."""
+"""Callbacks during training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class CallbackAny2Vec:
-    """Base of callbacks, with gensim's names: override what you want to hear of.
+    """Base class of callbacks, with gensim's names: override the methods you need.
 
-    Any object with these methods will do, gensim's own too. An exception ends the training and
-    leaves the vectors as far as they are.
+    Any object with these methods works, gensim's own too. An exception ends the training; the
+    vectors keep what they have learnt so far.
     """
 
     def on_train_begin(self, model: Any) -> None:
@@ -19,7 +19,7 @@ class CallbackAny2Vec:
         """A pass over the corpus begins."""
 
     def on_epoch_end(self, model: Any) -> None:
-        """A pass is done; ``model.wv`` may be asked, ``model.epoch_losses[-1]`` is its loss."""
+        """A pass is done; ``model.wv`` can be queried, ``model.epoch_losses[-1]`` is its loss."""
 
     def on_train_end(self, model: Any) -> None:
         """Training is done."""

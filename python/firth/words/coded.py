@@ -1,4 +1,4 @@
-"""Rows of word vectors as bytes, for those who ask again and again.
+"""Byte codes of word vectors, for repeated queries.
 
 `cosine_topk` has to read every row. With a quarter more memory the bytes of `byte_codes` are read
 instead, and only the rows that may be among the best: the same result, bit for bit.
@@ -15,12 +15,12 @@ from firth.kernels import active
 from firth.search import segments
 from firth.search.segments import Segment
 
-_FROM_ROWS = 8192  # below, a search takes no time that one would notice
-_FROM_QUESTIONS = 16  # what coding costs, in questions that it makes faster
+_FROM_ROWS = 8192  # below, a search is fast enough anyway
+_FROM_QUESTIONS = 16  # what coding costs, in queries that become faster
 
 
 def pays(vectors: NDArray[Any], questions: int) -> bool:
-    """Whether codes pay after so many questions to these vectors."""
+    """Whether codes pay off after this number of queries to these vectors."""
     return (
         questions >= _FROM_QUESTIONS
         and len(vectors) >= _FROM_ROWS

@@ -1,7 +1,7 @@
-"""How often the words of a corpus stand together, counted within a budget of memory.
+"""Co-occurrence counts of the words of a corpus, within a memory budget.
 
-V = words of the vocabulary. What counts a piece of the corpus stands in csrc/engines/glove.h.
-Temporary files have no name: the system removes them however the process ends.
+V = words of the vocabulary. csrc/engines/words/glove.h counts a piece of the corpus. Temporary
+files have no name, so the system removes them even if the process is killed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.progress import progress_bar
 
-_PAIR_BYTES = 48  # memory a pair takes while its row is counted and blocked, at most
+_PAIR_BYTES = 48  # greatest memory per pair while its row is counted and blocked
 
 # Of some rows of the matrix: lengths (R,), columns (M,) and values (M,) of their entries.
 Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
@@ -34,10 +34,10 @@ def cooccurrences(
     memory: int = 4 << 30,
     progress: bool | None = None,
 ) -> Iterator[tuple[int, Rows]]:
-    """Count how often words stand together; yields the rows of the matrix, some at a time.
+    """Count co-occurrences; yields the rows of the matrix, some at a time.
 
-    A text that does not fit is counted in pieces. Each piece adds to the rows of those before,
-    which wait in temporary files. Sums are taken in float64 in the order of the corpus: they do
+    A text that does not fit is counted in pieces. Each piece adds to the rows of the earlier ones,
+    which are kept in temporary files. Sums are taken in float64 in the order of the corpus: they do
     not depend on threads (on ``memory`` by rounding only).
 
     Parameters
@@ -51,7 +51,7 @@ def cooccurrences(
     block : int
         Rows come in multiples of it (but the last).
     memory : int
-        Bytes to keep to.
+        Memory budget in bytes.
 
     Yields
     ------
@@ -137,5 +137,5 @@ class _RowFile:
 
 
 def temporary() -> Any:
-    """A file that the system removes however the process ends."""
+    """A file that the system removes even if the process is killed."""
     return tempfile.TemporaryFile()

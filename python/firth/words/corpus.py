@@ -1,11 +1,11 @@
 """Corpora: files with one sentence a line, or iterables of token lists, to counts and ids.
 
-`opened` makes a `Corpus` of either, once a training; all that comes after takes the `Corpus`. N =
+`opened` turns either into a `Corpus`, once per training; all later steps take the `Corpus`. N =
 tokens of the corpus that are in the vocabulary, V = words of the vocabulary.
 
-A file is mapped. Compressed files and pipes are copied to a temporary file first. One that another
-process makes shorter while it is mapped ends this process (SIGBUS): sizes are compared before each
-piece, which catches it almost always.
+A file is mapped. Compressed files and pipes are copied to a temporary file first. If another
+process truncates a mapped file, reading it kills this process (SIGBUS): the size is checked before
+each piece, which almost always catches this in time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Sentences = Iterable[Iterable[Any]]  # tokens are str or int; a `Corpus` is one,
 
 @dataclass(frozen=True)
 class WordCounts:
-    """What a scan finds: words in the order of their first occurrence, and totals."""
+    """Result of a scan: words in the order of their first occurrence, and totals."""
 
     words: list[Any]
     counts: NDArray[np.int64]
@@ -80,14 +80,14 @@ def opened(
     passes: int = 1,
     progress: bool | None = None,
 ) -> Iterator[Corpus]:
-    """The `Corpus` of one of the two, which may be gone through again and again.
+    """The `Corpus` of one of the two, which can be iterated any number of times.
 
     Parameters
     ----------
     where : str
         The function, for messages.
     sentences : iterable of iterables of str or int
-        One that is a `Corpus` already is passed on.
+        A `Corpus` is returned unchanged.
     corpus_file : path-like
         UTF-8 text, one sentence a line, words separated by ASCII white space or control
         characters; compressed or a pipe, too; "-" is standard input.
@@ -99,7 +99,7 @@ def opened(
     Raises
     ------
     TypeError
-        Not exactly one of the two, a str, what is no iterable, or (``passes=2``) a generator.
+        Not exactly one of the two, a str, not an iterable, or (``passes=2``) a generator.
     """
     if (sentences is None) == (corpus_file is None):
         raise TypeError(f"{where}: give either sentences or corpus_file")
@@ -217,7 +217,7 @@ class _File(Corpus):
             memoryview(mapped) as view,
             progress_bar(size, "B", label, progress) as bar,
         ):
-            start = 3 if mapped[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark is no text
+            start = 3 if mapped[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark is not text
             while start < size:
                 self._check_size()
                 stop, length = min(size, start + _PIECE), _PIECE

@@ -1,7 +1,7 @@
-"""How well vectors agree with people: word pairs (correlation) and analogies (accuracy).
+"""How well vectors agree with human judgements: word pairs (correlation), analogies (accuracy).
 
-Both functions are methods of `KeyedVectors`. All questions of a file are answered together, and
-nothing of the vectors is touched, so that other threads may ask them meanwhile.
+Both functions are methods of `KeyedVectors`. All questions of a file are answered in one batch. The
+vectors are not changed, so other threads may use them meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from firth.formats.files import Path
 from firth.words.similarity import Similarity
 
 _logger = logging.getLogger(__name__)
-_BEST = 5  # candidates among which an answer is sought that is none of the question's words
+_BEST = 5  # best candidates that are kept: enough to skip the words of the question
 _BLOCK = 1 << 25  # cosines that 3CosMul holds at once
 
 
@@ -38,11 +38,11 @@ class Correlation(NamedTuple):
 
 
 def evaluation_file(name: Literal["analogies", "pairs"]) -> str:
-    """The path of questions or judgements that come with firth, for a first look at vectors.
+    """The path of a small evaluation set that comes with firth, for a first look at vectors.
 
-    Small sets of our own making (see README.txt beside them): 1350 analogies for
-    `evaluate_word_analogies`, 209 pairs for `evaluate_word_pairs`. Figures to be compared with a
-    paper's need the paper's sets.
+    The sets are our own (see README.txt beside them): 1350 analogies for
+    `evaluate_word_analogies`, 209 pairs for `evaluate_word_pairs`. To compare with published
+    results, use the published sets.
 
     ValueError for another name.
     """
@@ -64,7 +64,7 @@ def evaluate_word_pairs(
     case_insensitive: bool = True,
     dummy4unknown: bool = False,
 ) -> tuple[Correlation, Correlation, float]:
-    """Correlation of similarities with those that people gave, as WordSim-353 and SimLex-999.
+    """Correlation of similarities with human ones, such as WordSim-353 and SimLex-999.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def evaluate_word_pairs(
     delimiter, encoding : str
         Of the file.
     restrict_vocab : int or None
-        Use the first so many keys only.
+        Use only this number of keys, the first ones.
     case_insensitive : bool
         Compare in upper case; of keys that then are equal the first counts.
     dummy4unknown : bool
@@ -129,7 +129,7 @@ def log_evaluate_word_pairs(
 
 
 def _index(self: Similarity, limit: int | None, upper: bool) -> dict[Any, int]:
-    """The first row of each of the first ``limit`` keys, in upper case where that is wanted."""
+    """The first row of each of the first ``limit`` keys, in upper case if ``upper``."""
     keys = self.index_to_key[:limit]
     rows: dict[Any, int] = {}
     for key in keys:
@@ -138,7 +138,7 @@ def _index(self: Similarity, limit: int | None, upper: bool) -> dict[Any, int]:
 
 
 def _folded(key: Any, upper: bool) -> Any:
-    """A key in upper case where that is wanted (and it is no integer)."""
+    """A key, in upper case if ``upper`` (integers stay)."""
     return key.upper() if upper and isinstance(key, str) else key
 
 
@@ -153,14 +153,14 @@ def evaluate_word_analogies(
     dummy4unknown: bool = False,
     similarity_function: Literal["most_similar", "most_similar_cosmul"] = "most_similar",
 ) -> tuple[float, list[dict[str, Any]]]:
-    """The share of analogies a - b = c - d that are solved, as Google's ``questions-words.txt``.
+    """The share of analogies a - b = c - d that are solved, for ``questions-words.txt`` and such.
 
     Parameters
     ----------
     analogies : path-like
         Lines ``: section`` and ``a b c d``; others are skipped.
     restrict_vocab : int or None
-        Ask with, and look among, the first so many keys only.
+        Use only this number of keys, the first ones, in questions and as answers.
     case_insensitive : bool
         Compare in upper case; of keys that then are equal the first counts.
     dummy4unknown : bool
@@ -177,7 +177,7 @@ def evaluate_word_analogies(
     Raises
     ------
     ValueError
-        A question stands before the first section, or another ``similarity_function``.
+        A question comes before the first section, or ``similarity_function`` is unknown.
     """
     if similarity_function not in ("most_similar", "most_similar_cosmul"):
         raise ValueError(

@@ -34,7 +34,7 @@ class FastText(Word2Vec):
 
     Where Word2Vec has gensim's numbers (a corpus of at most 10,000 words, or one worker with
     ``negatives="independent"``), FastText has its start vectors and random draws, but its vectors
-    only nearly: the rows of a word take their changes when the window leaves it; the logistic
+    only nearly: the rows of a word are updated when it leaves the window; the logistic
     function has Word2Vec's steps; skip-gram predicts the centre of a window from its context, as
     Word2Vec does (gensim's FastText the other way round); the Huffman tree is fastText's. On 9,000
     words of news what training added differs by 1 to 3 % for CBOW with negative sampling, by 20 to
@@ -167,8 +167,8 @@ class FastText(Word2Vec):
         """Set "code" and "point" of each word: its way through fastText's Huffman tree.
 
         Of equal counts fastText merges the later words first, then inner nodes by age; so a model
-        that Facebook's program trained goes on with its own tree. Its codes are turned round: here
-        1 is what word2vec calls so.
+        trained by Facebook's program continues with its own tree. Its codes are inverted: here 1
+        means the same as in word2vec.
         """
         counts = self.wv.expandos["count"].astype(np.int64)
         size = len(counts)
@@ -203,7 +203,7 @@ class FastText(Word2Vec):
     def estimate_memory(
         self, vocab_size: int | None = None, report: dict[str, int] | None = None
     ) -> dict[str, int]:
-        """Bytes that a model of so many words needs, by part, as gensim counts them."""
+        """Bytes that a model with this vocabulary size needs, by part, as gensim counts them."""
         parts = super().estimate_memory(vocab_size, report)
         parts["syn0_vocab"] = parts.pop("vectors")
         del parts["total"]
@@ -228,12 +228,12 @@ class FastText(Word2Vec):
 
 
 def load_facebook_model(path: Path, encoding: str = "utf-8") -> FastText:
-    r"""Load a model of Facebook's fastText (``.bin``), to ask it or to train on.
+    r"""Load a model of Facebook's fastText (``.bin``), for queries or further training.
 
-    What the file does not hold has its default, as in gensim: ``alpha`` 0.025, and negatives by
+    Settings that the file lacks get defaults, as in gensim: ``alpha`` 0.025, and negatives by
     count**0.75, where fastText takes count**0.5 (as does ``model.ns_exponent = 0.5``). Of a model
-    with hierarchical softmax the file has that output layer alone, but ``negative`` too: training
-    goes on with both, negative sampling from zeros, unless ``model.negative = 0``.
+    with hierarchical softmax the file has only that output layer, but also a number of negatives:
+    training continues with both, negative sampling from zeros, unless ``model.negative = 0``.
 
     Parameters
     ----------
@@ -295,8 +295,8 @@ def load_facebook_vectors(
     path, encoding
         As of `load_facebook_model`.
     mmap : bool
-        Leave the rows of words and n-grams in the file, which must stay as it is meanwhile (and
-        not be compressed); what is written to them stays in memory.
+        Leave the rows of words and n-grams in the file, which must not be compressed, nor change
+        meanwhile; writes to them stay in memory.
 
     Raises
     ------
@@ -320,10 +320,10 @@ def save_facebook_model(
     lr_update_rate: int = 100,
     word_ngrams: int = 1,
 ) -> None:
-    """Save a model as Facebook's fastText does (``.bin``), which can load and ask it.
+    """Save a model in the format of Facebook's fastText (``.bin``), which can load it.
 
-    A file that `load_facebook_model` read is written again to the byte. Of the output layers that
-    of hierarchical softmax is written if the model has both.
+    A file that `load_facebook_model` read is written again byte for byte. If the model has both
+    output layers, that of hierarchical softmax is written.
 
     Parameters
     ----------
@@ -332,7 +332,7 @@ def save_facebook_model(
     encoding : str
         Of the words; those that were read from a file keep its bytes.
     lr_update_rate, word_ngrams : int
-        Arguments that a file has and a model has not.
+        Values for fields of the file that the model does not have.
 
     Raises
     ------

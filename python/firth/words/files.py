@@ -1,4 +1,4 @@
-"""Files of vectors of any kind: told by their content, loaded, described, and converted.
+"""Files of vectors of any format: recognised by content, loaded, described, and converted.
 
 To add a format: a name in `_FORMATS`, a branch in `sniff`, `load_vectors` and, if it can be
 written, `save_vectors`.
@@ -36,7 +36,7 @@ WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy", "npy")
 
 
 def sniff(path: Path) -> str:
-    """The format of a file of vectors, told by its first bytes: a name of those in this module.
+    """The format of a file of vectors, by its first bytes: one of the names in this module.
 
     FormatError for another file, an empty one and a pipe among them.
     """
@@ -66,7 +66,7 @@ def sniff(path: Path) -> str:
 
 
 def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
-    """Load vectors from a file of any format, told by its content.
+    """Load vectors from a file of any format, which is recognised by its content.
 
     Words that are cut within a character are read with the replacement character, and of repeated
     words the first is kept, without a warning.
@@ -77,7 +77,7 @@ def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
         A file of firth, gensim, word2vec (text or binary), GloVe or fastText, a folder of spaCy's
         vectors or of model2vec (whose words are its tokens). Text and binary may be compressed.
     limit : int, optional
-        Read the first so many vectors only, where the format allows it.
+        Read at most this many vectors, where the format allows it.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
     if found == "floret":
         raise FormatError("is floret's, which has no words: see firth.words.Floret", path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # repeated words: a matter of who made the file
+        warnings.simplefilter("ignore")  # repeated words: the user of a file cannot mend them
         return KeyedVectors.load_word2vec_format(
             path,
             binary=found == "word2vec-binary",
@@ -153,8 +153,8 @@ def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -
     "npy" is the matrix for NumPy; the words go to a file beside it, one a line in the order of its
     rows: ``x.npy`` and ``x.words.txt``.
 
-    ValueError where neither says one, or for a .zip, which is only read. Of FastText's vectors all
-    formats but firth's keep the words alone, with a warning.
+    ValueError where neither names a format, or for a .zip, which can only be read. Of FastText's
+    vectors all formats but firth's keep only the words, with a warning.
     """
     named = format_of_name(path)
     format = format or named
@@ -203,7 +203,7 @@ class Description:
     """What `describe` finds."""
 
     format: str  # in words
-    words: int | None  # None where counting them would mean to read the whole file
+    words: int | None  # None where counting them would take reading the whole file
     dimensions: int
     dtype: str
     first: list[str]
@@ -211,7 +211,7 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Format, size and first words of a file, without reading its vectors where that can be."""
+    """Format, size and first words of a file, if possible without reading its vectors."""
     found = sniff(path)
     more: dict[str, str] = {}
     words: int | None = None

@@ -47,7 +47,7 @@ def vectors_of(saved: Saved, path: Path) -> Content:
         meta |= {"encoding": "utf-8", "raw_words": {}}
     for name, values in _attributes(found, keys).items():
         if isinstance(values, np.ndarray) and values.ndim == 1 and len(values) <= len(keys):
-            # gensim lengthens them late: keys that were added after training have none
+            # gensim extends them late: keys added after training have no value
             whole = arrays[f"attribute:{name}"] = np.zeros(len(keys), values.dtype)
             whole[: len(values)] = values
     text, arrays["integer_keys"] = keys_as_text(keys)
@@ -117,7 +117,7 @@ def _tree(saved: Saved, content: Content) -> dict[str, NDArray[Any]]:
 
 
 def _first(found: dict[str, Any], *names: str) -> Any:
-    """The first of these attributes that is there: gensim has renamed them over time."""
+    """The first of these attributes that exists: gensim has renamed them over time."""
     return next((found[name] for name in names if name in found), None)
 
 

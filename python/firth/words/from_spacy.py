@@ -25,7 +25,7 @@ def read(source: Any) -> tuple[list[str], NDArray[Any]]:
         Another folder, a damaged one, or one in floret mode, which has no words: `Floret.load`
         reads it.
     TypeError
-        The source is none of these.
+        Another kind of source.
     """
     if isinstance(source, (str, os.PathLike)):
         content = spacy.read(source)

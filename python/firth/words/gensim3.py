@@ -1,4 +1,4 @@
-"""Names of gensim 3, whose users are told today's: in calls, and as attributes."""
+"""Names of gensim 3, in calls and as attributes: errors that give today's names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Result = TypeVar("_Result")
 def renamed(
     **names: str,
 ) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
-    """Let a function refuse keyword arguments of gensim 3 with the name that each has now."""
+    """Decorator: keyword arguments of gensim 3 are errors that give the present names."""
 
     def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         @functools.wraps(function)
@@ -33,7 +33,7 @@ def renamed(
 
 
 def gone(old: str, instead: str) -> property:
-    """An attribute that gensim 4 has no more: AttributeError says what to use."""
+    """An attribute that gensim 4 removed: an AttributeError says what to use."""
 
     def refuse(self: object) -> NoReturn:
         raise AttributeError(f"{old} is gone since gensim 4: use {instead}")
@@ -43,9 +43,9 @@ def gone(old: str, instead: str) -> property:
 
 
 class VectorsInWv:
-    """Base of models whose vectors stand in ``wv``, and not in the model as before gensim 4."""
+    """Base of models whose vectors are in ``wv``, and not in the model as before gensim 4."""
 
-    if not TYPE_CHECKING:  # a type checker shall know what is missing
+    if not TYPE_CHECKING:  # type checkers must see these names as missing
 
         def __getattr__(self, name):
             kind, wv = type(self).__name__, self.__dict__.get("wv")

@@ -1,7 +1,7 @@
 """GloVe: word vectors from the co-occurrence counts of a corpus.
 
-V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
-`firth.kernels.glove_adagrad`; how pairs are counted, in csrc/engines/words/glove.h.
+V = words of the vocabulary, D = dimensions of a vector. `firth.kernels.glove_adagrad` defines a
+training step, csrc/engines/words/glove.h how pairs are counted.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class GloVe:
     vector_size : int
         D.
     window : int
-        Words on each side that count. As in Stanford's, words outside the vocabulary are taken out
-        before windows are laid.
+        Words on each side that count. As in Stanford's, words outside the vocabulary are removed
+        first.
     x_max, alpha : float
         A pair that occurs x times has the weight min(1, (x / x_max)^alpha).
     epochs : int
@@ -79,7 +79,7 @@ class GloVe:
     min_count : int
         Words that occur less often are left out.
     max_vocab : int, optional
-        Keep at most so many words, the most frequent ones.
+        Greatest size of the vocabulary; the most frequent words are kept.
     eta : float
         Learning rate of AdaGrad.
     symmetric : bool
@@ -90,14 +90,14 @@ class GloVe:
     grad_clip : float
         Components of a vector's gradient are clipped to +-grad_clip.
     memory : float
-        Soft limit, in GiB, for counting; what goes beyond is kept in temporary files, which the
-        system removes however the process ends. The model's own arrays come on top.
+        Soft limit, in GiB, for counting; the rest is kept in temporary files, which the system
+        removes even if the process is killed. The model's own arrays are not included.
     seed : int
         Of the initial values and of all shuffling.
     workers : int, optional
         Threads of training; by default all that firth uses. Counting gives the same sums with any
-        number of threads. One worker gives the same bits in every run; more update different rows
-        at a time where they can, else the same ones without locks (Hogwild, Niu et al. 2011).
+        number of threads. One worker gives the same bits in every run; several update different
+        rows where possible, else the same ones without locks (Hogwild, Niu et al. 2011).
     progress : bool, optional
         Show bars: always, never, or (default) on a terminal.
     checkpoint : path-like, optional
@@ -121,7 +121,7 @@ class GloVe:
     TypeError
         Both kinds of corpus are given, or a generator.
     ValueError
-        A parameter is out of range (TypeError: no number). RuntimeError: no word occurs
+        A parameter is out of range (TypeError: not a number). RuntimeError: no word occurs
         ``min_count`` times.
     """
 
@@ -264,11 +264,11 @@ class GloVe:
         Raises
         ------
         RuntimeError
-            There is no vocabulary yet, or no two words of it stand together in the corpus.
+            There is no vocabulary yet, or no two of its words occur together in the corpus.
         FloatingPointError
             Training diverged: a parameter is not finite any more (a lower ``eta`` helps).
         KeyboardInterrupt
-            On Ctrl-C, after the checkpoint is written; the parameters are as far as training got.
+            On Ctrl-C, after the checkpoint is written; the parameters keep what was learnt.
         """
         if not len(self.wv):
             raise RuntimeError("GloVe.train: call build_vocab first")
@@ -313,7 +313,7 @@ class GloVe:
     ) -> GloVe:
         """Finish an interrupted training from its checkpoint, on the same corpus.
 
-        The epoch in which training stopped is done anew.
+        The epoch in which training stopped is repeated.
 
         Parameters
         ----------
@@ -433,7 +433,7 @@ class GloVe:
 
     @classmethod
     def load(cls, fname: Path) -> GloVe:
-        """Load what `save` or a checkpoint left; FormatError for another kind of file."""
+        """Load a file of `save` or a checkpoint; FormatError for another kind of file."""
         return cls._read(fname)[0]
 
     @classmethod
@@ -490,7 +490,7 @@ class GloVe:
         TypeError
             ``binary`` without ``vocab``.
         FormatError, TruncatedError (an EOFError too), UnicodeDecodeError
-            A file is not what it must be.
+            A file is malformed.
         """
         if binary and vocab is None:
             raise TypeError("GloVe.load_stanford: a binary file has no words; give vocab=")

@@ -1,7 +1,7 @@
-"""Word vectors and the questions one asks them, with gensim's names and meaning.
+"""Word vectors and queries of them, with gensim's names and meaning.
 
-Here stand files, evaluation and gensim's old names; storage in `vectors`, questions in
-`similarity`.
+This module has files, evaluation and gensim's old names; `vectors` has storage, `similarity` the
+queries.
 
 V = number of keys, D = dimensions of a vector.
 """
@@ -42,14 +42,14 @@ class KeyedVectors(Similarity):
     count : int
         Rows to allocate beforehand; `add_vector` fills them one by one.
     dtype : dtype
-        Of the vectors: float32, float64, or to save memory float16 or int8. All answers are those
+        Of the vectors: float32, float64, or to save memory float16 or int8. All results are those
         of the stored values, to the bit; no second copy of them is made.
 
     Attributes
     ----------
     index_to_key : list of V keys
     key_to_index : dict of key to row
-        After loading it is made at its first use: it takes 60 bytes a key.
+        After loading it is built at its first use; it takes 60 bytes per key.
     vectors : ndarray (V, D)
         Assigning another array forgets ``norms``. After writing into it, call
         ``fill_norms(force=True)``; ``kv[key] = vector`` does so by itself.
@@ -89,13 +89,13 @@ class KeyedVectors(Similarity):
     def vectors_for_all(
         self, keys: Iterable[Any], allow_inference: bool = True, copy_vecattrs: bool = False
     ) -> KeyedVectors:
-        """The vectors of all the keys that have one, each once and in their order.
+        """New vectors for those of the keys that have one, each once and in the given order.
 
         Parameters
         ----------
         keys : iterable
         allow_inference : bool
-            Take vectors that are made up for unknown words too, where the class can do that.
+            Also infer vectors of unknown words, if the class can do that.
         copy_vecattrs : bool
             Copy the attributes of `set_vecattr`; else there is a ``count`` that falls from the
             number of keys to 1.
@@ -107,7 +107,7 @@ class KeyedVectors(Similarity):
             return made
         if self.scales is None:
             made.add_vectors(found, self[found])
-        else:  # the codes themselves: coded again they might be others
+        else:  # copy the codes themselves: coding again might change them
             rows = [self.get_index(key) for key in found]
             made._adopt(found)
             made.vectors, made.scales = self.vectors[rows], self.scales[rows]
@@ -130,7 +130,7 @@ class KeyedVectors(Similarity):
         encoding: str = "utf8",
         unicode_errors: str = "strict",
     ) -> None:
-        """Take over the vectors that a file of word2vec's format has for keys that are here.
+        """Replace the vectors of existing keys by those of a file in word2vec's format.
 
         No keys are added. ``vectors_lockf`` of these rows becomes ``lockf``: 0 keeps a model from
         training them further, 1 lets it. The other arguments are those of `load_word2vec_format`.
@@ -200,7 +200,7 @@ class KeyedVectors(Similarity):
         """Load what `save` wrote, or the vectors of a saved `Word2Vec` or of its checkpoint.
 
         What gensim's ``save`` wrote (KeyedVectors, Word2Vec, FastText) is loaded too, without
-        executing anything in it; its ``.npy`` files must stand beside it.
+        executing anything in it; its ``.npy`` files must be in the same folder.
 
         Parameters
         ----------
@@ -306,7 +306,7 @@ class KeyedVectors(Similarity):
         prefix : str
             Put before each word.
         append : bool
-            Add to the file that is there (which cannot be atomic).
+            Append to an existing file (which cannot be atomic).
         sort_attr : str
             Write in descending order of this attribute, if there is one.
 
@@ -363,14 +363,13 @@ class KeyedVectors(Similarity):
         fname : path-like
             May be compressed (gzip, bzip2, xz).
         fvocab : path-like, optional
-            File of lines ``word count``. Without it ``count`` is made up, falling from the number
-            of rows to 1.
+            File of lines ``word count``. Without it ``count`` falls from the number of rows to 1.
         binary : bool
         encoding, unicode_errors : str
-            How to decode words; the C tool cuts long ones within a character, which "replace" or
-            "ignore" get over.
+            How to decode words; the C tool cuts long ones within a character, for which "replace"
+            or "ignore" helps.
         limit : int, optional
-            Read the first so many vectors only.
+            Read at most this many vectors.
         datatype : dtype
             Of the vectors.
         no_header : bool

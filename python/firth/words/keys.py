@@ -24,7 +24,7 @@ def keys_as_text(keys: Iterable[Any]) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def keys_from_text(text: list[str], whole: NDArray[Any] | None) -> list[Any]:
-    """The other way; TypeError, ValueError or IndexError where the two do not fit together."""
+    """The inverse; TypeError, ValueError or IndexError where the two do not fit together."""
     keys: list[Any] = list(text)
     for place in [] if whole is None else whole.tolist():
         keys[place] = int(text[place])

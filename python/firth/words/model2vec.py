@@ -9,8 +9,8 @@ config_sentence_transformers.json, 0_StaticEmbedding/{model.safetensors,
 tokenizer.json}                                                         embedding.weight
 ======================================================================= =====================
 
-A table of another name than its layout promises is taken too. Beside it may stand ``weights`` (one
-a token) and ``mapping`` (token to row of the table).
+A table with another name than its layout prescribes is read too. ``weights`` (one per token) and
+``mapping`` (token to row of the table) are optional.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read(folder: Path) -> Content:
     Raises
     ------
     FormatError
-        The folder has not the files above, or one of them is malformed or does not fit the others.
+        The folder lacks a file, or one of them is malformed or does not fit the others.
     """
     root = pathlib.Path(folder)
     for layout in _LAYOUTS:

@@ -3,9 +3,9 @@
 Each pair of neighbouring words gets a score; those above a threshold become one token. Apply it
 again to the result for longer ones.
 
-A pair is known by its words, not by what joining them gives: "new_york" + "city" and "new" +
-"york_city" are two, and a word that holds the delimiter is none. (gensim keeps all in one dict of
-joined strings, so that these count as one.)
+A pair is identified by its words, not by the joined string: "new_york" + "city" and "new" +
+"york_city" are two pairs, and a word that contains the delimiter is not a pair. (gensim keeps all
+in one dict of joined strings, so that these count as one.)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SCORER_ARGUMENTS = (
     "worda_count", "wordb_count", "bigram_count", "len_vocab", "min_count", "corpus_word_count",
 )  # fmt: skip
 
-# Words that may stand within a phrase, but neither begin nor end it.
+# Words that may occur inside a phrase, but neither begin nor end it.
 ENGLISH_CONNECTOR_WORDS = frozenset(
     [
         "a",
@@ -60,7 +60,7 @@ def original_scorer(
     min_count: float,
     corpus_word_count: float,
 ) -> float:
-    """How much more often a pair occurs than chance has it (Mikolov et al. 2013)."""
+    """How much more often a pair occurs than by chance (Mikolov et al. 2013)."""
     together = worda_count * wordb_count
     return (bigram_count - min_count) / together * len_vocab if together else -math.inf
 
@@ -88,7 +88,7 @@ _SCORERS: dict[str, Callable[..., float]] = {"default": original_scorer, "npmi":
 
 
 class _Transformation:
-    """What finds phrases in sentences; the subclass scores a candidate."""
+    """Finds phrases in sentences; the subclass scores a candidate."""
 
     connector_words: frozenset[str]
     delimiter: str
@@ -144,7 +144,7 @@ class _Transformation:
     def find_phrases(self, sentences: Sentences) -> dict[str, float]:
         """All phrases in sentences, with their scores.
 
-        Of phrases that look the same once joined, the highest score.
+        If several phrases have the same joined string, the highest score.
         """
         found: dict[str, float] = {}
         for sentence in sentences:
@@ -156,7 +156,7 @@ class _Transformation:
     # Files
 
     def save(self, fname: File) -> None:
-        """Save to one file; TypeError for a scoring function of one's own, which no file holds."""
+        """Save to one file; TypeError for a custom scoring function, which cannot be saved."""
         names = [name for name, scorer in _SCORERS.items() if scorer is self.scoring]
         if not names:
             raise TypeError("save: only the scorings 'default' and 'npmi' can be saved")
@@ -176,7 +176,7 @@ class _Transformation:
 
     @classmethod
     def load(cls, fname: File) -> Any:
-        """Load what `save` wrote; FormatError for another file."""
+        """Load a file of `save`; FormatError for another file."""
         content = container.read(fname, _KIND)
         try:
             meta = content.meta
@@ -230,9 +230,9 @@ class Phrases(_Transformation):
     sentences : iterable of lists of str, optional
         Read once. Without it, call `add_vocab`.
     min_count : float
-        Pairs that occur less often are no phrases.
+        Pairs that occur less often are not phrases.
     threshold : float
-        Pairs that score no higher are no phrases; above 0, with "npmi" from -1 to 1.
+        Pairs that score no higher are not phrases; above 0, with "npmi" from -1 to 1.
     max_vocab_size : int
         Forget rare words and pairs whenever there are more than this.
     delimiter : str
@@ -242,12 +242,12 @@ class Phrases(_Transformation):
     scoring : {"default", "npmi"} or callable
         `original_scorer`, `npmi_scorer`, or a function with their arguments.
     connector_words : collection of str
-        Words that may stand within a phrase, as `ENGLISH_CONNECTOR_WORDS`.
+        Words that may occur inside a phrase, as `ENGLISH_CONNECTOR_WORDS`.
 
     Attributes
     ----------
     vocab : dict of str to int
-        Counts of words and of pairs (joined; of what then looks the same, the sum): a copy.
+        Counts of words and of joined pairs (equal strings are added up): a copy.
     corpus_word_count : int
 
     Raises
@@ -353,11 +353,11 @@ class Phrases(_Transformation):
         return (self._joined(phrase), score) if score > self.threshold else (None, None)
 
     def export_phrases(self) -> dict[str, float]:
-        """All phrases, with their scores; of those that look the same once joined, the highest."""
+        """All phrases with their scores; of equal joined strings, the highest score."""
         return self.freeze().phrasegrams
 
     def freeze(self) -> FrozenPhrases:
-        """The phrases alone: smaller, and done with counting."""
+        """The phrases without the counts: smaller, but nothing can be added."""
         return FrozenPhrases(self)
 
     def _table(self) -> dict[Key, Any]:

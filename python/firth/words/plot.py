@@ -17,7 +17,7 @@ from firth.optional import needs
 from firth.words.similarity import Similarity
 from firth.words.vectors import KEY
 
-_SEEDS, _NEAR = 9, 6  # words that a picture of nothing in particular begins with, and near each
+_SEEDS, _NEAR = 9, 6  # words that the default picture shows, and neighbours of each
 _FREQUENT = 2000  # keys among which these are chosen
 _TITLE, _LONGEST = 60, 40  # characters of the words in a title, and of one word
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf",
@@ -134,7 +134,7 @@ def plot(
 
 
 def _name(word: Any) -> str:
-    """A word as it is written, cut where it is longer than any word of a language."""
+    """A word for display, truncated if it is longer than words of a language are."""
     text = str(word)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\u2026"
 
@@ -152,7 +152,7 @@ def _listed(words: Sequence[Any]) -> str:
 
 
 def _palette(count: int) -> list[str]:
-    """Colours that can be told apart: the first ones are well known, of many each has its hue."""
+    """Distinct colours: well-known ones for a few words, evenly spaced hues for many."""
     if count <= len(_COLOURS):
         return list(_COLOURS[:count])
     hues = (count + 1) // 2
@@ -199,7 +199,7 @@ def _umap(rows: NDArray[Any], seed: int) -> NDArray[Any]:
 def principal_axes(rows: NDArray[Any], count: int | None = None) -> NDArray[Any]:
     """Coordinates (N, 2) of rows (N, D) along the two directions in which they vary most.
 
-    With ``count``, in which the first so many vary most.
+    With ``count``, the directions in which the first ``count`` rows vary most.
     """
     centred = rows - rows[:count].mean(axis=0)
     _, _, directions = np.linalg.svd(centred[:count], full_matrices=False)

@@ -1,6 +1,6 @@
-"""From raw text to the words a model is trained on, and a look at whether that is still to be done.
+"""From raw text to the words a model is trained on, and a check whether a text is still raw.
 
-Training takes words as they stand: without this, "King," and "king" are two words.
+Training uses words unchanged: without this, "King," and "king" are two words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 _WORD = re.compile(r"[^\W\d]+")  # letters and underscores of any script, no digits
-_LINES = 1000  # what `looks_raw` reads at most
+_LINES = 1000  # the most that `looks_raw` reads
 _SHARE = 0.02  # of the words; a prepared text has fewer, an English raw one has five times as many
 
 
@@ -57,7 +57,7 @@ def simple_preprocess(
 
 
 def looks_raw(lines: Iterable[str | Iterable[str]]) -> str | None:
-    """What shows that a corpus is not prepared for training, in words; None where nothing does.
+    """Signs that a corpus is not prepared for training, as text; None if there are none.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def looks_raw(lines: Iterable[str | Iterable[str]]) -> str | None:
     Returns
     -------
     str or None
-        As ``'9% of the words end in punctuation, as "Henry,"; 12% begin with a capital, as
+        Such as ``'9% of the words end in punctuation, as "Henry,"; 12% begin with a capital, as
         "Richard"'``: each where it holds for at least one word in fifty.
     """
     words: list[str] = []
@@ -85,5 +85,5 @@ def looks_raw(lines: Iterable[str | Iterable[str]]) -> str | None:
 
 
 def _is_mark(letter: str) -> bool:
-    """Whether this is punctuation; an underscore, which joins phrases, is none."""
+    """Whether this is punctuation; an underscore, which joins phrases, is not."""
     return bool(letter) and unicodedata.category(letter).startswith("P") and letter != "_"

@@ -1,7 +1,7 @@
 """Corpora on disk as iterables of sentences, with gensim's names: each may be read many times.
 
-Files may be compressed (gzip, bzip2, xz, Zstandard, zip with one file in it); what a file is shows
-in its first bytes. Text is UTF-8; words are split at white space of Unicode, as gensim does.
+Files may be compressed (gzip, bzip2, xz, Zstandard, zip with one file in it), which their first
+bytes show. Text is UTF-8; words are split at white space of Unicode, as gensim does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LineSentence:
     max_sentence_length : int
         Longer lines come as several sentences.
     limit : int, optional
-        Read the first so many lines only.
+        Read at most this many lines.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PathLineSentences:
     max_sentence_length : int
         Longer lines come as several sentences.
     limit : int, optional
-        Read the first so many lines of each file only.
+        Read at most this many lines of each file.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class Text8Corpus:
 class BrownCorpus:
     """The Brown corpus (part of NLTK's data): a folder of files with words as ``word/TAG``.
 
-    Yields ``word/ta``: the word in lower case and two letters of its tag; words whose tag is no
+    Yields ``word/ta``: the word in lower case and two letters of its tag; words whose tag is not
     letters (punctuation) are left out.
     """
 

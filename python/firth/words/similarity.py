@@ -1,9 +1,9 @@
-"""What one asks vectors: cosines, neighbours (of one query or of many at once), word sets.
+"""Queries of word vectors: cosines, neighbours (of one query or of many at once), word sets.
 
 Every neighbour comes from the kernel `cosine_topk`, every list of cosines from `cosine_scores`,
 whose scores depend on the query and the row alone. V = number of keys, D = dimensions.
 
-Longer than most files: one class with many small methods, whose names are given.
+Longer than most files: one class with many small methods, whose names are gensim's.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from firth.words.vectors import KEY, Vectors
 Neighbours = list[tuple[Any, float]]  # keys and their cosines, best first
 
 _logger = logging.getLogger(__name__)
-_AT_ONCE = 2048  # queries in a native call; between two of them Ctrl-C is heard
-_GATHERED = 8  # a choice of at most one row in so many is copied together, others are masked
+_AT_ONCE = 2048  # queries per native call; Ctrl-C is checked between calls
+_GATHERED = 8  # a choice of at most 1 / this of the rows is gathered; larger ones are masked
 
 
 class _Candidates(NamedTuple):
@@ -45,7 +45,7 @@ class _Candidates(NamedTuple):
 
 
 class Similarity(Vectors):
-    """The questions of `KeyedVectors`."""
+    """The queries of `KeyedVectors`."""
 
     # Two keys, or two sets of keys
 
@@ -221,8 +221,8 @@ class Similarity(Vectors):
         """Word mover's distance between two lists of words (Kusner et al., 2015), exact.
 
         The least total distance that the words of one must travel to become those of the other,
-        each word with its share of its document. Words that are missing do not count; inf where a
-        document has no others. Nothing further need be installed.
+        each word with its share of its document. Words that are missing do not count; inf if no
+        word of a document is known. No other package is needed.
 
         Parameters
         ----------
@@ -341,20 +341,20 @@ class Similarity(Vectors):
         clip_start, clip_end : int
             Look at rows ``clip_start`` to ``clip_end - 1`` only.
         restrict_vocab : int, optional
-            Look at the first so many rows only; overrides the two above.
+            Look at this number of rows only, the first ones; overrides the two above.
         indexer : object, optional
-            Something that answers ``most_similar(vector, topn)``, as gensim's Annoy index.
+            Any object with ``most_similar(vector, topn)``, such as gensim's Annoy index.
         among : keys or rows, optional
             Look at these only; KeyError where one is missing.
         exclude : keys or rows, optional
-            Leave these out, beside those that were asked with. Missing ones do not matter.
+            Leave these out, in addition to the keys of the query. Unknown keys are ignored.
         threads : int, optional
-            Use at most so many threads (see `firth.set_num_threads`).
+            Greatest number of threads (see `firth.set_num_threads`).
 
         Returns
         -------
-        list of (key, float), best first, without the keys that were asked with; or, where ``topn``
-        is None, ndarray (rows looked at,) of all cosines, NaN for rows that ``among`` or
+        list of (key, float), best first, without the keys of the query; or, where ``topn`` is None,
+        ndarray (rows looked at,) of all cosines, NaN for rows that ``among`` or
         ``exclude`` leaves out.
 
         Raises
@@ -362,7 +362,7 @@ class Similarity(Vectors):
         KeyError
             A key is missing.
         ValueError
-            Nothing was given, or an array of another shape.
+            The query is empty, or an array has another shape.
         """
         if topn is not None and (topn := operator.index(topn)) < 1:
             return []
@@ -461,8 +461,8 @@ class Similarity(Vectors):
 
         The score of a row is the product of its (1 + cosine) / 2 with the vectors of ``positive``,
         over that with those of ``negative`` plus 1e-6. Arguments and result are those of
-        `most_similar`, without weights. Unlike gensim, which ignores it, ``restrict_vocab`` holds
-        here, and vectors given as arrays need not have length 1.
+        `most_similar`, without weights. Unlike in gensim, ``restrict_vocab`` has an effect, and
+        vectors given as arrays need not have length 1.
         """
         if topn is not None and (topn := operator.index(topn)) < 1:
             return []
@@ -564,7 +564,7 @@ class Similarity(Vectors):
         candidates: _Candidates,
         threads: int | None,
     ) -> list[list[tuple[Any, float]]]:
-        """The best candidates of each query (Q, D) of length 1, without those asked with."""
+        """The best candidates of each query (Q, D) of length 1, without the query's own keys."""
         answers = []
         found = self._ranked(queries, topn + max(map(len, asked)), candidates, threads)
         for (scores, rows), own in zip(found, asked, strict=True):
@@ -602,7 +602,7 @@ class Similarity(Vectors):
         return found
 
     def _coded(self, questions: int) -> Any:
-        """The rows with codes too, once enough was asked; kept as long as ``norms``. Or None."""
+        """The rows with codes, after enough queries, else None; kept as long as ``norms``."""
         norms = self._filled_norms()
         if self._asked is None or self._asked[0] is not norms:
             self._asked = (norms, 0, None)

@@ -130,7 +130,7 @@ class StaticModel:
         token : str, optional
             For private models on the hub.
         normalize : bool, optional
-            Instead of what the folder's config says.
+            Overrides the folder's config.
         subfolder : str, optional
             The model's folder inside ``path``.
         quantize_to : {"float16", "float32", "float64", "int8"}, optional
@@ -138,9 +138,9 @@ class StaticModel:
         dimensionality : int, optional
             Keep the first dimensions only.
         vocabulary_quantization : int, optional
-            Replace the rows by so many means of clusters; needs scikit-learn.
+            Replace the rows by the means of this number of clusters; needs scikit-learn.
         max_length : int or None, optional
-            Instead of what the folder's config says (or 512).
+            Overrides the folder's config (or 512).
         force_download : bool, optional
             False: ask the hub only for what is not in its cache.
 
@@ -259,7 +259,7 @@ class StaticModel:
         normalize : bool, optional
             Instead of the model's.
         batch_size : int, optional
-            Texts that are worked on at once, on all threads; results do not depend on it.
+            Texts that are processed at once, on all threads; results do not depend on it.
         use_multiprocessing, multiprocessing_threshold, **kwargs
             No effect.
 

@@ -62,8 +62,7 @@ class FastTextKeyedVectors(KeyedVectors):
     encoding : str
         What words are encoded in before their n-grams are hashed: that of the model's file.
     raw_words : dict of str to bytes
-        The words that another encoding than ``encoding`` was read from, or a damaged one: as they
-        stood in the model's file.
+        Bytes in the model's file of words that are damaged or not in ``encoding``.
     """
 
     def __init__(
@@ -143,7 +142,7 @@ class FastTextKeyedVectors(KeyedVectors):
     # N-grams
 
     def encode_word(self, word: str | int) -> bytes:
-        """The bytes of a word: they are cut into n-grams, and stand in a model's file."""
+        """The bytes of a word, from which n-grams are made, as in a model's file."""
         word = str(word)
         raw = self.raw_words.get(word)
         if raw is not None:
@@ -166,7 +165,7 @@ class FastTextKeyedVectors(KeyedVectors):
         return np.split(ids.view(np.uint32), offsets[1:-1]) if len(offsets) > 1 else []
 
     def recalc_char_ngram_buckets(self) -> None:
-        """Nothing: buckets are not kept, but computed where they are needed."""
+        """Does nothing: buckets are not kept, but computed where they are needed."""
 
     def adjust_vectors(self) -> None:
         """Compute ``vectors`` from ``vectors_vocab`` and ``vectors_ngrams``."""

@@ -18,7 +18,7 @@ from firth import _native
 def ngrams(word: bytes, min_n: int, max_n: int) -> list[bytes]:
     """The n-grams of ``<word>`` in UTF-8, of min_n to max_n code points, by start, then length.
 
-    A lone ``<`` or ``>`` is none, and ``</s>``, the end of a line, has none.
+    A lone ``<`` or ``>`` is not an n-gram, and ``</s>``, the end of a line, has no n-grams.
     """
     if word == b"</s>":
         return []
@@ -71,7 +71,7 @@ def subword_means(
     rows : ndarray (N, D) or None
         The words' own rows; None for words that have none.
     buckets : ndarray (B, D)
-        Fastest where the numbers of a row stand side by side.
+        Fastest with contiguous rows.
     offsets, ids
         As `subword_ids` returns them.
 

@@ -26,8 +26,8 @@ class Text:
     ----------
     vectors : KeyedVectors
     text : str or iterable of str
-        Tokens, or a text that is cut into words and punctuation marks. Tokens are looked up as they
-        stand, as in spaCy: for vectors of lower-case words pass ``text.lower()``.
+        Tokens, or a text that is cut into words and punctuation marks. Tokens are looked up
+        unchanged, as in spaCy: for vectors of lower-case words pass ``text.lower()``.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Text:
     def similarity(self, other: Text) -> float:
         """Cosine of the two vectors; exactly 1 for the same tokens, however often they occur.
 
-        0, with a warning, where one of the two has no vector. TypeError for what is no `Text`.
+        0, with a warning, where one of the two has no vector. TypeError unless both are `Text`.
         """
         if not isinstance(other, Text):
             raise TypeError(f"Text.similarity: other must be a Text, got {type(other).__name__}")

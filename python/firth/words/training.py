@@ -1,7 +1,7 @@
 """Training of word vectors: what is trained, gensim's jobs, the native trainer and its buffers.
 
-For every model that learns from windows over word ids (Word2Vec, FastText); what a window computes
-stands in csrc/engines.
+For every model that learns from windows over word ids (Word2Vec, FastText); csrc/engines computes
+the updates of a window.
 
 V = words of the vocabulary, D = dimensions of a vector, S = D rounded up to 64 bytes (`rows`).
 """
@@ -30,7 +30,7 @@ _LANES = 16  # floats in 64 bytes: rows are padded to it while training
 class Tree:
     """Paths from the root to each word.
 
-    The inner nodes ``points`` and turns ``codes`` of word i stand at ``start[i]:start[i + 1]``.
+    The inner nodes ``points`` and turns ``codes`` of word i are at ``start[i]:start[i + 1]``.
     start (V + 1,) int64, points (N,) int32, codes (N,) uint8.
     """
 
@@ -227,7 +227,7 @@ def streams(
 
 
 def gensim_jobs(text: Corpus, key_to_index: dict[str, int], batch_words: int = 10000) -> Jobs:
-    """Jobs of whole sentences of at most ``batch_words`` words (one that is longer stands alone).
+    """Jobs of whole sentences of at most ``batch_words`` words (a longer one is a job of its own).
 
     As gensim's Word2Vec._job_producer, where the learning rate falls by sentences; but no sentence
     is cut.
@@ -278,5 +278,5 @@ def padded(matrix: NDArray[np.float32], buffer: NDArray[np.float32]) -> NDArray[
 
 
 def fingerprint(ids: NDArray[np.int32]) -> int:
-    """A checksum that tells one corpus from another."""
+    """A checksum of a corpus, to recognise it when training is resumed."""
     return zlib.crc32(np.ascontiguousarray(ids).data, len(ids) & 0xFFFFFFFF)

@@ -12,14 +12,14 @@ from firth import _native
 
 
 def transport_cost(costs: NDArray[Any], supply: Sequence[int], demand: Sequence[int]) -> float:
-    """The least mean cost of moving one heap of goods to another, both taken as of weight 1.
+    """The least cost of moving one distribution to another, each of total weight 1.
 
     Parameters
     ----------
     costs : array_like (N, M)
         At least 0; of moving the weight 1 from i to j.
     supply, demand : sequence of N, and of M, whole numbers
-        What stands at each i and is wanted at each j, above 0; only their shares in the sums count.
+        Supply of each i and demand of each j, above 0; each is divided by its sum.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Vectors by key: storage, looking up, adding, attributes and norms.
 
-What one asks them stands in `similarity`, their files in `keyedvectors`.
+Queries are in `similarity`, files in `keyedvectors`.
 
 V = number of keys, D = dimensions of a vector.
 """
@@ -39,7 +39,7 @@ class MissingKeyError(KeyError):
 
 
 class Vectors:
-    """Rows by key; the storage of `KeyedVectors`, which tells about parameters and attributes."""
+    """Rows by key; the storage of `KeyedVectors`, which documents parameters and attributes."""
 
     def __init__(self, vector_size: int, count: int = 0, dtype: DTypeLike = np.float32) -> None:
         self.vector_size = vector_size
@@ -79,7 +79,7 @@ class Vectors:
         self._rows = rows
 
     def _adopt(self, keys: list[Any]) -> None:
-        """Take these as all keys, with rows in their order."""
+        """Replace all keys by these, with rows in their order."""
         self.index_to_key, self._rows, self.next_index = keys, None, len(keys)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Vectors:
         return np.stack([self.get_vector(one) for one in keys])
 
     def _values(self, rows: Any = slice(None)) -> NDArray[Any]:
-        """What the stored numbers of some rows stand for."""
+        """The values of the stored numbers of some rows."""
         values: NDArray[Any] = self.vectors[rows]
         if self.scales is None:
             return values
@@ -154,7 +154,7 @@ class Vectors:
         return geometry.normed(self._values(), self._filled_norms())
 
     def fill_norms(self, force: bool = False) -> None:
-        """Compute ``norms`` if they are not there, or anew."""
+        """Compute ``norms`` if they are missing, or again with ``force``."""
         if force:
             self.norms = None
         self._filled_norms()
@@ -198,7 +198,7 @@ class Vectors:
     def add_vector(self, key: Any, vector: Any) -> int:
         """Add one key to the next allocated row, or behind the last one; returns its row.
 
-        A key that is there keeps its vector. Growing copies everything, hence the warning.
+        An existing key keeps its vector. Growing copies everything, hence the warning.
         """
         if key in self.key_to_index:
             return self.key_to_index[key]
@@ -229,15 +229,15 @@ class Vectors:
         extras : mapping of attribute to ndarray (N,), optional
             Attributes as of `set_vecattr`.
         replace : bool
-            Give keys that are there the new vector; else they keep theirs. Of equal keys in one
-            call the first counts (with ``replace`` the last).
+            Existing keys get the new vector; else they keep theirs. Of equal keys in one call the
+            first counts (with ``replace`` the last).
 
         Raises
         ------
         ValueError
             Shapes that do not fit.
         TypeError
-            What cannot be a key, or an attribute of another type.
+            An invalid key, or an attribute of another type.
         """
         keys = [keys] if isinstance(keys, KEY) else list(keys)
         dict.fromkeys(keys)  # TypeError for what cannot be a key, before anything changes
@@ -321,7 +321,7 @@ class Vectors:
         attributes: dict[str, NDArray[Any]],
         following: int,
     ) -> None:
-        """`add_vectors` in the rows that are there; undone where an exception comes between."""
+        """`add_vectors` in allocated rows; undone if an exception interrupts it."""
         vectors, expandos, before = self.vectors[rows], self.expandos, self.next_index
         old_scales = None if self.scales is None else self.scales[rows]
         try:
@@ -344,7 +344,7 @@ class Vectors:
             raise
 
     def __setitem__(self, keys: Any, weights: Any) -> None:
-        """Give one key, or a list of keys, new vectors; those that are not there are added."""
+        """Give one key, or a list of keys, new vectors; unknown keys are added."""
         self.add_vectors(keys if isinstance(keys, list) else [keys], weights, replace=True)
 
     def _resize(self, target: NDArray[Any]) -> None:
@@ -394,7 +394,7 @@ class Vectors:
     def allocate_vecattrs(
         self, attrs: Iterable[str] | None = None, types: Iterable[Any] | None = None
     ) -> None:
-        """See that the attributes (by default all) have a value for each key, 0 where it is new.
+        """Extend the attributes (by default all) to a value for each key, 0 for new ones.
 
         TypeError for a type that the attribute's own cannot hold; nothing is changed then.
         """

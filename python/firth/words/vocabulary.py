@@ -1,6 +1,6 @@
-"""Vocabularies: which words of a corpus a model knows, and what it keeps of each.
+"""Vocabularies: which words of a corpus a model knows, with their counts and attributes.
 
-`Vocabulary` is the base of `Word2Vec` and `FastText`, with gensim's names. A model brings the
+`Vocabulary` is the base of `Word2Vec` and `FastText`, with gensim's names. A model provides the
 settings (``min_count``, ``sample``, ...), ``wv``, and `init_weights` and `update_weights`, which
 make the arrays that belong to the words. V = words of the vocabulary.
 """
@@ -22,7 +22,7 @@ from firth.words.corpus import Sentences
 from firth.words.gensim3 import renamed
 from firth.words.keyedvectors import KeyedVectors
 
-# What a trim rule answers.
+# Results of a trim rule.
 RULE_DEFAULT = 0  # as without a rule
 RULE_DISCARD = 1
 RULE_KEEP = 2
@@ -30,7 +30,7 @@ RULE_KEEP = 2
 TrimRule = Callable[[Any, int, int], int]
 File = str | os.PathLike[str]
 
-# What every model of windows takes; count**ns_exponent stays finite for any counts and vocabulary.
+# Parameters of all window models; count**ns_exponent stays finite for any counts and vocabulary.
 PARAMETERS: Rules = {
     "vector_size": Whole(1, 2**20),
     "window": Whole(1),
@@ -59,7 +59,7 @@ def keep_vocab_item(
 
 
 def prune_vocab(vocab: dict[Any, int], min_reduce: int, trim_rule: TrimRule | None = None) -> int:
-    """Take the words out of ``vocab`` that do not stay; returns the sum of their counts."""
+    """Remove the words that do not stay from ``vocab``; returns the sum of their counts."""
     dropped = {
         word: count
         for word, count in vocab.items()
@@ -76,8 +76,8 @@ class Vocabulary:
     Attributes
     ----------
     raw_vocab : dict of word to int, or None
-        Words and counts of the last scan; emptied once the vocabulary is made, unless it was to be
-        kept.
+        Words and counts of the last scan; emptied once the vocabulary is built, unless
+        ``keep_raw_vocab``.
     corpus_count, corpus_total_words : int
         Sentences and words of the corpus of the last scan, those outside the vocabulary too.
     effective_min_count : int
@@ -142,8 +142,8 @@ class Vocabulary:
         corpus_iterable, corpus_file
             One of the two, as for the class; read once, so it may be a generator.
         update : bool
-            Add to the vocabulary that is there: its words keep rows and vectors (and gain counts),
-            new ones come behind them. Else everything starts anew.
+            Extend the present vocabulary: its words keep rows and vectors (and gain counts), new
+            ones follow. Else everything starts anew.
         progress_per : int
             Has no effect; files show a bar.
         keep_raw_vocab : bool
@@ -182,9 +182,9 @@ class Vocabulary:
         trim_rule: TrimRule | None = None,
         update: bool = False,
     ) -> None:
-        """Make the vocabulary of words with given counts, as `build_vocab` of counted ones.
+        """Build the vocabulary from given counts, as `build_vocab` does from a corpus.
 
-        ``corpus_count`` is how many sentences they come from, where that is known.
+        ``corpus_count`` is the number of sentences of the corpus, if known.
         """
         self._check_update(update)
         self.raw_vocab = dict(word_freq)
@@ -211,7 +211,7 @@ class Vocabulary:
         """Count the words of a corpus into ``raw_vocab``.
 
         With ``max_vocab_size``, once a sentence leaves more words than that, those that occur less
-        than once, the next time less than twice, and so on, are forgotten (the rule has its say).
+        than once, the next time less than twice, and so on, are forgotten (a trim rule applies).
         A file is then read by one thread. ``progress_per`` and ``workers`` have no effect.
 
         Returns
@@ -258,7 +258,7 @@ class Vocabulary:
         update, keep_raw_vocab, trim_rule
             As for `build_vocab`.
         min_count, sample : optional
-            Instead of the model's, which they replace.
+            New values for the model's settings.
         dry_run : bool
             Change nothing, only report.
 
@@ -314,7 +314,7 @@ class Vocabulary:
             name: _grown(values, len(words)) for name, values in wv.expandos.items() if update
         }
         count = attributes.get("count", np.zeros(len(words), np.int64))
-        if update:  # words that are there gain what was counted even if a rule dropped them now
+        if update:  # known words gain the new counts even if a rule drops them now
             for row, word in enumerate(words[:old]):
                 count[row] += self.raw_vocab.get(word, 0)
             new = rows >= old
@@ -359,7 +359,7 @@ class Vocabulary:
             self.init_weights()
 
     def add_null_word(self) -> None:
-        """Add the word NUL, which occurs once and in no text."""
+        """Add the word NUL with a count of 1, which no text contains."""
         wv = self.wv
         wv.key_to_index[_NULL_WORD] = len(wv)
         wv.index_to_key.append(_NULL_WORD)
@@ -367,7 +367,7 @@ class Vocabulary:
         wv.expandos = {name: _grown(values, len(wv)) for name, values in wv.expandos.items()}
         wv.expandos["count"][-1] = 1
 
-    # What training draws from
+    # Tables for random draws
 
     def make_cum_table(self, domain: int = 2**31 - 1) -> None:
         """Set ``cum_table``: the words' shares among the negatives, count**ns_exponent each."""
@@ -408,8 +408,8 @@ class Vocabulary:
         self.wv.expandos |= {"code": codes, "point": points}
 
     def _tree(self) -> training.Tree:
-        """The paths of all words, one behind the other."""
-        codes, points = (  # keys that were added after training have 0, no path
+        """The paths of all words, one after the other."""
+        codes, points = (  # keys added after training have 0 instead of a path
             [way if np.ndim(way) else np.zeros(0, np.uint8) for way in self.wv.expandos[name]]
             for name in ("code", "point")
         )
@@ -422,7 +422,7 @@ class Vocabulary:
         )
 
     def _set_tree(self, tree: training.Tree) -> None:
-        """The other way; ValueError for what is no set of paths."""
+        """The inverse; ValueError for an invalid set of paths."""
         size, (start, points, codes) = len(self.wv), (tree.start, tree.points, tree.codes)
         if (
             start.shape != (size + 1,)
@@ -444,7 +444,7 @@ class Vocabulary:
     def estimate_memory(
         self, vocab_size: int | None = None, report: dict[str, int] | None = None
     ) -> dict[str, int]:
-        """Bytes that a model of so many words needs, by part; "total" is their sum."""
+        """Bytes that a model with this vocabulary size needs, by part; "total" is their sum."""
         size = vocab_size or len(self.wv)
         parts = dict(report or {})
         parts["vocab"] = size * (700 if self.hs else 500)

@@ -2,7 +2,7 @@
 
 Longer than most files: one class, whose parameters and errors are many, as gensim's are.
 
-V = words of the vocabulary, D = dimensions of a vector. What a training step computes stands in
+V = words of the vocabulary, D = dimensions of a vector. The training steps are defined in
 `firth.kernels`: skipgram_negative_sampling, cbow_negative_sampling, hierarchical_softmax, with two
 modes each.
 """
@@ -78,8 +78,8 @@ class Word2Vec(VectorsInWv, Vocabulary):
     Parameters
     ----------
     sentences : iterable of lists of str or int, optional
-        Read twice (counting, encoding), so not a generator. Integers (nodes of a graph) stay what
-        they are: keys of ``wv``.
+        Read twice (counting, encoding), so not a generator. Integers (nodes of a graph) are kept as
+        keys of ``wv``.
     corpus_file : path-like, optional
         UTF-8 text, one sentence a line, words separated by spaces; compressed, a pipe or "-"
         (standard input), too. Read natively on all threads; lines may have any length. Each epoch
@@ -134,7 +134,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
     comment : str, optional
         Saved with the model.
     max_final_vocab : int, optional
-        Raise ``min_count`` so far that at most so many words stay.
+        Greatest size of the vocabulary: ``min_count`` is raised as far as necessary.
     shrink_windows : bool
         Draw each window's size uniformly from 1..window.
     negatives : {None, "shared", "independent"}
@@ -362,7 +362,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         epochs, start_alpha, end_alpha : optional
             Instead of the model's ``epochs``, ``alpha``, ``min_alpha``, for this call.
         word_count, queue_factor, report_delay
-            Have no effect; they are there for gensim's sake.
+            No effect; accepted for compatibility with gensim.
         compute_loss, callbacks
             As for the class.
         checkpoint : path-like, optional
@@ -378,14 +378,14 @@ class Word2Vec(VectorsInWv, Vocabulary):
         RuntimeError
             There is no vocabulary yet.
         ValueError
-            An argument, or the shape of ``wv.vectors`` or ``syn1neg``, is not as it must be; or
-            both ``hs`` and ``negative`` are 0.
+            An argument is out of range, ``wv.vectors`` or ``syn1neg`` has the wrong shape, or both
+            ``hs`` and ``negative`` are 0.
         FloatingPointError
             Training diverged: the loss or a vector is not finite any more (the vectors are lost
-            then). Only an absurd ``alpha`` does that: steps that windows over few words add up
-            are bounded.
+            then). Only a far too large ``alpha`` causes this: the steps of windows that repeat few
+            words are bounded.
         KeyboardInterrupt
-            On Ctrl-C, after the checkpoint is written; the vectors are as far as training got.
+            On Ctrl-C, after the checkpoint is written; the vectors keep what was learnt.
         """
         where = f"{type(self).__name__}.train"
         epochs = self.epochs if epochs is None else epochs
@@ -451,14 +451,14 @@ class Word2Vec(VectorsInWv, Vocabulary):
         progress: bool | None = None,
         checkpoint: File | None = None,
     ) -> Self:
-        """Finish a training from its checkpoint; with one worker to the bits of an unbroken run.
+        """Finish a training from its checkpoint; one worker gives the bits of an unbroken run.
 
         Parameters
         ----------
         path : path-like
             The checkpoint. It is removed when training is complete.
         corpus_iterable, corpus_file
-            The same corpus. ValueError where it is another.
+            The same corpus; ValueError for another one.
         checkpoint : path-like, optional
             Where to leave the state instead; then nothing is removed.
         """
@@ -626,7 +626,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         ----------
         sentences : iterable of lists of str or int
         total_sentences : int
-            Score the first so many only.
+            Score at most this many sentences.
 
         Raises
         ------
@@ -676,13 +676,13 @@ class Word2Vec(VectorsInWv, Vocabulary):
     ) -> None:
         """Save the whole model to one file (checksummed, atomic, no pickle); see `load`.
 
-        The other arguments have no effect; they are there for gensim's sake.
+        The other arguments have no effect; they are accepted for compatibility with gensim.
         """
         self._write(fname, None)
 
     @classmethod
     def load(cls, fname: File, mmap: Literal["r", "c"] | None = None) -> Self:
-        """Load what `save` or a checkpoint left, or what gensim's ``save`` wrote (without gensim).
+        """Load a file of `save`, a checkpoint, or a file of gensim's ``save`` (without gensim).
 
         Parameters
         ----------
@@ -754,7 +754,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
     def _restored(
         cls, wv: KeyedVectors, found: dict[str, Any], tree: dict[str, NDArray[Any]]
     ) -> Self:
-        """A model of its vectors, parameters and state; of these what is there.
+        """A model from its vectors, parameters and (as far as saved) state.
 
         KeyError, TypeError or ValueError where they do not fit together.
         """
