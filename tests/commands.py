@@ -12,6 +12,7 @@ import pytest
 from firth import KeyedVectors
 from firth.cli import main
 from firth.formats import container
+from firth.words.corpus import Corpus
 
 WORDS = ["king", "queen", "man", "woman", "apple", "naïve"]
 
@@ -55,12 +56,12 @@ class Trainer:
     def __init__(self, **options: Any) -> None:
         self.options = options
 
-    def build_vocab(self, corpus_file: str) -> None:
-        assert corpus_file == "corpus.txt"
+    def build_vocab(self, text: Corpus) -> None:
+        assert text.count().total_words
         self.wv = vectors()
 
-    def train(self, corpus_file: str, checkpoint: str) -> None:
-        options = {**self.options, "corpus_file": corpus_file, "checkpoint": checkpoint}
+    def train(self, text: Corpus, checkpoint: str) -> None:
+        options = {**self.options, "checkpoint": checkpoint}
         type(self).calls.append(options)
         if self.checkpoint:
             container.write(checkpoint, self.kind, {})
@@ -68,8 +69,8 @@ class Trainer:
             raise self.outcome
 
     @classmethod
-    def resume(cls, path: str, corpus_file: str, **options: Any) -> Trainer:
+    def resume(cls, path: str, text: Corpus, **options: Any) -> Trainer:
         model = cls(resumed=True, **options)
-        model.build_vocab(corpus_file)
-        model.train(corpus_file, path)
+        model.build_vocab(text)
+        model.train(text, path)
         return model

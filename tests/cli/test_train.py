@@ -23,6 +23,7 @@ from commands import WORDS, Trainer, error, run, vectors
 from firth import KeyedVectors
 from firth.cli import main
 from firth.formats import container
+from firth.words.corpus import Corpus
 
 
 def test_train_passes_options_on(
@@ -40,7 +41,7 @@ def test_train_passes_options_on(
     assert main(["train", "corpus.txt", *options.split()]) == 0
     assert main(["train", "corpus.txt", "--model", "cbow", "--hs"]) == 0
     assert main(["train", "corpus.txt", "--hs", "--negative", "3"]) == 0
-    common = {"corpus_file": "corpus.txt", "sg": 1}
+    common = {"sg": 1}
     plain = {"workers": None, "checkpoint": "words.firth.checkpoint"}
     assert trainer.calls == [
         common | plain,
@@ -130,7 +131,7 @@ def test_train_glove(
     assert f"continue with: {command}\n" in capsys.readouterr().err
     assert Trainer.calls == [
         {
-            "corpus_file": "corpus.txt", "workers": None, "checkpoint": "out.firth.checkpoint",
+            "workers": None, "checkpoint": "out.firth.checkpoint",
             "vector_size": 20, "window": 3, "epochs": 4, "eta": 0.1, "x_max": 10.0, "memory": 1.5,
         }
     ]  # fmt: skip
@@ -244,6 +245,8 @@ def test_a_text_from_standard_input(here: Path) -> None:
         done = subprocess.run(command[:-1], input=text, capture_output=True, check=False)
         assert done.returncode == 2
         assert done.stderr.decode().startswith(f"firth: error: standard input: {message}")
+        done = subprocess.run(command, input=text, capture_output=True, check=False)
+        assert done.returncode == 2, "what is no text is none once it is prepared"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a named pipe")
@@ -262,8 +265,8 @@ def test_a_prepared_text_is_resumed(
     texts = []
 
     class Reader(Trainer):
-        def build_vocab(self, corpus_file: str) -> None:
-            texts.append(Path(corpus_file).read_text())
+        def build_vocab(self, text: Corpus) -> None:
+            texts.append([list(sentence) for sentence in text])
             self.wv = vectors()
 
     monkeypatch.setattr(firth, "Word2Vec", Reader, raising=False)
@@ -275,8 +278,7 @@ def test_a_prepared_text_is_resumed(
     assert f"continue with: {command}\n" in capsys.readouterr().err
     Trainer.outcome = None
     assert main(command.split()[1:]) == 0
-    assert texts == ["the king and the queen the king men\n" * 50] * 2
-    assert not os.path.exists(Trainer.calls[-1]["corpus_file"])  # the temporary text is gone
+    assert texts == [[["the", "king", "and", "the", "queen", "the", "king", "men"]] * 50] * 2
 
 
 def test_train_and_ask_for_real(here: Path) -> None:
@@ -353,3 +355,19 @@ def test_sigterm_is_as_ctrl_c(here: Path, capsys: pytest.CaptureFixture[str]) ->
     )
     assert Path("w.firth.checkpoint").exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_progress_without_a_terminal(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As under nohup: lines of the log, every ten seconds."""
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    Path("text").write_text("one two three four\n" * 50)
+    train = ["train", "text", "--dim", "4", "--min-count", "1", "--epochs", "3"]
+    assert main(train) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(firth.progress, "_SECONDS", 0.0)
+    assert main(train) == 0
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("firth: training: 100.0% of 600 words, ")
+    assert "epoch 3/3, loss " in line

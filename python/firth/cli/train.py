@@ -12,7 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from firth.cli.common import (
     UserError,
@@ -26,6 +26,9 @@ from firth.cli.common import (
     say,
 )
 from firth.cli.vectors import save
+
+if TYPE_CHECKING:
+    from firth.words.corpus import FileCorpus
 
 _MEGABYTE = 1 << 20
 # The options that shape a model; a checkpoint holds them, so --resume takes none of them.
@@ -139,26 +142,24 @@ def _train(arguments: argparse.Namespace) -> None:
             raise UserError(f"{checkpoint}: holds {kind!r}, not a model in training")
     else:
         name = given.pop("model", "skipgram")
-        foreign = [
-            one for one in given if one not in _OWN[name] and one in set().union(*_OWN.values())
-        ]
+        foreign = [one for one in given if one not in _OWN[name] and one in _SOME]
         if foreign:
             raise UserError(f"{options(foreign)}: not an option of --model {name}")
         kind = name if name in kinds else "word2vec"
     start = time.perf_counter()
     try:
-        with _prepared(arguments) as text:
+        with _opened(arguments) as text:
             if arguments.resume:
                 model = kinds[kind].resume(
-                    checkpoint, corpus_file=text, workers=arguments.workers, checkpoint=checkpoint
+                    checkpoint, text, workers=arguments.workers, checkpoint=checkpoint
                 )  # which stays until the vectors are saved
             else:
                 model = kinds[kind](**_settings(name, given), workers=arguments.workers)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
-                    model.build_vocab(corpus_file=text)
+                    model.build_vocab(text)
                 _check_space(output, _bytes_of_checkpoint(kind, model))
-                model.train(corpus_file=text, checkpoint=checkpoint)
+                model.train(text, checkpoint=checkpoint)
     except RuntimeError as error:
         raise UserError(str(error)) from None
     except KeyboardInterrupt:
@@ -183,24 +184,22 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _prepared(arguments: argparse.Namespace) -> Iterator[str]:
-    """The file to train on: a temporary one if the text is piped, compressed or to be changed.
+def _opened(arguments: argparse.Namespace) -> Iterator[FileCorpus]:
+    """The text to train on, unpacked, and in lower case or as words only where that is wanted."""
+    from firth.formats.files import plain
+    from firth.words.corpus import FileCorpus
 
-    Training reads it several times, and parts of it at once.
-    """
-    corpus, name = arguments.corpus, arguments.corpus
+    path = name = arguments.corpus
+    if path == "-":
+        path, name = "/dev/stdin", "standard input"
     changed = arguments.tokenize or arguments.lower
-    with tempfile.TemporaryDirectory(prefix="firth-train-") as folder:
-        if corpus == "-":
-            corpus, name = "/dev/stdin", "standard input"
-        if changed or _is_stream(corpus) or _is_compressed(corpus):
-            prepared = os.path.join(folder, "corpus")
-            _prepare(corpus, prepared, arguments)
-            _check_corpus(prepared, name)
-            corpus = prepared
+    with tempfile.TemporaryFile() if changed else plain(path) as file:
+        if changed:
+            _prepare(path, name, file, arguments)
+        _check_text(file, name)
         if not changed:
-            _say_if_raw(corpus, name)
-        yield corpus
+            _say_if_raw(file, name)
+        yield FileCorpus(file, name)
 
 
 def _is_stream(path: str) -> bool:
@@ -217,26 +216,28 @@ def _is_compressed(path: str) -> bool:
         return source.size is None
 
 
-def _prepare(path: str, output: str, arguments: argparse.Namespace) -> None:
-    """Write the text decompressed, and in lower case or as words only, line by line."""
+def _prepare(path: str, name: str, file: BinaryIO, arguments: argparse.Namespace) -> None:
+    """Write the text in lower case, or as words only, line by line as it is unpacked."""
     from firth.words import simple_preprocess
     from firth.words.readers import file_lines
 
-    with open(output, "wb") as file:
-        for line in file_lines(path):
-            if arguments.tokenize:
-                line = " ".join(simple_preprocess(line)).encode()
-            elif arguments.lower:
-                text = line.decode("utf-8", "surrogateescape").lower()
-                line = text.encode("utf-8", "surrogateescape")
-            file.write(line + b"\n")
+    for number, line in enumerate(file_lines(path), 1):
+        if b"\0" in line:  # of which --tokenize would leave nothing to see
+            raise UserError(f"{name}: is not text in UTF-8, line {number} has a NUL")
+        if arguments.tokenize:
+            line = " ".join(simple_preprocess(line)).encode()
+        else:
+            text = line.decode("utf-8", "surrogateescape").lower()
+            line = text.encode("utf-8", "surrogateescape")
+        file.write(line + b"\n")
+    file.seek(0)
 
 
-def _say_if_raw(path: str, name: str) -> None:
+def _say_if_raw(file: BinaryIO, name: str) -> None:
     from firth.words.preprocessing import looks_raw
 
-    with open(path, "rb") as file:
-        head = file.read(_MEGABYTE)
+    file.seek(0)
+    head = file.read(_MEGABYTE)
     signs = looks_raw(head.decode("utf-8", "replace").splitlines())
     if signs:
         complain(
@@ -264,21 +265,23 @@ def _settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     return settings | {"sg": int(name != "cbow")}
 
 
-def _check_corpus(path: str, name: str | None = None) -> None:
-    """Refuse a file that is not text, before any work."""
-    name = name or path
+def _check_corpus(path: str) -> None:
+    """Refuse a file that is not text, before any work; compressed ones are checked unpacked."""
     with open(path, "rb") as file:  # a missing or unreadable file is an OSError with its reason
-        head = file.read(_MEGABYTE)
-        if not head or not os.path.getsize(path):
-            raise UserError(f"{name}: is empty")
-        if _is_compressed(path):
-            return
-        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise UserError(f"{name}: is UTF-16; convert it to UTF-8 first")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            nul = data.find(b"\0", 0, 64 * _MEGABYTE)
-        if nul >= 0:
-            raise UserError(f"{name}: is not text, it has a NUL at byte {nul}")
+        if not _is_compressed(path):
+            _check_text(file, path)
+
+
+def _check_text(file: BinaryIO, name: str) -> None:
+    head = file.read(2)
+    if not head:
+        raise UserError(f"{name}: is empty")
+    if head in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{name}: is UTF-16; convert it to UTF-8 first")
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        nul = data.find(b"\0", 0, 64 * _MEGABYTE)
+    if nul >= 0:
+        raise UserError(f"{name}: is not text, it has a NUL at byte {nul}")
 
 
 def _check_space(path: str, size: int) -> None:

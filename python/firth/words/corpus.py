@@ -106,7 +106,7 @@ def opened(
     if corpus_file is not None:
         path = os.fspath(corpus_file)
         with plain("/dev/stdin" if path == "-" else path, progress=progress) as file:
-            yield _File(file, path, progress)
+            yield FileCorpus(file, path, progress)
         return
     if isinstance(sentences, Corpus):
         yield sentences
@@ -149,8 +149,10 @@ class _Lists(Corpus):
         return np.frombuffer(ids, np.int32)
 
 
-class _File(Corpus):
-    def __init__(self, file: BinaryIO, name: str, progress: bool | None) -> None:
+class FileCorpus(Corpus):
+    """A text in a regular file, such as `plain` gives; ``name`` is for messages."""
+
+    def __init__(self, file: BinaryIO, name: str, progress: bool | None = None) -> None:
         self._file, self._name, self._progress = file, name, progress
         self._size = os.fstat(file.fileno()).st_size
 
