@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _repair_streams()
     terminated = threading.Event()
     try:
-        with _interrupted_by_sigterm(terminated):
+        with _interrupted_by_sigterm(terminated), _log_on_stderr():
             arguments = _parser().parse_args(argv)
             arguments.run(arguments)
             sys.stdout.flush()
@@ -56,6 +57,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"error: {_one_line(error)}")
         return 2
     return 0
+
+
+class _Complaints(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
+
+
+@contextlib.contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Inside the block warnings of the log are lines on stderr, and so is progress without bars."""
+    logger, handler = logging.getLogger("firth"), _Complaints()
+    handler.addFilter(lambda record: record.name == "firth" or record.levelno >= logging.WARNING)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
