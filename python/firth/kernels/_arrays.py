@@ -1,12 +1,12 @@
-"""What kernels take as arguments, in one place; errors name the function and the argument.
+"""Checks of kernels' arguments; errors name the function and the argument.
 
 Numbers: an array is taken as it is or refused. A silent copy of a large array, or a silent loss of
 precision, would be worse than the error, which says how to convert. Lists, tuples and Python
 numbers have no dtype: they take that of the arrays beside them, else float64 where the kernel knows
 it and float32 where it does not.
 
-Indices: copied, and the copy is checked and used. A thread that writes to the caller's array
-meanwhile cannot send a kernel out of bounds.
+Indices: copied, and the copy is checked and used, so another thread that writes to the caller's
+array meanwhile cannot send a kernel out of bounds.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def output(function: str, out: Any, shape: tuple[int, ...], dtype: DTypeLike) ->
 
 
 def deliver(result: Any, out: NDArray[Any] | None) -> Any:
-    """What the caller gets: ``out`` filled if there is one, else the result (0-d as a scalar)."""
+    """What a kernel returns: ``out``, filled, if given, else the result (0-d as a scalar)."""
     if out is None:
         return result[()] if isinstance(result, np.ndarray) and result.ndim == 0 else result
     if result is not out:
@@ -179,7 +179,7 @@ def to_int8(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     """Values (..., D) as integers of -127 to 127 times a scale for each row (...,).
 
     The error of a number is at most half the scale, which is the largest magnitude / 127.
-    ValueError for NaN and inf, which have no such form.
+    ValueError for NaN and inf, which cannot be represented.
     """
     if not np.isfinite(values).all():
         raise ValueError("vectors stored as int8 must be finite")

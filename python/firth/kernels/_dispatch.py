@@ -19,7 +19,7 @@ then the active implementation gets ``arguments``. It fills arrays among them, o
 that is then the result in place of the prepared one. An argument of a type that Numba does not know
 has an attribute ``for_numba``: what the Numba version gets in its place.
 
-The gradient of a kernel stands on its page too, as a kernel of its own with the same four parts::
+The gradient of a kernel is on the same page, as a kernel of its own with the same four parts::
 
     @name.backward
     def name_backward(gradient, ...): ...
@@ -103,8 +103,8 @@ def active_level() -> _native.Level:
 def use(backend: str) -> AbstractContextManager[str]:
     """Run kernels on ``backend`` inside a ``with`` block; safe with threads and async code.
 
-    It holds for the thread (or task) that entered the block; a thread started inside starts with
-    the default.
+    It applies to the thread (or task) that entered the block; a thread started inside has the
+    default.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def use(backend: str) -> AbstractContextManager[str]:
         At the call already: the name is unknown or this machine cannot run it; the legal names are
         listed.
     ImportError
-        Numba is asked for and not installed.
+        Numba is requested and not installed.
     """
     return _using(_parse(backend, "use"))
 
@@ -238,5 +238,5 @@ class Kernel(Generic[P, R]):
 
 
 def kernel(reference: Callable[P, R]) -> Kernel[P, R]:
-    """Make a public kernel of its NumPy reference; see the head of this module."""
+    """Turn a NumPy reference into a public kernel; see the head of this module."""
     return Kernel(reference)

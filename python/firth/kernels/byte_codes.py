@@ -1,4 +1,4 @@
-"""Rows as bytes, and which of them may score at least so much: the first pass of exact search."""
+"""Byte codes of rows, and which rows may reach a score: the first pass of exact search."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ByteCodes(NamedTuple):
 
     @property
     def for_numba(self) -> tuple[Any, ...]:
-        """What the Numba versions get."""
+        """What the Numba versions take."""
         return self.codes, self.bounds, self.centre, _METRICS.index(self.metric)
 
 
@@ -130,7 +130,7 @@ def byte_codes(rows: Any, centre: Any = None, metric: str = "cosine") -> ByteCod
 
 @kernel
 def may_reach(queries: Any, coded: ByteCodes, scores: Any) -> NDArray[np.bool_]:
-    """Which rows may score at least so much, by their bytes: none that does is missed.
+    """Which rows may reach a score, judged by their codes: no row that does is missed.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from firth.kernels._dispatch import kernel
 class TopK(NamedTuple):
     """The best rows of each query, best first: scores before indices.
 
-    The other way round than `firth.search.Matches`, whose ids come first: take the fields by name.
+    `firth.search.Matches` has ids first: use the names of the fields.
     """
 
     scores: NDArray[np.float32]
@@ -35,12 +35,12 @@ class _Keys(NamedTuple):
 
     @property
     def native(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        half = self.rows.dtype == np.float16  # pybind11 takes its bits
+        half = self.rows.dtype == np.float16  # pybind11 takes the bits of float16
         return self.rows.view(np.uint16) if half else self.rows, self.scales
 
 
 def _widened(keys: Any, scales: Any) -> NDArray[np.float32]:
-    """The values that keys stand for, float32."""
+    """The values of keys, as float32."""
     rows = np.asarray(keys).astype(np.float32)
     return rows if scales is None else rows * np.asarray(scales, np.float32)[:, None]
 
@@ -138,7 +138,7 @@ def cosine_topk(
     scales : array_like, shape (N,), float32
         With int8 keys, and with them alone: row r stands for ``keys[r] * scales[r]``.
     threads : int, optional
-        Use at most so many of firth's threads (see `firth.set_num_threads`), at least one.
+        Greatest number of threads, at least 1 (see `firth.set_num_threads`).
 
     Returns
     -------
@@ -166,8 +166,8 @@ def cosine_topk(
     its bits depend on the query and the row alone: not on the ISA level, the other queries, the
     place of the row, or threads. The Numba version may differ in the last bit.
 
-    From 12 queries on rows are first compared as bytes, which tell which may be among the best;
-    `byte_codes` has the bound that makes this change no result.
+    From 12 queries on, byte codes first decide which rows may be among the best; the bound in
+    `byte_codes` guarantees the same result.
     """
     cosines = cosine_scores.reference(queries, keys, norms=norms, scales=scales)
     *lead, n = cosines.shape

@@ -35,7 +35,7 @@ def embedding_bag(
     offsets : array_like of int, shape (B + 1,)
         Bag b holds ``ids[offsets[b]:offsets[b + 1]]`` (torch: ``include_last_offset=True``).
     rows : array_like of int, optional
-        An id stands for ``table[rows[id]]``; without it for ``table[id]``.
+        The row of an id is ``table[rows[id]]``; by default ``table[id]``.
     weights : array_like, float32, optional
         ``weights[id]`` multiplies the row of an id. The mean divides by the number of ids, not by
         the sum of their weights.
@@ -84,7 +84,7 @@ def embedding_bag(
 
 
 class _Table:
-    """The table as each backend wants it: Numba has no 16-bit floats on the CPU."""
+    """The table in the form for each backend: Numba has no 16-bit floats on the CPU."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array

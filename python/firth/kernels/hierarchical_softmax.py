@@ -49,7 +49,7 @@ def hierarchical_softmax(
     points : integer array, shape (B, L), rows of ``w_tree``, none twice on a path
         -1 fills up paths with fewer than L nodes.
     codes : integer array, shape (B, L), 0 or 1
-        What stands at a -1 of ``points`` does not matter.
+        Values at a -1 of ``points`` do not matter.
     contexts : integer array, shape (B,) or (B, C), rows of ``w_in``
         In shared mode -1 fills up windows with fewer than C words.
     learning_rate : float

@@ -21,9 +21,8 @@ NAME = "scaled_dot_product_attention"
 class PackedKeysValues:
     """Keys and values packed once for many queries, to which more are appended: a decoder's cache.
 
-    It stands in place of ``key`` in `scaled_dot_product_attention`, with the same bits as the
-    arrays. What was appended is copied; nothing else is kept. Not to be appended to while another
-    thread reads it.
+    Pass it as ``key`` to `scaled_dot_product_attention`; results have the same bits as with the
+    arrays. Appended arrays are copied and not kept. Do not append while another thread uses it.
 
     Parameters
     ----------
@@ -75,7 +74,7 @@ class PackedKeysValues:
         return made
 
     def append(self, key: Any, value: Any) -> None:
-        """Add keys and values behind those that are there.
+        """Append keys and values.
 
         Parameters
         ----------
@@ -100,7 +99,7 @@ class PackedKeysValues:
 
     @property
     def nbytes(self) -> int:
-        """The memory that the packed keys and values take."""
+        """Bytes of the packed keys and values."""
         return self._native.nbytes
 
     def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -111,7 +110,7 @@ class PackedKeysValues:
         return key, value
 
     def at(self, level: _native.Level) -> _native.kernels.KeysValues:
-        """The packed values for ``level``: made anew where that is not the level of creation."""
+        """The packed values for ``level``: packed again for a level other than at creation."""
         if level.name == self._level.name:
             return self._native
         return self._made(level, *self.arrays())
@@ -296,7 +295,7 @@ def _(
     else:
         if value is not None:
             raise ValueError(f"{NAME}: value must be None where key is packed with its values")
-        # Numbers of heads stand for their keys and values, so that all of them broadcast alike.
+        # Broadcast the numbers of heads instead of their keys and values, so that all do it alike.
         number = np.arange(math.prod(packed.lead)).reshape(*packed.lead, 1, 1)
         k = np.broadcast_to(number, (*packed.lead, len(packed), packed.depth))
         v = np.broadcast_to(number, (*packed.lead, len(packed), packed.values))

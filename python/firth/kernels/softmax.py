@@ -242,8 +242,8 @@ def softmax_backward(
 
     Notes
     -----
-    The sum of n products errs by at most n eps sum(|gradient * y|). A slice does not depend on its
-    company. NaN and inf propagate within their slice.
+    The sum of n products errs by at most n eps sum(|gradient * y|). A slice does not depend on
+    other slices. NaN and inf propagate within their slice.
     """
     gradient, y = np.asarray(gradient), np.asarray(y)
     total = (gradient * y).sum(axis, keepdims=True)
