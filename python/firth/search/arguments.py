@@ -1,4 +1,4 @@
-"""What users give to an `Index` as vectors, ids and thresholds, checked."""
+"""Checks of the arguments of an `Index`: vectors, ids, thresholds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def whole(where: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def real_rows(where: str, given: Any, dim: int) -> tuple[NDArray[Any], bool]:
-    """Vectors (n, dim) of any real dtype, as a view where one is there; whether it was one (dim,).
+    """Vectors (n, dim) of any real dtype, if possible as a view; whether it was one (dim,).
 
     ``where`` begins errors: "search: queries".
     """
@@ -53,9 +53,9 @@ def float_rows(where: str, given: Any, dim: int) -> tuple[NDArray[np.float32], b
 def refuse_infinite(
     where: str, finite: NDArray[np.bool_], given: NDArray[Any], first: int, storage: str
 ) -> None:
-    """ValueError that tells the first row of ``given`` that is not finite (once stored).
+    """ValueError that names the first row of ``given`` that is not finite (once stored).
 
-    ``where`` begins it, "{}" stands for the number of the row; row 0 has the number ``first``.
+    ``where`` begins it, with "{}" for the number of the row; row 0 has the number ``first``.
     """
     if finite.all():
         return
@@ -68,7 +68,7 @@ def refuse_infinite(
 
 
 def checked_ids(where: str, given: Any) -> tuple[NDArray[np.int64] | list[str], bool]:
-    """Ids as an int64 array, or as a list of str; and whether it was one alone."""
+    """Ids as an int64 array, or as a list of str; and whether it was a single id."""
     if isinstance(given, Set) and where.startswith("add"):
         raise TypeError(
             f"{where} must be in the order of the vectors, got a {type(given).__name__}"
@@ -114,7 +114,7 @@ def thresholds(where: str, given: Any, queries: int) -> NDArray[np.float32]:
 
 
 def checked_probe(probe: Any, cells: Any) -> Any:
-    """How many cells a search is to visit, or "all", in an index with ``cells``."""
+    """``probe``, checked: a number of cells or "all", only in an index with ``cells``."""
     if cells is None:
         raise ValueError("search: probe is for an index with cells, such as Index(cells='auto')")
     if isinstance(probe, str) and probe == "all":

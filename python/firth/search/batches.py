@@ -1,6 +1,6 @@
 """The searches of an `Index` over one state, many queries in parts.
 
-Between two parts Ctrl-C is heard, and a bar shows how far it is.
+Between two parts Ctrl-C is checked and a progress bar updated.
 """
 
 from __future__ import annotations

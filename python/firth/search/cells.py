@@ -1,16 +1,16 @@
-"""Cells: the rows around each of some centroids, so that a search need not look at all of them.
+"""Cells: groups of rows around centroids, so that a search need not visit all rows.
 
 The centroids are those of k-means over a sample of the rows (Lloyd's algorithm; for cosine with
-rows and centroids of unit length), one set for the whole index, taken anew when it has grown
-fourfold. Each segment has its codes in the order of cells, in blocks of one cell each; rows that
-came later stand in blocks behind all others, their *tail*, which every search sees, until the tails
-are a 32nd of the index: then segments that have one are ordered anew. So a row is compared with all
-centroids once or twice in its life, and moved among the codes some dozens of times. Vectors and
-slots stay where they are.
+rows and centroids of unit length), one set for the whole index, trained again when it has grown
+fourfold. Each segment has its codes in the order of cells, in blocks of one cell each. Rows added
+later are in blocks after all others, the *tail*, which every search visits. When the tails are a
+32nd of the index, segments that have one are ordered again. So a row is compared with all
+centroids once or twice in its life, and its code moved some dozens of times. Vectors and slots do
+not move.
 
 A search visits the cells whose centroids score best against the query; within these it is exact.
-How many they are, `probe`, is what `tune` chose, and before that the least number that finds 0.95
-of the ten best of rows that are left out themselves.
+Their number, `probe`, is chosen by `tune`. Before that it is the least number with a recall of 0.95
+at k = 10, with rows as queries that do not count as their own answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AUTO_FROM = 32768  # rows from which cells="auto" has cells: below, a full scan 
 AUTO = 2  # cells="auto": times the square root of the rows
 ROWS = 32  # rows for each cell, at least; and the sample of k-means
 ROUNDS = 6  # of k-means; more find cells that save 2% of a search
-TAIL = 32  # ordered anew when one row in TAIL stands in a tail
+TAIL = 32  # ordered again when one row in TAIL is in a tail
 MOST = 2**16 - 1  # cells: their numbers are sorted as uint16
 PIECE = 65536  # rows that are assigned at once
 
@@ -42,9 +42,9 @@ class Cells:
 
     centroids: NDArray[np.float32]  # (C, dim)
     metric: str  # of the index
-    trained: int  # rows that the index had when they were taken
+    trained: int  # rows of the index when they were trained
     probe: int = 1
-    recall: float = 0.95  # what `probe` is chosen for when they are taken anew
+    recall: float = 0.95  # what `probe` is chosen for when they are trained again
     k: int = 10
 
     __getstate__ = only_fields
@@ -66,7 +66,7 @@ class Cells:
     def of_rows(
         self, segment: Segment, rows: NDArray[np.int64], progress: Callable[[int], object] = int
     ) -> NDArray[np.int64]:
-        """The cell that each of some rows belongs to; ``progress`` gets the rows done since."""
+        """The cell that each of some rows belongs to; ``progress`` gets the rows of each step."""
         cell = np.empty(len(rows), np.int64)
         for first in range(0, len(rows), PIECE):
             part = slice(first, first + PIECE)
@@ -102,7 +102,7 @@ def _best(
 
 
 def auto(rows: int) -> int:
-    """How many cells cells="auto" has for a number of rows."""
+    """The number of cells that cells="auto" means for a number of rows."""
     return min(MOST, -(-math.isqrt(AUTO * AUTO * rows) // BLOCK) * BLOCK)
 
 
@@ -116,7 +116,7 @@ def train(
     count: int,
     progress: Callable[[int], object] = int,
 ) -> NDArray[np.float32]:
-    """Centroids (count, dim) of the live rows; ``progress`` gets the rows assigned since."""
+    """Centroids (count, dim) of the live rows; ``progress`` gets the rows of each step."""
     rng = np.random.default_rng(0)
     sample, _ = drawn(segments, version, ROWS * count, rng)
     if metric == "cosine":
@@ -153,7 +153,7 @@ def _to_unit_length(vectors: NDArray[np.float32]) -> None:
 def drawn(
     segments: Sequence[Segment], version: int, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """So many live rows at random, or all, with their slots, in the order of slots."""
+    """A random sample of ``count`` live rows, or all, with their slots, in the order of slots."""
     live = [segment.rows - segment.dead for segment in segments]
     ends = np.cumsum(live)
     chosen = np.sort(rng.choice(ends[-1], min(count, ends[-1]), replace=False, shuffle=False))

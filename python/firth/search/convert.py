@@ -1,7 +1,7 @@
 """The vectors of an `Index` as an index of FAISS, usearch or hnswlib; methods of `Index`.
 
-What they get is what the index stores, as it was when the call began, as float32. Their ids are
-int: a str id becomes its place in ``index.ids``. FAISS's is exact, the other two are graphs.
+They get the stored vectors as float32, as they were when the call began. Their ids are int: a str
+id becomes its place in ``index.ids``. FAISS's is exact, the other two are graphs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from firth.optional import needs
 from firth.search.state import State
 from firth.search.table import Table
 
-CHUNK = 1 << 24  # numbers that are handed over at a time
+CHUNK = 1 << 24  # numbers passed at a time
 
 
 class HasTable(Protocol):
-    """What the methods below need of an `Index`."""
+    """The part of an `Index` that the methods below use."""
 
     _table: Table
 

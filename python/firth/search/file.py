@@ -3,7 +3,7 @@
 It is a file of `firth.formats.container` of kind "index": ``vectors`` (C, dim), C a multiple of 32,
 with ``scales``; ``codes``, ``bounds`` and ``centre``; ``labels`` unless they are consecutive; the
 strings ``names``, where ids are str; where there are cells, ``centroids``, ``order`` and
-``cell_blocks``, and the codes stand in that order. Once written it never changes.
+``cell_blocks``, with the codes in that order. Once written it never changes.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ CELL_NUMBERS: dict[str, Any] = {
     "recall": float,
     "k": int,
 }  # of `Cells`
-_PART = 1 << 22  # bytes of rows that are put together at a time
+_PART = 1 << 22  # bytes of rows that are assembled at a time
 
 Coded = Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]
 
 
 class Names(Sequence[str]):
-    """The str of each label: those of a file, decoded when they are asked for, and new ones."""
+    """The str of each label: those of a file, decoded on use, and new ones."""
 
     def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64], path: Path) -> None:
         self._text, self._ends, self._path = text.data, ends.data, path
@@ -90,7 +90,7 @@ def write(path: Path, table: Table, state: State, key: bytes, replaces: bytes) -
     step = max(1, _PART // (dim * dtype.itemsize * BLOCK)) * BLOCK
     names = state.names
     labels = state.live_labels()
-    if names is not None:  # those that are gone are forgotten, the others keep their order
+    if names is not None:  # removed ones are dropped, the others keep their order
         used, every = np.sort(labels), list(state.each_name())
         if rows and not 0 <= used[0] <= used[-1] < len(every):
             raise FormatError("has labels without names", path)
@@ -254,8 +254,8 @@ def _joined(parts: list[tuple[Segment, Any]]) -> tuple[NDArray[Any], NDArray[np.
 class File:
     """What a file of an index holds, checked: ``table`` (empty), ``state``, ``key``, ``replaces``.
 
-    FormatError for anything that does not fit together. Numbers within mapped arrays are looked at
-    with ``verify`` only: no number there can make more than answers wrong.
+    FormatError for parts that do not fit together. Values within mapped arrays are checked with
+    ``verify`` only: wrong ones can give wrong results, but do no other harm.
     """
 
     def __init__(self, path: Path, mmap: bool, verify: bool) -> None:
@@ -380,7 +380,7 @@ class File:
         return segment, len(order) // BLOCK
 
     def _verify(self, segment: Segment, names: Names | None) -> None:
-        """Look at all that the checksums cannot tell."""
+        """Check the values in the arrays: right checksums do not make them consistent."""
         labels = np.sort(segment.labels_of(np.arange(segment.rows)))
         self._check(not (labels[1:] == labels[:-1]).any(), "a label stands twice")
         if len(labels):

@@ -1,8 +1,8 @@
-"""What users give as ``filter`` and ``exclude``, made into rows of one state of an index.
+"""``filter`` and ``exclude`` of a search, converted to rows of one state of an index.
 
-A choice of rows is given as ids, as a mask of booleans, or as a packed mask (uint8). The search
-wants sorted slots, or a bitmap over slots. `parse` tells the forms apart, `Choices.resolve` makes
-the rest.
+A choice of rows is given as ids, as a mask of booleans, or as a packed mask (uint8). Native code
+takes sorted slots, or a bitmap over slots. `parse` checks and distinguishes the forms,
+`Choices.resolve` converts them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Choices(NamedTuple):
     def resolve(self, state: State, slots: Iterator[NDArray[np.int64]]) -> list[Rows]:
         """Sorted slots or a bitmap over slots for each choice.
 
-        ``slots`` gives those of one list of ids after the other, -1 for ids that are not there.
+        ``slots`` yields those of one list of ids after the other, -1 for unknown ids.
         ValueError where a mask has another length than the index has rows.
         """
         return [
@@ -116,7 +116,7 @@ def parse(where: str, given: Any, queries: int) -> Choices:
 
 
 def most(chosen: dict[str, Any], live: int) -> int:
-    """A bound on the rows that any query may find: what a greater k gets is room in vain."""
+    """A bound on the number of rows that a query can find; a greater k would waste memory."""
     of = chosen["filter_of"]
     if of is None or (of < 0).any():
         return live

@@ -1,11 +1,11 @@
 """`Index`: the nearest vectors, exactly, while vectors come and go.
 
-The class is a face: arguments, documentation and results. What is in the index stands in a `Table`
+The class has the arguments, documentation and results. The content of an index is in a `Table`
 (`firth.search.table`: how additions and removals work), on disk in `firth.search.storage`.
 
 What happens in ``search``: the table's state is read once; ids and masks of a filter become
-*slots* (places of rows, counted through all segments); native code scans the codes of all rows,
-with a bound on what a code can hide, scores what may be among the best from the stored vectors, and
+*slots* (numbers of rows, counted through all segments); native code scans the codes of all rows
+with a bound on their error, scores those that may be among the best from the stored vectors, and
 sorts by score, then by *label*: the id itself, or the number of a str.
 """
 
@@ -39,7 +39,7 @@ from firth.search.table import Table
 from firth.search.tuning import Tuning, tune
 
 FIXED = ("dim", "metric", "storage", "cells", "ids", "id_type")
-ELSEWHERE = {  # what other libraries' users may set
+ELSEWHERE = {  # attributes of other libraries, which users may try to set
     **dict.fromkeys(("nprobe", "probe"), "give search(..., probe=) or use tune()"),
     **dict.fromkeys(("ef", "efSearch", "hnsw"), "there is no graph; see Index(cells=) and tune()"),
     "k": "give it to search()",
@@ -147,7 +147,7 @@ class Index:
         return self._table.state.id_type
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled, or copied: all of an index in memory."""
+        """The state to pickle or copy: all of an index, in memory."""
         if self._table.log is not None:
             raise TypeError(f"an index in a file is not pickled: open {self._table.log.path} there")
         table = self._table
@@ -184,7 +184,7 @@ class Index:
     def get(self, ids: Any) -> NDArray[np.float32]:
         """The stored vectors of ids (n, dim), or of one id (dim,), as a float32 copy.
 
-        KeyError where one is not there.
+        KeyError for an unknown id.
         """
         wanted, single = checked_ids("get: ids", ids)
         state, _, slots = self._table.look_up("get", wanted)
@@ -210,7 +210,7 @@ class Index:
     # Changing it
 
     def add(self, vectors: Any, ids: Any = None) -> Any:
-        """Add vectors, or give ids that are there new ones.
+        """Add vectors, or replace those of existing ids.
 
         Parameters
         ----------
@@ -230,8 +230,8 @@ class Index:
         TypeError
             Wrong dtype; int ids for an index of str, or the reverse.
         ValueError
-            Wrong shape; NaN, infinity or a number that the storage has no room for (the error
-            names the row). Nothing is added.
+            Wrong shape; NaN, infinity or a number out of the storage's range (the error names
+            the row). Nothing is added.
         """
         rows, single = real_rows("add: vectors", vectors, self.dim)
         given: Any = None
@@ -251,7 +251,7 @@ class Index:
         return given[0] if isinstance(given, list) else int(given[0])
 
     def remove(self, ids: Any) -> None:
-        """Remove ids (or one). KeyError where one is not there; then nothing is removed."""
+        """Remove ids (or one). KeyError for an unknown id; then nothing is removed."""
         wanted, _ = checked_ids("remove: ids", ids)
         with self._table.writing:
             self._table.mend()
@@ -278,15 +278,15 @@ class Index:
         k : int, at least 0
             Fewer come back where fewer rows are allowed.
         filter, exclude : optional
-            Rows that alone may be found, and rows that may not. One choice for all queries, or
+            The only rows that may be found, and rows that may not. One choice for all queries, or
             a list (or 2-D array) with one, or None, for each. A choice is a list, set or array of
-            ids, of which those that are not there count for nothing; or a boolean mask
+            ids, of which unknown ones are ignored; or a boolean mask
             (len(index),) in the order of `ids`; or such a mask packed in uint8 with the lowest
             bit first, as by ``np.packbits(mask, bitorder="little")``. An array of uint8 is always
             a packed mask.
         probe : int, at least 1, or "all"; optional
-            In an index with cells, how many each query visits; "all": the exact answer. Default:
-            what `tune` chose; before that, what finds 0.95 of the 10 best of some of the rows.
+            In an index with cells, how many each query visits; "all": the exact result. Default:
+            the number that `tune` chose; before that, one with a recall of about 0.95 at k = 10.
             Where fewer than k rows are found there, that query visits all of them.
 
         Returns
@@ -362,17 +362,16 @@ class Index:
             The part of the true k best that are to be found, on average.
         k : int, at least 1
         queries : array_like (Q, dim), optional
-            What users ask, and not what is in the index: some hundreds at least. Default: 1024
-            rows of the index, each of which is not counted among its own answers. Queries that are
-            unlike the rows (questions, say, where the rows are paragraphs) need more cells than
-            these tell.
+            Typical queries, not rows of the index: some hundreds at least. Default: 1024 rows of
+            the index, which do not count among their own results. Queries that are unlike the rows
+            (questions, say, where the rows are paragraphs) need more cells than this default finds.
 
         Returns
         -------
         Tuning
-            ``probe``, and ``steps``: what was tried, each with its ``probe``, the ``recall``
-            that was measured, the ``queries_per_second`` of all queries at once, and the part
-            of all ``rows`` that a query is compared with. Prints as a table.
+            ``probe``, and ``steps``: every trial with its ``probe``, measured ``recall``, the
+            ``queries_per_second`` of all queries at once, and the share of all ``rows`` that a
+            query is compared with. Prints as a table.
 
         Raises
         ------
@@ -414,7 +413,7 @@ class Index:
         The index itself stays where it is, in memory or in its own file; to save that is to
         `compact`. Others may search and change the index meanwhile.
 
-        BlockingIOError where ``path`` is an index that is open for writing.
+        BlockingIOError if ``path`` is an index that is open for writing.
         """
         if self._table.log is not None and os.path.realpath(path) == self._table.log.path:
             self.compact()
@@ -427,21 +426,21 @@ class Index:
     ) -> Index:
         """Open a file that `save` wrote, and the log beside it, ``<path>.log``; also `load`.
 
-        An addition or removal has been written to the log when the call returns: it outlives the
-        process, whatever ends it. `flush` makes it outlive the machine too. Where the log has
-        outgrown the file, `compact` comes by itself.
+        An addition or removal has been written to the log when the call returns, so it survives
+        the end of the process, however it ends. After `flush` it survives a power failure too. When
+        the log has outgrown the file, `compact` is called automatically.
 
         Parameters
         ----------
         path : path-like
         mode : {"r+", "r"}
-            "r+": for one process, which may change it; "r": for any number of them, which see the
-            index as it was when they opened it.
+            "r+": for one process, which may change it; "r": for any number of processes, which see
+            the index as it was when they opened it.
         mmap : bool
-            Map the file instead of reading it: then nothing but its header is read now, and
-            processes share the memory. A mapped file may be replaced, but must never be changed
-            in place (``cp`` over it, ``truncate``): the system ends a process that reads what is
-            gone (SIGBUS). Calls that find the file shorter raise FormatError.
+            Map the file instead of reading it: then only its header is read now, and processes
+            share the memory. A mapped file may be replaced, but must never be changed in place
+            (``cp`` over it, ``truncate``): the system kills a process that reads beyond its end
+            (SIGBUS). Calls that find the file shorter raise FormatError.
         verify : bool
             Compare a mapped file with its checksums, which reads it once. What is read is always
             compared.
@@ -449,10 +448,10 @@ class Index:
         Raises
         ------
         BlockingIOError
-            Mode "r+", and somebody else has it open so.
+            Mode "r+", and another process has it open for writing.
         FormatError
-            Another kind of file, or a damaged one. A record at the end of the log that is not
-            whole is no damage: a killed process has left it.
+            Another kind of file, or a damaged one. An incomplete record at the end of the log is
+            not damage: a killed process has left it.
         """
         index = cls.__new__(cls)
         index._table = storage_module.open_table(path, mode, mmap, verify)
@@ -462,7 +461,7 @@ class Index:
     load = open
 
     def flush(self) -> None:
-        """Sync all changes to the disk: they outlive a loss of power then.
+        """Sync all changes to the disk, so that they survive a power failure.
 
         io.UnsupportedOperation for an index that is in memory only.
         """
@@ -475,7 +474,7 @@ class Index:
             self._table.log.flush(self._table)
 
     def compact(self) -> None:
-        """Give back the room of removed rows. A file is written anew, and its log is empty then."""
+        """Free the space of removed rows. A file is rewritten, and its log is empty then."""
         with self._table.writing:
             self._table.mend()
             if self._table.log is None:
@@ -486,7 +485,7 @@ class Index:
     def close(self) -> None:
         """Sync all changes, and let others open the file for writing.
 
-        The index can still be searched, but not changed. Nothing happens to one in memory.
+        The index can still be searched, but not changed. No effect on an index in memory.
         """
         with self._table.writing:
             if self._table.log is not None:

@@ -13,8 +13,8 @@ class Matches(NamedTuple):
 
     First the ids, then the scores (`firth.kernels.cosine_topk` has them in the other order).
     For one query arrays (m,), without padding. For many arrays (Q, m), m the most that a query
-    found: a query with fewer has ids of -1 (where ids are str: None) and scores of NaN behind its
-    own, and `counts` tells how many are its own.
+    found: a query with fewer is padded with ids of -1 (str ids: None) and scores of NaN, and
+    `counts` has the number of real ones.
     """
 
     ids: NDArray[Any]  # int64, or object arrays of str

@@ -1,12 +1,12 @@
 """`NearestNeighbors`: scikit-learn's estimator of that name on top of `Index`.
 
-An index holds float32, scikit-learn's users mostly have float64. So the index only proposes: the
-distances that come back are computed in float64 from the data as they were given, and `_reach` says
-how far the index has to look so that rounding to float32 cannot hide a neighbour. The answer is
+An index holds float32, scikit-learn's users mostly have float64. So the index only finds
+candidates: the returned distances are computed in float64 from the original data, and `_reach` says
+how far the index has to look so that rounding to float32 cannot hide a neighbour. The result is
 that of a float64 scan, equal distances ordered by index.
 
 (More than 500 lines: one class whose arguments, docstrings and errors are scikit-learn's, and the
-bound that makes its answers right.)
+bound that makes its results right.)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Estimator:
-    """What users need of scikit-learn's BaseEstimator, without importing it, which takes a second.
+    """The needed part of scikit-learn's BaseEstimator, without the second that importing it takes.
 
     So `NearestNeighbors` works where scikit-learn is not installed, and in pipelines where it is.
     """
@@ -71,8 +71,8 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-CHUNK = 1 << 22  # numbers that are worked on in float64 at a time
-SPARE = 8  # candidates beyond k that are looked at in the first place
+CHUNK = 1 << 22  # numbers processed in float64 at a time
+SPARE = 8  # candidates beyond k in the first attempt
 
 
 class NearestNeighbors(Estimator):
@@ -83,20 +83,20 @@ class NearestNeighbors(Estimator):
     Parameters
     ----------
     n_neighbors : int, default 5
-        Neighbours of a query where `kneighbors` is given none.
+        Default of `kneighbors`.
     radius : float, default 1.0
-        The same for `radius_neighbors`.
+        Default of `radius_neighbors`.
     algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default "auto"
-        Of no effect, as `leaf_size`: there is one algorithm, and it is exact.
+        No effect, nor has `leaf_size`: there is one algorithm, and it is exact.
     leaf_size : int, default 30
     metric : {"minkowski", "euclidean", "l2", "cosine"}, default "minkowski"
         Euclidean distance, or 1 - cosine (1 where a vector is zero).
     p : float, default 2
-        2 is the only power of "minkowski" that there is.
+        2 is the only supported power of "minkowski".
     metric_params : dict, optional
         None or empty, or ``{"p": 2}``.
     n_jobs : int, optional
-        Of no effect: `firth.set_num_threads` holds.
+        No effect: use `firth.set_num_threads`.
 
     Attributes
     ----------
@@ -105,8 +105,8 @@ class NearestNeighbors(Estimator):
     Notes
     -----
     Float64 (and integer) data are searched in float32, but the neighbours are those of float64:
-    where rounding could matter more candidates are fetched, and all distances are computed from the
-    data as given, in float64. Ordered by distance, then by index, also in `radius_neighbors`.
+    where rounding could matter, more candidates are fetched, and all distances are computed in
+    float64 from the data as given. Ordered by distance, then by index, also in `radius_neighbors`.
 
     Different from scikit-learn: no sparse data, no other metrics; cosine distances of float32 data
     are float64 (scikit-learn: float32). Euclidean distances do not suffer from cancellation
@@ -225,7 +225,7 @@ class NearestNeighbors(Estimator):
             geometry.unit(given) if self.metric == "cosine" else self._scaled(given) - self._centre
         )
         length = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-        # A query may be out of all proportion: shortened it still finds everything (see _reach).
+        # A query may be far too large: shortened it still finds everything (see _reach).
         shorter = np.minimum(1, 1e15 / np.maximum(length, 1))
         rows = (exact * shorter[:, None]).astype(np.float32)
         lost = exact - rows
@@ -330,7 +330,7 @@ class NearestNeighbors(Estimator):
             distances[part], indices[part] = self._nearest(queries[part], wanted)
         if X is None:
             other = indices != np.arange(len(queries))[:, None]
-            other[other.all(axis=1), 0] = False  # more duplicates of the row than were asked for
+            other[other.all(axis=1), 0] = False  # more duplicates of the row than neighbours
             distances = distances[other].reshape(len(queries), k)
             indices = indices[other].reshape(len(queries), k)
         return (distances, indices) if return_distance else indices
@@ -347,7 +347,7 @@ class NearestNeighbors(Estimator):
         distances = np.take_along_axis(distances, order, axis=1)
         if candidates.shape[1] == self.n_samples_fit_:
             return distances, indices
-        # Rows that were not proposed score at most as the last that was.
+        # Rows that are not candidates score at most as much as the last candidate.
         reach = self._reach(distances[:, -1], rounding)
         unsure = np.flatnonzero(scores[:, -1] >= reach)
         if len(unsure):
@@ -551,7 +551,7 @@ class NearestNeighbors(Estimator):
             raise ValueError(f"Input X contains {what}.")
         return np.ascontiguousarray(data)
 
-    # Pickle: the index is made anew
+    # Pickle: the index is built again
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_index"}
@@ -571,7 +571,7 @@ def _real(value: Any) -> bool:
 
 
 def _to_one(largest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Powers of two that bring numbers near 1 (zeros stay): to multiply with them is exact."""
+    """Powers of two that bring numbers near 1 (zeros stay): multiplication by them is exact."""
     powers: NDArray[np.float64] = np.ldexp(1.0, -np.clip(np.frexp(largest)[1], -1020, 1020))
     return powers
 

@@ -43,21 +43,21 @@ def addition(
 
 
 class Foreign(FormatError):
-    """A log belongs to another file."""
+    """The log belongs to another file."""
 
 
 class _Replaying:
-    """In the place of the log while it is replayed."""
+    """In place of the log while it is replayed."""
 
     def ignore(self, *_: Any) -> int:
-        """It is in the log already."""
+        """Nothing to do: the change is in the log already."""
         return 0
 
     added = removed = rewind = compact_if_due = ignore
 
 
 def replay(made: File, reader: log.Reader, path: str) -> bool:
-    """Do what the log says. False if it is not the file's own, but there is nothing more in it."""
+    """Replay a log. False if it is another file's (`Foreign`, unless it has nothing new)."""
     table, state = made.table, made.state
     table.state = state
     if reader.key is None:

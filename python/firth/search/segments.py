@@ -1,7 +1,7 @@
 """Where an index keeps rows: segments, sets of arrays for a fixed number of rows.
 
 The functions below make the segments of the next `firth.search.state.State`, in a list of the
-writer; they write to arrays only where no state looks yet.
+writer; they write only to parts of arrays that no state shows yet.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ STORAGES: dict[str, type[np.generic]] = {
     "int8": np.int8,  # with a scale for each row
 }
 BLOCK = 32  # rows that are coded together
-SMALL, LARGE = 1024, 65536  # rows of the segments that fill up bit by bit
-CODED_FROM = 1024  # rows from which codes pay
+SMALL, LARGE = 1024, 65536  # capacities of segments for small additions
+CODED_FROM = 1024  # rows from which codes pay off
 GROWTH = 4  # coded anew when the index has grown so often since its centre was taken
 SAMPLE = 8192  # rows whose mean is the centre: it is within 1% of their spread then
-PIECE = 131072  # numbers that are converted at once: they stay in cache until they are checked
+PIECE = 131072  # numbers converted at a time: they stay in cache until they are checked
 
 
 def only_fields(self: Any) -> dict[str, Any]:
-    """What is pickled of a dataclass: nothing native that it has cached."""
+    """The fields of a dataclass, for pickle: without cached native objects."""
     return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Arrays of C rows (a multiple of 32), of which the first ``rows`` are there.
+    """Arrays of C rows (a multiple of 32), of which the first ``rows`` are used.
 
-    A state holds it for good: to grow it, a copy of this object with other numbers is made, and the
+    States hold it unchanged: to grow it, a copy of this object with other numbers is made, and the
     same arrays are filled where no state looks yet.
     """
 
@@ -62,16 +62,16 @@ class Segment:
     bounds: NDArray[np.float32] | None = None  # (C / 32, 3, 32)
     centre: NDArray[np.float32] | None = None  # (dim,): what the codes are differences from
     coded: int = 0  # leading rows with codes, a multiple of 32
-    # With cells (see cells.py) the codes stand in another order, and `coded` may be any number.
+    # With cells (see cells.py) the codes are in another order, and `coded` may be any number.
     order: NDArray[np.int32] | None = None  # (blocks * 32,): the row of each lane, -1: none
     cell_blocks: NDArray[np.int64] | None = None  # (cells + 2,): first block of each; tail; end
-    ordered: int = 0  # leading rows that stand in cells, but those that were dead then
+    ordered: int = 0  # leading rows that are in cells, without those that were dead then
 
     __getstate__ = only_fields
 
     @property
     def capacity(self) -> int:
-        """Rows that there is room for."""
+        """Greatest number of rows."""
         return len(self.vectors)
 
     @property
@@ -109,7 +109,7 @@ class Segment:
         return np.flatnonzero((died == 0) | (died > version))
 
     def floats(self, rows: Any) -> NDArray[np.float32]:
-        """What the stored numbers of some rows stand for (len(rows), dim)."""
+        """The values of some rows (len(rows), dim)."""
         stored = _arrays.widen_bfloat16(self.vectors[rows])
         values: NDArray[np.float32] = stored.astype(np.float32)
         return values if self.scales is None else values * self.scales[rows, None]
@@ -123,9 +123,9 @@ class Mapped(NamedTuple):
     size: int  # when it was mapped
 
     def check(self) -> None:
-        """FormatError where the file has become shorter: to read its memory would be SIGBUS.
+        """FormatError if the file has become shorter: reading its memory would raise SIGBUS.
 
-        Cheap, and no more than a help: it may be cut a moment later.
+        Cheap, but no guarantee: it may be truncated a moment later.
         """
         if self.map.size() < self.size:
             raise FormatError(
@@ -215,7 +215,7 @@ def room(
 def store(vectors: NDArray[Any], storage: str, segment: Segment, rows: slice, part: slice) -> None:
     """Write numbers, a part of ``vectors`` (n, dim) of any real dtype, to rows of a segment.
 
-    No state shows these rows yet. ValueError where the storage has no form for a number.
+    No state shows these rows yet. ValueError for a number out of the storage's range.
     """
     target, vectors = segment.vectors[rows], vectors[part]
     step = max(1, PIECE // target.shape[1])
@@ -245,7 +245,7 @@ def store(vectors: NDArray[Any], storage: str, segment: Segment, rows: slice, pa
 def labelled(segment: Segment, rows: slice, labels: NDArray[np.int64], run: bool) -> Segment:
     """The segment with these rows, the next ones, which get labels.
 
-    ``run``: the labels are consecutive and greater than all that the index has had.
+    ``run``: the labels are consecutive and greater than all earlier ones of the index.
     """
     if segment.rows == 0:
         segment = replace(segment, first_label=int(labels[0]) if run else 0)
@@ -301,7 +301,7 @@ def code(
 def centre_of(segments: Sequence[Segment], metric: str) -> NDArray[np.float32]:
     """Mean of a sample of the rows (for cosine: of unit length).
 
-    Giants, which code_rows_f32 does not code, would only draw it away from the others.
+    Huge rows, which code_rows_f32 does not code, are left out: they would only shift the mean.
     """
     step = -(-sum(segment.rows for segment in segments) // SAMPLE)
     centre, count = np.zeros(segments[0].vectors.shape[1]), 0

@@ -1,7 +1,7 @@
 """States of an index, which never change, and how one follows from another.
 
-A *state* is what a version of an index shows of its segments: a search reads one and works on it,
-whatever happens meanwhile.
+A *state* is the content of one version of an index: a search reads one and works on it, whatever
+happens meanwhile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONG = 1e11  # multiplications from which there is a bar: some seconds
 
 @dataclass(frozen=True)
 class State:
-    """All that a search sees. Never changed, only replaced."""
+    """All data of a search. Never changed, only replaced."""
 
     segments: tuple[Segment, ...] = ()
     version: int = 0  # of additions and removals
@@ -46,7 +46,7 @@ class State:
     # The str of each label: list or Names. States share it: each looks at the first `next_label`.
     names: Any = None
     id_type: type | None = None  # int or str; None: nothing has been added yet
-    log_end: int = 0  # bytes of the log that tell of this state; what stands behind is void
+    log_end: int = 0  # bytes of the log up to this state; what follows is void
     centre: NDArray[np.float32] | None = None  # of new codes
     centred: int = 0  # rows when it was taken
     cells: Cells | None = None
@@ -143,7 +143,7 @@ class State:
         return values
 
     def apart(self) -> State:
-        """The same, sharing nothing with later states but what lies behind its rows."""
+        """The same, which shares with later states only what is beyond its own rows."""
         segments = [
             segment
             if segment.died is None
@@ -158,7 +158,7 @@ class State:
         return itertools.islice(self.names or (), self.next_label)
 
     def ids(self, labels: NDArray[np.int64]) -> NDArray[Any]:
-        """What users call labels of any shape."""
+        """The users' ids of labels, of any shape."""
         if self.names is None:
             return labels
         named = np.empty(labels.shape, object)

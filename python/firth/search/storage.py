@@ -1,17 +1,17 @@
-"""An index on disk: a file that is mapped, and a log of what has changed since it was written.
+"""An index on disk: a file that is mapped, and a log of the changes since it was written.
 
-Beside the file (`firth.search.file`), ``<path>.log`` (`firth.formats.log`) takes every addition and
-removal before it shows. To open an index is to map the file and to replay the log.
+Beside the file (`firth.search.file`), ``<path>.log`` (`firth.formats.log`) records every addition
+and removal before it becomes visible. Opening an index maps the file and replays the log.
 
-When the log has outgrown the file, or many rows are dead, or on `compact`, the file is written anew
-beside the old one, takes its place by a rename, and an empty log takes the place of the log. Each
-file has a random *key*, which its log bears, and the key of the file that it *replaces*: between
-the two renames the log is that of the old file, all of which the new one holds, so it is ignored.
-A log with a third key belongs to another file, and that is an error.
+When the log has outgrown the file, or many rows are dead, or on `compact`, a new file is written
+beside the old one and replaces it by a rename; then an empty log replaces the log. Each file has a
+random *key*, which its log has too, and the key of the file that it *replaces*: between the two
+renames the log is that of the old file, whose content is all in the new one, so it is ignored. A
+log with a third key belongs to another file, and that is an error.
 
 A process that changes an index holds a lock on its log; readers need none. As files are only
-replaced, never changed, what a reader has opened stays as it was. It opens the log first: a file is
-always in its place before its log is.
+replaced, never changed, a reader keeps what it has opened. It opens the log first: a new file is
+always in place before its log.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Stored:
     def _adopt(self, file: io.FileIO, made: File) -> None:
         self._file, self._key, self._cells = file, made.key, made.state.cells
         self._writer = log.Writer(file, made.key)
-        self._failed_at = 0  # size of the log when the last compaction by itself failed
+        self._failed_at = 0  # size of the log when the last automatic compaction failed
         self._unsure = False  # whether a sync has failed: the system may have dropped what it held
         self._synced_folder = False
 
@@ -90,7 +90,7 @@ class Stored:
             raise
 
     def rewind(self, end: int) -> None:
-        """Take back a record of a change that did not happen."""
+        """Remove the record of a change that failed."""
         if os.getpid() == self._process:
             self._writer.rewind(end)
 
@@ -117,7 +117,7 @@ class Stored:
     def compact_if_due(self, table: Table) -> None:
         """`compact` where the log has outgrown the file, or a quarter of the rows are dead.
 
-        Or where there are new cells, which would be found anew whenever the log is repeated.
+        Or after new cells, which would be trained again whenever the log is replayed.
         """
         state = table.state
         rows = sum(segment.rows for segment in state.segments)
@@ -137,7 +137,7 @@ class Stored:
     def compact(self, table: Table) -> None:
         """Write the file anew, with all that is in the log, and begin a new log.
 
-        The caller holds the lock of writers. Where the disk is full, nothing has changed.
+        The caller holds the lock of writers. If the disk is full, nothing has changed.
         """
         self._check_process()
         self._check_file()
@@ -176,7 +176,7 @@ class Stored:
             raise KeyboardInterrupt
 
     def _check_file(self) -> None:
-        """FormatError where another program has put another file in the place of ours."""
+        """FormatError if another program has replaced our file."""
         try:
             found = container.read(self.path, KIND, mmap="r", decode=False).meta.get("key")
         except FileNotFoundError:
@@ -189,7 +189,7 @@ class Stored:
             )
 
     def close(self, table: Table) -> None:
-        """Sync the log, or remove it where it is empty, and let others open the index."""
+        """Sync the log, or remove it if it is empty, and release the index."""
         try:
             empty = log.is_empty(table.state.log_end)
             if os.getpid() == self._process and not empty:
@@ -207,7 +207,7 @@ class Stored:
 
 
 class Refusing:
-    """In the place of a log where an index must not be changed."""
+    """In place of a log for an index that must not be changed."""
 
     def __init__(self, path: str, reason: str, leave: Callable[[], None] | None = None) -> None:
         self.path, self._reason, self._leave = path, reason, leave
@@ -232,7 +232,7 @@ class Refusing:
             self._leave()
 
     def close(self, table: Table) -> None:
-        """There is nothing to sync; let others open the index."""
+        """There is nothing to sync; release the index."""
         self.leave()
 
 
@@ -242,9 +242,9 @@ def log_of(path: Path) -> str:
 
 
 def _locked(path: str, path_of_index: Path) -> io.FileIO:
-    """The log of this name, made if need be, for this process alone.
+    """The log of this name, locked for this process, created if necessary.
 
-    BlockingIOError where another one has it, with the name of the index.
+    BlockingIOError with the name of the index if another process has locked it.
     """
     while True:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -275,7 +275,7 @@ def _new_log(path: Path) -> tuple[io.FileIO, str]:
 
 
 def _sweep(path: str) -> None:
-    """Remove what writers that were killed have left: unfinished files may be large."""
+    """Remove temporary files of killed writers, which may be large."""
     folder, name = os.path.split(path)
     left = re.compile(rf"\.{re.escape(name[:200])}(\.log)?\.[0-9a-f]{{8}}\.tmp")
     with os.scandir(folder) as entries:
@@ -298,7 +298,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def save(path: Path, table: Table) -> None:
-    """Write a copy of an index. An index file that is there is replaced, with its log."""
+    """Write a copy of an index. An existing index file is replaced, with its log."""
     target, state, key = os.path.realpath(path), table.state, secrets.token_bytes(16)
     if os.path.exists(target) and not os.path.isfile(
         target
@@ -331,21 +331,21 @@ def open_table(path: Path, mode: str, mmap: bool, verify: bool) -> Table:
     if mode == "r":
         os.stat(path)
         return _open_to_read(path, mmap, verify)
-    File(path, True, False)  # before a log is made beside what is no index
+    File(path, True, False)  # before a log is created beside a file that is not an index
     lock = _locked(log_of(path), path)
     try:
         made = File(path, mmap, verify)
         with open(log_of(path), "rb") as file:
             reader = log.Reader(file, log_of(path))
             belongs = records.replay(made, reader, log_of(path))
-        if not belongs and reader.key is not None:  # what it says is in the file already
+        if not belongs and reader.key is not None:  # its records are in the file already
             fresh, temporary = _new_log(path)
             os.replace(temporary, log_of(path))
             lock.close()
             lock = fresh
         end = reader.end if belongs else 0
         if os.fstat(lock.fileno()).st_size > end:
-            lock.truncate(end)  # a record that is not whole
+            lock.truncate(end)  # an incomplete record
     except BaseException:
         lock.close()
         raise
@@ -370,7 +370,7 @@ def _open_to_read(path: Path, mmap: bool, verify: bool) -> Table:
                 if file is not None:
                     records.replay(made, log.Reader(file, log_of(path)), log_of(path))
             except records.Foreign:
-                # Between the two, the file may have been written anew twice.
+                # Between the two, the file may have been rewritten twice.
                 if tries == 0:
                     raise
                 tries -= 1

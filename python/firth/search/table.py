@@ -1,17 +1,17 @@
 """The table behind an `Index`: its rows and ids, and all that a writer changes.
 
-What happens in an addition: the rows are written behind the last row of the last *segment* (arrays
+What happens in an addition: the rows are written after the last row of the last *segment* (arrays
 of a fixed number of rows that never move; a new one is made when the last one is full), and each
-full block of 32 rows gets int8 codes for the scan. An id that is there already gets its new row
-like any other; the old row is marked as dead. Only then one assignment to ``state`` shows it all:
-until then no search sees any of it, and a search that began earlier never will, since it works on
-the state that it found.
+full block of 32 rows gets int8 codes for the scan. An existing id gets a new row like any other;
+the old row is marked as dead. Only then one assignment to ``state`` publishes it all: until then no
+search sees any of it, and a search that began earlier never will, since it works on the state that
+it has read.
 
-So a change has happened if and only if that assignment has, whatever ends it (a full disk, Ctrl-C,
-no memory). What it writes before goes where no state looks: behind the last row, the last name, the
-end of the log; a row that dies is marked with the version from which on it is dead. The tables that
-`publishing` guards are put away while they are changed, so that an interrupted change loses them,
-and they are made anew from the state. `mend` takes back the marks and the record in the log.
+So a change has happened if and only if that assignment has, whatever interrupts it (a full disk,
+Ctrl-C, no memory). Before, it only writes where no state looks: beyond the last row, the last name,
+the end of the log; a row that dies is marked with the version from which on it is dead. The tables
+guarded by `publishing` are set to None while they are changed, so that an interrupted change loses
+them, and they are rebuilt from the state. `mend` removes the marks and the record in the log.
 
 A *label* is an int64: the id itself, or the number of a str in ``names``. Which slot has a label:
 rows that were added with consecutive ids need no table, since their labels follow from their place
@@ -53,17 +53,17 @@ from firth.search.segments import (
 from firth.search.state import State, code_in_cells, kill
 
 METRICS = ("cosine", "ip", "l2")
-COMPACT_FROM = 1024  # dead rows from which rewriting pays
+COMPACT_FROM = 1024  # dead rows from which rewriting pays off
 # Writes some of the rows that are added (a slice of all) to rows of a segment.
 Fill = Callable[[Segment, slice, slice], None]
 
 
 class Log(Protocol):
-    """Keeps each operation before the index shows it; an exception leaves the index as it was.
+    """Records each operation before the index shows it; after an exception the index is unchanged.
 
-    There are two operations, and to replay them in order on a fresh index is to have the same ids,
-    vectors and answers: ``append`` of stored numbers, and ``remove``. What an addition replaces,
-    and compaction, follow from these.
+    There are two operations: ``append`` of stored numbers, and ``remove``. Replayed in order on an
+    empty index they give the same ids, vectors and results. The rows that an addition replaces, and
+    compaction, follow from these.
     """
 
     path: str
@@ -85,25 +85,25 @@ class Log(Protocol):
         """Write that the rows of these labels die. Returns the new end of the log."""
 
     def rewind(self, end: int) -> None:
-        """Take back what was written behind ``end``."""
+        """Remove what was written after ``end``."""
 
     def flush(self, table: Table) -> None:
-        """Sync what was written."""
+        """Sync the log to disk."""
 
     def compact(self, table: Table) -> None:
-        """Begin anew with what is alive."""
+        """Rewrite the file with the live rows, and begin a new log."""
 
     def compact_if_due(self, table: Table) -> None:
-        """The same where it pays, or where the log cannot hold it: the cells have changed.
+        """The same where it pays off, or after a change that is not in the log: new cells.
 
         The index is safe without it, so a failure is only a warning.
         """
 
     def close(self, table: Table) -> None:
-        """The index will change no more."""
+        """The index will not change any more."""
 
     def leave(self) -> None:
-        """Nor will this process change it, which is a fork."""
+        """In the child of a fork, which will not change the index."""
 
 
 class Table:
@@ -129,7 +129,7 @@ class Table:
         self.mapped: Mapped | None = None  # the file that rows are mapped from
         self.writing = threading.Lock()  # held by a writer from begin to end
         self._unfinished = False  # whether a change has begun and not ended: see `mend`
-        self._failed_at = 0  # dead rows when the last compaction by itself failed
+        self._failed_at = 0  # dead rows when the last automatic compaction failed
         # Held briefly while reading or updating `_map` and `_label_of` together with `state`.
         self.publishing = threading.Lock()
         self._map: _native.search.IdMap | None = None  # labels outside of runs; None: not built yet
@@ -138,7 +138,7 @@ class Table:
             _alive.add(self)
 
     def stats(self) -> dict[str, Any]:
-        """What `Index.stats` tells, but for the last search."""
+        """The numbers of `Index.stats`, without the last search."""
         state = self.state
         segments = state.segments
         with self.publishing:
@@ -159,12 +159,12 @@ class Table:
         }
 
     def check(self) -> None:
-        """FormatError where the file that rows are mapped from has been cut."""
+        """FormatError if the file that rows are mapped from has been truncated."""
         if self.mapped is not None:
             self.mapped.check()
 
     def show(self, state: State) -> None:
-        """Make a state with other rows, or rows in other places, the state of the table."""
+        """Publish a state with other rows, or rows in other places."""
         with self.publishing:
             self._map = self._label_of = None
             self.state = state
@@ -192,7 +192,7 @@ class Table:
         return self._label_of
 
     def find(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Slots of the live rows of labels, -1 where there is none."""
+        """Slots of the live rows of labels, -1 for labels without one."""
         table = self._known_labels()
         if len(table) == 0:
             return self.state.run_slots(labels)
@@ -232,7 +232,7 @@ class Table:
     def chosen(
         self, function: str, queries: int, filter: Any, exclude: Any
     ) -> tuple[State, dict[str, Any]]:
-        """A state, and filter and exclude in it as native code wants them."""
+        """A state, and filter and exclude in it in the form for native code."""
         self.check()
         allowed = filters.parse(f"{function}: filter", filter, queries)
         excluded = filters.parse(f"{function}: exclude", exclude, queries)
@@ -269,7 +269,7 @@ class Table:
             labels = self._labels("add: ids", ids)
             if not isinstance(ids, list):
                 return labels, []
-            labels[self.find(labels) < 0] = -1  # a str that was removed is a new one
+            labels[self.find(labels) < 0] = -1  # a removed str counts as a new one
         new: dict[str, int] = {}
         for place in np.flatnonzero(labels < 0).tolist():
             labels[place] = new.setdefault(ids[place], state.next_label + len(new))
@@ -278,7 +278,7 @@ class Table:
     # The two operations that `Log` keeps; the caller holds `writing`
 
     def mend(self) -> None:
-        """Take back what an interrupted change has left beyond the state, if there was one."""
+        """Undo what an interrupted change, if any, has left beyond the state."""
         if not self._unfinished:
             return
         for segment in self.state.segments:
@@ -375,7 +375,7 @@ class Table:
         )
 
     def remove(self, labels: NDArray[np.int64]) -> None:
-        """Let the rows of distinct labels die, which are all there."""
+        """Mark the rows of distinct labels as dead; all of them must exist."""
         if len(labels) == 0:
             return
         self._unfinished = True
@@ -408,7 +408,7 @@ class Table:
     def compact_if_due(self) -> None:
         """Rewrite what is in memory when more than a quarter of it is dead.
 
-        So three live rows are rewritten for a dead one at most: O(1) for a removal.
+        So at most three live rows are rewritten per dead one: O(1) for a removal.
         """
         if self.log is not None:
             self.log.compact_if_due(self)
@@ -434,7 +434,7 @@ class Table:
         if old:
             new, labels = gathered(old, state.version, self.storage, end(segments))
             if names is not None and not segments and self.log is None:
-                # Forget the str that are gone; those that are left keep their order.
+                # Drop the str of removed rows; the others keep their order.
                 used = np.sort(labels)
                 names, next_label = [names[label] for label in used.tolist()], len(used)
                 labels[:] = np.searchsorted(used, labels)
@@ -450,7 +450,7 @@ class Table:
 
 
 # Fork: a child gets the memory of its parent at one moment. With the locks held, no index is in the
-# middle of a change then, and the child can go on with it.
+# middle of a change then, and the child can use it.
 _alive: weakref.WeakSet[Table] = weakref.WeakSet()
 _registering = threading.Lock()
 _held: list[threading.Lock] = []
@@ -469,7 +469,7 @@ def _leave_files() -> None:
     _release_all()
     for table in list(_alive):
         if table.log is not None:
-            table.log.leave()  # so that the parent alone holds its lock
+            table.log.leave()  # so that only the parent holds its lock
 
 
 def _release_all() -> None:

@@ -1,4 +1,4 @@
-"""How many cells a search has to visit for a recall: what `Index.tune` measures."""
+"""How many cells a search has to visit for a recall: the measurements of `Index.tune`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TUNED_BY = 256  # rows that are queries
 
 
 class Step(NamedTuple):
-    """What a search that visits ``probe`` cells is like."""
+    """The measured speed and recall of searches that visit ``probe`` cells."""
 
     probe: int
     recall: float
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 class Tuning:
     """What `Index.tune` found; prints as a table."""
 
-    probe: int  # what searches visit from now on
+    probe: int  # cells that searches visit from now on
     k: int
     steps: list[Step]
 
@@ -53,7 +53,7 @@ Searcher = Callable[[int], Step]
 def _left_out(
     segments: Sequence[Segment], version: int, count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Rows as queries, and their slots, where they are not to be found."""
+    """Rows as queries, and their slots, which are excluded from the results."""
     return drawn(segments, version, count, np.random.default_rng(1))
 
 
@@ -90,7 +90,7 @@ def _searcher(
 
 
 def _least(search: Searcher, cells: Cells) -> tuple[int, list[Step]]:
-    """The least probe whose recall is enough, and all that was tried on the way."""
+    """The least probe with enough recall, and all measurements on the way."""
     most = len(cells.centroids)
     steps = {1: search(1)}
     high = 1
@@ -119,7 +119,7 @@ def tune(
     k: int,
     queries: NDArray[np.float32] | None,
 ) -> tuple[Cells, Tuning]:
-    """`Index.tune`: the cells with the probe that was chosen, and what was measured."""
+    """`Index.tune`: the cells with the chosen probe, and the measurements."""
     if queries is None:
         queries, own = _left_out(segments, version, 4 * TUNED_BY)
     else:
