@@ -124,9 +124,8 @@ def test_core_knows_no_python():
 # Packages and modules right below firth, each importing only those before it and itself.
 RANKS = [
     {"arguments", "errors", "interrupt", "optional", "progress"},
-    {"epochs"},
     {"formats", "kernels"},
-    {"geometry", "spelling"},
+    {"epochs", "geometry", "spelling"},
     {"search", "tokenizers"},
     {"words"},
     {"fasttext", "downloader"},

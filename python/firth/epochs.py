@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from firth.errors import warn
+from firth.formats.files import PathLike
 from firth.interrupt import deferred_interrupt
 from firth.progress import progress_bar
 
@@ -36,7 +37,7 @@ def run_epochs(
     workers: int,
     progress: bool | None,
     cure: str,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: PathLike | None = None,
     save: Callable[[], None] = lambda: None,
     on_epoch_begin: Callable[[], None] = lambda: None,
     on_epoch_end: Callable[[float], None] = lambda _: None,
@@ -121,7 +122,7 @@ def diverged(epoch: int, cure: str) -> FloatingPointError:
     return FloatingPointError(f"training diverged in epoch {epoch + 1}: {cure}")
 
 
-def remove_checkpoint(path: str | os.PathLike[str]) -> None:
+def remove_checkpoint(path: PathLike) -> None:
     """Remove a checkpoint whose training is complete, if it is still there."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

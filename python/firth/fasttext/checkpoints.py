@@ -14,7 +14,7 @@ from firth.errors import FormatError
 from firth.fasttext.fit import fit
 from firth.formats import container
 from firth.formats.fasttext import Args, Content
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 
 _KIND = "classifier in training"
 _ARRAYS = ("text", "ends", "counts", "input", "output")
@@ -36,7 +36,7 @@ def train(
     given: dict[str, Any],
     text: Any,
     run: dict[str, Any],
-    checkpoint: Path | None,
+    checkpoint: PathLike | None,
 ) -> None:
     """`fit`, with the state in ``checkpoint`` where it is interrupted."""
 
@@ -55,7 +55,7 @@ def train(
     fit(content, label, text, run, thread, verbose, checkpoint, save)
 
 
-def read(path: Path) -> tuple[Content, dict[str, Any], dict[str, Any]]:
+def read(path: PathLike) -> tuple[Content, dict[str, Any], dict[str, Any]]:
     """Content, arguments and run of a checkpoint; FormatError for another file."""
     found = container.read(path, _KIND)
     arrays, meta = found.arrays, found.meta

@@ -14,7 +14,7 @@ from firth import _native
 from firth.epochs import run_epochs
 from firth.formats import fasttext as files
 from firth.formats.fasttext import Content, Quantised
-from firth.formats.files import Path, plain
+from firth.formats.files import PathLike, plain
 from firth.kernels._dispatch import active_level
 
 
@@ -37,7 +37,7 @@ def native_model(content: Content, label: str) -> _native.fasttext.FastTextModel
     )  # fmt: skip
 
 
-def mapped(path: Path) -> Any:
+def mapped(path: PathLike) -> Any:
     """The bytes of a file, decompressed if necessary; unmapped with the last reference.
 
     A pipe will do, and "-" for standard input.
@@ -55,7 +55,7 @@ def fit(
     run: dict[str, Any],
     thread: int | None,
     verbose: int | None,
-    checkpoint: Path | None = None,
+    checkpoint: PathLike | None = None,
     save: Callable[[], None] = lambda: None,
 ) -> None:
     """Train both matrices in place.

@@ -16,7 +16,7 @@ from firth.fasttext.meter import Meter
 from firth.fasttext.quantise import dense_copy, pruned, quantised
 from firth.formats import fasttext as files
 from firth.formats.fasttext import Content, Quantised
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 
 EOS, BOW, EOW = "</s>", "<", ">"  # end of a line; the marks around a word in its n-grams
 
@@ -128,13 +128,13 @@ class Model:
             raise ValueError("k needs to be 1 or higher!")
         return min(k, self._content.labels)
 
-    def test(self, path: Path, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
+    def test(self, path: PathLike, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
         """Number of lines of a labelled file with labels, precision and recall at k."""
         meter = self._meter(path, k, threshold)
         return len(meter.true_counts), *meter.precision_recall(None)[:2]
 
     def test_label(
-        self, path: Path, k: int = 1, threshold: float = 0.0
+        self, path: PathLike, k: int = 1, threshold: float = 0.0
     ) -> dict[str, dict[str, float]]:
         """Precision, recall and F1 of each label on a labelled file; NaN where undefined."""
         meter = self._meter(path, k, threshold)
@@ -144,11 +144,11 @@ class Model:
             for i, label in enumerate(self.labels)
         }
 
-    def get_meter(self, path: Path, k: int = -1) -> Meter:
+    def get_meter(self, path: PathLike, k: int = -1) -> Meter:
         """Curves of precision and recall on a labelled file, from k labels a line (-1: all)."""
         return self._meter(path, k, 0.0)
 
-    def _meter(self, path: Path, k: int, threshold: float) -> Meter:
+    def _meter(self, path: PathLike, k: int, threshold: float) -> Meter:
         if not self._supervised:
             raise ValueError("Model needs to be supervised for prediction!")
         return Meter(self, *self._native.evaluate(mapped(path), self._k(k), threshold))
@@ -349,7 +349,7 @@ class Model:
 
     # ---- files and size --------------------------------------------------------------------------
 
-    def save_model(self, path: Path) -> None:
+    def save_model(self, path: PathLike) -> None:
         """Write a ``.bin`` or ``.ftz`` file that fastText reads, atomically."""
         files.write(path, self._content)
 
@@ -359,7 +359,7 @@ class Model:
 
     def quantize(
         self,
-        input: Path | None = None,
+        input: PathLike | None = None,
         qout: bool = False,
         cutoff: int = 0,
         retrain: bool = False,
@@ -421,7 +421,7 @@ class Model:
         self._set(content)
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: PathLike) -> Model:
     """Read a ``.bin`` or ``.ftz`` file; its matrix is mapped from the file, not copied."""
     return Model(files.read(path, mmap=True))
 

@@ -19,14 +19,14 @@ from firth.fasttext.model import EOS, Model
 from firth.fasttext.quantise import packed
 from firth.formats import fasttext as files
 from firth.formats.fasttext import Args, Content
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 
 _LOSSES = {name: number for number, name in files.LOSSES.items()}
 _MODELS = {name: number for number, name in files.MODELS.items()}
 
 
 def train_supervised(
-    input: Path,
+    input: PathLike,
     lr: float = 0.1,
     dim: int = 100,
     ws: int = 5,
@@ -44,9 +44,9 @@ def train_supervised(
     t: float = 1e-4,
     label: str = "__label__",
     verbose: int = 2,
-    pretrainedVectors: Path = "",
+    pretrainedVectors: PathLike = "",
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: PathLike | None = None,
     **others: Any,
 ) -> Model:
     """Train a classifier on a file of lines, each with labels and words.
@@ -128,12 +128,12 @@ def train_supervised(
 
 
 def resume(
-    path: Path,
-    input: Path,
+    path: PathLike,
+    input: PathLike,
     thread: int | None = None,
     verbose: int = 2,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: PathLike | None = None,
 ) -> Model:
     """Finish what `train_supervised` left in a checkpoint; with one thread to the same bits.
 
@@ -166,7 +166,7 @@ def resume(
 
 
 def train_unsupervised(
-    input: Path,
+    input: PathLike,
     model: str = "skipgram",
     lr: float = 0.05,
     dim: int = 100,
@@ -185,7 +185,7 @@ def train_unsupervised(
     t: float = 1e-4,
     label: str = "__label__",
     verbose: int = 2,
-    pretrainedVectors: Path = "",
+    pretrainedVectors: PathLike = "",
     seed: int = 0,
     **others: Any,
 ) -> Model:
@@ -300,7 +300,7 @@ def _args(given: dict[str, Any], model: str) -> Args:
 
 
 def _with_pretrained(
-    content: Content, path: Path
+    content: Content, path: PathLike
 ) -> tuple[Content, list[tuple[int, NDArray[np.float32]]]]:
     """The dictionary with a file's words counted once more, and their rows in it."""
     from firth.formats import word2vec

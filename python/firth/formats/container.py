@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError, TruncatedError
-from firth.formats.files import Path, atomic
+from firth.formats.files import PathLike, atomic
 
 MAGIC = b"\x93FIRTH\r\n"
 VERSION = 1
@@ -99,7 +99,7 @@ def _little_endian(name: str, value: Any) -> Any:
 
 
 def write(
-    path: Path,
+    path: PathLike,
     kind: str,
     arrays: Mapping[str, Any],
     meta: Mapping[str, Any] | None = None,
@@ -216,7 +216,7 @@ def _sync(file: BinaryIO) -> None:
 
 
 def read(
-    path: Path,
+    path: PathLike,
     kind: str | None = None,
     *,
     mmap: Literal["r", "c"] | None = None,
@@ -286,7 +286,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r} cannot be saved")
 
 
-def is_container(path: Path) -> bool:
+def is_container(path: PathLike) -> bool:
     """Whether a file is firth's own, by its first bytes; OSError if missing, False for a folder."""
     if os.path.isdir(path):
         return False
@@ -295,7 +295,7 @@ def is_container(path: Path) -> bool:
 
 
 def _read_header(
-    file: BinaryIO, path: Path, size: int
+    file: BinaryIO, path: PathLike, size: int
 ) -> tuple[dict[str, Any], list[_Section], int]:
     """The header, the sections, and the offset behind the header; every size bounded."""
     prefix = file.read(_PREFIX.size)
@@ -349,7 +349,7 @@ def _section(entry: Any) -> _Section:
     return _Section(name, np.dtype(dtype), tuple(shape), crc32)
 
 
-def _read_array(file: BinaryIO, path: Path, section: _Section, start: int) -> NDArray[Any]:
+def _read_array(file: BinaryIO, path: PathLike, section: _Section, start: int) -> NDArray[Any]:
     data = np.empty(section.size, np.uint8)
     file.seek(start)
     if file.readinto(data.data) < section.size:  # type: ignore[attr-defined]
@@ -357,7 +357,7 @@ def _read_array(file: BinaryIO, path: Path, section: _Section, start: int) -> ND
     return data.view(section.dtype).reshape(section.shape)
 
 
-def _strings(path: Path, name: str, arrays: dict[str, NDArray[Any]]) -> list[str]:
+def _strings(path: PathLike, name: str, arrays: dict[str, NDArray[Any]]) -> list[str]:
     text, ends = arrays.pop(f"{name}.text"), arrays.pop(f"{name}.ends")
     if text.dtype != np.uint8 or ends.dtype != np.int64 or text.ndim != 1 or ends.ndim != 1:
         raise FormatError(f"strings {name!r} have arrays of the wrong type", path)

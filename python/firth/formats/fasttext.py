@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.errors import FormatError, TruncatedError
-from firth.formats.files import Path, Source, reading, writing
+from firth.formats.files import PathLike, Source, reading, writing
 
 MAGIC = 793712314
 VERSION = 12
@@ -174,7 +174,7 @@ class Content:
         return [text[start:end] for start, end in zip([0, *ends][:-1], ends, strict=True)]
 
 
-def read(path: Path, *, mmap: bool = False, progress: bool = False) -> Content:
+def read(path: PathLike, *, mmap: bool = False, progress: bool = False) -> Content:
     """Read a ``.bin`` or ``.ftz`` file, plain or compressed.
 
     Parameters
@@ -234,7 +234,7 @@ def read(path: Path, *, mmap: bool = False, progress: bool = False) -> Content:
 class _Mapped:
     """A plain file as a `Source` that skips bytes without reading them."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: PathLike, file: BinaryIO) -> None:
         self.path, self.offset = path, 0
         self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.size = len(self._data)
@@ -247,7 +247,7 @@ class _Mapped:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, mapped: bool, progress: bool) -> Iterator[Source | _Mapped]:
+def _opened(path: PathLike, mapped: bool, progress: bool) -> Iterator[Source | _Mapped]:
     if mapped and os.path.isfile(path):
         with open(path, "rb") as file:
             if file.read(4) == struct.pack("<i", MAGIC):  # neither empty nor compressed
@@ -461,7 +461,7 @@ class _Reader:
         return dsub, self.array("<f4", CENTROIDS * dim, "the centroids")
 
 
-def write(path: Path, content: Content) -> None:
+def write(path: PathLike, content: Content) -> None:
     """Write a model file, atomically; compressed where the name ends in .gz, .bz2, .xz or .zst.
 
     A file of version 12 that was read and is written again has the same bytes.

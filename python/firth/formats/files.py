@@ -22,7 +22,7 @@ from firth.errors import FormatError, TruncatedError
 from firth.optional import needs
 from firth.progress import progress_bar
 
-Path = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]  # what every function takes for a path
 
 _MEGABYTE = 1 << 20
 _BLOCK = 4 * _MEGABYTE  # bytes read at a time: they are still in a cache when they are used
@@ -56,7 +56,7 @@ COMPRESSED = tuple(suffix for suffix, _, _ in _COMPRESSIONS)  # that can be writ
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
+def atomic(path: PathLike) -> Iterator[BinaryIO]:
     """A binary file that takes the place of ``path`` when the block ends without an exception.
 
     The bytes go to a temporary file in the same folder, are synced to disk and renamed. If the
@@ -98,7 +98,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, append: bool = False) -> Iterator[BinaryIO]:
+def writing(path: PathLike, *, append: bool = False) -> Iterator[BinaryIO]:
     """`atomic`, compressed where the name ends in .gz, .bz2, .xz or .zst.
 
     With ``append`` the file is extended in place, which cannot be atomic.
@@ -132,7 +132,7 @@ class Source:
 
     # Two buffers: while one is read, the thread fills the other behind a margin, into which
     # the unread rest of the first is copied.
-    def __init__(self, path: Path, packed: int, stream: Any, raw: Any, progress: Any) -> None:
+    def __init__(self, path: PathLike, packed: int, stream: Any, raw: Any, progress: Any) -> None:
         self.path, self.packed, self.offset = path, packed, 0
         self.size = packed if stream is raw and packed else None
         self._stream, self._raw, self._progress = stream, raw, progress
@@ -245,7 +245,7 @@ class Source:
 
 
 @contextlib.contextmanager
-def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
+def reading(path: PathLike, *, progress: bool = False) -> Iterator[Source]:
     """The bytes of a file in order, decompressed if necessary, never all at once.
 
     gzip, bzip2, xz, Zstandard and zip archives with one file in them are recognised by their first
@@ -273,7 +273,7 @@ def reading(path: Path, *, progress: bool = False) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def plain(
-    path: Path, *, most: int | None = None, progress: bool | None = None
+    path: PathLike, *, most: int | None = None, progress: bool | None = None
 ) -> Iterator[BinaryIO]:
     """A regular file with the decompressed bytes, which can be mapped: the file itself or a copy.
 
@@ -302,7 +302,7 @@ def plain(
             yield copy
 
 
-def _only_member(raw: BinaryIO, path: Path) -> Any:
+def _only_member(raw: BinaryIO, path: PathLike) -> Any:
     try:
         archive = zipfile.ZipFile(raw)
         names = [entry for entry in archive.namelist() if not entry.endswith("/")]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.errors import FormatError, TruncatedError
 from firth.formats import npy
-from firth.formats.files import Path, plain, reading
+from firth.formats.files import PathLike, plain, reading
 
 _SMALL, _RATIO = 1 << 28, 50  # a compressed pickle may unpack to 256 MB, or to 50 times its size
 
@@ -202,14 +202,14 @@ class _Unpickler(pickle.Unpickler):
             ) from None
 
 
-def is_pickle(path: Path) -> bool:
+def is_pickle(path: PathLike) -> bool:
     """Whether a file (plain or compressed) starts as a pickle of protocol 2 or later does."""
     with reading(path) as source:
         head = bytes(source.peek(2)[:2])
     return head[:1] == b"\x80" and 2 <= head[-1] <= 5
 
 
-def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> Saved:
+def read(path: PathLike, *, mmap: Literal["r", "c"] | None = None) -> Saved:
     """Read what gensim's ``save`` wrote; older models than those of gensim 4 as far as they go.
 
     Parameters
@@ -246,7 +246,7 @@ def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> Saved:
     return loaded
 
 
-def _scan(file: Any, path: Path) -> None:
+def _scan(file: Any, path: PathLike) -> None:
     size = os.fstat(file.fileno()).st_size
     bad = 0
     if size:  # else it cannot be mapped

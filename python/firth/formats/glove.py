@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from firth.errors import FormatError, TruncatedError
 from firth.formats import word2vec
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 
 _RECORD = np.dtype([("row", "<i4"), ("column", "<i4"), ("count", "<f8")])
 
 
-def read_parameters(path: Path) -> tuple[list[str], NDArray[np.float32]]:
+def read_parameters(path: PathLike) -> tuple[list[str], NDArray[np.float32]]:
     """Read the text of ``-model 0``: words, and their parameters (2, V, d + 1).
 
     Raises FormatError for another file; a file of plain vectors with an even number of numbers in
@@ -41,7 +41,7 @@ def read_parameters(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     return words.keys, np.ascontiguousarray(halves)
 
 
-def read_binary_parameters(path: Path, count: int) -> NDArray[np.float64]:
+def read_binary_parameters(path: PathLike, count: int) -> NDArray[np.float64]:
     """Read the binary file of ``count`` words: parameters (2, count, d + 1).
 
     ``-save-gradsq`` writes sums of squared gradients in the same form. Raises TruncatedError, which
@@ -55,7 +55,7 @@ def read_binary_parameters(path: Path, count: int) -> NDArray[np.float64]:
 
 
 def read_cooccurrences(
-    path: Path,
+    path: PathLike,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     """Read ``cooccurrence.bin``, shuffled or not: rows and columns from 0, and counts, (N,) each.
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firth.errors import FormatError
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 
 MAGIC = b"\x93FIRLOG\n"
 VERSION = 1
@@ -73,7 +73,7 @@ class Reader:
     Raises FormatError for another file and for a damaged header.
     """
 
-    def __init__(self, file: io.BufferedReader, path: Path) -> None:
+    def __init__(self, file: io.BufferedReader, path: PathLike) -> None:
         self._file, self._path = file, path
         self.key: bytes | None = None
         self.end = 0

@@ -11,10 +11,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from firth.errors import FormatError, TruncatedError
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 
 
-def read(path: Path, *, mmap: Literal["r", "c"] | None = None) -> NDArray[Any]:
+def read(path: PathLike, *, mmap: Literal["r", "c"] | None = None) -> NDArray[Any]:
     """Read, or map, an array of numbers, which has the machine's byte order.
 
     An array of the other order is read, not mapped. FormatError for a file that is not valid or

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError, TruncatedError
-from firth.formats.files import Path, atomic
+from firth.formats.files import PathLike, atomic
 from firth.optional import needs
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1"}
@@ -35,7 +35,7 @@ def _dtype(name: Any) -> Any:
     return np.dtype(_DTYPES[name])
 
 
-def read(path: Path) -> dict[str, NDArray[Any]]:
+def read(path: PathLike) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name, read into memory.
 
     Raises
@@ -95,7 +95,7 @@ def _begin(entry: tuple[str, np.dtype[Any], tuple[int, ...], int, int]) -> tuple
     return entry[3:]  # an empty array comes before the one that starts at the same place
 
 
-def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write(path: PathLike, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays, atomically: a failed or killed write leaves the old file.
 
     Raises

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.errors import FormatError, TruncatedError
 from firth.formats import npy
-from firth.formats.files import Path, atomic
+from firth.formats.files import PathLike, atomic
 
 FLORET = ("minn", "maxn", "hash_count", "hash_seed", "bow", "eow")
 _SEED = 1
@@ -45,12 +45,12 @@ class Content:
     floret: dict[str, Any] | None  # the settings of FLORET, in floret mode
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: PathLike) -> bool:
     """Whether this is a folder with spaCy's vectors, or of a pipeline that has some."""
     return os.path.isfile(os.path.join(_folder(path), "key2row"))
 
 
-def _folder(path: Path) -> str:
+def _folder(path: PathLike) -> str:
     inner = os.path.join(path, "vocab")
     return inner if os.path.isdir(inner) else os.fspath(path)
 
@@ -72,7 +72,7 @@ def _symbols() -> Mapping[str, int]:
     return symbols
 
 
-def read(path: Path) -> Content:
+def read(path: PathLike) -> Content:
     """Read the folder of vectors, of a vocab, or of a pipeline.
 
     FormatError for damaged files and for another folder, FileNotFoundError for missing ones.
@@ -104,7 +104,7 @@ def read(path: Path) -> Content:
     return Content(vectors, rows, len(keys) - len(rows), None)
 
 
-def checked_floret(settings: Mapping[str, Any], rows: int, path: Path) -> dict[str, Any]:
+def checked_floret(settings: Mapping[str, Any], rows: int, path: PathLike) -> dict[str, Any]:
     """The settings of floret, or FormatError."""
     found: dict[str, Any] = {name: settings.get(name) for name in FLORET}
     sizes = [found[name] for name in FLORET[:4]]
@@ -121,7 +121,10 @@ def checked_floret(settings: Mapping[str, Any], rows: int, path: Path) -> dict[s
 
 
 def write(
-    path: Path, words: Sequence[str], vectors: NDArray[Any], floret: dict[str, Any] | None = None
+    path: PathLike,
+    words: Sequence[str],
+    vectors: NDArray[Any],
+    floret: dict[str, Any] | None = None,
 ) -> None:
     """Write a folder that spaCy's ``Vocab.from_disk`` and ``Vectors.from_disk`` read.
 

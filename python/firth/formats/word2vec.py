@@ -30,7 +30,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from firth import _native
 from firth.errors import FormatError, TruncatedError
-from firth.formats.files import Path, Source, reading, writing
+from firth.formats.files import PathLike, Source, reading, writing
 
 _FIRST_LINES = 100  # without a header, d is what the first lines have in common
 _MEGABYTE = 1 << 20
@@ -57,7 +57,7 @@ class Words:
 
 
 def read_text(
-    path: Path,
+    path: PathLike,
     *,
     header: bool = True,
     limit: int | None = None,
@@ -98,7 +98,7 @@ def read_text(
         return _read_rows(source, header, count, d, dtype, encoding, errors)
 
 
-def read_floret(path: Path) -> tuple[Words, list[str]]:
+def read_floret(path: PathLike) -> tuple[Words, list[str]]:
     """Read floret's text: the rows, whose keys are their numbers, and six fields of the first line.
 
     These are minn, maxn, hash_count, hash_seed (whole numbers), bow and eow. FormatError for
@@ -172,7 +172,7 @@ def _read_rows(
 
 
 def read_binary(
-    path: Path,
+    path: PathLike,
     *,
     limit: int | None = None,
     dtype: DTypeLike = np.float32,
@@ -218,7 +218,9 @@ def read_binary(
         return table.words()
 
 
-def read_counts(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> dict[str, int]:
+def read_counts(
+    path: PathLike, *, encoding: str = "utf-8", errors: str = "strict"
+) -> dict[str, int]:
     """Read a vocabulary file, lines ``word count``. Raises FormatError for another line."""
     counts: dict[str, int] = {}
     with reading(path) as source:
@@ -238,7 +240,7 @@ def read_counts(path: Path, *, encoding: str = "utf-8", errors: str = "strict") 
 
 
 def write(
-    path: Path,
+    path: PathLike,
     keys: Sequence[object],
     vectors: NDArray[Any],
     *,
@@ -303,14 +305,16 @@ def write(
                     file.write(word + b" " + " ".join(map(str, values)).encode() + b"\n")
 
 
-def write_counts(path: Path, counts: Iterable[tuple[str, int]], *, append: bool = False) -> None:
+def write_counts(
+    path: PathLike, counts: Iterable[tuple[str, int]], *, append: bool = False
+) -> None:
     """Write a vocabulary file, lines ``word count``."""
     with writing(path, append=append) as file:
         for word, count in counts:
             file.write(f"{word} {count}\n".encode())
 
 
-def sniff(path: Path) -> str | None:
+def sniff(path: PathLike) -> str | None:
     """What a file seems to hold: "text", "binary", "headerless" (text), "floret", or None.
 
     A header is a first line of exactly two whole numbers; after it, text is a line whose last d
@@ -339,7 +343,7 @@ def _check_limit(limit: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, wanted: str) -> Iterator[Source]:
+def _reading(path: PathLike, wanted: str) -> Iterator[Source]:
     """`reading`; a FormatError says what else of `_READ_WITH` the file seems to be."""
     try:
         with reading(path, progress=True) as source:
@@ -377,7 +381,9 @@ def _is_text(data: bytes) -> bool:
 class _Table:
     """The rows of one file: words to numbers, the first of equal ones wins."""
 
-    def __init__(self, path: Path, d: int, dtype: DTypeLike, encoding: str, errors: str) -> None:
+    def __init__(
+        self, path: PathLike, d: int, dtype: DTypeLike, encoding: str, errors: str
+    ) -> None:
         self.path, self.encoding, self.errors = path, encoding, errors
         self.vectors = np.empty((0, d), dtype)
         self.distinct = _native.files.DistinctWords()
@@ -435,7 +441,7 @@ class _Table:
         return Words(self.keys, self.vectors, declared)
 
 
-def _explained(error: UnicodeDecodeError, path: Path, offset: int) -> UnicodeDecodeError:
+def _explained(error: UnicodeDecodeError, path: PathLike, offset: int) -> UnicodeDecodeError:
     # The C tool cuts long words within a character, so this is met in good files.
     error.reason += f" ({path}, byte {offset}; unicode_errors='replace' reads such words)"
     return error

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.errors import FormatError
 from firth.formats import container
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.kernels._dispatch import active_level
 from firth.search.cells import MOST, Cells, cells_of, order_by_cell
 from firth.search.segments import BLOCK, STORAGES, Mapped, Segment
@@ -41,7 +41,7 @@ Coded = Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]
 class Names(Sequence[str]):
     """The str of each label: those of a file, decoded on use, and new ones."""
 
-    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64], path: Path) -> None:
+    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64], path: PathLike) -> None:
         self._text, self._ends, self._path = text.data, ends.data, path
         self._new: list[str] = []
 
@@ -73,14 +73,14 @@ class Names(Sequence[str]):
         self._new[labels.start - len(self._ends) :] = names
 
 
-def _decoded(name: bytes, path: Path) -> str:
+def _decoded(name: bytes, path: PathLike) -> str:
     try:
         return name.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
         raise FormatError(f"a name is not UTF-8: {error}", path) from None
 
 
-def write(path: Path, table: Table, state: State, key: bytes, replaces: bytes) -> None:
+def write(path: PathLike, table: Table, state: State, key: bytes, replaces: bytes) -> None:
     """Write the live rows of a state to a file, atomically."""
     table.check()
     rows, dim = state.live, table.dim
@@ -258,7 +258,7 @@ class File:
     ``verify`` only: wrong ones can give wrong results, but do no other harm.
     """
 
-    def __init__(self, path: Path, mmap: bool, verify: bool) -> None:
+    def __init__(self, path: PathLike, mmap: bool, verify: bool) -> None:
         content = container.read(
             path, KIND, mmap="r" if mmap else None, verify=True if verify else None, decode=False
         )

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.search import batches, convert, filters
 from firth.search import storage as storage_module
 from firth.search.arguments import (
@@ -407,7 +407,7 @@ class Index:
 
     # Files
 
-    def save(self, path: Path) -> None:
+    def save(self, path: PathLike) -> None:
         """Write a copy to a file, atomically; `open` opens it.
 
         The index itself stays where it is, in memory or in its own file; to save that is to
@@ -422,7 +422,7 @@ class Index:
 
     @classmethod
     def open(
-        cls, path: Path, mode: str = "r+", mmap: bool = True, *, verify: bool = False
+        cls, path: PathLike, mode: str = "r+", mmap: bool = True, *, verify: bool = False
     ) -> Index:
         """Open a file that `save` wrote, and the log beside it, ``<path>.log``; also `load`.
 

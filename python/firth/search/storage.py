@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from firth.errors import FormatError
 from firth.formats import container, log
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.interrupt import deferred_interrupt
 from firth.search import records
 from firth.search.file import KIND, File, write
@@ -236,12 +236,12 @@ class Refusing:
         self.leave()
 
 
-def log_of(path: Path) -> str:
+def log_of(path: PathLike) -> str:
     """The log beside a file."""
     return os.path.realpath(path) + ".log"
 
 
-def _locked(path: str, path_of_index: Path) -> io.FileIO:
+def _locked(path: str, path_of_index: PathLike) -> io.FileIO:
     """The log of this name, locked for this process, created if necessary.
 
     BlockingIOError with the name of the index if another process has locked it.
@@ -267,7 +267,7 @@ def _locked(path: str, path_of_index: Path) -> io.FileIO:
         file.close()  # it was removed or replaced meanwhile
 
 
-def _new_log(path: Path) -> tuple[io.FileIO, str]:
+def _new_log(path: PathLike) -> tuple[io.FileIO, str]:
     """An empty log, locked, under a temporary name."""
     folder, name = os.path.split(log_of(path))
     temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
@@ -285,7 +285,7 @@ def _sweep(path: str) -> None:
                     os.unlink(entry.path)
 
 
-def _sync_folder(path: Path) -> None:
+def _sync_folder(path: PathLike) -> None:
     if os.name == "posix":
         descriptor = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
         try:
@@ -297,7 +297,7 @@ def _sync_folder(path: Path) -> None:
 # Saving and opening
 
 
-def save(path: Path, table: Table) -> None:
+def save(path: PathLike, table: Table) -> None:
     """Write a copy of an index. An existing index file is replaced, with its log."""
     target, state, key = os.path.realpath(path), table.state, secrets.token_bytes(16)
     if os.path.exists(target) and not os.path.isfile(
@@ -324,7 +324,7 @@ def save(path: Path, table: Table) -> None:
         os.unlink(beside)
 
 
-def open_table(path: Path, mode: str, mmap: bool, verify: bool) -> Table:
+def open_table(path: PathLike, mode: str, mmap: bool, verify: bool) -> Table:
     """Open what `save` wrote; see `Index.open`."""
     if mode not in ("r", "r+"):
         raise ValueError(f"Index.open: mode must be 'r' or 'r+', got {mode!r}")
@@ -356,7 +356,7 @@ def open_table(path: Path, mode: str, mmap: bool, verify: bool) -> Table:
     return table
 
 
-def _open_to_read(path: Path, mmap: bool, verify: bool) -> Table:
+def _open_to_read(path: PathLike, mmap: bool, verify: bool) -> Table:
     tries = 3
     while True:
         with contextlib.ExitStack() as stack:

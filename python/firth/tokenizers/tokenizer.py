@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.errors import FormatError
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.optional import needs
 
 Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
@@ -54,7 +54,7 @@ class Tokenizer:
         The text is no JSON, or lacks what every tokenizer has.
     """
 
-    def __init__(self, text: str, path: Path | None = None) -> None:
+    def __init__(self, text: str, path: PathLike | None = None) -> None:
         self.json, self._path = text, path
         try:
             settings = json.loads(text)
@@ -83,7 +83,7 @@ class Tokenizer:
         self._pages: set[int] = set()
 
     @classmethod
-    def from_file(cls, path: Path) -> Tokenizer:
+    def from_file(cls, path: PathLike) -> Tokenizer:
         """Read a ``tokenizer.json``."""
         with open(path, "rb") as file:
             content = file.read()

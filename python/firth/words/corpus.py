@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from firth import _corpus, _native
 from firth.errors import warn
-from firth.formats.files import Path, plain
+from firth.formats.files import PathLike, plain
 from firth.progress import progress_bar
 
 _PIECE = 64 << 20  # bytes of text scanned in one native call
@@ -75,7 +75,7 @@ class Corpus(ABC):
 def opened(
     where: str,
     sentences: Sentences | None,
-    corpus_file: Path | None,
+    corpus_file: PathLike | None,
     *,
     passes: int = 1,
     progress: bool | None = None,

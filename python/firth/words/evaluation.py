@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth import geometry
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.words.similarity import Similarity
 
 _logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def evaluation_file(name: Literal["analogies", "pairs"]) -> str:
 
 def evaluate_word_pairs(
     self: Similarity,
-    pairs: Path,
+    pairs: PathLike,
     delimiter: str = "\t",
     encoding: str = "utf8",
     restrict_vocab: int | None = 300000,
@@ -120,7 +120,7 @@ def evaluate_word_pairs(
 
 
 def log_evaluate_word_pairs(
-    pearson: Correlation, spearman: Correlation, oov: float, pairs: Path
+    pearson: Correlation, spearman: Correlation, oov: float, pairs: PathLike
 ) -> None:
     """Log the result of `evaluate_word_pairs`."""
     _logger.info("Pearson correlation coefficient against %s: %.4f", pairs, pearson[0])
@@ -147,7 +147,7 @@ def _folded(key: Any, upper: bool) -> Any:
 
 def evaluate_word_analogies(
     self: Similarity,
-    analogies: Path,
+    analogies: PathLike,
     restrict_vocab: int | None = 300000,
     case_insensitive: bool = True,
     dummy4unknown: bool = False,
@@ -224,7 +224,7 @@ def log_accuracy(section: dict[str, Any]) -> None:
         _logger.info("%s: %.1f%% (%i/%i)", section["section"], share, correct, correct + wrong)
 
 
-def _questions(path: Path, upper: bool) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+def _questions(path: PathLike, upper: bool) -> Iterator[tuple[str | None, tuple[str, ...]]]:
     """(section, ()) and (None, question) in the order of the file."""
     begun = False
     with open(path, "rb") as file:

@@ -14,12 +14,12 @@ import numpy as np
 from firth.arguments import Rules, Whole, check_all
 from firth.errors import FormatError
 from firth.formats import fasttext
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.words import training
 from firth.words.corpus import Sentences
 from firth.words.gensim3 import deprecated, renamed
 from firth.words.subword_vectors import FastTextKeyedVectors as FastTextKeyedVectors
-from firth.words.vocabulary import File, TrimRule
+from firth.words.vocabulary import TrimRule
 from firth.words.word2vec import Word2Vec
 
 _NGRAMS: Rules = {"min_n": Whole(), "max_n": Whole(), "bucket": Whole()}
@@ -67,7 +67,7 @@ class FastText(Word2Vec):
     def __init__(
         self,
         sentences: Sentences | None = None,
-        corpus_file: File | None = None,
+        corpus_file: PathLike | None = None,
         sg: int = 0,
         hs: int = 0,
         vector_size: int = 100,
@@ -98,7 +98,7 @@ class FastText(Word2Vec):
         *,
         negatives: str | None = None,
         progress: bool | None = None,
-        checkpoint: File | None = None,
+        checkpoint: PathLike | None = None,
     ) -> None:
         if word_ngrams != 1:
             raise NotImplementedError(
@@ -215,7 +215,7 @@ class FastText(Word2Vec):
         return parts
 
     @classmethod
-    def load_fasttext_format(cls, model_file: Path, encoding: str = "utf-8") -> FastText:
+    def load_fasttext_format(cls, model_file: PathLike, encoding: str = "utf-8") -> FastText:
         """`load_facebook_model`, as it was called before gensim 4."""
         deprecated("load_fasttext_format", "load_facebook_model")
         return load_facebook_model(model_file, encoding)
@@ -227,7 +227,7 @@ class FastText(Word2Vec):
         }  # fmt: skip
 
 
-def load_facebook_model(path: Path, encoding: str = "utf-8") -> FastText:
+def load_facebook_model(path: PathLike, encoding: str = "utf-8") -> FastText:
     r"""Load a model of Facebook's fastText (``.bin``), for queries or further training.
 
     Settings that the file lacks get defaults, as in gensim: ``alpha`` 0.025, and negatives by
@@ -286,7 +286,7 @@ def load_facebook_model(path: Path, encoding: str = "utf-8") -> FastText:
 
 
 def load_facebook_vectors(
-    path: Path, encoding: str = "utf-8", *, mmap: bool = False
+    path: PathLike, encoding: str = "utf-8", *, mmap: bool = False
 ) -> FastTextKeyedVectors:
     """Load the vectors of a model of Facebook's fastText (``.bin``): less memory than the model.
 
@@ -315,7 +315,7 @@ def load_facebook_vectors(
 
 def save_facebook_model(
     model: FastText,
-    path: Path,
+    path: PathLike,
     encoding: str = "utf-8",
     lr_update_rate: int = 100,
     word_ngrams: int = 1,
@@ -380,7 +380,7 @@ def facebook_content(
     )
 
 
-def _facebook_content(path: Path) -> fasttext.Content:
+def _facebook_content(path: PathLike) -> fasttext.Content:
     content = fasttext.read(path, mmap=True)
     if fasttext.MODELS[content.args.model] == "supervised":
         raise NotImplementedError(

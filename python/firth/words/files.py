@@ -15,7 +15,7 @@ import numpy as np
 
 from firth.errors import FormatError
 from firth.formats import container, fasttext, gensim, spacy, word2vec
-from firth.formats.files import COMPRESSED, Path, atomic, reading, writing
+from firth.formats.files import COMPRESSED, PathLike, atomic, reading, writing
 from firth.words import model2vec
 from firth.words.fasttext import FastTextKeyedVectors, load_facebook_vectors
 from firth.words.floret import Floret
@@ -35,7 +35,7 @@ _FORMATS = {
 WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy", "npy")
 
 
-def sniff(path: Path) -> str:
+def sniff(path: PathLike) -> str:
     """The format of a file of vectors, by its first bytes: one of the names in this module.
 
     FormatError for another file, an empty one and a pipe among them.
@@ -65,7 +65,7 @@ def sniff(path: Path) -> str:
     return names.get(found, found)
 
 
-def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
+def load_vectors(path: PathLike, *, limit: int | None = None) -> KeyedVectors:
     """Load vectors from a file of any format, which is recognised by its content.
 
     Words that are cut within a character are read with the replacement character, and of repeated
@@ -111,7 +111,7 @@ def load_vectors(path: Path, *, limit: int | None = None) -> KeyedVectors:
         )
 
 
-def _tokens(path: Path) -> KeyedVectors:
+def _tokens(path: PathLike) -> KeyedVectors:
     """The vectors of model2vec's tokens, with their weights."""
     content = model2vec.read(path)
     vectors, tokens = content.embeddings, list(content.tokenizer.tokens)
@@ -125,7 +125,7 @@ def _tokens(path: Path) -> KeyedVectors:
     return made
 
 
-def format_of_name(path: Path) -> str | None:
+def format_of_name(path: PathLike) -> str | None:
     """The format that the suffix of a file to be written stands for, or None.
 
     ValueError for .zip, which is only read.
@@ -147,7 +147,7 @@ def format_of_name(path: Path) -> str | None:
     return suffixes.get(os.path.splitext(name)[1])
 
 
-def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -> None:
+def save_vectors(vectors: KeyedVectors, path: PathLike, format: str | None = None) -> None:
     """Save vectors in a format of `WRITABLE`, by default the one the suffix stands for.
 
     "npy" is the matrix for NumPy; the words go to a file beside it, one a line in the order of its
@@ -181,12 +181,12 @@ def save_vectors(vectors: KeyedVectors, path: Path, format: str | None = None) -
         )
 
 
-def words_beside(path: Path) -> str:
+def words_beside(path: PathLike) -> str:
     """The file for the words of a matrix: ``x.words.txt`` for ``x.npy``."""
     return os.fspath(path).removesuffix(".npy") + ".words.txt"
 
 
-def _save_matrix(vectors: KeyedVectors, path: Path) -> None:
+def _save_matrix(vectors: KeyedVectors, path: PathLike) -> None:
     words = [str(word) for word in vectors.index_to_key]
     for word in words:
         if "\n" in word:
@@ -210,7 +210,7 @@ class Description:
     more: dict[str, str]  # other facts by name
 
 
-def describe(path: Path) -> Description:
+def describe(path: PathLike) -> Description:
     """Format, size and first words of a file, if possible without reading its vectors."""
     found = sniff(path)
     more: dict[str, str] = {}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from firth import _native
 from firth.errors import FormatError
 from firth.formats import spacy, word2vec
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.words.keyedvectors import KeyedVectors
 
 
@@ -89,7 +89,7 @@ class Floret:
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in spacy.FLORET}
 
-    def save(self, fname: Path) -> None:
+    def save(self, fname: PathLike) -> None:
         """Save as floret's text: ``B D minn maxn hash_count hash_seed bow eow``, then the rows."""
         rows, d = self.vectors.shape
         header = " ".join(map(str, [rows, d, *self._settings.values()]))
@@ -98,7 +98,7 @@ class Floret:
         word2vec.write(fname, range(rows), self.vectors, first_line=header)
 
     @classmethod
-    def load(cls, fname: Path) -> Floret:
+    def load(cls, fname: PathLike) -> Floret:
         """Load floret's text, or a folder of spaCy in floret mode; FormatError for another file."""
         if spacy.is_folder(fname):
             content = spacy.read(fname)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from firth.errors import FormatError
 from firth.formats.container import Content
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.formats.gensim import Saved
 from firth.words.keys import keys_as_text
 
 
-def vectors_of(saved: Saved, path: Path) -> Content:
+def vectors_of(saved: Saved, path: PathLike) -> Content:
     """The vectors of a saved object, as a file of firth's holds them: of a model those of its wv.
 
     FormatError for another object, and where keys and vectors do not fit together.
@@ -58,7 +58,7 @@ _RENAMED = {"size": "vector_size", "iter": "epochs", "syn0_lockf": "vectors_lock
 
 
 def trained(
-    saved: Saved, path: Path, kind: str
+    saved: Saved, path: PathLike, kind: str
 ) -> tuple[Content, dict[str, Any], dict[str, NDArray[Any]]]:
     """Vectors, parameters and state, and the Huffman tree if any, of a saved Word2Vec or FastText.
 
@@ -121,7 +121,7 @@ def _first(found: dict[str, Any], *names: str) -> Any:
     return next((found[name] for name in names if name in found), None)
 
 
-def _check(path: Path, keys: Any, rows: dict[str, Any]) -> None:
+def _check(path: PathLike, keys: Any, rows: dict[str, Any]) -> None:
     if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
         raise FormatError("has no list of words", path)
     if len(set(keys)) < len(keys):

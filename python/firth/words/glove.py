@@ -18,7 +18,7 @@ from firth.arguments import Real, Rules, Whole, check_all
 from firth.epochs import diverged, new_run, remove_checkpoint, run_epochs
 from firth.errors import FormatError
 from firth.formats import container, glove, word2vec
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.kernels._dispatch import active_level
 from firth.words import corpus
 from firth.words.cooccurrences import cooccurrences, temporary
@@ -141,7 +141,7 @@ class GloVe:
     def __init__(
         self,
         sentences: Sentences | None = None,
-        corpus_file: Path | None = None,
+        corpus_file: PathLike | None = None,
         *,
         vector_size: int = 100,
         window: int = 15,
@@ -158,7 +158,7 @@ class GloVe:
         seed: int = 1,
         workers: int | None = None,
         progress: bool | None = None,
-        checkpoint: Path | None = None,
+        checkpoint: PathLike | None = None,
     ) -> None:
         vars(self).update(check_all("GloVe", _RANGES, locals()))
         self.symmetric, self.distance_weighting = symmetric, distance_weighting
@@ -199,7 +199,7 @@ class GloVe:
         return self._contexts[:, 0, self.vector_size]
 
     def build_vocab(
-        self, sentences: Sentences | None = None, corpus_file: Path | None = None
+        self, sentences: Sentences | None = None, corpus_file: PathLike | None = None
     ) -> None:
         """Count the words of a corpus and give those that are frequent enough random parameters.
 
@@ -243,10 +243,10 @@ class GloVe:
     def train(
         self,
         sentences: Sentences | None = None,
-        corpus_file: Path | None = None,
+        corpus_file: PathLike | None = None,
         *,
         epochs: int | None = None,
-        checkpoint: Path | None = None,
+        checkpoint: PathLike | None = None,
     ) -> None:
         """Count the pairs of a corpus and train on them, from the present parameters on.
 
@@ -283,7 +283,7 @@ class GloVe:
             ids = text.encode(self.wv.index_to_key, self.wv.key_to_index)
         self._train(ids, int(epochs), checkpoint)
 
-    def _train(self, ids: NDArray[np.int32], epochs: int, checkpoint: Path | None) -> None:
+    def _train(self, ids: NDArray[np.int32], epochs: int, checkpoint: PathLike | None) -> None:
         """Count the pairs of ids from `Corpus.encode` and train on them."""
         run = new_run(epochs, crc32=fingerprint(ids))
         with contextlib.ExitStack() as stack:
@@ -303,13 +303,13 @@ class GloVe:
     @classmethod
     def resume(
         cls,
-        path: Path,
+        path: PathLike,
         sentences: Sentences | None = None,
-        corpus_file: Path | None = None,
+        corpus_file: PathLike | None = None,
         *,
         workers: int | None = None,
         progress: bool | None = None,
-        checkpoint: Path | None = None,
+        checkpoint: PathLike | None = None,
     ) -> GloVe:
         """Finish an interrupted training from its checkpoint, on the same corpus.
 
@@ -385,7 +385,7 @@ class GloVe:
         return parts, units
 
     def _run(
-        self, trainer: _native.words.GloveTrainer, run: dict[str, Any], checkpoint: Path | None
+        self, trainer: _native.words.GloveTrainer, run: dict[str, Any], checkpoint: PathLike | None
     ) -> None:
         workers = self.workers or _native.num_threads()
 
@@ -408,11 +408,11 @@ class GloVe:
 
     # Files
 
-    def save(self, fname: Path) -> None:
+    def save(self, fname: PathLike) -> None:
         """Save the whole model to one file (checksummed, atomic, no pickle); see `load`."""
         self._write(fname, None)
 
-    def _write(self, path: Path, run: dict[str, Any] | None) -> None:
+    def _write(self, path: PathLike, run: dict[str, Any] | None) -> None:
         meta = {name: getattr(self, name) for name in _PARAMETERS}
         meta |= check_all("GloVe.save", _RANGES, meta)  # numbers of NumPy become Python's
         meta |= {
@@ -432,12 +432,12 @@ class GloVe:
         container.write(path, _KIND, arrays, meta, {"keys": keys})
 
     @classmethod
-    def load(cls, fname: Path) -> GloVe:
+    def load(cls, fname: PathLike) -> GloVe:
         """Load a file of `save` or a checkpoint; FormatError for another kind of file."""
         return cls._read(fname)[0]
 
     @classmethod
-    def _read(cls, fname: Path) -> tuple[GloVe, dict[str, Any] | None]:
+    def _read(cls, fname: PathLike) -> tuple[GloVe, dict[str, Any] | None]:
         content = container.read(fname, _KIND)
         try:
             model = cls(**{name: content.meta[name] for name in _PARAMETERS})
@@ -464,11 +464,11 @@ class GloVe:
     @classmethod
     def load_stanford(
         cls,
-        fname: Path,
-        vocab: Path | None = None,
+        fname: PathLike,
+        vocab: PathLike | None = None,
         *,
         binary: bool = False,
-        gradsq: Path | None = None,
+        gradsq: PathLike | None = None,
     ) -> GloVe:
         """Load all parameters that Stanford's ``glove`` saved; the model can be trained on.
 

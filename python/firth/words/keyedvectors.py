@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from firth.errors import FormatError
 from firth.formats import container, gensim, word2vec
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.words import evaluation, from_gensim, from_spacy, plot
 from firth.words.gensim3 import deprecated, gone
 from firth.words.keys import keys_as_text, keys_from_text
@@ -124,7 +124,7 @@ class KeyedVectors(Similarity):
 
     def intersect_word2vec_format(
         self,
-        fname: Path,
+        fname: PathLike,
         lockf: float = 0.0,
         binary: bool = False,
         encoding: str = "utf8",
@@ -164,7 +164,7 @@ class KeyedVectors(Similarity):
 
     # Files
 
-    def save(self, fname: Path) -> None:
+    def save(self, fname: PathLike) -> None:
         """Save to one file: checksummed, atomic, without pickle (see `firth.formats.container`).
 
         Words' paths through a model's tree ("code", "point") are left out: the model has them.
@@ -196,7 +196,7 @@ class KeyedVectors(Similarity):
         return arrays, {}, {"keys": keys}
 
     @classmethod
-    def load(cls, fname: Path, mmap: Literal["r", "c"] | None = None) -> KeyedVectors:
+    def load(cls, fname: PathLike, mmap: Literal["r", "c"] | None = None) -> KeyedVectors:
         """Load what `save` wrote, or the vectors of a saved `Word2Vec` or of its checkpoint.
 
         What gensim's ``save`` wrote (KeyedVectors, Word2Vec, FastText) is loaded too, without
@@ -235,7 +235,7 @@ class KeyedVectors(Similarity):
         return cls(vector_size)
 
     @classmethod
-    def _loaded(cls, content: container.Content, fname: Path) -> Self:
+    def _loaded(cls, content: container.Content, fname: PathLike) -> Self:
         """The vectors of a file's content; FormatError where it does not fit together."""
         arrays, keys = content.arrays, content.strings.get("keys", [])
         vectors, scales = arrays.get("vectors", np.zeros(0)), arrays.get("scales")
@@ -281,8 +281,8 @@ class KeyedVectors(Similarity):
 
     def save_word2vec_format(
         self,
-        fname: Path,
-        fvocab: Path | None = None,
+        fname: PathLike,
+        fvocab: PathLike | None = None,
         binary: bool = False,
         total_vec: int | None = None,
         write_header: bool = True,
@@ -347,8 +347,8 @@ class KeyedVectors(Similarity):
     @classmethod
     def load_word2vec_format(
         cls,
-        fname: Path,
-        fvocab: Path | None = None,
+        fname: PathLike,
+        fvocab: PathLike | None = None,
         binary: bool = False,
         encoding: str = "utf8",
         unicode_errors: str = "strict",

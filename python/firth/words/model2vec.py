@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from firth.errors import FormatError
 from firth.formats import safetensors
-from firth.formats.files import Path, atomic
+from firth.formats.files import PathLike, atomic
 from firth.tokenizers import Tokenizer
 
 _LAYOUTS = (
@@ -52,7 +52,7 @@ class Content:
     mapping: NDArray[Any] | None  # (T,), rows of the table
 
 
-def read(folder: Path) -> Content:
+def read(folder: PathLike) -> Content:
     """Read a folder.
 
     Raises
@@ -94,7 +94,7 @@ def read(folder: Path) -> Content:
     return Content(embeddings, tokenizer, config, weights, mapping)
 
 
-def write(folder: Path, content: Content) -> None:
+def write(folder: PathLike, content: Content) -> None:
     """Write a folder in model2vec's layout, which sentence-transformers reads too."""
     root = pathlib.Path(folder)
     root.mkdir(parents=True, exist_ok=True)

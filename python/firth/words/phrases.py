@@ -20,8 +20,9 @@ import numpy as np
 
 from firth.errors import FormatError
 from firth.formats import container
+from firth.formats.files import PathLike
 from firth.words.corpus import Sentences
-from firth.words.vocabulary import File, prune_vocab
+from firth.words.vocabulary import prune_vocab
 
 _KIND = "phrases"
 
@@ -155,7 +156,7 @@ class _Transformation:
 
     # Files
 
-    def save(self, fname: File) -> None:
+    def save(self, fname: PathLike) -> None:
         """Save to one file; TypeError for a custom scoring function, which cannot be saved."""
         names = [name for name, scorer in _SCORERS.items() if scorer is self.scoring]
         if not names:
@@ -175,7 +176,7 @@ class _Transformation:
         container.write(fname, _KIND, values, meta, strings)
 
     @classmethod
-    def load(cls, fname: File) -> Any:
+    def load(cls, fname: PathLike) -> Any:
         """Load a file of `save`; FormatError for another file."""
         content = container.read(fname, _KIND)
         try:

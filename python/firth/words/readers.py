@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from firth.formats.files import Path, reading
+from firth.formats.files import PathLike, reading
 
 _PIECE = 1 << 20  # bytes read at once
 _SENTENCE = 10_000  # gensim's greatest length of a sentence
@@ -66,7 +66,7 @@ class PathLineSentences:
     """
 
     def __init__(
-        self, source: Path, max_sentence_length: int = _SENTENCE, limit: int | None = None
+        self, source: PathLike, max_sentence_length: int = _SENTENCE, limit: int | None = None
     ) -> None:
         self.source, self.max_sentence_length, self.limit = source, max_sentence_length, limit
         if os.path.isfile(source):
@@ -95,7 +95,7 @@ class Text8Corpus:
         Words of a piece.
     """
 
-    def __init__(self, fname: Path, max_sentence_length: int = _SENTENCE) -> None:
+    def __init__(self, fname: PathLike, max_sentence_length: int = _SENTENCE) -> None:
         self.fname, self.max_sentence_length = fname, max_sentence_length
 
     def __repr__(self) -> str:
@@ -116,7 +116,7 @@ class BrownCorpus:
     letters (punctuation) are left out.
     """
 
-    def __init__(self, dirname: Path) -> None:
+    def __init__(self, dirname: PathLike) -> None:
         self.dirname = dirname
 
     def __repr__(self) -> str:
@@ -146,13 +146,13 @@ def _sentences(lines: Iterable[bytes | str], length: int, limit: int | None) -> 
             yield words[start : start + length]
 
 
-def file_lines(path: Path) -> Iterator[bytes]:
+def file_lines(path: PathLike) -> Iterator[bytes]:
     """The lines of a file without their ends, of any length; decompressed as they are read."""
     for piece in _cut(path, b"\n"):
         yield from piece.removesuffix(b"\n").split(b"\n")
 
 
-def _cut(path: Path, mark: bytes) -> Iterator[bytes]:
+def _cut(path: PathLike, mark: bytes) -> Iterator[bytes]:
     """A file in pieces; each but the last ends with ``mark``."""
     unfinished: list[bytes] = []
     with reading(path) as source:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.kernels import embedding_bag
 from firth.optional import needs
 from firth.progress import progress_bar
@@ -111,7 +111,7 @@ class StaticModel:
     @classmethod
     def from_pretrained(
         cls,
-        path: Path,
+        path: PathLike,
         token: str | None = None,
         normalize: bool | None = None,
         subfolder: str | None = None,
@@ -179,7 +179,7 @@ class StaticModel:
         return model
 
     def save_pretrained(
-        self, path: Path, model_name: str | None = None, subfolder: str | None = None
+        self, path: PathLike, model_name: str | None = None, subfolder: str | None = None
     ) -> None:
         """Write a folder that model2vec and sentence-transformers can load.
 

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from firth import geometry
 from firth.errors import FormatError
 from firth.formats import container
-from firth.formats.files import Path
+from firth.formats.files import PathLike
 from firth.words.keyedvectors import KeyedVectors
 from firth.words.subwords import subword_ids, subword_means
 from firth.words.training import fill
@@ -221,7 +221,7 @@ class FastTextKeyedVectors(KeyedVectors):
         return made
 
     @classmethod
-    def _loaded(cls, content: container.Content, fname: Path) -> Self:
+    def _loaded(cls, content: container.Content, fname: PathLike) -> Self:
         arrays = content.arrays
         computed = "vectors" in arrays  # gensim's files leave that to the reader
         if not computed:

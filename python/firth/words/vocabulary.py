@@ -8,7 +8,6 @@ make the arrays that belong to the words. V = words of the vocabulary.
 from __future__ import annotations
 
 import heapq
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from firth.arguments import Real, Rules, Whole, check_all
 from firth.errors import warn
+from firth.formats.files import PathLike
 from firth.words import corpus, training
 from firth.words.corpus import Sentences
 from firth.words.gensim3 import renamed
@@ -28,7 +28,6 @@ RULE_DISCARD = 1
 RULE_KEEP = 2
 
 TrimRule = Callable[[Any, int, int], int]
-File = str | os.PathLike[str]
 
 # Parameters of all window models; count**ns_exponent stays finite for any counts and vocabulary.
 PARAMETERS: Rules = {
@@ -128,7 +127,7 @@ class Vocabulary:
     def build_vocab(
         self,
         corpus_iterable: Sentences | None = None,
-        corpus_file: File | None = None,
+        corpus_file: PathLike | None = None,
         update: bool = False,
         progress_per: int = 10000,
         keep_raw_vocab: bool = False,
@@ -203,7 +202,7 @@ class Vocabulary:
     def scan_vocab(
         self,
         corpus_iterable: Sentences | None = None,
-        corpus_file: File | None = None,
+        corpus_file: PathLike | None = None,
         progress_per: int = 10000,
         workers: int | None = None,
         trim_rule: TrimRule | None = None,

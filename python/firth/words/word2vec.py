@@ -24,6 +24,7 @@ from firth.arguments import Real, Rules, Whole, check_all
 from firth.epochs import remove_checkpoint
 from firth.errors import FormatError, warn
 from firth.formats import container, gensim
+from firth.formats.files import PathLike
 from firth.words import corpus, from_gensim, training
 from firth.words.corpus import Sentences
 from firth.words.gensim3 import VectorsInWv, deprecated, renamed
@@ -35,7 +36,6 @@ from firth.words.readers import PathLineSentences as PathLineSentences
 from firth.words.readers import Text8Corpus as Text8Corpus
 from firth.words.vocabulary import (
     PARAMETERS,
-    File,
     TrimRule,
     Vocabulary,
 )
@@ -182,7 +182,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
     def __init__(
         self,
         sentences: Sentences | None = None,
-        corpus_file: File | None = None,
+        corpus_file: PathLike | None = None,
         vector_size: int = 100,
         alpha: float = 0.025,
         window: int = 5,
@@ -211,7 +211,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         *,
         negatives: str | None = None,
         progress: bool | None = None,
-        checkpoint: File | None = None,
+        checkpoint: PathLike | None = None,
     ) -> None:
         kind = type(self).__name__
         given = check_all(kind, PARAMETERS, locals())
@@ -336,7 +336,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
     def train(
         self,
         corpus_iterable: Sentences | None = None,
-        corpus_file: File | None = None,
+        corpus_file: PathLike | None = None,
         total_examples: int | None = None,
         total_words: int | None = None,
         epochs: int | None = None,
@@ -348,7 +348,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         compute_loss: bool = False,
         callbacks: Iterable[Any] = (),
         *,
-        checkpoint: File | None = None,
+        checkpoint: PathLike | None = None,
     ) -> tuple[int, int]:
         """Train on a corpus, from the present vectors on.
 
@@ -443,13 +443,13 @@ class Word2Vec(VectorsInWv, Vocabulary):
     @classmethod
     def resume(
         cls,
-        path: File,
+        path: PathLike,
         corpus_iterable: Sentences | None = None,
-        corpus_file: File | None = None,
+        corpus_file: PathLike | None = None,
         *,
         workers: int | None = None,
         progress: bool | None = None,
-        checkpoint: File | None = None,
+        checkpoint: PathLike | None = None,
     ) -> Self:
         """Finish a training from its checkpoint; one worker gives the bits of an unbroken run.
 
@@ -496,7 +496,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         ids: NDArray[np.int32],
         run: dict[str, Any],
         way: tuple[bool, training.Jobs | None],
-        checkpoint: File | None,
+        checkpoint: PathLike | None,
         callbacks: Sequence[Any] = (),
     ) -> tuple[int, int]:
         """The epochs from ``run["epoch"]``, ``run["block"]`` on; ``run`` is kept up to date."""
@@ -668,7 +668,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
 
     def save(
         self,
-        fname: File,
+        fname: PathLike,
         separately: Any = None,
         sep_limit: int = 0,
         ignore: Any = frozenset(),
@@ -681,7 +681,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         self._write(fname, None)
 
     @classmethod
-    def load(cls, fname: File, mmap: Literal["r", "c"] | None = None) -> Self:
+    def load(cls, fname: PathLike, mmap: Literal["r", "c"] | None = None) -> Self:
         """Load a file of `save`, a checkpoint, or a file of gensim's ``save`` (without gensim).
 
         Parameters
@@ -704,7 +704,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
                 raise FormatError(f"is not a whole model: {error}", fname) from None
         return cls._read(fname, mmap)[0]
 
-    def _write(self, path: File, run: dict[str, Any] | None) -> None:
+    def _write(self, path: PathLike, run: dict[str, Any] | None) -> None:
         arrays, meta, strings = self.wv._sections()
         meta |= {name: getattr(self, name) for name in self._parameters + _STATE} | {"run": run}
         meta |= check_all(
@@ -721,7 +721,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
 
     @classmethod
     def _read(
-        cls, path: File, mmap: Literal["r", "c"] | None = None
+        cls, path: PathLike, mmap: Literal["r", "c"] | None = None
     ) -> tuple[Self, dict[str, Any] | None]:
         content = container.read(path, mmap=mmap)
         if content.kind != cls._kind:
