@@ -78,7 +78,7 @@ def test_wrong_outputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert error(capsys, "convert", "a.t", "a.t") == "a.t is the input; it would be overwritten"
     assert "a.t is the input" in error(capsys, "convert", "./a.t", "a.t", "--format", "firth")
     assert error(capsys, "convert", "a.t", "b.t").startswith(
-        "b.t: the suffix is none of .firth, .txt, .vec, .bin, .npy"
+        "b.t: the suffix is not one of .firth, .txt, .vec, .bin, .npy"
     )
     assert error(capsys, "convert", "b.t", "b.t") == "b.t: no such file or directory"
     if os.path.exists("/dev/full"):

@@ -180,7 +180,7 @@ SIZES = 64  # where the sizes of the dictionary stand
 @pytest.mark.parametrize(
     ("at", "layout", "value", "message"),
     [
-        (0, "<i", 1, "no fastText model"),
+        (0, "<i", 1, "not a fastText model"),
         (4, "<i", 13, "version 13"),
         (4, "<i", 10, "version 10"),
         (8, "<i", 0, "dim 0"),

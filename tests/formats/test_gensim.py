@@ -184,7 +184,7 @@ def test_other_contents(path: Path) -> None:
             gensim.read(path)
     for names in ("vectors", ["../../etc/passwd"], [5]):
         save(path, keyed(__numpys=names))
-        with pytest.raises(FormatError, match="no list of names"):
+        with pytest.raises(FormatError, match="not a list of names"):
             gensim.read(path)
     path.write_bytes(b"the king is 7\n")
     assert not gensim.is_pickle(path)

@@ -687,7 +687,7 @@ def test_verify_looks_at_what_checksums_cannot_tell(small: Path) -> None:
             firth.Index.open(small, "r", verify=True)
     names = ["w0", *kept.strings["names"][:-1]]
     rewrite(small, kept.arrays, kept.meta, {"names": names})
-    with pytest.raises(FormatError, match="a name stands twice"):
+    with pytest.raises(FormatError, match="a name occurs twice"):
         firth.Index.open(small, "r", verify=True)
 
 

@@ -167,5 +167,5 @@ def test_a_damaged_file_of_phrases(tmp_path):
     for sizes in ([0] * len(content.arrays["words"]), [-1], [99], []):
         arrays = {**content.arrays, "words": np.array(sizes, np.int64)}
         container.write(tmp_path / "d", "phrases", arrays, content.meta, content.strings)
-        with pytest.raises(FormatError, match="is no whole Phrases"):
+        with pytest.raises(FormatError, match="is not a complete Phrases"):
             Phrases.load(tmp_path / "d")

@@ -83,7 +83,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         check_output(output, arguments.vectors)
     if format_of_name(output) is None and format is None:
         raise UserError(
-            f"{output}: the suffix is none of .firth, .txt, .vec, .bin, .npy; "
+            f"{output}: the suffix is not one of .firth, .txt, .vec, .bin, .npy; "
             f"give --format ({', '.join(WRITABLE)})"
         )
     vectors = load(arguments.vectors)

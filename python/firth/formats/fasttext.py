@@ -312,7 +312,7 @@ class _Reader:
         magic, version = self.unpack(_HEAD, "the header")
         self.old = 0 < magic <= _MOST and 0 < version <= _MOST  # then they are dim and ws
         if magic != MAGIC and not self.old:
-            raise FormatError("is no fastText model (wrong magic number)", self.source.path, 0)
+            raise FormatError("is not a fastText model (wrong magic number)", self.source.path, 0)
         if not self.old and version not in (11, 12):
             raise FormatError(f"has version {version}, want 11 or 12", self.source.path, 4)
         at = self.source.offset
@@ -345,7 +345,9 @@ class _Reader:
         size, words, labels, tokens, pruned_size = (*sizes, -1) if self.old else sizes
         if min(words, labels) < 0 or size != words + labels or pruned_size < -1:
             if self.old:
-                raise FormatError("is no fastText model (wrong magic number)", self.source.path, 0)
+                raise FormatError(
+                    "is not a fastText model (wrong magic number)", self.source.path, 0
+                )
             raise FormatError(
                 f"has {size} entries, {words} words, {labels} labels and {pruned_size} pruned "
                 "n-grams, which cannot be",

@@ -327,5 +327,5 @@ def _names(attributes: dict[str, Any], name: str, path: str) -> list[str]:
     if not isinstance(names, list) or not all(
         isinstance(one, str) and one.isidentifier() for one in names
     ):
-        raise FormatError(f"has a {name} that is no list of names", path)
+        raise FormatError(f"has a {name} that is not a list of names", path)
     return names

@@ -67,5 +67,5 @@ def read_cooccurrences(
     records = np.fromfile(path, _RECORD)
     bad = (records["row"] < 1) | (records["column"] < 1) | ~(records["count"] > 0)
     if bad.any():
-        raise FormatError("holds a record that is no co-occurrence", path, 16 * int(bad.argmax()))
+        raise FormatError("holds an invalid record", path, 16 * int(bad.argmax()))
     return records["row"] - 1, records["column"] - 1, records["count"].copy()

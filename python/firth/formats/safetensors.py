@@ -53,7 +53,7 @@ def read(path: PathLike) -> dict[str, NDArray[Any]]:
             raise TruncatedError("ends within its first 8 bytes", path, len(start))
         length = int.from_bytes(start, "little")
         if start[:1] == b"{" or length > 100_000_000:  # the format's own limit
-            raise FormatError(f"is no safetensors file: a header of {length} bytes", path, 0)
+            raise FormatError(f"is not a safetensors file: a header of {length} bytes", path, 0)
         if length > size - 8:
             raise TruncatedError(f"ends within its header of {length} bytes", path, size)
         try:

@@ -116,7 +116,7 @@ def checked_floret(settings: Mapping[str, Any], rows: int, path: PathLike) -> di
         or not 1 <= sizes[2] <= 4
         or rows < 1
     ):
-        raise FormatError(f"has settings of floret that are none: {found}, {rows} rows", path)
+        raise FormatError(f"has invalid settings of floret: {found}, {rows} rows", path)
     return found
 
 
@@ -191,7 +191,7 @@ def _unpack_map(data: bytes, path: str) -> dict[int, int]:
                 continue
             packed = _INTEGERS.get(first)
             if packed is None:
-                raise FormatError("holds what is no whole number", path, at)
+                raise FormatError("holds a value that is not a whole number", path, at)
             numbers.append(packed.unpack_from(data, at + 1)[0])
             at += 1 + packed.size
     except (struct.error, IndexError):

@@ -521,5 +521,5 @@ def _common_dimensions(source: Source) -> int:
     if not found or min(found) < 1:
         raise FormatError("must have a word and numbers on each line", source.path, 0)
     if found[0] == 1 < len(found) and min(found[1:]) > 1:
-        raise FormatError(f"starts with {lines[0][:40]!r}, which is no row", source.path, 0)
+        raise FormatError(f"starts with {lines[0][:40]!r}, which is not a row", source.path, 0)
     return min(found)

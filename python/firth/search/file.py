@@ -375,14 +375,14 @@ class File:
         order = self._array("order", np.int32, None)
         self._check(len(order) == int(cell_blocks[-1]) * BLOCK, f"{len(order)} lanes")
         fits = len(order) == 0 or -1 <= order.min() <= order.max() < segment.rows
-        self._check(bool(fits), "an order of rows that are not there")
+        self._check(bool(fits), "an order with rows beyond the last one")
         segment = replace(segment, order=order, cell_blocks=cell_blocks, ordered=segment.rows)
         return segment, len(order) // BLOCK
 
     def _verify(self, segment: Segment, names: Names | None) -> None:
         """Check the values in the arrays: right checksums do not make them consistent."""
         labels = np.sort(segment.labels_of(np.arange(segment.rows)))
-        self._check(not (labels[1:] == labels[:-1]).any(), "a label stands twice")
+        self._check(not (labels[1:] == labels[:-1]).any(), "a label occurs twice")
         if len(labels):
             self._check(labels[-1] < self.state.next_label, f"label {labels[-1]}")
             self._check(names is None or labels[0] >= 0, f"label {labels[0]}")
@@ -391,7 +391,7 @@ class File:
             self._check(np.array_equal(there, np.arange(segment.rows)), "rows that have no place")
         if names is not None:
             seen = set(names)  # decodes them all
-            self._check(len(seen) == len(names), "a name stands twice")
+            self._check(len(seen) == len(names), "a name occurs twice")
         step = max(1, _PART // (4 * segment.vectors.shape[1]))
         for row in range(0, segment.rows, step):
             values = segment.floats(slice(row, min(row + step, segment.rows)))

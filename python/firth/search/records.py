@@ -57,7 +57,7 @@ class _Replaying:
 
 
 def replay(made: File, reader: log.Reader, path: str) -> bool:
-    """Replay a log. False if it is another file's (`Foreign`, unless it has nothing new)."""
+    """Replay a log. For that of another file: False if it has nothing new, else `Foreign`."""
     table, state = made.table, made.state
     table.state = state
     if reader.key is None:
@@ -67,7 +67,7 @@ def replay(made: File, reader: log.Reader, path: str) -> bool:
             for record in reader:
                 raise Foreign(
                     f"belongs to another file than {os.fspath(made.path)} as it is now; "
-                    "put that file back, or remove this log to give up what it holds",
+                    "put that file back, or remove this log, which loses its changes",
                     path,
                     record.offset,
                 )
@@ -83,7 +83,7 @@ def replay(made: File, reader: log.Reader, path: str) -> bool:
                 additions.replay()
                 labels = np.frombuffer(record.payload, np.int64)
                 if len(np.unique(labels)) < len(labels) or (table.find(labels) < 0).any():
-                    raise ValueError("removes what is not there")
+                    raise ValueError("removes an unknown label")
                 table.remove(labels)
             else:
                 raise ValueError(f"is of an unknown kind, {record.kind}")

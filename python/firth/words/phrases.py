@@ -199,7 +199,7 @@ class _Transformation:
             loaded.connector_words = frozenset(content.strings["connectors"])
             loaded._restore(table, meta)
         except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"is no whole {cls.__name__}: {error}", fname) from None
+            raise FormatError(f"is not a complete {cls.__name__}: {error}", fname) from None
         return loaded
 
     def _table(self) -> dict[Key, Any]:
