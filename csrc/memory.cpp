@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 
+#include <new>
 #include <vector>
 
 namespace firth {
@@ -19,9 +20,11 @@ thread_local Stack stack;
 
 }  // namespace
 
-AlignedBuffer::AlignedBuffer(size_t bytes)
-    : memory_(new char[bytes + 64]),
-      data_(memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64) % 64) {}
+AlignedBuffer::AlignedBuffer(size_t bytes) {
+    if (bytes > PTRDIFF_MAX - 64) throw std::bad_alloc();
+    memory_.reset(new char[bytes + 64]);
+    data_ = memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64) % 64;
+}
 
 Scratch::Scratch(size_t bytes) {
     if (stack.depth == stack.levels.size()) stack.levels.emplace_back();

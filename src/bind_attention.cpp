@@ -140,10 +140,11 @@ void run(const Level& level, const py::array_t<T>& query, const py::array_t<T>* 
     const char* mask_data = nullptr;
     ptrdiff_t mask_bytes = 0;
     if (!mask.is_none()) {
-        const py::array array = py::cast<py::array>(mask);
-        const bool boolean = py::isinstance<py::array_t<bool>>(array);
-        if (!boolean && !py::isinstance<py::array_t<float>>(array))
+        // An array already: one made here would not outlive this block.
+        const bool boolean = py::isinstance<py::array_t<bool>>(mask);
+        if (!boolean && !py::isinstance<py::array_t<float>>(mask))
             throw py::type_error("attention: mask must be bool or float32");
+        const auto array = py::reinterpret_borrow<py::array>(mask);
         of_mask = head_offsets(array, query, shape.queries, shape.keys, false, "mask");
         shape.mask = boolean ? AttentionShape::boolean : AttentionShape::additive;
         shape.mask_stride = stride(array, -2);

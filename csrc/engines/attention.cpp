@@ -309,14 +309,14 @@ void attention(const Kernels& kernels, const AttentionShape& shape, const Attent
     // Enough runs for all threads: each task packs for itself, and finds it in its own L2.
     if (run_count % threads == 0 || run_count >= 8 * threads)
         return each(run_count, [&](size_t r) {
-            const Scratch packed(job.key_blocks() * bytes);
+            const Scratch packed(product(job.key_blocks(), bytes));
             for (size_t b = 0; b < job.key_blocks(); b++)
                 job.pack(heads[runs[r]], b, packed.data());
             for (size_t i = 0; i < (runs[r + 1] - runs[r]) * query_blocks; i++)
                 run(runs[r], i, packed.data());
         });
     // Else all threads pack a run and share its queries.
-    const Scratch packed(job.key_blocks() * bytes);
+    const Scratch packed(product(job.key_blocks(), bytes));
     for (size_t r = 0; r < run_count; r++) {
         each(job.key_blocks(), [&](size_t b) { job.pack(heads[runs[r]], b, packed.data()); });
         each((runs[r + 1] - runs[r]) * query_blocks,

@@ -128,7 +128,7 @@ void for_parts(const Gemm& type, const Plan& plan, const Result& c, size_t m, si
 }  // namespace
 
 size_t gemm_packed_bytes(const Gemm& type, size_t k, size_t n) {
-    return round_up(n, type.columns) * packed_k(type, k);
+    return product(round_up(n, type.columns), packed_k(type, k));
 }
 
 Packed gemm_pack(const Gemm& type, const Operand& b, size_t k, size_t n, char* packed) {

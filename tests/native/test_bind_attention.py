@@ -40,12 +40,25 @@ CASES = [
         "mask dtype", {"mask": zeros(2, 3, 5, dtype=np.int32)}, TypeError,
         "attention: mask must be bool or float32",
     ),
+    (
+        "mask list", {"mask": zeros(2, 3, 5, dtype=bool).tolist()}, TypeError,
+        "attention: mask must be bool or float32",
+    ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_refused(case):
     refused(native("attention"), GOOD, case)
+
+
+@pytest.mark.parametrize("keys", [2**60, 2**61 - 1])
+def test_memory_that_no_machine_has(keys):
+    """A broadcast array has any shape; what is packed of this one takes 2**63 bytes or more."""
+    shared = np.broadcast_to(np.float32(0), (1, keys, 1))
+    arguments = {"query": zeros(1, 1, 1), "key": shared, "value": shared, "out": zeros(1, 1, 1)}
+    with pytest.raises(MemoryError):
+        native("attention")(**{**GOOD, **arguments, "lse": None})
 
 
 PACKED = {

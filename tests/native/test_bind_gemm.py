@@ -44,6 +44,13 @@ def test_refused(case):
     refused(native(case[0]), GOOD[case[0]], case)
 
 
+@pytest.mark.parametrize("rows", [2**58, 2**59, 2**60])
+def test_memory_that_no_machine_has(rows):
+    """A broadcast array has any shape; a panel of 8 or more columns takes 2**63 bytes or more."""
+    with pytest.raises(MemoryError):
+        native("pack")(np.broadcast_to(np.float32(0), (rows, 1)))
+
+
 def test_packed_for_another_dtype():
     good = {**GOOD["matmul"], "b": native("pack")(zeros(3, 2))}
     wrong = native("pack")(zeros(3, 2, dtype=U16))
