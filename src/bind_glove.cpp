@@ -241,18 +241,20 @@ void bind_glove(py::module_& module, py::module_& kernels) {
              py::arg("window"), py::arg("symmetric"), py::arg("weighted"))
         .def("bounds", &Counter::bounds)
         .def("rows", &Counter::rows, py::arg("first"), py::arg("last"),
-             py::arg("before") = py::none());
+             py::arg("before").noconvert() = py::none());
 
-    module.def("glove_blocks", &blocks, py::arg("rows"), py::arg("first"), py::arg("vocabulary"),
-               py::arg("block"), py::arg("x_max"), py::arg("alpha"), py::arg("seed"));
+    module.def("glove_blocks", &blocks, py::arg("rows").noconvert(), py::arg("first"),
+               py::arg("vocabulary"), py::arg("block"), py::arg("x_max"), py::arg("alpha"),
+               py::arg("seed"));
 
     py::class_<Trainer>(module, "GloveTrainer")
         .def(py::init<const Level&, py::array_t<float>, py::array_t<float>,
                       std::vector<array<uint32_t>>, const array<int64_t>&, size_t, bool, float,
                       float, uint64_t>(),
              py::arg("level"), py::arg("words").noconvert(), py::arg("contexts").noconvert(),
-             py::arg("parts"), py::arg("units").noconvert(), py::kw_only(), py::arg("dim"),
-             py::arg("symmetric"), py::arg("rate"), py::arg("clip"), py::arg("seed"))
+             py::arg("parts").noconvert(), py::arg("units").noconvert(), py::kw_only(),
+             py::arg("dim"), py::arg("symmetric"), py::arg("rate"), py::arg("clip"),
+             py::arg("seed"))
         .def_property_readonly("visits", &Trainer::visits)
         .def("train", &Trainer::train, py::arg("epoch"), py::arg("first"), py::arg("last"),
              py::arg("workers"));

@@ -22,11 +22,6 @@ using array = py::array_t<T, py::array::c_style>;
 template <class T>
 using Optional = std::optional<array<T>>;
 
-template <class T>
-const T* data_of(const Optional<T>& x) {
-    return x ? x->data() : nullptr;
-}
-
 // An attribute of a Python object: a C-contiguous array of exactly this dtype.
 template <class T>
 array<T> attribute(const py::object& from, const char* name) {

@@ -44,6 +44,7 @@ WRONG_ROWS = [
     ((ROWS[0], np.array([1, -1], I32), ROWS[2]), IndexError, ": a column is out of range"),
     ((*ROWS[:2], np.array([1.0, 0.0])), ValueError, ": a value is not positive"),
     ((*ROWS[:2], np.array([1.0, np.nan])), ValueError, ": a value is not positive"),
+    ((ROWS[0], ROWS[1].astype(np.int16), ROWS[2]), TypeError, "incompatible function arguments"),
 ]
 
 
@@ -136,6 +137,7 @@ def units(place: int, value: int) -> dict[str, np.ndarray]:
         ({"dim": 0}, ValueError, "GloveTrainer: words and contexts differ in shape"),
         ({"units": zeros(1, 6, dtype=I64)}, ValueError, "GloveTrainer: units must be (U, 7)"),
         ({"parts": [zeros(3, dtype=U32)]}, ValueError, "GloveTrainer: parts must be (N, 3)"),
+        ({"parts": [zeros(1, 3, dtype=np.uint16)]}, TypeError, "incompatible constructor"),
         ({"parts": []}, IndexError, PART),
         (
             {"parts": [np.full((1, 3), 2, U32)]}, IndexError,
