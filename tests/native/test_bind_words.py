@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -187,14 +190,60 @@ def test_trainer(change, error, message):
     refused(trainer, {}, ("trainer", change, error, message))
 
 
+def own_arrays(x: Any) -> dict[str, Callable[[], np.ndarray | None]]:
+    """Puts copies in place of the arrays that x and its parts consist of; weak references to these.
+
+    Matrices of float32 are copied to where the trainer wants them.
+    """
+    found: dict[str, Callable[[], np.ndarray | None]] = {}
+    for name, value in vars(x).items():
+        if isinstance(value, np.ndarray):
+            copied = rows(len(value)) if value.shape[1:] else value.copy()
+            setattr(x, name, copied)
+            found[f"{type(x).__name__}.{name}"] = weakref.ref(copied)
+        elif isinstance(value, (training.Tree, training.Subwords, training.Jobs)):
+            part = copy.copy(value)
+            setattr(x, name, part)
+            found |= own_arrays(part)
+    return found
+
+
 def test_arrays_live_as_long_as_the_trainer():
-    """All arrays of the network are held, and trained in place."""
+    """All arrays of the network but the counts, which are read once, are held; and not longer."""
+    network, ids = training.Network(**NETWORK), IDS.copy()
+    arrays = {**own_arrays(network), "ids": weakref.ref(ids)}
+    assert len(arrays) == 17
+    job = native("WordTrainer")(LEVEL, network, ids, 0.1, 0.01, 1)
+    del network, ids
+    assert [name for name, array in arrays.items() if array() is None] == ["Network.counts"]
+    del job
+    assert [name for name, array in arrays.items() if array() is not None] == []
+
+
+def test_the_trainer_trains_in_place():
     w_in, w_out = rows(V), rows(V)
     w_in[:, :20] = w_out[:, :20] = 0.1
     before = w_in.copy()
     job = trainer(w_in=w_in, w_out=w_out, keep=np.full(V, 2**32 - 1, U32))
     job.train(0, 0, job.blocks, 1)
     assert not np.array_equal(w_in, before)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("sg", [False, True])
+def test_a_word_without_a_path_has_its_negatives(shared, sg):
+    """The only word of a vocabulary: no tree to learn, but a positive output."""
+    w_in, w_out = rows(1), rows(1)
+    w_in[:, :20] = w_out[:, :20] = 0.1
+    network = training.Network(
+        w_in=w_in, w_out=w_out, w_tree=rows(1), counts=np.ones(1, I64), window=2, negative=3,
+        keep=np.full(1, 2**32 - 1, U32), seed=1, sg=sg, shared=shared,
+        tree=training.Tree(zeros(2, dtype=I64), zeros(0, dtype=I32), zeros(0, dtype=U8)),
+    )  # fmt: skip
+    job = native("WordTrainer")(LEVEL, network, np.array([0, 0, ~0], I32), 0.1, 0.01, 1)
+    job.train(0, 0, job.blocks, 1)
+    assert (w_out[:, :20] > 0.1).all()
+    assert not network.w_tree.any()
 
 
 def test_trainer_blocks():

@@ -389,10 +389,9 @@ class BlockTrainer {
         for (size_t i = first; i < last; i++) {
             if (worker_.low[i] == worker_.high[i]) continue;
             if (want_loss) progress.pairs++;
-            if (job_.w_tree) {
+            // The only word of a vocabulary has no path.
+            if (const size_t n = job_.w_tree ? follow_path(i) : 0) {
                 combine(i, hidden_);
-                const size_t n = follow_path(i);
-                if (!n) continue;
                 if (job_.shared) {
                     worker_.in.clear();
                     worker_.in.add(hidden_);
