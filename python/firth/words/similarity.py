@@ -523,24 +523,25 @@ class Similarity(Vectors):
         ``gather`` allows to copy few chosen rows together instead of masking the others.
         """
         norms = self._filled_norms()
-        keep = np.ones(len(self), bool)
+        scales = None if self.scales is None else self.scales[start:stop]
+        whole = _Candidates(self.vectors[start:stop], norms[start:stop], scales, start)
+        without_key = len(self.key_to_index) < len(self)  # there are rows that have none yet
+        if among is None and exclude is None and not without_key:
+            return whole
+        keep = np.full(len(self), among is None)
         if among is not None:
-            keep[:] = False
             keep[[self.get_index(key) for key in _keys(among)]] = True
         if exclude is not None:
             left_out = [self.get_index(key, -1) for key in _keys(exclude)]
             keep[[row for row in left_out if row >= 0]] = False
-        if len(self.key_to_index) < len(self):  # rows that have no key yet
+        if without_key:
             keep &= [key is not None for key in self.index_to_key]
         chosen = np.flatnonzero(keep[start:stop]) + start
         if gather and len(chosen) * _GATHERED <= stop - start:
             scales = None if self.scales is None else self.scales[chosen]
             return _Candidates(self.vectors[chosen], norms[chosen], scales, chosen)
-        scales = None if self.scales is None else self.scales[start:stop]
-        norms = norms[start:stop]
-        if len(chosen) < stop - start:
-            norms = np.where(keep[start:stop], norms, norms.dtype.type(np.nan))
-        return _Candidates(self.vectors[start:stop], norms, scales, start)
+        masked = np.where(keep[start:stop], whole.norms, norms.dtype.type(np.nan))
+        return whole._replace(norms=masked)
 
     def _cosines(
         self, query: NDArray[np.float64], candidates: _Candidates, threads: int | None
