@@ -23,7 +23,7 @@ _RUN: Rules = {
     "loss": Real(-1e300, 1e300), "rate": Real(), "seed": Whole(0, 2**63 - 1),
     "crc32": Whole(0, 2**32 - 1),
 }  # fmt: skip
-_GIVEN = ("label", "lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
+GIVEN = ("label", "lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
 
 
 def fingerprint(text: Any) -> int:
@@ -65,7 +65,7 @@ def read(path: PathLike) -> tuple[Content, dict[str, Any], dict[str, Any]]:
             args, arrays["text"], arrays["ends"], arrays["counts"], int(meta["labels"]),
             int(meta["tokens"]), None, arrays["input"], arrays["output"],
         )  # fmt: skip
-        given = {name: meta["given"][name] for name in _GIVEN}
+        given = {name: meta["given"][name] for name in GIVEN}
         run = {name: meta["run"][name] for name in _RUN}
         check_all("run", _RUN, run)
         shapes = (content.nwords + args.bucket, args.dim), (content.labels, args.dim)

@@ -283,8 +283,7 @@ def _checked(function: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def _kept(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments that a model keeps, although its file does not."""
-    kept = ("label", "lr", "minCountLabel", "thread", "verbose", "pretrainedVectors", "seed")
-    return {name: given[name] for name in kept}
+    return {name: given[name] for name in checkpoints.GIVEN}
 
 
 def _args(given: dict[str, Any], model: str) -> Args:
