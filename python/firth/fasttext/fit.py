@@ -42,7 +42,7 @@ def mapped(path: PathLike) -> Any:
 
     A pipe will do, and "-" for standard input.
     """
-    with plain("/dev/stdin" if path == "-" else path) as file:
+    with plain(path) as file:
         if not os.fstat(file.fileno()).st_size:  # cannot be mapped
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

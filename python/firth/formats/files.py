@@ -278,9 +278,11 @@ def plain(
     """A regular file with the decompressed bytes, which can be mapped: the file itself or a copy.
 
     Compressed files and pipes are copied to a temporary file, which the system removes even if the
-    process is killed; ``progress`` shows a bar meanwhile (None: on a terminal). FormatError if the
-    copy would have more than ``most`` bytes; further errors as of `reading`.
+    process is killed; ``progress`` shows a bar meanwhile (None: on a terminal). "-" is standard
+    input. FormatError if the copy would have more than ``most`` bytes; further errors as of
+    `reading`.
     """
+    path = "/dev/stdin" if path == "-" else path
     with reading(path) as source:
         if source.size is not None:
             with open(path, "rb") as file:

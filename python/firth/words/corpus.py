@@ -105,7 +105,7 @@ def opened(
         raise TypeError(f"{where}: give either sentences or corpus_file")
     if corpus_file is not None:
         path = os.fspath(corpus_file)
-        with plain("/dev/stdin" if path == "-" else path, progress=progress) as file:
+        with plain(path, progress=progress) as file:
             yield FileCorpus(file, path, progress)
         return
     if isinstance(sentences, Corpus):
