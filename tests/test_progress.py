@@ -70,6 +70,23 @@ def test_where_it_is_shown(
         assert {record.name for record in caplog.records} == {"firth"}
 
 
+def test_work_of_an_earlier_run(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took none of this run's time: rates and ETA are of what is done now."""
+    now = [0.0]
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with caplog.at_level(logging.INFO, "firth"), progress_bar(100, "B", "x", None, 80) as bar:
+        now[0] = 10
+        bar.update(10)
+    assert caplog.messages == ["x: 90.0% of 100 B, 1 B/s, 10 s left"]
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar(100, "B", "x", None, 80) as bar:
+        assert (bar.n, bar._bar.n, bar._bar.initial) == (80, 80, 80)
+
+
 def test_an_unknown_total(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

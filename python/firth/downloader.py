@@ -198,7 +198,8 @@ def _download(url: str, path: str, size: int, md5: str) -> None:
 
 def _complete(url: str, part: str, file: Any, size: int, md5: str) -> None:
     _check_space(part, size - file.tell())
-    with progress_bar(size, "B", os.path.basename(part).removesuffix(".part")) as bar:
+    label = os.path.basename(part).removesuffix(".part")
+    with progress_bar(size, "B", label, begun=file.tell()) as bar:
         for _ in range(2):  # the parts may come from two versions: start again
             _fetch(url, file, size, bar)
             if _md5(part) == md5:

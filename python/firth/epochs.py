@@ -76,19 +76,30 @@ def run_epochs(
         On Ctrl-C or SIGTERM; with a checkpoint after it is written, and with its name.
     """
     epochs, work = run["epochs"], done(blocks)
+    begun = round(run["epoch"] * work + done(run["block"]))
     count = max(1, workers)  # of blocks in a call: long enough, but not too long
     saved = time.monotonic()
     with (
         deferred_interrupt() as interrupted,
-        progress_bar(round(epochs * work), unit, "training", progress) as bar,
+        progress_bar(round(epochs * work), unit, "training", progress, begun) as bar,
     ):
+
+        def stop_if_interrupted() -> None:
+            if not interrupted.is_set():
+                return
+            if checkpoint is None:
+                raise KeyboardInterrupt
+            save()
+            raise KeyboardInterrupt(
+                f"the state of training is in {os.fspath(checkpoint)}; resume goes on"
+            )
+
         while run["epoch"] < epochs:
             if not run["block"]:
                 on_epoch_begin()
             while run["block"] < blocks:
                 first, last = run["block"], min(run["block"] + count, blocks)
                 start = time.monotonic()
-                bar.update(round(run["epoch"] * work + done(first)) - bar.n)
                 train(first, last)
                 if not math.isfinite(run["loss"]):
                     raise diverged(run["epoch"], cure)
@@ -99,13 +110,7 @@ def run_epochs(
                 now = time.monotonic()
                 if now - start < _SLICE_SECONDS / 2:
                     count *= 2
-                if interrupted.is_set():
-                    if checkpoint is None:
-                        raise KeyboardInterrupt
-                    save()
-                    raise KeyboardInterrupt(
-                        f"the state of training is in {os.fspath(checkpoint)}; resume goes on"
-                    )
+                stop_if_interrupted()
                 if checkpoint is not None and now - saved > _CHECKPOINT_SECONDS:
                     try:
                         save()
@@ -115,6 +120,7 @@ def run_epochs(
             mean = run["loss"] / run["pairs"] if run["pairs"] else math.nan
             run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
             on_epoch_end(mean)
+            stop_if_interrupted()  # it may have taken long
 
 
 def diverged(epoch: int, cure: str) -> FloatingPointError:

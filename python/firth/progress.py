@@ -14,8 +14,10 @@ _SECONDS = 10.0  # between two lines of the log
 class Progress:
     """Work done so far, ``n`` of ``total``; made by `progress_bar`."""
 
-    def __init__(self, total: int, unit: str, label: str, bar: Any, logged: bool) -> None:
-        self.n, self.total = 0, total
+    def __init__(
+        self, total: int, unit: str, label: str, bar: Any, logged: bool, begun: int = 0
+    ) -> None:
+        self.n, self.total, self._before = begun, total, begun
         self._unit, self._label, self._bar, self._logged = unit.strip(), label, bar, logged
         self._note = ""
         self._began = self._spoke = time.monotonic()
@@ -38,7 +40,7 @@ class Progress:
             self._bar.set_postfix_str(text, refresh=False)
 
     def _line(self) -> str:
-        rate = self.n / max(self._spoke - self._began, 1e-9)
+        rate = (self.n - self._before) / max(self._spoke - self._began, 1e-9)
         line = f"{self._label}: {self.n:,} {self._unit}, {rate:,.0f} {self._unit}/s"
         if self.total:
             left = (self.total - self.n) / rate if rate else float("inf")
@@ -54,19 +56,23 @@ class Progress:
             self._bar.close()
 
 
-def progress_bar(total: int, unit: str, label: str, progress: bool | None = None) -> Progress:
+def progress_bar(
+    total: int, unit: str, label: str, progress: bool | None = None, begun: int = 0
+) -> Progress:
     """A bar with rate and ETA: always, never, or (None) only on a terminal and in a notebook.
 
     Where None shows no bar, as under nohup, the logger "firth" gets a line of level INFO every ten
-    seconds. ``total`` 0: unknown.
+    seconds. ``total`` 0: unknown. ``begun``: what earlier runs have done of it, which counts in no
+    rate.
     """
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if progress is False or not (progress or terminal or "IPython" in sys.modules):
-        return Progress(total, unit, label, None, progress is None)
+        return Progress(total, unit, label, None, progress is None, begun)
     from tqdm.auto import tqdm
 
     bar = tqdm(
         total=total or None,
+        initial=begun,
         unit=unit,
         unit_scale=True,
         desc=label,
@@ -74,4 +80,4 @@ def progress_bar(total: int, unit: str, label: str, progress: bool | None = None
         mininterval=0.2,
     )
     shown = not bar.disable
-    return Progress(total, unit, label, bar if shown else None, not shown)
+    return Progress(total, unit, label, bar if shown else None, not shown, begun)
