@@ -170,7 +170,7 @@ def load(name: str, return_path: bool = False) -> KeyedVectors | str:
             _download(url, path, entry["file_size"], entry["checksum"])
     if return_path:
         return path
-    from firth.words.files import load_vectors
+    from firth.words.vector_files import load_vectors
 
     return load_vectors(path)
 

@@ -190,7 +190,7 @@ def test_fasttext_is_resumed(
 def test_the_output_goes_by_its_suffix(
     here: Path, trainer: type[Trainer], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from firth.words.files import sniff
+    from firth.words.vector_files import sniff
 
     for name, format in {
         "r.txt": "word2vec", "r.vec": "word2vec", "r.vec.gz": "word2vec",

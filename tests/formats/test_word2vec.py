@@ -13,7 +13,7 @@ import pytest
 from firth import FormatError, KeyedVectors, _native
 from firth.errors import TruncatedError
 from firth.formats import files, word2vec
-from firth.words.files import describe
+from firth.words.vector_files import describe
 
 WORDS = ["the", "naïve", "a\u00a0b", "\u3000", "\u2009x", "nan", "1", "two words", " . . . ", ""]
 

@@ -151,7 +151,7 @@ def megabytes(path: str) -> str:
 
 def load(path: str) -> KeyedVectors:
     """The vectors of a file of any format."""
-    from firth.words.files import load_vectors
+    from firth.words.vector_files import load_vectors
 
     return load_vectors(path)
 

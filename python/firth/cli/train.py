@@ -130,7 +130,7 @@ def _train(arguments: argparse.Namespace) -> None:
     import firth
     from firth.formats import container
     from firth.interrupt import deferred_interrupt
-    from firth.words.files import format_of_name
+    from firth.words.vector_files import format_of_name
 
     format = format_of_name(output)  # an output that is only read is an error now, not at the end
     kinds: dict[str, Any] = {

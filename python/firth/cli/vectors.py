@@ -7,6 +7,7 @@ import os
 import warnings
 from typing import Any
 
+from firth import formats
 from firth.cli import index
 from firth.cli.common import (
     ANY_FILE,
@@ -20,9 +21,6 @@ from firth.cli.common import (
     say,
     table,
 )
-
-# Those of firth.words.files, which is not imported for every command.
-WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy", "npy")
 
 
 def add(commands: Any) -> None:
@@ -45,7 +43,7 @@ def add(commands: Any) -> None:
         help="the suffix selects the format: .firth, .txt, .vec, .bin, .npy (the words "
         "go to .words.txt beside it); also .gz, ...",
     )
-    convert.add_argument("--format", choices=WRITABLE, help="if the suffix does not tell")
+    convert.add_argument("--format", choices=formats.WRITABLE, help="if the suffix does not tell")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -59,7 +57,7 @@ def _info(arguments: argparse.Namespace) -> None:
     if index.is_index(path):
         index.show_stats(path)
         return
-    from firth.words.files import describe
+    from firth.words.vector_files import describe
 
     found = describe(path)
     table(
@@ -75,7 +73,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from firth.words.files import format_of_name, words_beside
+    from firth.words.vector_files import format_of_name, words_beside
 
     output, format = arguments.output, arguments.format
     os.stat(arguments.vectors)
@@ -84,7 +82,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     if format_of_name(output) is None and format is None:
         raise UserError(
             f"{output}: the suffix is not one of .firth, .txt, .vec, .bin, .npy; "
-            f"give --format ({', '.join(WRITABLE)})"
+            f"give --format ({', '.join(formats.WRITABLE)})"
         )
     vectors = load(arguments.vectors)
     save(vectors, output, format)
@@ -95,7 +93,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def save(vectors: Any, output: str, format: str | None) -> None:
     """Save vectors, by default in the format of the suffix; warnings are lines on stderr."""
-    from firth.words.files import save_vectors
+    from firth.words.vector_files import save_vectors
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)

@@ -6,3 +6,6 @@
 ``fasttext``  fastText's model files, .bin and .ftz.
 ``files``     what every format shares: atomic writing, plain or compressed reading.
 """
+
+# Formats of vectors that can be written; here, since the command line reads it at each start.
+WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy", "npy")

@@ -9,7 +9,6 @@ from firth.words.fasttext import (
     load_facebook_vectors,
     save_facebook_model,
 )
-from firth.words.files import load_vectors, save_vectors
 from firth.words.floret import Floret
 from firth.words.glove import GloVe
 from firth.words.keyedvectors import KeyedVectors
@@ -17,6 +16,7 @@ from firth.words.preprocessing import simple_preprocess
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
 from firth.words.static import StaticModel
 from firth.words.text import Text
+from firth.words.vector_files import load_vectors, save_vectors
 from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP, keep_vocab_item
 from firth.words.word2vec import Word2Vec
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firth.errors import FormatError
-from firth.formats import container, fasttext, gensim, spacy, word2vec
+from firth.formats import WRITABLE, container, fasttext, gensim, spacy, word2vec
 from firth.formats.files import COMPRESSED, PathLike, atomic, reading, writing
 from firth.words import model2vec
 from firth.words.fasttext import FastTextKeyedVectors, load_facebook_vectors
@@ -32,7 +32,6 @@ _FORMATS = {
     "spacy": "spaCy's folder",
     "model2vec": "model2vec's folder",
 }
-WRITABLE = ("firth", "word2vec", "word2vec-binary", "glove", "spacy", "npy")
 
 
 def sniff(path: PathLike) -> str:
