@@ -3,11 +3,11 @@
 // firth::<level>), so that no instruction of a higher level can leak into a lower one.
 //
 // Arithmetic on vectors is written with the compiler's operators (+ - * /, comparisons); a function
-// stands here only where an operator cannot say it. Names carry the lane type and count: f32xN is
+// is here only where an operator cannot express it. Names carry the lane type and count: f32xN is
 // the level's full register, N = 4 (SSE2, NEON), 8 (AVX2) or 16 (AVX-512) floats.
 //
-// isa/<target>.h: what one instruction set says in its own way, the same functions in each file.
-// isa/generic.h, isa/math.h: what is written once, on top of it. Only this file includes them.
+// isa/<target>.h: the same functions in each file, by the intrinsics of one instruction set.
+// isa/generic.h, isa/math.h: common functions on top of these. Only this file includes them.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -115,7 +115,7 @@ struct Pool {
                 kept_off = -1;
             }
         } catch (const std::exception&) {
-            // The system gives no more threads: the work is done by those there are.
+            // The system gives no more threads: use those that exist.
         }
         keep_off_this_core();
         {
@@ -146,7 +146,7 @@ const int at_fork = pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
 
 // The variable's number of threads, or 0 where it is not set. FIRTH_NUM_THREADS must be a number in
 // range: a typing error would otherwise go unnoticed. OMP_NUM_THREADS belongs to others: the first
-// number of its list counts, and what is no number counts for nothing, as in OpenMP.
+// number of its list counts, and anything else is ignored, as in OpenMP.
 int count_from_environment(const char* name, bool strict) {
     const char* const text = std::getenv(name);
     if (!text || !*text) return 0;

@@ -1,4 +1,4 @@
-// The only place that knows threads: a small pool, started on first use.
+// The only code that uses threads: a small pool, started on first use.
 #pragma once
 #include <stddef.h>
 
@@ -7,7 +7,7 @@ namespace firth {
 constexpr int kMostThreads = 1024;
 
 // How many threads work together, the calling one included: from 1 to kMostThreads. The first call
-// reads the environment and throws std::invalid_argument where FIRTH_NUM_THREADS is no such number.
+// reads the environment and throws std::invalid_argument if FIRTH_NUM_THREADS is not such a number.
 int num_threads();
 // A count out of range is moved to the nearest in it.
 void set_num_threads(int count);

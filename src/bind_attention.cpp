@@ -13,7 +13,8 @@ namespace {
 ptrdiff_t stride(const py::array& x, py::ssize_t axis) {
     if (axis < 0) axis += x.ndim();
     if (x.size() == 0 || x.shape(axis) < 2) return 0;
-    if (x.strides(axis) % x.itemsize()) throw py::value_error("attention: a stride is no multiple");
+    if (x.strides(axis) % x.itemsize())
+        throw py::value_error("attention: a stride is not a multiple");
     return x.strides(axis) / x.itemsize();
 }
 
@@ -39,7 +40,7 @@ std::vector<ptrdiff_t> head_offsets(const py::array& x, const py::array& like, s
     return offsets;
 }
 
-// What Python holds of packed keys and values: (heads, keys, E) and (heads, keys, Ev).
+// Packed keys and values as Python holds them: (heads, keys, E) and (heads, keys, Ev).
 struct KeysValuesObject {
     const Kernels* kernels;
     KeysValues data;

@@ -1,4 +1,4 @@
-// Bindings of what turns texts into vectors: the WordPiece tokenizer, and the means of rows.
+// Bindings for turning texts into vectors: the WordPiece tokenizer and means of rows.
 #include <algorithm>
 #include <optional>
 

@@ -258,7 +258,7 @@ class FastTextModel {
         }
     }
 
-    // Every row that a word or an n-gram can name must be there.
+    // The matrix must have every row that a word or an n-gram can name.
     void check_rows(size_t words, int min_n, int max_n, uint32_t bucket, int word_ngrams) const {
         size_t rows = words;
         if (pruned_) {

@@ -1,5 +1,5 @@
 // Bindings of the kernels: check shape, dtype and contiguity, drop the GIL, call. The Python page
-// of each kernel has checked the meaning already; what is checked here keeps memory safe.
+// of each kernel has checked the meaning already; checks here are for memory safety.
 #include "bindings.h"
 #include "engines/search/cosine_topk.h"
 #include "parallel.h"
@@ -129,7 +129,8 @@ void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
     if (x.ndim() != 3 || out.ndim() != 3) throw py::value_error("softmax: want 3-D x and out");
     for (int axis = 0; axis < 3; axis++)
         if (x.shape(axis) != out.shape(axis) || x.strides(axis) % item || out.strides(axis) % item)
-            throw py::value_error("softmax: shapes differ, or a stride is no multiple of the item");
+            throw py::value_error(
+                "softmax: shapes differ, or a stride is not a multiple of the item");
     const size_t outer = static_cast<size_t>(x.shape(0)), n = static_cast<size_t>(x.shape(1)),
                  columns = static_cast<size_t>(x.shape(2));
     if (x.size() == 0) return;

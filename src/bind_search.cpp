@@ -10,7 +10,7 @@ using namespace search;
 
 namespace {
 
-// A segment and the arrays that it looks at.
+// A segment and the arrays that it points into.
 class HeldSegment {
   public:
     HeldSegment(const py::array& vectors, const std::optional<array<float>>& scales,
@@ -167,7 +167,7 @@ struct Arguments {
             throw py::value_error("search: filter_of must have one entry a query");
         for (size_t q = 0; q < count; q++)
             if (of_query->data()[q] >= static_cast<int64_t>(filters))
-                throw py::value_error("search: filter_of names a filter that is not there");
+                throw py::value_error("search: filter_of has a number without a filter");
     }
 };
 
@@ -252,7 +252,7 @@ void bind_code_rows(const Level& level, const py::array& vectors,
         throw py::value_error("code_rows: order must fill whole blocks");
     for (ptrdiff_t i = 0; order && i < order->size(); i++)
         if (order->data()[i] >= static_cast<int64_t>(rows))
-            throw py::value_error("code_rows: order names a row that is not there");
+            throw py::value_error("code_rows: order has a number without a row");
     if ((type == RowType::i8) != scales.has_value() ||
         (scales && static_cast<size_t>(scales->size()) != rows) ||
         static_cast<size_t>(centre.size()) != n ||

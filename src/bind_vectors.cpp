@@ -52,7 +52,7 @@ class DistinctWords {
   public:
     py::list words;
 
-    // Appends the words at the spans (n, 2) of the text that are not there yet. Returns None if all
+    // Appends the words at the spans (n, 2) of the text that are new. Returns None if all
     // were appended, else which of them were; begin -1 is no word.
     py::object add(const py::buffer& buffer, const array<int64_t>& spans,
                    const std::string& encoding, const std::string& errors) {

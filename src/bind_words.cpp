@@ -106,7 +106,7 @@ void check_lists(const array<int64_t>& start, const array<T>& ids, size_t lists,
 class WordTrainer {
   public:
     // network: a firth.words.training.Network, whose attributes are read here and nowhere else. To
-    // add an option: a field there, a member of WordWindows, a line here, and where it counts.
+    // add an option: a field there, a member of WordWindows, a line here, and where it is used.
     WordTrainer(const Level& level, const py::object& network, array<int32_t> ids, double alpha,
                 double min_alpha, int epochs)
         : kernels_(*level.kernels), ids_(std::move(ids)) {

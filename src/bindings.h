@@ -1,4 +1,4 @@
-// What every src/bind_<topic>.cpp shares: the Level that Python holds, and one line a topic.
+// Common to every src/bind_<topic>.cpp: the Level that Python holds, and one line per topic.
 #pragma once
 #include <chrono>
 #include <thread>

@@ -27,7 +27,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
                                 [](const firth::Level& self) { return self.kernels->level; });
     level.def_property_readonly(
         "vector_bytes", [](const firth::Level& self) { return self.kernels->vector_bytes; });
-    // Rooms of the module; firth._native.kernels takes the level to run on first.
+    // Submodules; functions of firth._native.kernels take the level to run on as first argument.
     py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),
                 search = module.def_submodule("search"), files = module.def_submodule("files"),
                 fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text");

@@ -315,7 +315,7 @@ void attention(const Kernels& kernels, const AttentionShape& shape, const Attent
             for (size_t i = 0; i < (runs[r + 1] - runs[r]) * query_blocks; i++)
                 run(runs[r], i, packed.data());
         });
-    // Else all threads pack a run and share its queries.
+    // Otherwise all threads pack a run together and share its queries.
     const Scratch packed(product(job.key_blocks(), bytes));
     for (size_t r = 0; r < run_count; r++) {
         each(job.key_blocks(), [&](size_t b) { job.pack(heads[runs[r]], b, packed.data()); });

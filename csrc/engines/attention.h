@@ -8,7 +8,7 @@
 
 namespace firth {
 
-// What all heads share. Strides are in elements; rows of query, key, value and out are contiguous.
+// Common to all heads. Strides are in elements; rows of query, key, value and out are contiguous.
 struct AttentionShape {
     size_t queries, keys, depth, values;  // L, S, E, Ev
     ptrdiff_t query_stride, key_stride, value_stride, out_stride;

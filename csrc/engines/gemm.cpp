@@ -99,7 +99,7 @@ void multiply(const Part& c, const Operand& a, const Panels& panels, size_t k) {
     }
 }
 
-// How a product is shared out: ranges of `grain` rows or columns, one task each.
+// How a product is divided: ranges of `grain` rows or columns, one task each.
 struct Plan {
     bool by_rows;
     size_t grain;

@@ -1,5 +1,5 @@
 // What every level has in common, written with the compiler's operators and the functions of the
-// target's file, whose contract stands in the comments here.
+// target's file, whose contract is in the comments here.
 //
 // Of a target: FIRTH_VECTOR_BYTES; FIRTH_TRUE_FMA where fma rounds once; kRegisters; set1;
 // load_f16, load_i8, load_f64 and load_first_f64 (widen exactly); load_first, store_first;
@@ -272,7 +272,7 @@ FIRTH_INLINE f32xN exp2(f32xN x) {
     static_assert(degree == 3 || degree == 5, "no coefficients");
     const f32xN low = set1(kExp2Least);
     const f32xN round_magic = set1(12582912.0f);
-    const f32xN t = max(low, x);  // NaN goes through: max gives its second argument
+    const f32xN t = max(low, x);  // NaN passes: max gives its second argument
     const f32xN shifted = t + round_magic;
     const f32xN k = shifted - round_magic, r = t - k;
     f32xN p;

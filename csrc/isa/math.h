@@ -5,7 +5,7 @@
 namespace firth::FIRTH_LEVEL {
 
 // Constants of the formats. round_magic: 1.5 * 2^mantissa; a sum with it has no bits below the
-// point, so adding it rounds to an integer, whose two's complement then stands in the low bits.
+// point, so adding it rounds to an integer, whose two's complement is then in the low bits.
 // ln2 in two parts: multiples of the first by any exponent are exact (Cody and Waite).
 template <class T>
 struct Format;
@@ -161,7 +161,7 @@ FIRTH_INLINE f64xN tail_series(f64xN t) {
 template <class V, class T>
 FIRTH_INLINE V normal_tail(V a, T) {
     const T centre = sizeof(T) == 4 ? 4 : 5;
-    a = min(set1(T(sizeof(T) == 4 ? 14 : 39)), a);  // NaN goes through
+    a = min(set1(T(sizeof(T) == 4 ? 14 : 39)), a);  // NaN passes
     const V inverse = set1(T(1)) / (a + set1(centre));
     const V series = tail_series((a - set1(centre)) * inverse) * inverse;
     // e^(-square / 2), with what the rounding of the square has lost (nothing on SSE2)

@@ -8,7 +8,7 @@ FIRTH_INLINE f32xN load_row(const float* p) { return load(p); }
 FIRTH_INLINE f32xN load_row(const int8_t* p) { return load_i8(p); }
 FIRTH_INLINE f32xN load_row_partial(const float* p, size_t n) { return load_partial(p, n); }
 
-// Nothing behind a row may be read: the last, partial vector goes through a buffer.
+// Nothing behind a row may be read: the last, partial vector is copied to a buffer.
 FIRTH_INLINE f32xN load_row_partial(const int8_t* p, size_t n) {
     int8_t rest[kLanesF32] = {};
     memcpy(rest, p, n);

@@ -26,7 +26,7 @@ FIRTH_INLINE V activate(V z, int activation, T) {
             return times_sigmoid(z, z, T());
         case kGelu: {
             const V far = set1(T(100)), tail = normal_tail(max(z, -z), T());
-            // NaN fails every comparison and goes through the last one.
+            // NaN fails every comparison and passes through the last one.
             return z < zero ? max(-far, z) * tail : z > far ? z : fma(-z, tail, z);
         }
         case kGeluTanh: {

@@ -1,10 +1,10 @@
 // What the topic lists, list_<topic>.h, have in common. A list is a macro with one row a kernel:
 //   K(return type, name, (parameters))        or, where float and double share the row,
-//   K(return type, name, type, (parameters))  which stands for name_f32 and name_f64.
+//   K(return type, name, type, (parameters))  which means name_f32 and name_f64.
 // A kernel's file includes the list of its topic, so that a new row recompiles that topic alone.
 //
 // Sizes and strides are in elements. "rows x n" means `rows` rows of `n` contiguous elements.
-// Shapes and layout stand above each definition.
+// Shapes and layout are above each definition.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

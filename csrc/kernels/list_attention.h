@@ -1,4 +1,4 @@
-// Kernels of attention, beside those of the matrix product: attention.cpp.
+// Kernels of attention, besides those of the matrix product: attention.cpp.
 #pragma once
 #include "list.h"
 

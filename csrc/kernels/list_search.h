@@ -4,8 +4,8 @@
 
 namespace firth {
 
-// Similarities of vectors; the numbers stand in `metric` of kernels. l2 is the negative square of
-// the Euclidean distance, so that more is better everywhere.
+// Similarities of vectors; the numbers are `metric` of kernels. l2 is the negative square of
+// the Euclidean distance, so that greater is better everywhere.
 enum Metric { kCosine = 0, kInnerProduct = 1, kL2 = 2 };
 
 // Coded rows are stored in blocks of kCodeBlock rows on every level; the scan takes kScanTile

@@ -1,7 +1,7 @@
 // The first pass of a certified search: products of bytes, and at once the test whether a row may
-// be among the best. No score is ever stored; what comes out are the places that pass.
+// be among the best. No score is ever stored; the output is the rows that pass.
 //
-// Rows stand in blocks of 32: codes[block][unit][row][4], a unit being four neighbours along the
+// Rows are in blocks of 32: codes[block][unit][row][4], a unit being four neighbours along the
 // dimension, so that one step of the inner loop takes a unit of every row and broadcasts one of the
 // query. The layout is the same on every level (it is what files hold), and no dimension pays for
 // padding but the last unit.

@@ -4,7 +4,7 @@
 
 namespace firth::FIRTH_LEVEL {
 
-// load(p): kLanesF32 values at p. The last, partial vector goes through a buffer, since nothing
+// load(p): kLanesF32 values at p. The last, partial vector is copied to a buffer, since nothing
 // behind the row may be read.
 template <class T, class Load>
 FIRTH_INLINE void widen_row(const T* row, size_t n, float* out, const Load& load) {

@@ -33,7 +33,7 @@ CASES = [
     ),
     (
         "stride", {"query": np.lib.stride_tricks.as_strided(zeros(99), (2, 3, 4), (66, 18, 4))},
-        ValueError, "attention: a stride is no multiple",
+        ValueError, "attention: a stride is not a multiple",
     ),
     ("mask", {"mask": zeros(2, 3, 4, dtype=bool)}, ValueError, "attention: mask: wrong shape"),
     (

@@ -26,7 +26,7 @@ GOOD["log_softmax"] = GOOD["softmax"]
 ROWS = ": want 2-D rows, contiguous in the last axis"
 SCALES = "scales: want one for each row of int8, none for other rows"
 COSINE = "cosine: shapes of queries, keys, norms and results differ"
-SHAPES = "softmax: shapes differ, or a stride is no multiple of the item"
+SHAPES = "softmax: shapes differ, or a stride is not a multiple of the item"
 LINES = "softmax: want out contiguous along n, or x and out along columns"
 
 TORN = np.lib.stride_tricks.as_strided(zeros(64), (2, 3), (14, 4))  # rows at no whole element

@@ -104,11 +104,11 @@ FILTER = "search: a filter must be one contiguous axis"
         ),
         (
             "which", {"filter_of": zeros(2, dtype=I64)}, ValueError,
-            "search: filter_of names a filter that is not there",
+            "search: filter_of has a number without a filter",
         ),
         (
             "exclusion", {"exclusion_of": zeros(2, dtype=I64)}, ValueError,
-            "search: filter_of names a filter that is not there",
+            "search: filter_of has a number without a filter",
         ),
     ],
     ids=lambda case: case[0],
@@ -145,7 +145,7 @@ SIZES = "code_rows: scales, centre, codes or bounds do not fit the vectors"
         ),
         (
             "high", {"order": np.full(ROWS, ROWS, I32)}, ValueError,
-            "code_rows: order names a row that is not there",
+            "code_rows: order has a number without a row",
         ),
         ("scales", {"scales": zeros(ROWS)}, ValueError, SIZES),
         ("centre", {"centre": zeros(D + 1)}, ValueError, SIZES),

@@ -82,7 +82,7 @@ FastTextDictionary::FastTextDictionary(const words::WordList& entries, size_t la
             return static_cast<size_t>(entries_.ends[other] - from) == size &&
                    std::memcmp(entries_.text + from, word, size) == 0;
         });
-        table_.set(slot, hash, static_cast<int32_t>(i));  // of a word that stands twice, the last
+        table_.set(slot, hash, static_cast<int32_t>(i));  // a repeated word: the last one
     }
     if (pruned) {
         left_.assign(rules_.subwords.bucket / 64 + 1, 0);
@@ -298,7 +298,7 @@ void FastTextClassifier::predict(const std::vector<int32_t>& rows, size_t k, flo
             const float probability = scratch.output[i];
             if (probability < threshold) continue;
             if (scratch.best.size() == k) {
-                // Only what may enter costs a logarithm; it rises with the probability.
+                // The logarithm rises with the probability: computed only for possible results.
                 const float score = log_of(probability);
                 if (score < scratch.best.front().score) continue;
                 push_best(scratch.best, k, {score, static_cast<int32_t>(i)});
@@ -323,7 +323,7 @@ void FastTextClassifier::score_all(Scratch& scratch) const {
     }
 }
 
-// Depth first, the likelier child first: what it finds prunes the other one.
+// Depth first, the likelier child first: its results prune the other one.
 void FastTextClassifier::search_tree(size_t k, float threshold, Scratch& scratch) const {
     const float least = log_of(threshold);
     auto& nodes = scratch.nodes;

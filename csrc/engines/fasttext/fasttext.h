@@ -24,7 +24,7 @@ struct FastTextLine {
 class FastTextTable {
   public:
     explicit FastTextTable(size_t entries);
-    // The slot of this hash whose entry `same` accepts, or the empty one where it would stand.
+    // The slot of this hash whose entry `same` accepts, or the empty one where it belongs.
     template <class Same>
     size_t find(uint32_t hash, const Same& same) const {
         size_t at = (hash * 0x9E3779B1u) & mask_;

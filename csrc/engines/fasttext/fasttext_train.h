@@ -17,7 +17,7 @@ struct FastTextVocabulary {
     int64_t tokens;
 };
 
-// Words, then labels, each by falling count (ties as they came): those that stand at least
+// Words, then labels, each by falling count (ties in order): those that occur at least
 // min_count (labels: min_label_count) times.
 FastTextVocabulary count_fasttext_words(const char* text, size_t size, const std::string& label,
                                         int64_t min_count, int64_t min_label_count);

@@ -17,7 +17,7 @@ uint64_t number(const char* p, size_t count) {
     return value;
 }
 
-// The decimal number in size characters; false where there is none, or one above `most`.
+// The decimal number in size characters; false for an invalid number or one above `most`.
 bool parse(const char* p, size_t size, uint64_t most, uint64_t& value) {
     value = 0;
     for (size_t i = 0; i < size; i++) {

@@ -13,7 +13,7 @@
 
 namespace firth::files {
 
-// Where the first opcode stands that is unknown, is refused as above or finds too few objects on
+// Place of the first opcode that is unknown, is refused as above or finds too few objects on
 // the stack; `size` if the pickle has no end; -1 if it is well-formed.
 int64_t scan_pickle(const char* data, size_t size);
 

@@ -2,7 +2,7 @@
 // first row, then parsed. A number of up to 19 digits whose value and power of ten are exact
 // doubles takes one multiplication or division (Clinger 1990, "How to Read Floating Point Numbers
 // Accurately"); others go to std::from_chars. The double is rounded once more to a float, which is
-// right unless it stands exactly between two floats; those go to std::from_chars as well.
+// right unless it lies exactly between two floats; those go to std::from_chars as well.
 #include "engines/files/vector_files.h"
 
 #include <algorithm>
@@ -102,7 +102,7 @@ bool round_to(double exact, float* value) {
            (std::fabs(exact) >= std::numeric_limits<float>::min() || exact == 0);
 }
 
-// The number from p to the next space or `end`; where it ends, or nullptr if it is none.
+// The number from p to the next space or `end`; returns its end, nullptr if it is invalid.
 template <class T>
 const char* parse_number(const char* p, const char* end, T* value) {
     const char* const start = p;

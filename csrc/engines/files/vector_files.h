@@ -1,4 +1,4 @@
-// Rows of word2vec's files, text and binary: where each word stands and its numbers as a matrix.
+// Rows of word2vec's files, text and binary: the place of each word, its numbers as a matrix.
 // A caller reads a file piece by piece; nothing here knows files.
 #pragma once
 #include <stddef.h>
@@ -17,7 +17,7 @@ struct WordSpan {
 struct RowsRead {
     size_t rows;      // how many were filled, blank lines counted
     size_t consumed;  // bytes of the piece that they take
-    int64_t bad;      // where the first line begins that is no row; -1 if all are good
+    int64_t bad;      // start of the first line that is not a row; -1 if all are valid
 };
 
 // Lines in the piece; an unfinished one counts where the piece is the last of its file.

@@ -1,5 +1,5 @@
-// Bytes in the place of rows and queries, and the bound that makes a search by them exact: the
-// derivation, every rounding included, stands in python/firth/kernels/byte_codes.py.
+// Byte codes of rows and queries, and the bound that makes a search by them exact: the
+// derivation, every rounding included, is in python/firth/kernels/byte_codes.py.
 #pragma once
 #include <vector>
 

@@ -1,4 +1,4 @@
-// A hash table from int64 labels to int64 slots: what firth.Index knows of ids that do not follow
+// A hash table from int64 labels to int64 slots: for ids of firth.Index that do not follow
 // from the place of a row. Open addressing with linear probing and no tombstones, 16 bytes a place,
 // at most 4/5 full: 20 bytes an entry after one large `set`, at most 30 after many small ones.
 #pragma once
@@ -18,7 +18,7 @@ class IdMap {
     // slots[i] = the slot of labels[i], or -1.
     void find(const int64_t* labels, size_t count, int64_t* slots) const;
 
-    // Labels that are not there are passed over.
+    // Unknown labels are ignored.
     void remove(const int64_t* labels, size_t count);
 
     size_t size() const { return size_; }

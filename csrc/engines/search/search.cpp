@@ -60,7 +60,7 @@ std::vector<Chunk> cut(const std::vector<Segment>& segments, const Cuts& cuts) {
     return chunks;
 }
 
-// Blocks spread over all rows that are scanned: what they reach is where the scan begins.
+// Blocks spread over all scanned rows: their scores are the first thresholds of the scan.
 std::vector<Chunk> sample(const std::vector<Segment>& segments, const Cuts& cuts) {
     const auto flying = [&](const Segment& segment) {
         return cuts.rest(segment) == Chunk::kOnTheFly
@@ -266,7 +266,7 @@ class Run {
     void execute() {
         if (!cuts_.exact && !pass_.coding.empty()) code_queries();
         if (!pass_.scanned.empty() && !cuts_.exact && k_) {
-            // Only thresholds are kept of the sample: the scan finds its rows again.
+            // Keep only the thresholds of the sample: the scan finds its rows again.
             workers_ = new_workers();
             search(sample(pass_.segments, cuts_));
             for (const Worker& worker : workers_)

@@ -1,8 +1,8 @@
 // Exact search over segments of rows: the best k of each query, or all above a threshold.
 //
 // First pass: bytes (codes.h) tell which rows may be among the best; second pass: those get
-// their score (kernels/exact_scores.cpp), and the best of these are the answer. What comes out is
-// bit for bit what scoring every row gives, whatever passed the first.
+// their score (kernels/exact_scores.cpp), and the best of these are the result. It is bit for bit
+// that of scoring every row, whichever rows passed the first.
 #pragma once
 #include <vector>
 
@@ -50,7 +50,7 @@ struct Request {
     const int32_t* cells = nullptr;
     size_t probes = 0;
     int threads = 1;
-    bool exact = false;  // score every row: what the first pass is tested against
+    bool exact = false;  // score every row: to test the first pass
 };
 
 struct Stats {

@@ -31,7 +31,7 @@ bool in_bitmap(const SlotFilter& filter, size_t slot) {
     return slot / 8 < filter.bytes && (filter.bitmap[slot / 8] >> (slot % 8) & 1);
 }
 
-// Rows of a filter's list are visited one by one: it need not be asked.
+// Rows of a filter's list are visited one by one: no need to check it.
 bool allows(const SlotFilter* filter, const SlotFilter* exclusion, size_t slot) {
     if (filter && filter->bitmap && !in_bitmap(*filter, slot)) return false;
     if (!exclusion) return true;
@@ -188,7 +188,7 @@ void Worker::scan(const Chunk& chunk) {
         packed = packed_.data();
         scanned = scan_.data();
     }
-    // Room for all, of which memory is taken where something passes.
+    // Room for all; pages are only touched where something passes.
     const size_t room = blocks * kCodeBlock * count * sizeof(ScanHit);
     if (room > hit_bytes_) hits_ = AlignedBuffer(hit_bytes_ = room);
     auto* found = reinterpret_cast<ScanHit*>(hits_.data());

@@ -27,7 +27,7 @@ struct Best {
     void add(float score, int64_t label);
 };
 
-// Rows in float32: where they stand, or widened into a buffer.
+// Rows in float32: in place, or widened into a buffer.
 class Widened {
   public:
     Widened(const Kernels& kernels, size_t n) : kernels_(kernels), padded_(round_up(n, 16)) {}
@@ -42,7 +42,7 @@ class Widened {
     AlignedBuffer buffer_;
 };
 
-// What a worker does at a time, for all queries that are scanned or for some.
+// One piece of work, for all queries that are scanned or for some.
 struct Chunk {
     enum Kind {
         kCodes,     // blocks [first, first + count) of the segment
@@ -59,7 +59,7 @@ struct Chunk {
     const uint32_t* masks = nullptr;
 };
 
-// What all workers share.
+// Shared by all workers.
 struct Pass {
     const Kernels& kernels;
     const Request& request;
@@ -98,7 +98,7 @@ class Worker {
     void score_rows(const Segment& segment, size_t first, size_t count,
                     const std::vector<size_t>& queries);
 
-    // Rows that have passed stand anywhere: while they come from memory, the scan goes on.
+    // Rows that have passed may be anywhere: the scan goes on while they are fetched.
     static constexpr size_t kAhead = 8;
     struct Passed {
         size_t q;

@@ -12,7 +12,7 @@
 
 namespace firth::words {
 
-// Rows [first, first + lengths.size()) of the matrix; the columns of a row stand in the order in
+// Rows [first, first + lengths.size()) of the matrix; the columns of a row are in the order in
 // which the corpus first shows them.
 struct CooccurrenceRows {
     std::vector<int64_t> lengths;
@@ -80,7 +80,7 @@ struct Glove {
     size_t stride, plane, dim;
     std::vector<const StoredRecord*> parts;
     std::vector<GloveUnit> units;
-    bool symmetric;  // a record stands for its mirror image too
+    bool symmetric;  // a record is also used as its mirror image
     float rate, clip;
     uint64_t seed;
 };

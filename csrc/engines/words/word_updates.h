@@ -1,6 +1,6 @@
 // What one word window updates: negative sampling and hierarchical softmax, over inputs that share
 // their outputs or one by one. The trainer (word_windows.cpp) and the batches of firth.kernels both
-// call the functions at the top; the batches stand below. Rows may have any stride and alignment.
+// call the functions at the top; the batches are below. Rows may have any stride and alignment.
 #pragma once
 #include <vector>
 
@@ -16,7 +16,7 @@ inline void prefetch_row(const float* row, size_t stride) {
 // Floats of scratch memory that the kernels need for m inputs and n outputs.
 size_t word_work_floats(size_t m, size_t n, size_t dim);
 
-// A list of distinct rows; how often each was put in stands beside it.
+// A list of distinct rows, with the number of times each was added.
 struct DistinctRows {
     std::vector<float*> rows;
     std::vector<float> times;
@@ -44,7 +44,7 @@ struct UpdateScratch {
     void reserve(size_t m, size_t n, size_t dim, size_t extra);
 };
 
-// Each update returns the loss of its pairs where it is wanted, else 0. rate: learning rate.
+// Each update returns the loss of its pairs if want_loss, else 0. rate: learning rate.
 // labels: n, 1 for an output that follows and 0 for one that does not; null for (1, 0, 0, ...).
 // change: inputs x dim, what the inputs gain, which are not touched then; or null: they are
 // updated.

@@ -59,7 +59,7 @@ struct WordWindows {
     uint64_t seed;
 };
 
-// What a call of train_blocks did.
+// Results of train_blocks.
 struct WordProgress {
     double loss = 0;         // summed over the sampled pairs
     uint64_t pairs = 0;      // how many pairs (CBOW: windows) were sampled
