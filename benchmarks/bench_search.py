@@ -1,4 +1,4 @@
-"""firth.Index against exact and approximate search, side by side: one function a part of run.py.
+"""firth.Index against exact and approximate search, side by side: one function per part of run.py.
 
 Before anything is timed, our answers are checked against float64; the note of a peer that
 approximates gives its recall. All take unit vectors, so that cosine and inner product are the same
@@ -102,7 +102,7 @@ def verify(index: firth.Index, queries: NDArray[np.float32], keys: NDArray[np.fl
 
 
 def recall(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:
-    """The part of the true neighbours that was found."""
+    """The recall: the share of the true neighbours that was found."""
     hits = [len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)]
     return float(np.mean(hits)) / true.shape[1]
 
@@ -354,13 +354,13 @@ def filters() -> list[Row]:
 
 
 def resident() -> int:
-    """Bytes of this process in memory; what malloc only keeps for later is given back before."""
+    """Bytes of this process in memory, after malloc has returned its free blocks."""
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def write_through(path: Path, write: Callable[[], object]) -> float:
-    """Seconds until what `write` puts into a new file has reached the disk."""
+    """Seconds until a new file that `write` writes has reached the disk."""
     path.unlink(missing_ok=True)
     os.sync()
     start = time.perf_counter()

@@ -78,7 +78,7 @@ def usearch_graph(keys: NDArray[np.float32]) -> dict[str, Width]:
 
 
 def cells(keys: NDArray[np.float32]) -> dict[str, Width]:
-    """firth's, searched once, since cells are made then."""
+    """firth's, searched once, since cells are built then."""
     made = index_of(keys, cells="auto")
     made.search(keys[:1], K)
     return {"": lambda value: lambda queries: made.search(queries, K, probe=value).ids}
@@ -104,7 +104,7 @@ def least(
 def chosen(
     ways: dict[str, Width], queries: NDArray[np.float32], true: NDArray[np.int64]
 ) -> tuple[Subject, str] | None:
-    """The fastest of the ways that suffice, each at its least width, and its description."""
+    """The fastest way with enough recall, each at its least width, and its description."""
     best: tuple[float, Subject, str] | None = None
     for name, width in ways.items():
         if (enough := least(width, queries, true)) is None:

@@ -93,7 +93,7 @@ def exact_scan(
 
 
 def run() -> str:
-    """A million queries: the certified answer against the exact scan, ids and bits; no Rows.
+    """A million queries: certified search against the exact scan, ids and bits; returns no rows.
 
     Every block of 500 queries is answered twice, by two of the settings (level, threads, batch)
     in turn, so that every setting meets every kind of data.

@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved timing, rows of the tables, sizes for a quick trial.
+"""Common parts of the benchmarks: interleaved timing, rows of the tables, sizes for a quick trial.
 
 A benchmark file `bench_<name>.py` has `run() -> list[Row]`: it makes its data, checks that firth's
 answer is right, then times firth and the peers in turn (A B A B ...), so that a machine whose speed
@@ -22,7 +22,7 @@ QUICK = bool(os.environ.get("FIRTH_BENCH_QUICK"))
 
 
 def limit_threads() -> None:
-    """Set the threads of everybody's pools; before NumPy and the peers are imported."""
+    """Set the threads of all libraries' pools; before NumPy and the peers are imported."""
     for pool in ("OMP", "OPENBLAS", "RAYON", "FIRTH"):
         os.environ.setdefault(f"{pool}_NUM_THREADS", str(THREADS))
 
@@ -36,7 +36,7 @@ def size(full: int, quick: int | None = None) -> int:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call over the repeats of one subject."""
+    """Seconds per call over the repeats of one subject."""
 
     seconds: list[float]
 

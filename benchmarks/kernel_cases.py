@@ -1,4 +1,4 @@
-"""What test_kernels.py times: one or more inputs for each kernel, and how close answers must be."""
+"""Cases of test_kernels.py: one or more inputs for each kernel, and the tolerance of results."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def for_timing(case: Case, arguments: Arguments) -> Arguments:
 
 
 def answer(case: Case, function: Callable[..., Any], arguments: Arguments) -> list[Any]:
-    """What the call gives and changes, as arrays; its arguments stay as they are."""
+    """The results and changed arguments of a call, as arrays; its own arguments stay unchanged."""
     positional = list(arguments[0])
     for place in case.updates:
         positional[place] = positional[place].copy()

@@ -51,8 +51,8 @@ KINDS = {
 HEAD = "| work | {} | threads | its | spread | firth's | spread | ratio | goal | note |"
 RULE = "|---|---|---|---|---|---|---|---|---|---|"
 
-# The README's rows: what, parts, the beginning of the works that belong to it. Every row against a
-# peer belongs to exactly one, so that nothing is left out that flatters less.
+# The README's rows: title, parts, the beginning of the works that belong to it. Every row against a
+# peer belongs to exactly one, so that no unflattering row is left out.
 SUMMARY = [
     ("vocabulary and encoding of a corpus", ("words",), "vocabulary"),
     ("skip-gram, 100 and 300 dimensions", ("words",), "skip-gram"),
@@ -133,7 +133,7 @@ def tables(rows: Iterable[Row]) -> str:
 
 
 class Line(NamedTuple):
-    """A row as it is read back from a part's file; `kind` is the table it stood in."""
+    """A row read from a part's file; `kind` is its table."""
 
     kind: str
     work: str
@@ -276,7 +276,7 @@ def library(peer: str) -> str:
 
 
 def fastest(lines: Sequence[Line]) -> list[Line]:
-    """Of each work (and threads) the row of the fastest peer: the smallest ratio."""
+    """For each work (and number of threads) the row of the fastest peer: the smallest ratio."""
     works: dict[tuple[str, str], Line] = {}
     for line in lines:
         key = line.work, line.threads
@@ -286,7 +286,7 @@ def fastest(lines: Sequence[Line]) -> list[Line]:
 
 
 def readme_table(parts: Sequence[Part]) -> str:
-    """What stands between the marks in the README."""
+    """The text between the marks in the README."""
     columns = cpus(parts)
     out = [
         f"| work | fastest peer | {' | '.join(columns.values())} |",
@@ -339,7 +339,7 @@ def readme_with(readme: str, table: str) -> str:
 
 
 def outputs() -> dict[Path, str]:
-    """What RESULTS.md and the README must be, given results/."""
+    """The texts of RESULTS.md and the README that follow from results/."""
     parts, readme = read_all(), HERE.parent / "README.md"
     text = readme.read_text(encoding="utf-8")
     return {
@@ -349,7 +349,7 @@ def outputs() -> dict[Path, str]:
 
 
 def stale() -> list[Path]:
-    """Those of the two that are not what results/ says."""
+    """Those of the two that differ from results/."""
     return [path for path, text in outputs().items()
             if not path.exists() or path.read_text(encoding="utf-8") != text]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Runs benchmarks and writes RESULTS.md and the README's table.
 
 `python benchmarks/run.py softmax words` measures these parts, each into
-results/<cpu>/<part>.md, and writes both anew from all there is; without names it measures every
+results/<cpu>/<part>.md, and writes both again from all results; without names it measures every
 part. `--check` measures nothing and fails where RESULTS.md or the README differ from results/;
 `--write` only writes them.
 """
@@ -41,7 +41,7 @@ PEERS = [
 
 
 def cpuinfo() -> str:
-    """What Linux says about the processors; nothing elsewhere."""
+    """Linux's description of the processors; empty on other systems."""
     info = Path("/proc/cpuinfo")
     return info.read_text() if info.exists() else ""
 
@@ -57,7 +57,7 @@ def cpu_folder(info: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """What the system calls the processor."""
+    """The system's name of the processor."""
     for line in cpuinfo().splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
@@ -93,7 +93,7 @@ def versions() -> str:
 
 
 def measure(name: str, cpu: str, folder: Path) -> str:
-    """One part's text: what its function found, how it was measured; pictures go to `folder`."""
+    """One part's text: results, and how they were measured; pictures go to `folder`."""
     module, function = ELSEWHERE.get(name, (f"bench_{name}", "run"))
     at, today, start = commit(), datetime.date.today(), time.perf_counter()
     call = getattr(importlib.import_module(module), function)

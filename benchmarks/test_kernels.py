@@ -1,8 +1,8 @@
 """Every kernel on every backend and level of this machine, grouped by kernel and shape.
 
-`make bench-kernels` times them and keeps the run; `--benchmark-compare` sets the next one beside
-it. Ratios to peers are the business of run.py, whose timing is interleaved. Answers are checked
-against the reference before the clock runs, and with `--benchmark-disable` nothing else happens.
+`make bench-kernels` times them and keeps the run; `--benchmark-compare` compares the next one with
+it. Ratios to peers are measured by run.py, whose timing is interleaved. Results are checked against
+the reference before they are timed, and with `--benchmark-disable` nothing else happens.
 """
 
 from __future__ import annotations

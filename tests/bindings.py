@@ -1,4 +1,4 @@
-"""Where tests find the compiled functions: the one place to edit when these move."""
+"""The compiled functions for tests: the one place to edit when they move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: vectors, ways to run it, a stand-in for training."""
+"""Helpers of the command line's tests: vectors, ways to run it, a stand-in for training."""
 
 from __future__ import annotations
 

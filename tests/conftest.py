@@ -23,7 +23,7 @@ LENGTHS = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 130, 100
 
 
 def unavailable(backend: str) -> str | None:
-    """Why this machine cannot run the backend, or None where it can."""
+    """The reason why this machine cannot run the backend, or None if it can."""
     if backend == "numba":
         try:
             import numba  # noqa: F401

@@ -1,4 +1,4 @@
-"""Vectors that several files of tests/words ask."""
+"""Vectors for several files of tests/words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firth demo`: its corpus, its answers, its picture."""
+"""`firth demo`: its corpus, its neighbours and analogies, its picture."""
 
 from __future__ import annotations
 

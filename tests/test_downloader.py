@@ -1,4 +1,4 @@
-"""Downloads against a server of our own that does what servers and lines do."""
+"""Downloads from a local server that simulates faults of servers and connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = f"{NAME}.gz"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `data`; `script` says what goes wrong, one word a request."""
+    """Serves `data`; `script` lists the faults, one word per request."""
 
     daemon_threads = True
     data = b""

@@ -1,4 +1,4 @@
-"""The loop of every training: what stops it, and what it leaves."""
+"""The loop of every training: what stops it, and the state after that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package as installed: typed, its version, what importing costs, what optional parts say."""
+"""The package as installed: types, version, the cost of imports, errors of optional parts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_types_are_shipped() -> None:
 
 
 def test_questions_are_shipped() -> None:
-    """Small, and of the form that they claim: each ordered couple of the pairs of a section."""
+    """Small, and complete: each ordered combination of two pairs of a section."""
     sections: dict[str, list[tuple[str, ...]]] = {}
     for line in Path(evaluation_file("analogies")).read_text().splitlines():
         if line.startswith(": "):
@@ -146,7 +146,7 @@ def test_dir_shows_the_public_names() -> None:
 
 
 def test_type_checkers_know_the_public_names_and_no_others() -> None:
-    """A `__getattr__` that they see would make an Any of every misspelt name."""
+    """If they saw `__getattr__`, every misspelt name would be an Any."""
     tree = ast.parse(Path(firth.__file__).read_text())
     blocks = {ast.unparse(node.test): node.body for node in tree.body if isinstance(node, ast.If)}
     typed = [name.name for node in blocks["TYPE_CHECKING"] for name in node.names]

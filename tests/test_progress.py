@@ -73,7 +73,7 @@ def test_where_it_is_shown(
 def test_work_of_an_earlier_run(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It took none of this run's time: rates and ETA are of what is done now."""
+    """Earlier work took none of this run's time: rates and ETA count only the work of now."""
     now = [0.0]
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.delitem(sys.modules, "IPython", raising=False)

@@ -1,4 +1,4 @@
-"""RESULTS.md and the README's table say what benchmarks/results/ says, and that says it whole."""
+"""RESULTS.md and the README's table agree with benchmarks/results/, which is complete."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def kernel_objects(level: str) -> list[Path]:
 
 
 def faults(level: str, compiled: Path) -> list[str]:
-    """What an object of a level must not have."""
+    """Symbols that an object of a level must not have."""
     found = []
     symbols = subprocess.run(["nm", "-C", compiled], capture_output=True, text=True, check=True)
     for line in symbols.stdout.splitlines():

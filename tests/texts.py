@@ -1,4 +1,4 @@
-"""Corpora as the trainers see them."""
+"""Counts and ids of corpora, as the trainers get them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firth.words import corpus
 
 
 def counted(text: Any) -> corpus.WordCounts:
-    """What `Corpus.count` finds in a file or in lists of tokens."""
+    """The result of `Corpus.count` for a file or lists of tokens."""
     with corpus.opened("test", *_of(text)) as opened:
         return opened.count()
 

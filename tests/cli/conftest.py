@@ -21,7 +21,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def wrong(here: Path) -> dict[str, str]:
-    """Files that hold no vectors, and what is said of each."""
+    """Files that hold no vectors, and the error for each."""
     Path("folder").mkdir()
     Path("empty").write_bytes(b"")
     Path("prose").write_text("It was a dark night.\nNobody slept.\n")

@@ -1,4 +1,4 @@
-"""Questions to vectors, and evaluation: `similar`, `analogy`, `eval`."""
+"""Queries and evaluation of vectors: `similar`, `analogy`, `eval`."""
 
 from __future__ import annotations
 

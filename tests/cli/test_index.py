@@ -1,4 +1,4 @@
-"""`firth index`: what it prints, and what it refuses."""
+"""`firth index`: output and errors."""
 
 from __future__ import annotations
 

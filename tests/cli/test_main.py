@@ -93,7 +93,7 @@ def test_words_cannot_steer_the_terminal(
     capsys.readouterr()
     for command in ("similar words.firth king", "index search x.index king"):
         assert main(command.split()) == 0
-        # What is no control character stays: here one that joins letters.
+        # Other characters stay: here one that joins letters.
         assert f"1.0000  {escaped}\n1.0000  {joined}\n" in capsys.readouterr().out
     Path("one.vec").write_text(f"1 2\n{word} 1 2\n", newline="")
     if character not in "\r\x1b\x07":  # as in text, where these are white space or refused

@@ -1,4 +1,4 @@
-"""`firth train`: what it checks, passes on, prepares and writes."""
+"""`firth train`: checks, arguments of the model, preparation of texts, output files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """firth.fasttext against its definition in Python, its own training, and the package fasttext.
 
-Longer than most files: each function of the module has its peer's answer to be compared with.
+Longer than most files: each function of the module is compared with the package's.
 """
 
 from __future__ import annotations
@@ -445,7 +445,7 @@ def test_damaged_models_are_refused_or_safe(
 PEER = pytest.mark.skipif(sys.version_info >= (3, 14), reason="the peer has no wheel")
 
 
-# What the package has and firth has not, with the reason.
+# Names of the package that firth does not have, with the reason.
 OLD = "only raise an exception that names train_supervised and train_unsupervised"
 LEFT_OUT = {
     "module": {"cbow": OLD, "skipgram": OLD, "supervised": OLD},
@@ -565,7 +565,7 @@ def test_word_vectors_of_the_package(tmp_path: Path, model: str) -> None:
     assert counts.tolist() == sorted(want.values(), reverse=True)
     once = [n for n, times in collections.Counter(counts.tolist()).items() if times == 1]
     assert len(once) > 100
-    # Equal counts may stand in any order (the package's sort is not stable), others not.
+    # Equal counts may be in any order (the package's sort is not stable), others not.
     assert [w for w, n in zip(words, counts, strict=True) if n in once] == [
         w for w, n in want.items() if n in once
     ]

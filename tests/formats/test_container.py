@@ -233,7 +233,7 @@ def test_strings_that_contradict_themselves(tmp_path: Path, text: bytes, ends: A
 
 
 def test_parts(tmp_path: Path) -> None:
-    """An array that is made while it is written is the same as a whole one."""
+    """An array that is produced while it is written gives the same file as a whole one."""
     values = np.arange(3_000_000, dtype=np.float32).reshape(-1, 3)
     parts = container.Parts(values.dtype, values.shape, lambda: np.split(values, [0, 7, 500_000]))
     container.write(tmp_path / "parts", "test", {"x": parts, "y": [1]}, META, STRINGS)
@@ -250,7 +250,7 @@ def test_parts(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe(path: Path, tmp_path: Path) -> None:
-    """The header cannot be put in its place last there."""
+    """There the header cannot be written last."""
     os.mkfifo(tmp_path / "pipe")
     arrays = ARRAYS | {"parts": container.Parts(np.dtype("<i8"), (3,), lambda: [np.arange(3)])}
     with ThreadPoolExecutor() as pool:
@@ -269,7 +269,7 @@ def test_strings_may_stay_as_they_are(path: Path) -> None:
 
 
 def test_an_error_of_the_disk_while_writing_is_not_lost(tmp_path, monkeypatch):
-    """A failed sync is told once by the kernel: the last one of all would then succeed."""
+    """The kernel reports a failed sync only once: the last sync would then succeed."""
     path = tmp_path / "x"
     container.write(path, "k", {"a": np.arange(5)})
     before = path.read_bytes()

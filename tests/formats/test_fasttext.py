@@ -1,4 +1,4 @@
-"""fastText's model files: every part read and written back, and whatever can be wrong with them."""
+"""fastText's model files: every part read and written back, and damage of every kind."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def patched(data: bytes, at: int, layout: str, value: int) -> bytes:
     return data[:at] + struct.pack(layout, value) + data[at + struct.calcsize(layout) :]
 
 
-SIZES = 64  # where the sizes of the dictionary stand
+SIZES = 64  # offset of the sizes of the dictionary
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ def test_keys_whose_hash_has_no_bound(path: Path) -> None:
 
 
 def test_sources_of_a_large_pickle(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time and memory are linear; what unpacks to far more than it has is refused early."""
+    """Time and memory are linear; a file that unpacks to far more is refused early."""
     big = np.arange(6_000_000, dtype=np.float32).reshape(3, -1)
     save(path, keyed(vectors=big))
     tracemalloc.start()

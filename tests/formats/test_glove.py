@@ -66,7 +66,7 @@ def test_binary_needs_the_vocabulary(tmp_path, parameters):
 
 
 def test_vectors_alone_are_word2vec_text_without_a_header(tmp_path, parameters):
-    """-model 1 and 2; with -write-header 1 a header stands before them."""
+    """-model 1 and 2; with -write-header 1 they begin with a header."""
     path = tmp_path / "vectors.txt"
     rows = parameters[0, :, :4]
     body = "".join(

@@ -1,4 +1,4 @@
-"""One rule for what every kernel takes: see the head of firth/kernels/_arrays.py."""
+"""One rule for the arguments of every kernel: see the head of firth/kernels/_arrays.py."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ INDEXED = {
 
 @pytest.mark.parametrize("name", INDEXED)
 def test_indices_are_copied_before_they_are_checked(name):
-    """What a thread writes to the caller's array afterwards reaches no kernel."""
+    """A thread that writes to the caller's array afterwards cannot affect a kernel."""
     arguments, places = INDEXED[name]
     _, *prepared = getattr(kernels, name)._prepare(*arguments)
     for array in [one for one in prepared if isinstance(one, np.ndarray)]:

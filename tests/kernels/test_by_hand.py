@@ -1,4 +1,4 @@
-"""What each kernel computes, worked out by hand.
+"""Results of each kernel, worked out by hand.
 
 The other tests take the NumPy reference for the truth, so the backend "numpy" is only compared with
 itself there; this is the truth of the references.

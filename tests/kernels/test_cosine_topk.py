@@ -219,7 +219,7 @@ def test_lists_are_float32(backend):
 def test_scores_do_not_depend_on_company(backend):
     rng = np.random.default_rng(8)
     queries, keys = spiky(rng, (70, 97)), spiky(rng, (3000, 97))
-    keys[1000:1500] = keys[:500]  # equal rows score the same wherever they stand
+    keys[1000:1500] = keys[:500]  # equal rows score the same at any place
     together = cosine_topk(queries, keys, 12)
     for i in (0, 1, 2, 3, 37, 69):
         alone = cosine_topk(queries[i], keys, 12)

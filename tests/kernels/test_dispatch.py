@@ -52,7 +52,7 @@ def test_unknown_backend_lists_the_legal_ones(name):
 
 
 def test_references_are_silent():
-    # The BLAS kernels of some processors warn about inf, those of others do not: nobody may hear.
+    # The BLAS kernels of some processors warn about inf, those of others do not: hide it.
     noisy = _dispatch.kernel(lambda x: np.divide(x, 0.0) - np.inf)
     noisy.prepare(lambda x: (None, x))
     with pytest.warns(RuntimeWarning):

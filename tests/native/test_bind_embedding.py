@@ -70,7 +70,7 @@ def test_wordpiece(case):
             "WordPiece.set_page: want 256 entries of a page below 0x1100",
         ),
         (
-            # whatever kind of entry names further characters: with all of them one does
+            # one kind of entry refers to further characters: try all kinds
             "more", {"entries": np.arange(256, dtype=U32) << 24 | 0xFFFFFF}, ValueError,
             "WordPiece.set_page: an entry points behind the end",
         ),

@@ -1,4 +1,4 @@
-"""A process that ends while its daemon threads are in native code ends in peace."""
+"""A process that ends while its daemon threads are in native code exits without a crash."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Kills writers of an index at random points; run by test_storage.py: ``crash.py FOLDER KILLS``.
 
-A child opens the index, changes it over and over, and says so on a pipe each time a change has
-returned; it is killed after some milliseconds. Then everything that it said must be in the index,
-and at most one change more. The next child goes on with what was found. It is a program of its own
-because it forks: a child costs no start of an interpreter.
+A child opens the index, changes it over and over, and reports on a pipe each time a change has
+returned; it is killed after some milliseconds. Then every reported change must be in the index, and
+at most one more. The next child continues with that index. It is a program of its own because it
+forks, so that a child does not have to start an interpreter.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Model:
                     self.next = max(self.next, one + 1)
 
     def holds(self, index: firth.Index) -> bool:
-        """Whether the index is just this."""
+        """Whether the index has exactly this content."""
         ids = list(index.ids)
         if ids != list(self.rows) or len(index) != len(ids):
             return False
@@ -88,7 +88,7 @@ def do(index: firth.Index, operation: tuple[str, Any, Any]) -> None:
 
 
 def write(path: Path, model: Model, seed: int, pipe: int) -> None:
-    """The child: change the index until somebody ends it."""
+    """The child: change the index until it is killed."""
     rng = np.random.default_rng(seed)
     storage._LOG_FROM = 4000  # so that compaction comes by itself, and often
     index = firth.Index.open(path)
@@ -101,7 +101,7 @@ def write(path: Path, model: Model, seed: int, pipe: int) -> None:
 
 
 def kill_once(path: Path, model: Model, seed: int) -> tuple[Model, int]:
-    """What is left after a child was killed, and how many changes it had made."""
+    """The content after a child was killed, and the number of its changes."""
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:

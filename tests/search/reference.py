@@ -32,7 +32,7 @@ class Segment:
 
 
 def values(segment: Segment) -> NDArray[np.float64]:
-    """What the stored numbers of the visible rows stand for."""
+    """The values of the visible rows."""
     rows = segment.vectors[: segment.rows]
     if rows.dtype == np.uint16:
         rows = (rows.astype(np.uint32) << 16).view(np.float32)

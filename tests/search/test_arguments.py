@@ -1,4 +1,4 @@
-"""What firth.Index accepts and what it refuses, before anything changes."""
+"""Arguments that firth.Index accepts or refuses, before anything changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def named():
 
 
 def refuses(index, error, match, call):
-    """The call raises, and the index is what it was: the very same state."""
+    """The call raises, and the index still has the very same state."""
     before = index._table.state
     with pytest.raises(error, match=match):
         call(index)
@@ -74,7 +74,7 @@ def test_given_arrays_are_only_read(storage):
     returned = index.add(rows, ids)
     assert returned.tolist() == ids.tolist()
     assert index.search(rows, 1, exclude=ids[:1]).ids.shape == (32, 1)
-    # What comes out is the caller's.
+    # Results belong to the caller.
     index.get(3)[:] = 0
     index.ids[:] = 0
     np.testing.assert_allclose(index.get(31), rows[0], atol=2 / 254)
@@ -435,7 +435,7 @@ def test_integers_are_numbers_whatever_the_storage(storage, dtype, tmp_path):
 
 
 def test_a_short_filter_bounds_k():
-    """Memory goes by what may be found, not by k."""
+    """Memory depends on the rows that may be found, not on k."""
     rng = np.random.default_rng(0)
     index = firth.Index(4)
     rows = rng.standard_normal((100_000, 4)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A change that is interrupted anywhere has happened wholly or not at all.
+"""A change that is interrupted anywhere has happened completely or not at all.
 
 In memory and in a file; by an exception at each line, by Ctrl-C at random, by a limit of memory.
 """
@@ -36,7 +36,7 @@ FIRST, SECOND = (RNG.integers(-9, 10, (60, DIM)).astype(np.float32) for _ in ran
 
 
 class Interrupted(BaseException):
-    """What is raised: nothing in the package catches it by name."""
+    """The exception to raise: nothing in the package catches it by name."""
 
 
 class Interrupter:
@@ -71,9 +71,9 @@ class Interrupter:
 
 
 def leaves_with(frame: Any) -> bool:
-    """Whether the line is that of a ``with`` at its end, where no signal is ever handled.
+    """Whether the line is the end of a ``with`` block, where Python handles no signal.
 
-    An exception from a tracer there would leave the lock held, as none that is real could.
+    An exception from a tracer there would leave the lock held, which no real one could.
     """
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
     if not line.startswith("with "):
@@ -87,7 +87,7 @@ def names_of(numbers: Any, named: bool) -> Any:
 
 
 class Twin:
-    """What the index should hold."""
+    """The expected content of the index."""
 
     def __init__(self) -> None:
         self.rows: dict[Any, Any] = {}
@@ -112,7 +112,7 @@ class Twin:
     flush = compact = nothing
 
     def holds(self, index: firth.Index) -> bool:
-        """Whether the index is this, whichever way one looks."""
+        """Whether the index has this content, by every method."""
         ids = list(index.ids)
         if ids != list(self.rows) or len(index) != len(ids):
             return False

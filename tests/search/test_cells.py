@@ -1,4 +1,4 @@
-"""Cells: what a search visits of an index, and that it is exact there."""
+"""Cells: the rows that a search visits, and that it is exact among them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_same(a, b):
 
 
 def assert_every_row_once(index):
-    """Each live row stands in one lane, or behind those that have one; -1 pads blocks."""
+    """Each live row is in one lane, or after those that have one; -1 pads blocks."""
     state = index._table.state
     assert state.cells is not None
     for segment in state.segments:
@@ -324,7 +324,7 @@ def test_files(tmp_path, storage, mmap):
         assert opened.tune(0.8, 3).probe == index.tune(0.8, 3).probe
         assert_every_row_once(opened)
         assert_same(opened.search(queries, 10, probe="all"), wanted["all"])
-        # Rows in a tail, which all searches saw, stand in cells now.
+        # Rows in a tail, which all searches visited, are in cells now.
         for probe, before in wanted.items():
             found = opened.search(queries, 10, probe=probe)
             assert recall(found, wanted["all"]) <= recall(before, wanted["all"])
@@ -334,7 +334,7 @@ def test_files(tmp_path, storage, mmap):
         assert_every_row_once(opened)
         after = opened.search(queries, 10)
         every = opened.search(queries, 10, probe="all")
-    with firth.Index.open(tmp_path / "index", mmap=mmap) as again:  # repeats the log
+    with firth.Index.open(tmp_path / "index", mmap=mmap) as again:  # replays the log
         assert_every_row_once(again)
         assert_same(again.search(queries, 10, probe="all"), every)
         again.compact()

@@ -25,7 +25,7 @@ LEVELS = [name for name in firth.kernels.backends() if name.startswith("native:"
 
 
 def stored(storage, rows):
-    """What an index keeps of rows, float32."""
+    """Rows as an index stores them, in float32."""
     rows = np.asarray(rows, np.float32)
     if storage == "int8":
         scales = np.abs(rows).max(axis=1, keepdims=True, initial=0) / np.float32(127)
@@ -35,7 +35,7 @@ def stored(storage, rows):
 
 
 class Twin:
-    """What an index must answer: a dict from id to stored vector, in the order of rows."""
+    """The expected content of an index: a dict from id to stored vector, in the order of rows."""
 
     def __init__(self, metric):
         self.metric, self.vectors, self.rank, self.count = metric, {}, {}, 0
@@ -279,7 +279,7 @@ def rows_of(kind, rng, count, dim):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("storage", ["float32", "bfloat16", "int8"])
 def test_codes_change_nothing(kind, metric, storage):
-    """What passes the scan of codes holds every row that scoring them all finds."""
+    """The rows that pass the scan of codes include every row that scoring them all finds."""
     rng = np.random.default_rng(7)
     for count, dim in [(1500, 1), (3000, 33), (9000, 16)]:
         index = firth.Index(dim, metric, storage)

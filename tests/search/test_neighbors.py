@@ -37,7 +37,7 @@ def tolerance(metric, d, distances):
 
 
 def check(near, queries, rows, metric, k):
-    """Distances are the k smallest, each that of its index, and equal ones stand by index."""
+    """Distances are the k smallest, each that of its index; equal ones are ordered by index."""
     distances, indices = near.kneighbors(queries, k)
     assert distances.dtype == np.float64
     assert indices.dtype == np.int64
@@ -169,7 +169,7 @@ def test_parameters_and_state():
 
 
 def test_without_scikit_learn():
-    """It need not be there, and is not imported where it is: that would take a second."""
+    """It is not required, and not imported if installed, which would take a second."""
     loaded = "import sys; from firth import NearestNeighbors; NearestNeighbors().fit([[1, 2]] * 9)"
     subprocess.run(
         [sys.executable, "-c", f"{loaded}; assert 'sklearn' not in sys.modules"], check=True
@@ -247,7 +247,7 @@ def test_bad_questions():
 
 
 class Frame:
-    """As much of a data frame as names of columns need."""
+    """The part of a data frame that names of columns need."""
 
     def __init__(self, values, columns):
         self.values, self.columns = np.asarray(values, np.float64), columns

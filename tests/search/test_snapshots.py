@@ -19,7 +19,7 @@ from firth.kernels._dispatch import active_level
 
 
 def answer(index, state, query, k):
-    """What a search that began in this state gets."""
+    """The results of a search that began in this state."""
     labels, scores, counts, _ = _native.search.search(
         active_level(),
         state.native, index.metric, np.atleast_2d(query), k, state.version, [], None, [], None,
@@ -121,7 +121,7 @@ def test_an_open_file_is_not_pickled(tmp_path):
 
 
 def test_readers_beside_a_writer():
-    """Row v is nearer to the query than all before, so the best row tells the version."""
+    """Row v is nearer to the query than all before, so the best row shows the version."""
     dim, last = 8, 1500
     index = firth.Index(dim, "ip")
     index.add(np.zeros((1, dim)), ids=[0])
@@ -247,7 +247,7 @@ def test_memory_beside_the_vectors(dim, ids):
         tracemalloc.stop()
     tail = 65536 * (dim * 1.3 * 4 + 20) if ids == "replaced" else 0  # room for more, not touched
     assert taken <= 1.3 * rows.nbytes + tail + 100_000
-    # Beside that: what the check of ids needs, and pieces that are converted.
+    # Besides that: memory for the check of ids, and pieces that are converted.
     assert peak <= 1.3 * rows.nbytes + tail + 40 * count + 4_000_000
     sizes = index.stats()["bytes"]
     if not tail:

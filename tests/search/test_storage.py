@@ -138,7 +138,7 @@ def test_mapped_codes_are_those_of_memory(path: Path) -> None:
 
 
 def test_cells_that_have_changed_are_kept(path: Path) -> None:
-    """The log does not tell of them: a new file does."""
+    """They are not in the log, but in a new file."""
 
     def numbers(index: firth.Index) -> list[Any]:
         return [index.stats()[name] for name in ("rows", "cells", "probe")]
@@ -196,7 +196,7 @@ def test_saving_over_files(path: Path) -> None:
 
 
 def test_saving_keeps_others_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who opened the file for writing meanwhile would add to a log that counts for nothing."""
+    """A process that opened the file for writing meanwhile would append to an ignored log."""
     index = firth.Index(DIM)
     index.add(rows(3))
     index.save(path)
@@ -255,7 +255,7 @@ def test_a_newcomer_in_the_place_of_the_file_stays(path: Path, newcomer: str) ->
 def test_a_compaction_by_itself_that_fails_is_a_warning(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever its error is: the change is in the log."""
+    """Whatever the error: the change is in the log."""
     monkeypatch.setattr(storage, "_LOG_FROM", 1)
     firth.Index(DIM).save(path)
     index = firth.Index.open(path)
@@ -306,7 +306,7 @@ def test_what_cannot_be_done(path: Path) -> None:
 
 
 def history(path: Path, named: bool) -> list[firth.Index]:
-    """Change an index file; what it held after each change. Their log is left."""
+    """Change an index file; returns its content after each change. The log stays."""
     firth.Index(2).save(path)
     state = firth.Index(2)
     states = [state]
@@ -330,7 +330,7 @@ def history(path: Path, named: bool) -> list[firth.Index]:
 
 
 def offsets(path: Path) -> list[int]:
-    """Where the records of a log end."""
+    """The ends of the records of a log."""
     with open(path, "rb") as file:
         reader = logs.Reader(file, path)
         return [reader.end, *(reader.end for _ in reader)]
@@ -387,7 +387,7 @@ def test_a_log_of_zeros_or_another_file(path: Path) -> None:
 
 
 def test_a_log_of_another_index(path: Path) -> None:
-    """A file put in the place of another one, whose log still holds something."""
+    """A file that replaces another one, whose log still has records."""
     history(path, False)
     saved, kept = log_of(path).read_bytes(), path.read_bytes()
     log_of(path).unlink()
@@ -432,7 +432,7 @@ def record(*fields: int, labels: Any = (), ends: Any = (), text: bytes = b"", re
 )
 @pytest.mark.parametrize("named", [False, True])
 def test_records_that_cannot_be_repeated(path: Path, kind: int, payload: Any, named: bool) -> None:
-    """Whole by their checksums, but nonsense."""
+    """Their checksums are right, but their content is nonsense."""
     index = firth.Index(2)
     index.add(rows(5, 2), list("abcde") if named else None)
     index.save(path)
@@ -587,7 +587,7 @@ def small(path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def use(path: Path, **options: Any) -> None:
-    """Everything that reads an index: it may refuse what it meets, but not in another way."""
+    """Everything that reads an index; FormatError is the only exception allowed."""
     with contextlib.suppress(FormatError), np.errstate(all="ignore"):
         index = firth.Index.open(path, "r", **options)
         for query in ([1, 2, 3], [[1, 2, 3]] * 20):
@@ -815,7 +815,7 @@ def test_one_writer_at_a_time(path: Path) -> None:
     index.close()
     assert run_script(source, str(path)) == "opened\n"
     index = firth.Index.open(path)
-    del index  # nobody uses it any more
+    del index  # it is not used any more
     firth.Index.open(path).close()
 
 

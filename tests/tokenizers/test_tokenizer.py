@@ -69,7 +69,7 @@ def wordpiece(
     return Tokenizer(json.dumps(content))
 
 
-# All ways of normalising, and an added token that may stand inside a word.
+# All ways of normalising, and an added token that may occur inside a word.
 TOKENIZERS = [
     wordpiece(),
     wordpiece(lowercase=False),
@@ -111,7 +111,7 @@ def test_common_text_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
         tokenizer.encode_batch(["[MASK]"])
 
 
-# All but the planes for private use, of which the first code points stand for the others.
+# All code points; of the planes for private use only the first ones, as examples.
 CODE_POINTS = [c for c in range(0xF0100) if not 0xD800 <= c < 0xE000]
 
 

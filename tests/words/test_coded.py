@@ -1,4 +1,4 @@
-"""Vectors that are asked often: coded rows give the answers of before, bit for bit."""
+"""Repeated queries: coded rows give the same results, bit for bit."""
 
 from __future__ import annotations
 

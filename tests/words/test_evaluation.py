@@ -1,4 +1,4 @@
-"""Word pairs and analogies: gensim's answers, SciPy's statistics."""
+"""Word pairs and analogies: gensim's results, SciPy's statistics."""
 
 from __future__ import annotations
 

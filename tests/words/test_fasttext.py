@@ -411,7 +411,7 @@ def test_hierarchical_softmax_of_facebook_has_its_own_tree(text: Path, tmp_path:
 @pytest.mark.peer
 @pytest.mark.parametrize(("settings", "share"), [({"sg": 0}, 0.05), ({"sg": 1}, 0.4)])
 def test_training_is_near_gensims(settings: dict[str, Any], share: float) -> None:
-    """The same draws, but not the same order of updates; skip-gram is also turned round."""
+    """The same draws, but another order of updates; skip-gram also in the other direction."""
     gensim = pytest.importorskip("gensim.models.fasttext")
     lines = Path(pytest.importorskip("gensim.test.utils").datapath("lee_background.cor"))
     text = [line.split() for line in lines.read_text().splitlines()[:40]]

@@ -1,4 +1,4 @@
-"""Those who come from gensim 3, or who mistype: errors that say what to write."""
+"""Names of gensim 3 and mistyped words: errors that say what to write."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """gensim's own tests, run with firth's classes in place of gensim's.
 
-The modules come from the installed gensim; nothing of them stands here. A test that does not apply
+The modules come from the installed gensim; nothing is copied here. A test that does not apply
 is listed with its reason and must fail: one that passes after all is a failure too. To add a module
 of gensim's, add a row to SUITES.
 """
@@ -158,7 +158,7 @@ def _load(name: str) -> types.ModuleType:
 
 
 def _cases(module: types.ModuleType) -> dict[str, Callable[[], unittest.TestCase]]:
-    """What makes each test of a module: Class.method, or function[argument] for pytest's."""
+    """The tests of a module by name: Class.method, or function[argument] for pytest's."""
     cases: dict[str, Callable[[], unittest.TestCase]] = {}
     for name, value in vars(module).items():
         if getattr(value, "__module__", None) != module.__name__:
@@ -176,7 +176,7 @@ def _cases(module: types.ModuleType) -> dict[str, Callable[[], unittest.TestCase
 
 
 def _tests(name: str) -> list[str]:
-    """The tests of a module; none where gensim is not there."""
+    """The tests of a module; none without gensim."""
     if not all(importlib.util.find_spec(one) for one in ("gensim", "testfixtures")):
         return []
     names = list(_cases(_load(name)))

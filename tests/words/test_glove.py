@@ -17,7 +17,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def zipf_sentences(words=300, sentences=400, seed=0):
-    """Sentences in which words of one topic stand together, so that there is something to learn."""
+    """Sentences in which words of one topic occur together, so that there is something to learn."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(sentences):
@@ -150,7 +150,7 @@ def test_costs_are_those_of_the_oracle(symmetric):
             for oracle in (Oracle(counts, 12, seed, x_max=5.0) for seed in range(3))
         ]
     )
-    # What shuffling and initial values change is told by the oracle's own range over three seeds
+    # The effect of shuffling and initial values is the oracle's own range over three seeds
     # (about 1.7 standard deviations, so three of it are five), and taken as 4 % where three seeds
     # happen to agree. The cost falls by a third and more meanwhile,
     spread = np.maximum(3 * (costs.max(0) - costs.min(0)), 0.04 * costs.mean(0))
@@ -191,7 +191,7 @@ def test_one_worker_gives_the_same_bits():
 
 
 def test_two_workers_train_every_record():
-    """Many blocks: every pair is trained once an epoch whoever does it; the cost agrees."""
+    """Many blocks: every pair is trained once per epoch by any worker; the cost agrees."""
     sentences = zipf_sentences(2000, 1500, seed=1)
     settings = {"vector_size": 200, "window": 8, "min_count": 1, "epochs": 3, "seed": 2}
     one = GloVe(sentences, workers=1, **settings)

@@ -226,7 +226,7 @@ def test_older_names(kv: KeyedVectors) -> None:
 
 
 def test_rows_of_keys_after_loading(tmp_path):
-    """The dict is made at its first use: whatever comes first after loading finds all keys."""
+    """The dict is built at its first use: every method finds all keys right after loading."""
     path = tmp_path / "v.txt"
     path.write_text("4 2\na 1 0\nb 0 1\na 5 5\nc 1 1\n")
     with pytest.warns(UserWarning, match="1 rows repeat"):

@@ -1,4 +1,4 @@
-"""Numbers that trainers take: both ends of each range, what is beyond, and what is no number."""
+"""Parameters of trainers: both ends of each range, values beyond, and other types."""
 
 from __future__ import annotations
 

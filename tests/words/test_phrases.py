@@ -144,7 +144,7 @@ def test_live_frozen_and_saved_agree(tmp_path, delimiter, connectors):
 
 
 def _times(sentence, part, connectors):
-    """How often a word stands in a sentence, or two with nothing but connectors between them."""
+    """How often a word occurs in a sentence, or two with nothing but connectors between them."""
     found = 0
     for start, word in enumerate(sentence):
         if word != part[0] or word in connectors:

@@ -1,4 +1,4 @@
-"""Pictures of words: labels that do not overlap, and what is refused."""
+"""Pictures of words: labels that do not overlap, and errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_lines_to_labels_cross_no_words() -> None:
             inside = (on_line[:, None] > boxes[:, :2] + 1) & (on_line[:, None] < boxes[:, 2:] - 1)
             lines, crossed = lines + 1, crossed + int(inside.all(axis=2).any(axis=0).sum())
     assert lines > 5
-    assert crossed <= 1  # where points stand in a heap, the last ones find no free way
+    assert crossed <= 1  # where points are crowded, the last ones find no free way
 
 
 def test_a_neighbour_has_the_colour_of_the_nearest_word() -> None:

@@ -1,4 +1,4 @@
-"""Questions to vectors: their own rules, and gensim's answers on the same vectors."""
+"""Queries of vectors: their own rules, and gensim's results on the same vectors."""
 
 from __future__ import annotations
 
@@ -466,7 +466,7 @@ def lengthened(dtype: str, scale: float) -> KeyedVectors:
 
 
 def answers(kv: KeyedVectors, tmp_path: Any) -> dict[str, Any]:
-    """All that a KeyedVectors says about directions."""
+    """All results of a KeyedVectors that depend on directions only."""
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("a\tb\t3\na\tc\t9\nb\td\t5\nd\te\t1\n")
     quad = tmp_path / "quad.txt"
@@ -534,7 +534,7 @@ def test_cosine_similarities_of_any_length(backend: str, dtype: str, scale: floa
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1"])
 def test_equal_and_parallel_vectors(backend: str, dtype: str) -> None:
-    """Cosine exactly 1 (-1) and distance exactly 0, whoever computes it, and never above 1."""
+    """Cosine exactly 1 (-1) and distance exactly 0 in every function, and never above 1."""
     plain = make(40, 17, np.float32, seed=3)
     kv = KeyedVectors(17, dtype=dtype)
     kv.add_vectors(plain.index_to_key, plain.vectors)

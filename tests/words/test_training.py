@@ -47,7 +47,7 @@ def test_the_listing_gives_gensims_numbers():
 @pytest.mark.parametrize("settings", MODELS)
 @pytest.mark.parametrize("sample", [0, 1e-2])
 def test_streams_are_gensims(settings, sample):
-    """The same draws: the vectors differ by rounding and what the table makes of it.
+    """The same draws: the vectors differ by rounding and its effect on the table's steps.
 
     gensim looks the logistic function up in 1000 steps of 0.012. Sums added in another order move
     a score a little; one next to a border (zero is one, and all scores begin there) then takes the

@@ -1,8 +1,8 @@
 """The trainer of word vectors against a plain walk over the corpus with the reference kernels.
 
-What csrc/engines/words/word_windows.cpp decides (blocks, random numbers, sub-sampling, windows,
-groups, parts, the order of updates) stands here once more in Python; what a window computes is
-`firth.kernels`' references in float64.
+The decisions of csrc/engines/words/word_windows.cpp (blocks, random numbers, sub-sampling, windows,
+groups, parts, the order of updates) are repeated here in Python; the updates of a window are those
+of `firth.kernels`' references in float64.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Walk:
             None if m is None else m.astype(np.float64)[:, :DIM]
             for m in (net.w_in, net.w_out, net.w_tree, net.subwords and net.subwords.vectors)
         )
-        self.met = np.zeros(len(net.w_in), np.int64)  # how often each word stood in a window
+        self.met = np.zeros(len(net.w_in), np.int64)  # how often each word occurred in a window
         self.table = alias_table((net.counts.astype(np.float64) ** net.ns_exponent).tolist())
         for epoch in range(epochs):
             self.loss = self.pairs = 0
@@ -134,7 +134,7 @@ class Walk:
             self.move_to(len(kept), len(kept))
 
     def move_to(self, low, high):
-        """Positions below `low` give their rows what they gained; those below `high` begin."""
+        """Positions below `low` pass their gains to their rows; those below `high` begin."""
         for p in range(self.left, low):
             own, further, count = self.further(p)
             gain = (self.vectors[p] - self.entered[p]) / (1 if self.net.sg else count)
@@ -269,7 +269,7 @@ def check(net, ids, epochs, notices=False):
     """Train with both; each matrix is that of the walk within the bound.
 
     A row gets a step of each of its window's outputs (inner nodes, 1 + negatives) as often as its
-    word stands in a window, which the walk counts; the rows of frequent words are also the most
+    word occurs in a window, which the walk counts; the rows of frequent words are also the most
     drawn. With `notices` the bound must be so narrow that it notices a rate 1e-4 too high.
     """
     start_alpha, end_alpha = 0.047, 0.01

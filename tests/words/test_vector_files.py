@@ -1,4 +1,4 @@
-"""Files of vectors of any kind: told, loaded, described, converted."""
+"""Files of vectors of any format: recognised, loaded, described, converted."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_negative_limit(vectors: KeyedVectors, tmp_path: Path, format: str) -> N
 def test_every_format_takes_what_the_numbers_stand_for(
     tmp_path: Path, dtype: str, form: str
 ) -> None:
-    """Whatever they are stored as; a format of float32 rounds float64 to it."""
+    """Vectors of every dtype; a format of float32 rounds float64 to it."""
     rows = np.random.default_rng(2).standard_normal((40, 7))
     rows[3], rows[4] = rows[3] * 1e-3, rows[4] * 40
     kv = KeyedVectors(7)

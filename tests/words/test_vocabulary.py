@@ -20,7 +20,7 @@ def zipfian(count, seed=0, words=300, length=9):
 
 
 def state(model):
-    """What the vocabulary is, in plain lists."""
+    """The vocabulary as plain lists."""
     wv = model.wv
     return {
         "keys": list(wv.index_to_key), "index": dict(wv.key_to_index),

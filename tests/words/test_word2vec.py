@@ -111,7 +111,7 @@ def test_parts_of_a_large_piece_agree_with_python(tmp_path):
 
 
 def test_words_that_no_file_can_hold_keep_their_ids(tmp_path):
-    """Keys with spaces stand in a vocabulary of phrases; each has its own id."""
+    """Keys with spaces are in a vocabulary of phrases; each has its own id."""
     path = tmp_path / "corpus.txt"
     path.write_text("a b\nab c\n longer_than_8 x\n")
     known = ["", "a b", "a c", "a\n", "a", "b c d e f g h", "b c d e f g i", "b", "longer than 8"]
@@ -323,7 +323,7 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch, kind, 
     kept = tmp_path / "kept"
     kept.write_bytes(path.read_bytes())
     kind.resume(kept, corpus_file=text, workers=1, checkpoint=kept)
-    assert kept.exists()  # who names the file looks after it
+    assert kept.exists()  # a file named by the caller is not removed
     resumed = kind.resume(path, corpus_file=text, workers=1)
     assert not path.exists()
     assert type(resumed) is kind
@@ -529,7 +529,7 @@ def test_steps_are_bounded_where_windows_repeat_few_words(kind, settings, negati
         model = kind(text, vector_size=16, window=100, sample=0, workers=1, alpha=alpha, epochs=5,
                      min_count=1, negatives=negatives, **settings)  # fmt: skip
         assert np.abs(model.wv.vectors).max() < 40
-    # items of one group stand together, so they come out more alike than those of two
+    # items of one group occur together, so they come out more alike than those of two
     vectors = model.wv.get_normed_vectors()
     own = np.array([int(key[4:]) // 20 for key in model.wv.index_to_key])
     alike = vectors @ vectors.T

@@ -1,4 +1,4 @@
-"""Word2Vec around its training: callbacks, files, questions; gensim as oracle."""
+"""Word2Vec besides its training: callbacks, files, queries; gensim as oracle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = {"sg": 1, "vector_size": 12, "min_count": 1, "epochs": 3, "workers": 1}
 
 
 class Log(CallbackAny2Vec):
-    """Writes down what it hears, and asks the model, whose norms must be those of now."""
+    """Records its calls, and queries the model, whose norms must be up to date."""
 
     def __init__(self):
         self.events = []
@@ -260,7 +260,7 @@ def test_models_of_gensim_are_loaded(gensim, tmp_path, settings):
 
 @pytest.mark.peer
 def test_the_signatures_are_gensims(gensim):
-    """The same parameters in the same order with the same defaults; ours stand behind."""
+    """The same parameters in the same order with the same defaults; ours follow."""
     names = (
         "__init__", "build_vocab", "build_vocab_from_freq", "scan_vocab", "prepare_vocab", "train",
         "score", "predict_output_word", "estimate_memory", "make_cum_table", "reset_from",
