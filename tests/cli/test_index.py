@@ -64,7 +64,8 @@ def test_an_index_of_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "1.0000  5\n"
     assert main(["index", "search", "x.index", "--queries", "two.npy", "-k", "1"]) == 0
     assert capsys.readouterr().out == "0  1.0000  5\n1  1.0000  6\n"
-    assert "'-3' is not among" in error(capsys, "index", "search", "x.index", "--", "-3")
+    for text in ("-3", "--3", "-", "1e3", "9" * 30):
+        assert f"'{text}' is not among" in error(capsys, "index", "search", "x.index", "--", text)
     assert "'king' is not among" in error(capsys, "index", "search", "x.index", "king")
 
 

@@ -119,6 +119,15 @@ def test_a_file_that_changes(tmp_path: Path, change: bytes) -> None:
             list(text)
 
 
+def test_a_byte_order_mark_alone_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "corpus"
+    path.write_bytes(b"\xef\xbb\xbf")
+    with corpus.opened("test", None, path) as text:
+        assert text.count().total_words == 0
+        assert list(text) == []
+        assert len(text.encode(["a"], {"a": 0})) == 0
+
+
 def test_sentences_that_change() -> None:
     class Shrinking:
         left = 4

@@ -13,6 +13,7 @@ import pytest
 
 from firth import KeyedVectors
 from firth.cli import main
+from firth.words.plot import principal_axes
 from keyed import make
 
 
@@ -119,6 +120,15 @@ def test_words_are_no_formulas() -> None:
     figure = kv.plot(["$\\bad{", "$1$"])
     figure.savefig(io.BytesIO(), format="png")
     assert figure.axes[0].get_title() == "The neighbours of $\\bad{ and $1$"
+
+
+def test_vectors_of_one_dimension() -> None:
+    rows = np.array([[1.0], [2.0], [4.0]])
+    points = principal_axes(rows)
+    np.testing.assert_allclose(np.abs(points - points[0]), [[0, 0], [1, 0], [3, 0]])
+    kv = KeyedVectors(1)
+    kv.add_vectors(list("abc"), [[1], [2], [-1]])
+    assert {text.get_text() for text in kv.plot(["a", "b", "c"]).axes[0].texts} == set("abc")
 
 
 def test_analogy_and_what_is_refused() -> None:

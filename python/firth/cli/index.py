@@ -240,7 +240,7 @@ def _known_id(index: Index, text: str, path: str) -> Any:
     words = _holds_words(index)
     if words and text in index:
         return text
-    if not words and text.lstrip("-").isdecimal() and int(text) in index:
+    if not words and text.removeprefix("-").isdecimal() and int(text) in index:
         return int(text)
     hint = did_you_mean(text, index.ids, index) if words else ""
     raise UserError(f"{text!r} is not among the {len(index):,} ids of {path}{hint}")

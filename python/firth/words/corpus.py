@@ -202,7 +202,8 @@ class FileCorpus(Corpus):
             with spilled:
                 spilled.flush()
                 return np.memmap(spilled, np.int32, "r")  # the mapping outlives the file object
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        # No part: the file is a byte order mark alone.
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
 
     def _pieces(self, label: str, progress: bool | None) -> Iterator[tuple[Any, bool]]:
         """The text in pieces of `_PIECE` bytes or less, each with whether it is the last.

@@ -202,6 +202,8 @@ def principal_axes(rows: NDArray[Any], count: int | None = None) -> NDArray[Any]
     With ``count``, the directions in which the first ``count`` rows vary most.
     """
     centred = rows - rows[:count].mean(axis=0)
+    if centred.shape[1] < 2:
+        centred = np.pad(centred, ((0, 0), (0, 2 - centred.shape[1])))
     _, _, directions = np.linalg.svd(centred[:count], full_matrices=False)
     # The sign of a direction is arbitrary; this choice makes the picture the same each time.
     largest = np.abs(directions[:2]).argmax(axis=1)
