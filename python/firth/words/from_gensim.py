@@ -71,11 +71,7 @@ def trained(
     for part in (saved, saved.attributes.get("vocabulary"), saved.attributes.get("trainables")):
         if isinstance(part, Saved):  # gensim 3 kept parts of the model in these
             found |= part.attributes
-    for old, new in {
-        "size": "vector_size",
-        "iter": "epochs",
-        "syn0_lockf": "vectors_lockf",
-    }.items():
+    for old, new in _RENAMED.items():
         found.setdefault(new, found.pop(old, None))
     inner = saved.attributes.get("wv")
     lock = inner.attributes.get("vectors_lockf") if isinstance(inner, Saved) else None
