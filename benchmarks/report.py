@@ -233,7 +233,7 @@ def results_md(parts: Sequence[Part]) -> str:
         "Written by `python benchmarks/run.py` from results/<cpu>/; do not edit. Figures are "
         "medians, firth and the peer in turn in one run. A ratio above 1: firth is faster (or "
         "smaller). Spread is (max - min) / median. Threads are the same for both unless two "
-        "numbers, \"the peer's / firth's\", are given. How each figure came about stands in "
+        "numbers, \"the peer's / firth's\", are given. How each was reached is described in "
         "NOTES.md.",
         "## All CPUs side by side",
         "Ratios, in brackets the goal. The runs behind them, with date, commit and versions, "

@@ -2,7 +2,7 @@
 
 The catalogue is that of the models of https://github.com/piskvorky/gensim-data (its list.json:
 names, sizes, MD5 sums); the files come from there. A download that breaks off is kept
-(``<file>.part``) and goes on where it stopped, on the next attempt or the next call; what arrives
+(``<file>.part``) and continues where it stopped, on the next attempt or the next call; what arrives
 is compared with its checksum before it gets its name.
 
 ``FIRTH_DATA_DIR`` is the folder of the files (by default ~/.cache/firth); files that gensim has
@@ -156,7 +156,7 @@ def load(name: str, return_path: bool = False) -> KeyedVectors | str:
     ValueError
         There is no model of this name; the message lists them.
     OSError
-        The download failed; what has arrived is kept, and the next call goes on from there.
+        The download failed; the received part is kept, and the next call continues from there.
     """
     entry = _entry("load", name)
     path = os.path.join(BASE_DIR, name, entry["file_name"])
@@ -185,7 +185,7 @@ def _entry(function: str, name: str) -> dict[str, Any]:
 
 
 def _download(url: str, path: str, size: int, md5: str) -> None:
-    """Download to ``path``, going on with what is there in ``path``.part."""
+    """Download to ``path``, continuing an earlier download in ``path``.part."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     part = f"{path}.part"
     while not os.path.exists(path):

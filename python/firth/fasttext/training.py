@@ -319,8 +319,8 @@ def _with_pretrained(
     rows = {word: row for row, word in enumerate(ordered)}
     labels = entries[content.nwords :]
     counts = [words[word] for word in ordered] + content.counts[content.nwords :].tolist()
-    made = dataclasses.replace(
+    extended = dataclasses.replace(
         content, **packed(ordered + labels, counts), tokens=content.tokens + len(keys)
     )
     vectors = np.asarray(read.vectors, np.float32)
-    return made, [(rows[key], vectors[i]) for i, key in enumerate(keys)]
+    return extended, [(rows[key], vectors[i]) for i, key in enumerate(keys)]

@@ -123,10 +123,10 @@ class Quantised:
             width = min(dsub, dim - first)
             table = self.centroids[first * CENTROIDS : (first + width) * CENTROIDS]
             parts.append(table.reshape(CENTROIDS, width)[codes[:, part]])
-        made = np.concatenate(parts, axis=1)
+        result = np.concatenate(parts, axis=1)
         if self.norm_codes is not None and self.norm_centroids is not None:
-            made *= self.norm_centroids[self.norm_codes[which]][:, np.newaxis]
-        return made
+            result *= self.norm_centroids[self.norm_codes[which]][:, np.newaxis]
+        return result
 
 
 Matrix = NDArray[np.float32] | Quantised
@@ -439,11 +439,11 @@ class _Reader:
             raise FormatError(problem, self.source.path, at)
         if codes is None:
             codes = np.empty(0, np.uint8)
-        made = Quantised(codes.reshape(rows, parts), centroids, dsub)
+        result = Quantised(codes.reshape(rows, parts), centroids, dsub)
         if norms:
-            made.norm_codes = self.array("<u1", rows, "the codes of the norms")
-            _, made.norm_centroids = self.quantiser(1)
-        return made
+            result.norm_codes = self.array("<u1", rows, "the codes of the norms")
+            _, result.norm_centroids = self.quantiser(1)
+        return result
 
     def quantiser(self, columns: int) -> tuple[int, NDArray[np.float32]]:
         at = self.source.offset

@@ -343,7 +343,7 @@ def _check_limit(limit: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: PathLike, wanted: str) -> Iterator[Source]:
+def _reading(path: PathLike, expected: str) -> Iterator[Source]:
     """`reading`; a FormatError says what else of `_READ_WITH` the file seems to be."""
     try:
         with reading(path, progress=True) as source:
@@ -351,7 +351,7 @@ def _reading(path: PathLike, wanted: str) -> Iterator[Source]:
     except FormatError as error:
         with contextlib.suppress(FormatError, OSError):
             found = sniff(path) if os.path.isfile(path) else None
-            if found in _READ_WITH and found != wanted:
+            if found in _READ_WITH and found != expected:
                 error.args = (f"{error}; it seems to be {_READ_WITH[found]}",)
         raise
 

@@ -1,6 +1,6 @@
 """Checks of kernels' arguments; errors name the function and the argument.
 
-Numbers: an array is taken as it is or refused. A silent copy of a large array, or a silent loss of
+Numbers: an array is used without conversion or refused. A silent copy of a large array, or loss of
 precision, would be worse than the error, which says how to convert. Lists, tuples and Python
 numbers have no dtype: they take that of the arrays beside them, else float64 where the kernel knows
 it and float32 where it does not.

@@ -209,9 +209,9 @@ class Kernel(Generic[P, R]):
     def _register_backward(self, reference: Callable[..., Any]) -> Kernel[..., Any]:
         if not isinstance(reference, FunctionType):
             raise TypeError(f"{self.reference.__name__} has no backward")
-        made = Kernel(reference)
-        self.backward = cast(Any, made)
-        return made
+        derivative = Kernel(reference)
+        self.backward = cast(Any, derivative)
+        return derivative
 
     def prepare(self, function: Callable[P, tuple[Any, ...]]) -> None:
         """Register the check that runs before every backend."""

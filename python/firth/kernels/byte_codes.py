@@ -205,8 +205,8 @@ def _float32(function: str, name: str, value: Any, shape: tuple[int | None, ...]
     if array.ndim != len(shape) or any(
         want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
     ):
-        wanted = ", ".join("any" if extent is None else str(extent) for extent in shape)
-        raise ValueError(f"{function}: {name} must have shape ({wanted}), got {array.shape}")
+        expected = ", ".join("any" if extent is None else str(extent) for extent in shape)
+        raise ValueError(f"{function}: {name} must have shape ({expected}), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{function}: {name} must be finite")
     return np.ascontiguousarray(array)

@@ -185,8 +185,8 @@ def cosine_topk(
 def _float32(function: str, name: str, value: Any, ndim: tuple[int, ...]) -> NDArray[np.float32]:
     array = _arrays.numbers(function, name, value, "float32")
     if array.ndim not in ndim:
-        wanted = " or ".join(f"{n}-D" for n in ndim)
-        raise ValueError(f"{function}: {name} must be {wanted}, got shape {array.shape}")
+        expected = " or ".join(f"{n}-D" for n in ndim)
+        raise ValueError(f"{function}: {name} must be {expected}, got shape {array.shape}")
     return array
 
 

@@ -63,13 +63,13 @@ def to_faiss(self: HasTable) -> Any:
     """
     faiss = needs("faiss", "to_faiss", "faiss-cpu")
     kind = faiss.METRIC_L2 if self._table.metric == "l2" else faiss.METRIC_INNER_PRODUCT
-    made = faiss.IndexIDMap2(faiss.IndexFlat(self._table.dim, kind))
+    result = faiss.IndexIDMap2(faiss.IndexFlat(self._table.dim, kind))
     for ids, rows in _parts(self._table.state, self._table.dim):
         if self._table.metric == "cosine":
             length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
             rows = (rows / np.where(length > 0, length, 1)).astype(np.float32)
-        made.add_with_ids(rows, ids)
-    return made
+        result.add_with_ids(rows, ids)
+    return result
 
 
 def to_usearch(self: HasTable, **options: Any) -> Any:
@@ -97,10 +97,10 @@ def to_usearch(self: HasTable, **options: Any) -> Any:
     state = self._table.state
     _refuse_negative("to_usearch", state)
     metric = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}[self._table.metric]
-    made = usearch.Index(ndim=self._table.dim, metric=metric, **{"dtype": "f32", **options})
+    result = usearch.Index(ndim=self._table.dim, metric=metric, **{"dtype": "f32", **options})
     for ids, rows in _parts(state, self._table.dim):
-        made.add(ids.astype(np.uint64), rows, threads=_native.num_threads())
-    return made
+        result.add(ids.astype(np.uint64), rows, threads=_native.num_threads())
+    return result
 
 
 def to_hnswlib(self: HasTable, **options: Any) -> Any:
@@ -127,9 +127,9 @@ def to_hnswlib(self: HasTable, **options: Any) -> Any:
     hnswlib = needs("hnswlib", "to_hnswlib")
     state = self._table.state
     _refuse_negative("to_hnswlib", state)
-    made = hnswlib.Index(self._table.metric, self._table.dim)
-    made.init_index(**{"max_elements": max(1, state.live), **options})
-    made.set_num_threads(_native.num_threads())
+    result = hnswlib.Index(self._table.metric, self._table.dim)
+    result.init_index(**{"max_elements": max(1, state.live), **options})
+    result.set_num_threads(_native.num_threads())
     for ids, rows in _parts(state, self._table.dim):
-        made.add_items(rows, ids.astype(np.uint64))
-    return made
+        result.add_items(rows, ids.astype(np.uint64))
+    return result

@@ -131,10 +131,10 @@ def write(path: PathLike, table: Table, state: State, key: bytes, replaces: byte
                 if order is None
                 else _coded_by_cell(state, table, centre, order, step)
             )
-            for made, its_bounds in coded:
-                bounds[first : first + len(made)] = its_bounds
-                first += len(made)
-                yield made
+            for part_codes, its_bounds in coded:
+                bounds[first : first + len(part_codes)] = its_bounds
+                first += len(part_codes)
+                yield part_codes
 
         arrays["codes"] = container.Parts(np.dtype(np.uint8), shape, codes)
         arrays["bounds"] = container.Parts(bounds.dtype, bounds.shape, lambda: [bounds])

@@ -56,17 +56,17 @@ class _Replaying:
     added = removed = rewind = compact_if_due = ignore
 
 
-def replay(made: File, reader: log.Reader, path: str) -> bool:
+def replay(content: File, reader: log.Reader, path: str) -> bool:
     """Replay a log. For that of another file: False if it has nothing new, else `Foreign`."""
-    table, state = made.table, made.state
+    table, state = content.table, content.state
     table.state = state
     if reader.key is None:
         return True
-    if reader.key != made.key:
-        if reader.key != made.replaces:
+    if reader.key != content.key:
+        if reader.key != content.replaces:
             for record in reader:
                 raise Foreign(
-                    f"belongs to another file than {os.fspath(made.path)} as it is now; "
+                    f"belongs to another file than {os.fspath(content.path)} as it is now; "
                     "put that file back, or remove this log, which loses its changes",
                     path,
                     record.offset,

@@ -31,7 +31,7 @@ STORAGES: dict[str, type[np.generic]] = {
 BLOCK = 32  # rows that are coded together
 SMALL, LARGE = 1024, 65536  # capacities of segments for small additions
 CODED_FROM = 1024  # rows from which codes pay off
-GROWTH = 4  # coded anew when the index has grown so often since its centre was taken
+GROWTH = 4  # code all rows again when there are GROWTH times those of the last centring
 SAMPLE = 8192  # rows whose mean is the centre: it is within 1% of their spread then
 PIECE = 131072  # numbers converted at a time: they stay in cache until they are checked
 
@@ -287,7 +287,7 @@ def code(
     """Code the full blocks that have no codes around this centre, in place of ``segments``.
 
     Returns the centre of codes and how many rows there were when it was taken. If the index has
-    outgrown it, that is now, and all rows are coded anew, in new arrays.
+    outgrown it, a new centre is taken, and all rows are coded again, in new arrays.
     """
     rows = sum(segment.rows for segment in segments)
     if rows < CODED_FROM:

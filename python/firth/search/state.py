@@ -179,21 +179,21 @@ def kill(segments: list[Segment], slots: NDArray[np.int64], version: int) -> Non
 
 
 def code_in_cells(
-    segments: list[Segment], metric: str, state: State, wanted: int | None
+    segments: list[Segment], metric: str, state: State, cell_count: int | None
 ) -> tuple[NDArray[np.float32] | None, int, Cells | None]:
     """Code the rows that have no codes, in place of ``segments``; order them by cell when due.
 
-    ``wanted``: the number of cells, None for `auto`. Returns the centre of the codes, the rows
+    ``cell_count``: the number of cells, None for `auto`. Returns the centre of the codes, the rows
     when it was taken, and the cells.
     """
     live = sum(segment.rows - segment.dead for segment in segments)
     cells, centre, centred = state.cells, state.centre, state.centred
-    if cells is None and live < (AUTO_FROM if wanted is None else ROWS * wanted):
+    if cells is None and live < (AUTO_FROM if cell_count is None else ROWS * cell_count):
         return *code(segments, metric, centre, centred), None
     version = state.version
     if cells is None or live >= GROWTH * cells.trained:
         centre, centred = centre_of(segments, metric), live
-        count = auto(live) if wanted is None else wanted
+        count = auto(live) if cell_count is None else cell_count
         rows = live + ROUNDS * min(live, ROWS * count)
         long = rows * count * len(centre) > LONG
         with progress_bar(rows, " rows", "finding cells", None if long else False) as bar:

@@ -54,14 +54,14 @@ class Stored:
     It does not know its table, so that an index that is no longer used is closed at once.
     """
 
-    def __init__(self, path: str, file: io.FileIO, made: File, mmap: bool) -> None:
+    def __init__(self, path: str, file: io.FileIO, content: File, mmap: bool) -> None:
         self.path, self._log, self._mmap = path, log_of(path), mmap
         self._process = os.getpid()
-        self._adopt(file, made)
+        self._adopt(file, content)
 
-    def _adopt(self, file: io.FileIO, made: File) -> None:
-        self._file, self._key, self._cells = file, made.key, made.state.cells
-        self._writer = log.Writer(file, made.key)
+    def _adopt(self, file: io.FileIO, content: File) -> None:
+        self._file, self._key, self._cells = file, content.key, content.state.cells
+        self._writer = log.Writer(file, content.key)
         self._failed_at = 0  # size of the log when the last automatic compaction failed
         self._unsure = False  # whether a sync has failed: the system may have dropped what it held
         self._synced_folder = False
@@ -135,7 +135,7 @@ class Stored:
             warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=5)
 
     def compact(self, table: Table) -> None:
-        """Write the file anew, with all that is in the log, and begin a new log.
+        """Rewrite the file with the changes in the log, and begin a new log.
 
         The caller holds the lock of writers. If the disk is full, nothing has changed.
         """
@@ -156,15 +156,15 @@ class Stored:
             except BaseException as error:
                 problem = error
             # A write may fail when the new file is in its place already (a sync).
-            made = File(self.path, self._mmap, verify=False)
-            if fresh is not None and made.key == key:
+            content = File(self.path, self._mmap, verify=False)
+            if fresh is not None and content.key == key:
                 os.replace(temporary, self._log)
                 opened.pop_all()
                 self._file.close()
-                self._adopt(fresh, made)
-                table.mapped = made.table.mapped
-                table.show(replace(made.state, version=state.version))
-            elif made.key != self._key:
+                self._adopt(fresh, content)
+                table.mapped = content.table.mapped
+                table.show(replace(content.state, version=state.version))
+            elif content.key != self._key:
                 raise FormatError("was replaced by another program", self.path)
             elif fresh is not None:
                 fresh.close()
@@ -334,10 +334,10 @@ def open_table(path: PathLike, mode: str, mmap: bool, verify: bool) -> Table:
     File(path, True, False)  # before a log is created beside a file that is not an index
     lock = _locked(log_of(path), path)
     try:
-        made = File(path, mmap, verify)
+        content = File(path, mmap, verify)
         with open(log_of(path), "rb") as file:
             reader = log.Reader(file, log_of(path))
-            belongs = records.replay(made, reader, log_of(path))
+            belongs = records.replay(content, reader, log_of(path))
         if not belongs and reader.key is not None:  # its records are in the file already
             fresh, temporary = _new_log(path)
             os.replace(temporary, log_of(path))
@@ -349,8 +349,8 @@ def open_table(path: PathLike, mode: str, mmap: bool, verify: bool) -> Table:
     except BaseException:
         lock.close()
         raise
-    stored = Stored(os.path.realpath(path), lock, made, mmap)
-    table = made.table
+    stored = Stored(os.path.realpath(path), lock, content, mmap)
+    table = content.table
     table.log = stored
     weakref.finalize(table, stored.leave)
     return table
@@ -363,12 +363,12 @@ def _open_to_read(path: PathLike, mmap: bool, verify: bool) -> Table:
             file = None
             with contextlib.suppress(FileNotFoundError):
                 file = stack.enter_context(open(log_of(path), "rb"))
-            made = File(path, mmap, verify)
-            table = made.table
-            table.state = made.state
+            content = File(path, mmap, verify)
+            table = content.table
+            table.state = content.state
             try:
                 if file is not None:
-                    records.replay(made, log.Reader(file, log_of(path)), log_of(path))
+                    records.replay(content, log.Reader(file, log_of(path)), log_of(path))
             except records.Foreign:
                 # Between the two, the file may have been rewritten twice.
                 if tries == 0:

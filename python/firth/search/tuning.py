@@ -77,14 +77,14 @@ def _searcher(
         return [row[row != slot][:k] for row, slot in zip(rows, own, strict=True)], work[0]
 
     true, every = search(None)
-    wanted = sum(map(len, true))
+    relevant = sum(map(len, true))
 
     def step(probe: int) -> Step:
         start = time.perf_counter()
         found, seen = search(cells.visited(queries, probe))
         seconds = time.perf_counter() - start
         hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True))
-        return Step(probe, hits / max(wanted, 1), len(queries) / seconds, seen / max(every, 1))
+        return Step(probe, hits / max(relevant, 1), len(queries) / seconds, seen / max(every, 1))
 
     return step
 

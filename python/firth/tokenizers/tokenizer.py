@@ -226,10 +226,10 @@ class Tokenizer:
         for page in pages:
             entries, more = np.zeros(256, np.uint32), list[int]()
             for i in range(256):
-                made = _normalized(chr(256 * page + i), *self._normalizer)
-                if made is None:
+                normalized = _normalized(chr(256 * page + i), *self._normalizer)
+                if normalized is None:
                     continue
-                parts = [_entry(c) for c in made]
+                parts = [_entry(c) for c in normalized]
                 if len(parts) == 1:
                     entries[i] = parts[0]
                 elif parts:

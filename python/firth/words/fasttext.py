@@ -176,18 +176,18 @@ class FastText(Word2Vec):
         weights = [*counts[order].tolist(), *[2**62] * size]
         parents, codes = np.zeros(2 * size, np.int64), np.ones(2 * size, np.uint8)
         leaf, inner = size - 1, size
-        for made in range(size, 2 * size - 1):
-            weights[made] = 0
+        for parent in range(size, 2 * size - 1):
+            weights[parent] = 0
             total = 0
             for second in (False, True):
-                if leaf >= 0 and (inner == made or weights[leaf] < weights[inner]):
+                if leaf >= 0 and (inner == parent or weights[leaf] < weights[inner]):
                     least, leaf = leaf, leaf - 1
                 else:
                     least, inner = inner, inner + 1
                 total += weights[least]
-                parents[least] = made
+                parents[least] = parent
                 codes[least] = not second
-            weights[made] = total
+            weights[parent] = total
         ways_codes, ways_points = np.empty(size, object), np.empty(size, object)
         root = 2 * size - 2
         for rank, row in enumerate(order.tolist()):

@@ -81,9 +81,9 @@ class Floret:
     def vectors_for_all(self, keys: Sequence[str]) -> KeyedVectors:
         """The vectors of these words, once each, as `KeyedVectors`: to search among them."""
         words = list(dict.fromkeys(keys))
-        made = KeyedVectors(self.vector_size, dtype=self.vectors.dtype)
-        made.add_vectors(words, self[words])
-        return made
+        result = KeyedVectors(self.vector_size, dtype=self.vectors.dtype)
+        result.add_vectors(words, self[words])
+        return result
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class KeyedVectors(Similarity):
         After loading it is built at its first use; it takes 60 bytes per key.
     vectors : ndarray (V, D)
         Assigning another array forgets ``norms``. After writing into it, call
-        ``fill_norms(force=True)``; ``kv[key] = vector`` does so by itself.
+        ``fill_norms(force=True)``; ``kv[key] = vector`` does this itself.
     scales : ndarray (V,) float32, or None
         Of int8 vectors: row r stands for ``vectors[r] * scales[r]``.
     norms : ndarray (V,) or None
@@ -71,20 +71,20 @@ class KeyedVectors(Similarity):
         words of the vocabulary, but no n-grams. TypeError for another dtype.
         """
         try:
-            wanted = np.dtype(dtype)
+            target = np.dtype(dtype)
         except TypeError:
-            wanted = np.dtype(object)
-        if wanted not in (np.float16, np.float32, np.float64, np.int8):
+            target = np.dtype(object)
+        if target not in (np.float16, np.float32, np.float64, np.int8):
             raise TypeError(
                 f"astype: dtype must be float16, float32, float64 or int8, got {dtype!r}"
             )
-        made = KeyedVectors(self.vector_size, len(self), wanted)
+        new = KeyedVectors(self.vector_size, len(self), target)
         for rows in self._blocks():  # never a float32 copy of the whole
-            made._store(rows, self._values(rows))
-        made.index_to_key, made.key_to_index = list(self.index_to_key), dict(self.key_to_index)
-        made.next_index = self.next_index
-        made.expandos = {name: held.copy() for name, held in self.expandos.items()}
-        return made
+            new._store(rows, self._values(rows))
+        new.index_to_key, new.key_to_index = list(self.index_to_key), dict(self.key_to_index)
+        new.next_index = self.next_index
+        new.expandos = {name: held.copy() for name, held in self.expandos.items()}
+        return new
 
     def vectors_for_all(
         self, keys: Iterable[Any], allow_inference: bool = True, copy_vecattrs: bool = False
@@ -102,25 +102,25 @@ class KeyedVectors(Similarity):
         """
         known = self if allow_inference else self.key_to_index
         found = [key for key in dict.fromkeys(keys) if key in known]
-        made = KeyedVectors(self.vector_size, dtype=self.vectors.dtype)
+        new = KeyedVectors(self.vector_size, dtype=self.vectors.dtype)
         if not found:
-            return made
+            return new
         if self.scales is None:
-            made.add_vectors(found, self[found])
+            new.add_vectors(found, self[found])
         else:  # copy the codes themselves: coding again might change them
             rows = [self.get_index(key) for key in found]
-            made._adopt(found)
-            made.vectors, made.scales = self.vectors[rows], self.scales[rows]
-        made.allocate_vecattrs(["count"], [np.int64])
-        made.expandos["count"][:] = range(len(found), 0, -1)
+            new._adopt(found)
+            new.vectors, new.scales = self.vectors[rows], self.scales[rows]
+        new.allocate_vecattrs(["count"], [np.int64])
+        new.expandos["count"][:] = range(len(found), 0, -1)
         if copy_vecattrs:
             rows = [self.get_index(key, -1) for key in found]
             inside = [place for place, row in enumerate(rows) if row >= 0]
             for name, held in self.expandos.items():
-                if name not in made.expandos or not np.can_cast(held.dtype, np.int64, "same_kind"):
-                    made.expandos[name] = np.zeros(len(found), held.dtype)
-                made.expandos[name][inside] = held[[rows[place] for place in inside]]
-        return made
+                if name not in new.expandos or not np.can_cast(held.dtype, np.int64, "same_kind"):
+                    new.expandos[name] = np.zeros(len(found), held.dtype)
+                new.expandos[name][inside] = held[[rows[place] for place in inside]]
+        return new
 
     def intersect_word2vec_format(
         self,
@@ -267,10 +267,10 @@ class KeyedVectors(Similarity):
         FormatError for a damaged folder, and for floret's vectors (see `firth.words.Floret`).
         """
         words, vectors = from_spacy.read(path_or_nlp)
-        made = KeyedVectors(vectors.shape[1], dtype=vectors.dtype)
-        made._adopt(words)
-        made.vectors = vectors
-        return made
+        new = KeyedVectors(vectors.shape[1], dtype=vectors.dtype)
+        new._adopt(words)
+        new.vectors = vectors
+        return new
 
     def to_spacy(self, nlp: Any) -> None:
         """Make these the vectors of a pipeline (``nlp``) or vocab, or write a folder for spaCy."""

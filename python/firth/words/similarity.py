@@ -180,7 +180,7 @@ class Similarity(Vectors):
     def rank_by_centrality(
         self, words: Sequence[Any], use_norm: bool = True
     ) -> list[tuple[float, Any]]:
-        """Words with their cosine to the mean of all, highest first, equal ones as they are given.
+        """Words with their cosine to the mean of all, highest first, equal ones in the given order.
 
         Words that are missing do not count; ValueError where none is left. ``use_norm`` scales
         vectors to length 1 first, so that each has the same weight; without it a vector counts by
@@ -329,7 +329,7 @@ class Similarity(Vectors):
         """The keys whose vectors have the highest cosine with a sum of vectors.
 
         The sum takes the vectors of ``positive`` and, with weight -1, those of ``negative``; those
-        of keys scaled to length 1, those given as arrays as they are. "king" - "man" + "woman" is
+        of keys scaled to length 1, those given as arrays unscaled. "king" - "man" + "woman" is
         ``most_similar(positive=["king", "woman"], negative=["man"])``.
 
         Parameters

@@ -185,7 +185,7 @@ class FastTextKeyedVectors(KeyedVectors):
     def resize_vectors(self, seed: int = 0) -> None:
         """Give each key of ``index_to_key``, and each bucket, a row: new ones are random.
 
-        Uniform in +-1 / D, with gensim's random stream; rows that are there keep their values.
+        Uniform in +-1 / D, with gensim's random stream; existing rows keep their values.
         """
         self.vectors_vocab = _prepared(
             (len(self.index_to_key), self.vector_size), self.vectors_vocab, seed
@@ -214,11 +214,11 @@ class FastTextKeyedVectors(KeyedVectors):
 
     @classmethod
     def _blank(cls, vector_size: int, meta: dict[str, Any]) -> Self:
-        made = cls(vector_size, int(meta["min_n"]), int(meta["max_n"]), int(meta["bucket"]))
+        result = cls(vector_size, int(meta["min_n"]), int(meta["max_n"]), int(meta["bucket"]))
         "".encode(meta["encoding"])
-        made.encoding = meta["encoding"]
-        made.raw_words = {word: bytes.fromhex(raw) for word, raw in meta["raw_words"].items()}
-        return made
+        result.encoding = meta["encoding"]
+        result.raw_words = {word: bytes.fromhex(raw) for word, raw in meta["raw_words"].items()}
+        return result
 
     @classmethod
     def _loaded(cls, content: container.Content, fname: PathLike) -> Self:

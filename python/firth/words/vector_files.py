@@ -119,9 +119,9 @@ def _tokens(path: PathLike) -> KeyedVectors:
         vectors = vectors[content.mapping]
     if content.weights is not None:
         vectors = vectors * content.weights.astype(np.float32)[:, None]
-    made = KeyedVectors(vectors.shape[1])
-    made.add_vectors(tokens, vectors)
-    return made
+    result = KeyedVectors(vectors.shape[1])
+    result.add_vectors(tokens, vectors)
+    return result
 
 
 def format_of_name(path: PathLike) -> str | None:

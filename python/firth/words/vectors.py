@@ -220,7 +220,7 @@ class Vectors:
     ) -> None:
         """Add keys: to allocated rows that have no key yet, then behind the last row.
 
-        An exception, Ctrl-C among them, leaves everything as it was.
+        After an exception, Ctrl-C included, everything is unchanged.
 
         Parameters
         ----------

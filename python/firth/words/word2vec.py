@@ -51,7 +51,7 @@ _STATE = (
 )  # fmt: skip
 _COUNT = Whole(0, 2**63 - 1, optional=True)
 _STATE_RANGES: Rules = {
-    "_draws": Whole(0, 2**40),  # they are drawn again before training goes on
+    "_draws": Whole(0, 2**40),  # they are drawn again when training is resumed
     "corpus_count": _COUNT, "corpus_total_words": _COUNT, "effective_min_count": _COUNT,
     "train_count": Whole(), "total_train_time": Real(most=1e18),
     "min_alpha_yet_reached": Real(),
@@ -234,7 +234,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         self._draws = 0  # taken from gensim's generator so far
         self.running_training_loss = 0.0
         self.epoch_losses: list[float] = []
-        # model.load(path) would leave the model as it was: say so rather than surprise.
+        # model.load(path) would not change the model: raise an error instead.
         self.load = _refuse_on_instance  # type: ignore[method-assign]
         if sentences is not None or corpus_file is not None:
             with (
