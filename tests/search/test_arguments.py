@@ -512,8 +512,8 @@ def test_search_range_of_many_queries_in_parts(index, monkeypatch):
 
 def test_a_mapped_file_that_shrinks_is_an_error_not_a_crash(tmp_path):
     path = tmp_path / "x.index"
-    index = firth.Index(64)
-    index.add(np.random.default_rng(0).random((5000, 64)))
+    index = firth.Index(64, cells=8)
+    index.add(np.random.default_rng(0).random((5000, 64)), range(0, 10000, 2))
     index.save(path)
     for mode in ("r", "r+"):
         opened = firth.Index.load(path, mode)
@@ -521,9 +521,27 @@ def test_a_mapped_file_that_shrinks_is_an_error_not_a_crash(tmp_path):
         with open(path, "r+b") as file:
             file.truncate(1000)
         for call in (lambda i: i.search(np.ones(64)), lambda i: i.search_range(np.ones(64), 0),
-                     lambda i: i.get(3), lambda i: i.save(tmp_path / "y")):  # fmt: skip
+                     lambda i: i.get(4), lambda i: i.save(tmp_path / "y"), lambda i: 4 in i,
+                     lambda i: i.ids, list, lambda i: i.tune(), lambda i: i.remove(4),
+                     lambda i: i.add(np.ones((1, 64)), [4]),
+                     lambda i: i.add(np.ones(64))):  # fmt: skip
             with pytest.raises(firth.FormatError, match=r"has shrunk from .* bytes to 1000"):
                 call(opened)
         path.write_bytes(whole)
         assert opened.search(np.ones(64)).ids.shape == (10,)
+        assert len(opened) == 5000
         opened.close()
+
+
+@pytest.mark.parametrize("name", ["filter", "exclude"])
+def test_the_choice_with_ids_of_the_other_type_is_named(index, named, name):
+    for one, wanted, other in ((index, "int", "a"), (named, "str", 1)):
+        match = f"search: {name} must be {wanted}"
+        refuses(one, TypeError, match, lambda i, other=other: i.search(ROWS, **{name: other}))
+
+
+def test_no_vectors_behind_the_greatest_id():
+    index = firth.Index(1)
+    index.add([[9]], [2**63 - 1])
+    assert index.add(np.empty((0, 1))).shape == (0,)
+    assert len(index) == 1

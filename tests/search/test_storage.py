@@ -273,6 +273,21 @@ def test_a_compaction_by_itself_that_fails_is_a_warning(
     index.close()
 
 
+def test_an_addition_beside_a_file_that_is_gone_is_done(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_LOG_FROM", 1)
+    firth.Index(DIM).save(path)
+    index = firth.Index.open(path)
+    os.unlink(path)
+    with pytest.warns(UserWarning, match="could not be compacted"):
+        assert index.add(rows(3)).tolist() == [0, 1, 2]
+    assert len(index) == 3
+    index.compact()
+    index.close()
+    assert len(firth.Index.open(path, "r")) == 3
+
+
 def test_what_cannot_be_done(path: Path) -> None:
     index = firth.Index(DIM)
     index.add(rows(2))
@@ -832,7 +847,8 @@ def test_a_fork_may_search_but_not_change(path: Path) -> None:
         child = os.fork()
         if child == 0:
             assert index.search([1, 1], 1).ids.tolist() == [2]
-            for change in (lambda: index.add([1, 2]), lambda: index.remove(1), index.compact):
+            for change in (lambda: index.add([1, 2]), lambda: index.remove(1), index.compact,
+                           index.flush):
                 try:
                     change()
                 except io.UnsupportedOperation as error:

@@ -64,7 +64,7 @@ def to_faiss(self: HasTable) -> Any:
     faiss = needs("faiss", "to_faiss", "faiss-cpu")
     kind = faiss.METRIC_L2 if self._table.metric == "l2" else faiss.METRIC_INNER_PRODUCT
     result = faiss.IndexIDMap2(faiss.IndexFlat(self._table.dim, kind))
-    for ids, rows in _parts(self._table.state, self._table.dim):
+    for ids, rows in _parts(self._table.checked_state(), self._table.dim):
         if self._table.metric == "cosine":
             length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
             rows = (rows / np.where(length > 0, length, 1)).astype(np.float32)
@@ -94,7 +94,7 @@ def to_usearch(self: HasTable, **options: Any) -> Any:
         An id is negative: usearch has none.
     """
     usearch = needs("usearch.index", "to_usearch")
-    state = self._table.state
+    state = self._table.checked_state()
     _refuse_negative("to_usearch", state)
     metric = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}[self._table.metric]
     result = usearch.Index(ndim=self._table.dim, metric=metric, **{"dtype": "f32", **options})
@@ -125,7 +125,7 @@ def to_hnswlib(self: HasTable, **options: Any) -> Any:
         An id is negative: hnswlib has none.
     """
     hnswlib = needs("hnswlib", "to_hnswlib")
-    state = self._table.state
+    state = self._table.checked_state()
     _refuse_negative("to_hnswlib", state)
     result = hnswlib.Index(self._table.metric, self._table.dim)
     result.init_index(**{"max_elements": max(1, state.live), **options})

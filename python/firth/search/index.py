@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.search import batches, convert, filters
 from firth.search import storage as storage_module
@@ -33,7 +34,7 @@ from firth.search.arguments import (
     thresholds,
     whole,
 )
-from firth.search.matches import Matches, MatchesInRange
+from firth.search.matches import Matches, MatchesInRange, padded
 from firth.search.segments import store
 from firth.search.table import Table
 from firth.search.tuning import Tuning, tune
@@ -170,6 +171,8 @@ class Index:
     def __contains__(self, id: Any) -> bool:
         try:
             self._table.look_up("in", checked_ids("in: id", [id])[0])
+        except FormatError:  # a damaged file says nothing of what it holds
+            raise
         except (KeyError, TypeError, ValueError):
             return False
         return True
@@ -177,7 +180,7 @@ class Index:
     @property
     def ids(self) -> Any:
         """All ids in the order of rows, which masks go by: int64 array, or list of str."""
-        state = self._table.state
+        state = self._table.checked_state()
         labels = state.live_labels()
         return labels if state.names is None else state.ids(labels).tolist()
 
@@ -217,8 +220,8 @@ class Index:
         vectors : array_like (n, dim), or (dim,) for one
             float32, float16, float64, bfloat16 or integers, of any layout, in native byte order.
         ids : n int or n str, or one with one vector; optional
-            Default: consecutive numbers from the greatest id so far + 1. Where an id occurs more
-            than once, its last vector counts, as in a dict.
+            Default: consecutive numbers from the greatest id so far + 1, or from 0. Where an id
+            occurs more than once, its last vector counts, as in a dict.
 
         Returns
         -------
@@ -315,19 +318,7 @@ class Index:
             labels[few], scores[few], counts[few], _ = batches.best(
                 state, self.metric, wanted[few], k, filters.part(chosen, few), None
             )
-        if single:
-            count = int(counts[0])
-            return Matches(state.ids(labels[0, :count]), scores[0, :count])
-        most = int(counts.max()) if len(counts) else labels.shape[1]
-        labels, scores = labels[:, :most], scores[:, :most]
-        if (counts == most).all():
-            return Matches(state.ids(labels), scores)
-        own = np.arange(most) < counts[:, None]
-        scores[~own] = np.nan
-        text = state.id_type is str
-        ids = np.full(own.shape, None if text else -1, object if text else np.int64)
-        ids[own] = state.ids(labels[own])
-        return Matches(ids, scores)
+        return padded(state, labels, scores, counts, single)
 
     def search_range(
         self, queries: Any, threshold: Any, *, filter: Any = None, exclude: Any = None
@@ -388,7 +379,7 @@ class Index:
                 raise ValueError("tune: queries must be at least one")
         with self._table.writing:
             self._table.mend()
-            state = self._table.state
+            state = self._table.checked_state()
             if state.cells is None:
                 raise ValueError(f"tune: {self!r} has no cells" + (" yet" if self.cells else ""))
             if k >= state.live // EXACT_SHARE:

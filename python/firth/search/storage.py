@@ -102,6 +102,7 @@ class Stored:
 
     def flush(self, table: Table) -> None:
         """Sync the log to disk."""
+        self._check_process()
         if self._unsure:
             self.compact(table)
             return
@@ -124,12 +125,11 @@ class Stored:
         dead = rows - state.live
         size = state.log_end
         due = (dead > COMPACT_FROM and dead > rows / 4) or state.cells is not self._cells
-        if not due and size > _LOG_FROM:
-            due = size > os.path.getsize(self.path)
-        if not due or size < 2 * self._failed_at:
+        if not (due or size > _LOG_FROM) or size < 2 * self._failed_at:
             return
         try:
-            self.compact(table)
+            if due or size > os.path.getsize(self.path):
+                self.compact(table)
         except Exception as error:  # the change itself is safe in the log
             self._failed_at = size
             warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=5)
@@ -300,9 +300,7 @@ def _sync_folder(path: PathLike) -> None:
 def save(path: PathLike, table: Table) -> None:
     """Write a copy of an index. An existing index file is replaced, with its log."""
     target, state, key = os.path.realpath(path), table.state, secrets.token_bytes(16)
-    if os.path.exists(target) and not os.path.isfile(
-        target
-    ):  # a pipe, which cannot be opened for r+
+    if os.path.exists(target) and not os.path.isfile(target):  # a pipe: it can have no log
         write(path, table, state, key, bytes(16))
         return
     beside = log_of(path)

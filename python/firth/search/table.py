@@ -163,6 +163,11 @@ class Table:
         if self.mapped is not None:
             self.mapped.check()
 
+    def checked_state(self) -> State:
+        """The state, for those who read its rows or labels; FormatError as `check`."""
+        self.check()
+        return self.state
+
     def show(self, state: State) -> None:
         """Publish a state with other rows, or rows in other places."""
         with self.publishing:
@@ -236,12 +241,12 @@ class Table:
         self.check()
         allowed = filters.parse(f"{function}: filter", filter, queries)
         excluded = filters.parse(f"{function}: exclude", exclude, queries)
-        id_lists = allowed.id_lists() + excluded.id_lists()
+        id_lists = [(one.where, ids) for one in (allowed, excluded) for ids in one.id_lists()]
         slots: list[NDArray[np.int64]] = []
         if id_lists:
             with self.publishing:  # the ids as of this very state
                 state = self.state
-                labels = [self._labels(f"{function}: filter", ids) for ids in id_lists]
+                labels = [self._labels(where, ids) for where, ids in id_lists]
                 found = self.find(np.concatenate(labels))
             slots = np.split(found, np.cumsum([len(part) for part in labels])[:-1])
         else:
@@ -258,13 +263,13 @@ class Table:
         self, ids: NDArray[np.int64] | list[str] | None, count: int
     ) -> tuple[NDArray[np.int64], list[str]]:
         """Labels of rows to add, and the names of new labels."""
-        state = self.state
+        state = self.checked_state()
         if ids is None:
             if state.id_type is str:
                 raise TypeError("add: ids of this index are str: give some")
             if state.next_label + count > 2**63:
                 raise ValueError("add: the greatest id is taken: give ids")
-            return np.arange(count, dtype=np.int64) + state.next_label, []
+            return np.arange(state.next_label, state.next_label + count, dtype=np.int64), []
         with self.publishing:
             labels = self._labels("add: ids", ids)
             if not isinstance(ids, list):
