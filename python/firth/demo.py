@@ -80,7 +80,7 @@ def run(picture: str) -> None:
 
 
 def answers(vectors: KeyedVectors) -> str:
-    """Neighbours of some words and the answers to some analogies, one a line."""
+    """Neighbours of some words and the answers to some analogies, one per line."""
     lines = ["Nearest words:"]
     for word in _ASKED:
         if word in vectors:
@@ -98,7 +98,7 @@ def answers(vectors: KeyedVectors) -> str:
 
 
 def write_corpus(path: str) -> int:
-    """Write the sentences, one a line, and return the number of words.
+    """Write the sentences, one per line, and return the number of words.
 
     Raises FileNotFoundError where there are no source files to read.
     """

@@ -116,7 +116,7 @@ def test_a_matrix_and_its_words(
     kv.add_vectors(["a\nb"], np.array([[1, 2]]))
     kv.save("newline.firth")
     capsys.readouterr()
-    assert "words are written one a line, got 'a\\nb'" in error(
+    assert "words are written one per line, got 'a\\nb'" in error(
         capsys, "convert", "newline.firth", "n.npy"
     )
     assert not os.path.exists("n.npy")

@@ -372,7 +372,7 @@ def test_five_words_as_scikit_learn(backend):
 
 
 def small(rng, shape, dtype):
-    """Keys of the dtype with their scales, and the float32 rows they stand for."""
+    """Keys of the dtype with their scales, and their values in float32."""
     if dtype == np.int8:
         keys = rng.integers(-127, 128, shape).astype(np.int8)
         scales = np.exp2(rng.uniform(-9, 3, len(keys))).astype(np.float32)

@@ -120,7 +120,7 @@ def test_every_code_point(tokenizer: Tokenizer) -> None:
     """Alone, and inside a word, where it may vanish, split or join."""
     known = [c for c in map(chr, CODE_POINTS) if _normalized(c, *tokenizer._normalizer) is not None]
     assert len(known) > 60_000
-    # A text that holds a reserved token is the library's: those characters stand alone.
+    # A text that holds a reserved token is left to the library: these characters only alone.
     pieces = [f"{c} a{c}b ##{c}" for c in known]
     reserved = [p for p in pieces if any(r in p for r in tokenizer._reserved)]
     kept = [p for p in pieces if p not in reserved]

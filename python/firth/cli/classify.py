@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
         _train,
         "Train a classifier on lines of text with labels: the words that begin with __label__.",
         epilog="Defaults are those of Facebook's fastText, which reads the models too. For lines "
-        "with several labels: --loss ova. Words are used as they stand, so lower case and "
+        "with several labels: --loss ova. Words are used unchanged, so lower case and "
         "punctuation must be treated alike in training, test and prediction.",
     )
     number, count = at_least(1), at_least(0)

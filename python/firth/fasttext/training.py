@@ -189,7 +189,7 @@ def train_unsupervised(
     seed: int = 0,
     **others: Any,
 ) -> Model:
-    """Train word vectors from words and their character n-grams on a file, a sentence a line.
+    """Train word vectors from words and their character n-grams on a file with a sentence per line.
 
     `firth.words.FastText` does the work, with negatives by count**0.5 as in fastText. The end of a
     line is the word ``</s>``, without n-grams. The losses are "ns" and "hs"; ``pretrainedVectors``

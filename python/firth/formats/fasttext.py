@@ -111,7 +111,7 @@ class Quantised:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix that the codes stand for."""
+        """Rows and columns of the uncompressed matrix."""
         return len(self.codes), self.centroids.size // CENTROIDS
 
     def rows(self, which: Any = slice(None)) -> NDArray[np.float32]:
@@ -285,7 +285,7 @@ class _Reader:
             return False
         (value,) = self.unpack(struct.Struct("<B"), what)
         if value > 1:
-            raise self.error(f"has {value} where a yes or no stands ({what})")
+            raise self.error(f"has {value} in place of 0 or 1 ({what})")
         return bool(value)
 
     def array(self, dtype: str, count: int, what: str) -> NDArray[Any]:

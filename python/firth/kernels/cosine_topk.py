@@ -54,7 +54,7 @@ def row_norms(keys: Any, *, scales: Any = None) -> NDArray[np.float32]:
     keys : array_like, shape (N, D), float32, float16 or int8
         Python lists count as float32. A view is taken where rows are contiguous, else a copy.
     scales : array_like, shape (N,), float32
-        With int8 keys: row r stands for ``keys[r] * scales[r]``.
+        With int8 keys: row r means ``keys[r] * scales[r]``.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def cosine_topk(
         A row whose norm is NaN is left out; other numbers change nothing, since a score takes the
         norm of its row in float64.
     scales : array_like, shape (N,), float32
-        With int8 keys, and with them alone: row r stands for ``keys[r] * scales[r]``.
+        Only with int8 keys, and required there: row r means ``keys[r] * scales[r]``.
     threads : int, optional
         Greatest number of threads, at least 1 (see `firth.set_num_threads`).
 

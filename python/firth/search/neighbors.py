@@ -220,7 +220,7 @@ class NearestNeighbors(Estimator):
         return rows.astype(np.float64) * self._scale
 
     def _float32(self, given: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Rows (n, d) as the index knows them, and how far (n,) each is from what it stands for."""
+        """Rows (n, d) as the index stores them, and the distance (n,) of each from the original."""
         exact = (
             geometry.unit(given) if self.metric == "cosine" else self._scaled(given) - self._centre
         )

@@ -183,8 +183,8 @@ class Stored:
             return
         if found != self._key.hex():
             raise FormatError(
-                "was replaced by another program: what has changed since stands in its log, "
-                f"{self._log}, for the file that was there",
+                "was replaced by another program; the changes to the replaced file are in "
+                f"its log, {self._log}",
                 self.path,
             )
 

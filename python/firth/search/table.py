@@ -15,7 +15,7 @@ them, and they are rebuilt from the state. `mend` removes the marks and the reco
 
 A *label* is an int64: the id itself, or the number of a str in ``names``. Which slot has a label:
 rows that were added with consecutive ids need no table, since their labels follow from their place
-(a *run*); others stand in an `IdMap`, which is built when it is first needed. Writers exclude each
+(a *run*); others are in an `IdMap`, which is built when it is first needed. Writers exclude each
 other by a lock; a search takes one only where its filter has ids to look up, and for that moment.
 """
 

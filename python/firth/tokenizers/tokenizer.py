@@ -35,7 +35,7 @@ class Tokenizer:
     Parameters
     ----------
     text : str
-        What stands in a ``tokenizer.json``.
+        The content of a ``tokenizer.json``.
     path : path-like, optional
         For messages of errors.
 
@@ -46,7 +46,7 @@ class Tokenizer:
     tokens : tuple of str
         The vocabulary with the added tokens, by id.
     unk_id : int or None
-        The id that stands for unknown words.
+        The id for unknown words.
 
     Raises
     ------

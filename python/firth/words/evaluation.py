@@ -252,7 +252,7 @@ def _solved(
     """Whether each question, rows (N, 4), is solved by its best rows (N, n), best first, -1: none.
 
     ``first`` is the first row of the keys that count as equal to a row's key, (V,). The answer is
-    the best that is none of the question's three words; where all are, the last, as in gensim.
+    the best row that is not one of the question's words; if all are, the last, as in gensim.
     """
     if not best.size:
         return np.zeros(len(places), bool)

@@ -294,7 +294,7 @@ class GloVe:
                 clip=self.grad_clip, seed=self.seed,
             )  # fmt: skip
             if not trainer.visits:
-                raise RuntimeError("GloVe.train: no two words of the vocabulary stand together")
+                raise RuntimeError("GloVe.train: no two words of the vocabulary occur together")
             try:
                 self._run(trainer, run, checkpoint)
             finally:

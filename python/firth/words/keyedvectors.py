@@ -54,7 +54,7 @@ class KeyedVectors(Similarity):
         Assigning another array forgets ``norms``. After writing into it, call
         ``fill_norms(force=True)``; ``kv[key] = vector`` does this itself.
     scales : ndarray (V,) float32, or None
-        Of int8 vectors: row r stands for ``vectors[r] * scales[r]``.
+        Of int8 vectors: row r means ``vectors[r] * scales[r]``.
     norms : ndarray (V,) or None
         Euclidean lengths of the rows, once `fill_norms` has been called.
     expandos : dict of str to ndarray (V,)

@@ -76,7 +76,7 @@ def plot(
         raise ValueError(f"plot: analogy must be three different words, got {analogy!r}")
     figure, axes = figure_of(10, 7.5)
     corners: list[Any] = []
-    title = "Words that are used alike stand near one another"
+    title = "Words used in similar contexts are near one another"
     if analogy is not None:
         a, b, c = analogy
         nearest = self.most_similar([a, c], [b], topn=1)

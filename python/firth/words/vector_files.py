@@ -125,7 +125,7 @@ def _tokens(path: PathLike) -> KeyedVectors:
 
 
 def format_of_name(path: PathLike) -> str | None:
-    """The format that the suffix of a file to be written stands for, or None.
+    """The format for a file to be written, by its suffix, or None.
 
     ValueError for .zip, which is only read.
     """
@@ -147,10 +147,10 @@ def format_of_name(path: PathLike) -> str | None:
 
 
 def save_vectors(vectors: KeyedVectors, path: PathLike, format: str | None = None) -> None:
-    """Save vectors in a format of `WRITABLE`, by default the one the suffix stands for.
+    """Save vectors in a format of `WRITABLE`, by default that of the suffix.
 
-    "npy" is the matrix for NumPy; the words go to a file beside it, one a line in the order of its
-    rows: ``x.npy`` and ``x.words.txt``.
+    "npy" is the matrix for NumPy; the words go to a file beside it, one per line in the order of
+    its rows: ``x.npy`` and ``x.words.txt``.
 
     ValueError where neither names a format, or for a .zip, which can only be read. Of FastText's
     vectors all formats but firth's keep only the words, with a warning.
@@ -189,7 +189,7 @@ def _save_matrix(vectors: KeyedVectors, path: PathLike) -> None:
     words = [str(word) for word in vectors.index_to_key]
     for word in words:
         if "\n" in word:
-            raise ValueError(f"save_vectors: words are written one a line, got {word!r}")
+            raise ValueError(f"save_vectors: words are written one per line, got {word!r}")
     rows = vectors.vectors[: len(words)]
     with writing(path) as file:
         np.save(file, rows if rows.dtype.kind == "f" else vectors[vectors.index_to_key])
