@@ -568,3 +568,27 @@ def test_a_mean_does_not_overflow() -> None:
     assert kv.most_similar([kv["a"], kv["b"]])[0][1] > 0.98
     assert kv.wmdistance(["a"], ["b"], norm=False) == pytest.approx(0.5e308)
     assert Text(kv, "a b").vector.tolist() == mean.tolist()
+
+
+def test_few_keys_in_many_allocated_rows(tmp_path):
+    """Rows without a key are in no answer, however many they are."""
+    few, words = KeyedVectors(8, count=100), list("abcdef")
+    few.add_vectors(words, np.random.default_rng(0).standard_normal((6, 8)))
+    full = KeyedVectors(8)
+    full.add_vectors(words, few[words])
+    questions, pairs = tmp_path / "questions", tmp_path / "pairs"
+    questions.write_text(": s\na b c d\ne f a b\n")
+    pairs.write_text("a\tb\t1\nc\td\t2\ne\tf\t4\n")
+    for ask in (
+        lambda kv: kv.most_similar("a", topn=20),
+        lambda kv: kv.most_similar_batch(words),
+        lambda kv: kv.most_similar_cosmul(["a", "b"], ["c"]),
+        lambda kv: kv.closer_than("a", "b"),
+        lambda kv: kv.distances("a")[:6].tolist(),
+        lambda kv: kv.most_similar("a", topn=None)[:6].tolist(),
+        lambda kv: kv.evaluate_word_pairs(pairs),
+        lambda kv: kv.evaluate_word_analogies(questions),
+        lambda kv: kv.evaluate_word_analogies(questions, similarity_function="most_similar_cosmul"),
+    ):
+        assert ask(few) == ask(full)
+    assert np.isnan(few.distances("a")[6:]).all()

@@ -130,10 +130,9 @@ def log_evaluate_word_pairs(
 
 def _index(self: Similarity, limit: int | None, upper: bool) -> dict[Any, int]:
     """The first row of each of the first ``limit`` keys, in upper case if ``upper``."""
-    keys = self.index_to_key[:limit]
     rows: dict[Any, int] = {}
-    for key in keys:
-        rows.setdefault(_folded(key, upper), self.key_to_index[key])
+    for row, key in enumerate(self.index_to_key[:limit]):
+        rows.setdefault(_folded(key, upper), row)
     return rows
 
 

@@ -428,7 +428,7 @@ class Similarity(Vectors):
         if topn < 1 or not vectors:
             return [[] for _ in vectors]
         stop = slice(restrict_vocab or None).indices(len(self))[1]
-        candidates = self._candidates(0, stop, among, exclude)
+        candidates = self._candidates(0, stop, among, exclude, gather=True)
         return self._nearest(np.stack(vectors), asked, topn, candidates, threads)
 
     @overload
@@ -516,11 +516,12 @@ class Similarity(Vectors):
         among: Iterable[Any] | None = None,
         exclude: Iterable[Any] | None = None,
         *,
-        gather: bool = True,
+        gather: bool = False,
     ) -> _Candidates:
         """The rows from ``start`` to ``stop - 1``, restricted to the chosen ones.
 
-        ``gather`` allows to copy few chosen rows together instead of masking the others.
+        With ``gather`` few chosen rows are copied together instead of masking the others, so that
+        places among them are no rows: see `_Candidates.number`.
         """
         norms = self._filled_norms()
         scales = None if self.scales is None else self.scales[start:stop]
