@@ -380,9 +380,10 @@ void bind_fasttext(py::module_& module) {
                                                std::optional<array<float>>>>>(),
              py::arg("level"), py::arg("text").noconvert(), py::arg("ends").noconvert(),
              py::arg("counts").noconvert(), py::arg("labels"), py::arg("label"), py::arg("min_n"),
-             py::arg("max_n"), py::arg("bucket"), py::arg("word_ngrams"), py::arg("pruned"),
-             py::arg("loss"), py::arg("supervised"), py::arg("input").noconvert(),
-             py::arg("output"), py::arg("quantiser"))
+             py::arg("max_n"), py::arg("bucket"), py::arg("word_ngrams"),
+             py::arg("pruned").noconvert(), py::arg("loss"), py::arg("supervised"),
+             py::arg("input").noconvert(), py::arg("output").noconvert(),
+             py::arg("quantiser").noconvert())
         .def("find", &FastTextModel::find, py::arg("word"))
         .def("word_rows", &FastTextModel::word_rows, py::arg("word"))
         .def("line_rows", &FastTextModel::line_rows, py::arg("text"))

@@ -25,6 +25,7 @@ MATRIX = "FastTextModel: input must be a matrix"
 FLOATS = "FastTextModel: input must be contiguous float32"
 OUTPUT = "FastTextModel: output must be (labels, dim), loss from 1 to 4"
 PAIRS = "FastTextModel: pruned must have shape (n, 2)"
+COPY = "incompatible constructor arguments"
 FEW = "FastTextModel: the input matrix has "
 
 
@@ -55,6 +56,10 @@ FEW = "FastTextModel: the input matrix has "
             "FastTextModel: a pruned row is negative",
         ),
         ({"pruned": np.array([[0, 0]], I32)}, ValueError, FEW),
+        # Copies would be trained, or read, in their places.
+        ({"output": zeros(2, 2 * D)[:, ::2]}, TypeError, COPY),
+        ({"pruned": zeros(0, 2, dtype=np.int16)}, TypeError, COPY),
+        ({"quantiser": (zeros(512 * D)[::2], 2, None, None)}, TypeError, COPY),
     ],
 )  # fmt: skip
 def test_model(change, error, message):
