@@ -205,16 +205,6 @@ FIRTH_INLINE float sum(f32xN v) {
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-// The last halvings of four sums at once: lane i of the result is the sum of the i-th argument.
-FIRTH_INLINE f32x4 sum_each(f32x4 a, f32x4 b, f32x4 c, f32x4 d) {
-    const f32x4 ab =
-        __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
-    const f32x4 cd =
-        __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
-    return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) +
-           __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
-}
-
 // Rows become columns: lane j of v[i] goes to lane i of v[j], by log2(lanes) perfect shuffles.
 template <class T>
 FIRTH_INLINE void transpose(vector_of<T>* v, T) {

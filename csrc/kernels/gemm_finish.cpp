@@ -52,7 +52,7 @@ FIRTH_INLINE void finish(T* c, ptrdiff_t c_stride, size_t m, size_t n, const Epi
             const auto read = [&](const T* from) {
                 return count == lanes ? load(from + j) : load_partial(from + j, count);
             };
-            // A product by 1 and the sum with 0 change nothing: the same bits with and without.
+            // A product by 1 changes nothing: the same bits with a scale of 1 and without.
             vector_of<T> z = read(row) * scale;
             if (bias) z += read(bias);
             z = activate(z, e.activation, T());
