@@ -392,3 +392,15 @@ def test_int8_codes_are_taken_over() -> None:
     assert some.scales is not None
     assert kv.scales is not None
     np.testing.assert_array_equal(some.scales, kv.scales[::3])
+
+
+def test_attributes_of_a_mapped_file_can_be_set(tmp_path):
+    """As its vectors can be replaced: in memory, never in the file."""
+    kv = KeyedVectors(2)
+    kv.add_vectors(["a", "b"], np.eye(2), {"count": np.array([5, 3])})
+    kv.save(tmp_path / "kv")
+    mapped = KeyedVectors.load(tmp_path / "kv", mmap="r")
+    mapped.set_vecattr("a", "count", 7)
+    mapped["b"] = [3, 4]
+    assert mapped.expandos["count"].tolist() == [7, 3]
+    assert KeyedVectors.load(tmp_path / "kv").expandos["count"].tolist() == [5, 3]

@@ -382,6 +382,8 @@ class Vectors:
         index = self.get_index(key)
         kind = np.asarray(val).dtype
         self.allocate_vecattrs([attr], [kind if kind.kind in "biuf" else np.dtype(object)])
+        if not self.expandos[attr].flags.writeable:  # mapped from a file
+            self.expandos[attr] = self.expandos[attr].copy()
         self.expandos[attr][index] = val
 
     def get_vecattr(self, key: Any, attr: str) -> Any:
