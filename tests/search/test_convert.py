@@ -121,3 +121,18 @@ def test_what_is_missing_is_named(module, package):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"to_{module} needs {package}: pip install {package}"
+
+
+@pytest.mark.parametrize(
+    ("method", "package"),
+    [("to_faiss", "faiss"), ("to_usearch", "usearch"), ("to_hnswlib", "hnswlib")],
+)
+def test_a_mapped_file_that_shrinks(method, package, tmp_path):
+    pytest.importorskip(package)
+    index, _ = index_of("l2")
+    index.save(tmp_path / "x.index")
+    opened = firth.Index.open(tmp_path / "x.index", "r")
+    with open(tmp_path / "x.index", "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(firth.FormatError, match="has shrunk"):
+        getattr(opened, method)()
