@@ -66,7 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start or (wanted and "no ranges" not in trouble) else 200)
         if start:
             at = start + 1 if trouble == "other range" else start
-            self.send_header("Content-Range", f"bytes {at}-{len(data) - 1}/{len(data)}")
+            size = 9 if trouble == "other size" else len(data)
+            self.send_header("Content-Range", f"bytes {at}-{len(data) - 1}/{size}")
         if trouble == "no length":
             self.send_header("Connection", "close")
             self.close_connection = True
@@ -78,8 +79,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         self.end_headers()
         half = len(body) // 2
-        if trouble in ("break", "no ranges break", "hang", "wrong length", "empty"):
-            sent = body if trouble == "wrong length" else body[: 0 if trouble == "empty" else half]
+        if trouble in ("break", "no ranges break", "hang", "wrong length", "empty", "crumb"):
+            some = {"empty": 0, "crumb": 1}.get(trouble, half)
+            sent = body if trouble == "wrong length" else body[:some]
             self.wfile.write(sent)
             self.wfile.flush()
             if trouble == "hang":
@@ -182,6 +184,8 @@ def test_troubles_that_stay(server: Server, tmp_path: Path) -> None:
     "script",
     [
         ["break", "other range"] * 50,
+        ["crumb"] * 50,
+        ["break", *["other size"] * 50],
         ["break", "no ranges break"] * 50,
         ["too much"] * 50,
         ["http://[bad/"],

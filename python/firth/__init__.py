@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firth import downloader, fasttext, kernels, models
+    from firth import downloader, fasttext, kernels, models, search, words
     from firth.errors import FormatError
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
@@ -58,7 +58,9 @@ _HOME = {
     "info": "firth.system",
     "kernels": "firth.kernels",
     "models": "firth.models",
+    "search": "firth.search",
     "set_num_threads": "firth.system",
+    "words": "firth.words",
 }
 
 __all__ = [
@@ -79,7 +81,9 @@ __all__ = [
     "info",
     "kernels",
     "models",
+    "search",
     "set_num_threads",
+    "words",
 ]
 
 

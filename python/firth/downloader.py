@@ -35,7 +35,8 @@ BASE_DIR = os.environ.get("FIRTH_DATA_DIR") or os.path.join(
 )
 _GENSIM_DIR = os.environ.get("GENSIM_DATA_DIR") or os.path.expanduser("~/gensim-data")
 
-_ATTEMPTS = 5  # without a byte of progress
+_ATTEMPTS = 5  # without progress
+_PROGRESS = 1 << 16  # bytes
 _PAUSE = 1.0  # seconds before the second attempt, then doubled
 _TIMEOUT = 30.0  # seconds without an answer
 _BLOCK = 1 << 20
@@ -230,9 +231,11 @@ def _md5(path: str) -> str:
 def _fetch(url: str, file: Any, size: int, bar: Any) -> None:
     """Append the rest of the file, as often as it takes; OSError when nothing arrives any more.
 
-    An attempt has made progress when the file is longer than after every earlier one. Some servers
-    send the file from the start again: an attempt that stops at the same place has made none.
+    An attempt has made progress when the file is longer by a hundredth (at most `_PROGRESS` bytes)
+    than after every earlier one. Some servers send the file from the start again: an attempt that
+    stops at the same place has made none.
     """
+    least = min(_PROGRESS, size // 100 + 1)
     failures = 0
     furthest = file.seek(0, os.SEEK_END)
     while True:
@@ -252,8 +255,10 @@ def _fetch(url: str, file: Any, size: int, bar: Any) -> None:
         except ValueError as error:  # an invalid address, ours or of a redirect
             raise OSError(f"{url}: {error}") from None
         reached = file.seek(0, os.SEEK_END)
-        failures = 0 if reached > furthest else failures + 1
-        furthest = max(furthest, reached)
+        if reached >= furthest + least:
+            failures, furthest = 0, reached
+        else:
+            failures += 1
         if failures == _ATTEMPTS:
             raise OSError(
                 f"{url}: {reason}; gave up after {failures} attempts. "
@@ -284,9 +289,14 @@ def _fetch_once(url: str, file: Any, size: int, bar: Any) -> bool:
         if response.status != 206:
             have = 0  # the whole file is coming
             file.truncate(0)
-        elif not str(response.headers.get("Content-Range", "")).startswith(f"bytes {have}-"):
-            file.truncate(0)
-            raise http.client.HTTPException("sends another part than was asked for")
+        else:
+            part = str(response.headers.get("Content-Range", ""))
+            if not part.startswith(f"bytes {have}-"):
+                file.truncate(0)
+                raise http.client.HTTPException("sends another part than was asked for")
+            whole = part.rpartition("/")[2]
+            if whole not in ("*", str(size)):
+                raise http.client.HTTPException(f"has a file of {whole} bytes, wanted {size}")
         bar.update(have - bar.n)
         length = response.headers.get("Content-Length")
         known = length and length.isascii() and length.isdigit() and len(length) < 20

@@ -192,6 +192,7 @@ def test_gensim(suite, test, monkeypatch, tmp_path):
     pytest.importorskip("gensim")
     pytest.importorskip("testfixtures")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # some leave files behind
     for _ in range(3 if test in _RACING else 1):
         result = unittest.TestResult()
         with warnings.catch_warnings():

@@ -12,6 +12,7 @@ from firth.words.fasttext import (
 from firth.words.floret import Floret
 from firth.words.glove import GloVe
 from firth.words.keyedvectors import KeyedVectors
+from firth.words.phrases import FrozenPhrases, Phrases
 from firth.words.preprocessing import simple_preprocess
 from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
 from firth.words.static import StaticModel
@@ -29,10 +30,12 @@ __all__ = [
     "FastText",
     "FastTextKeyedVectors",
     "Floret",
+    "FrozenPhrases",
     "GloVe",
     "KeyedVectors",
     "LineSentence",
     "PathLineSentences",
+    "Phrases",
     "StaticModel",
     "Text",
     "Text8Corpus",
