@@ -12,7 +12,7 @@ from firth.epochs import new_run, run_epochs
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("checkpoint", [None, "state"])
 @pytest.mark.parametrize("where", ["train", "begin", "end"])
 @pytest.mark.parametrize("epoch", [0, 2])

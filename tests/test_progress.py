@@ -118,7 +118,7 @@ def test_a_notebook_gets_its_bar() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_wait(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with deferred_interrupt() as interrupted:

@@ -63,7 +63,7 @@ def run_epochs(
     cure : str
         Advice for the error when training diverges: "take a lower alpha".
     checkpoint : path-like, optional
-        Where ``save()`` writes the state: every ten minutes, and on Ctrl-C or SIGTERM.
+        Where ``save()`` writes the state: every ten minutes, and on Ctrl-C, SIGTERM or SIGHUP.
     on_epoch_begin, on_epoch_end : callable
         Called around each epoch (on_epoch_begin only where it starts at its first block), the
         latter with its mean loss, NaN where nothing had one.
@@ -73,7 +73,7 @@ def run_epochs(
     FloatingPointError
         The loss is not finite any more.
     KeyboardInterrupt
-        On Ctrl-C or SIGTERM; with a checkpoint after it is written, and with its name.
+        On Ctrl-C, SIGTERM or SIGHUP; with a checkpoint after it is written, and with its name.
     """
     epochs, work = run["epochs"], done(blocks)
     begun = round(run["epoch"] * work + done(run["block"]))

@@ -23,7 +23,7 @@ from commands import WORDS, Trainer, error, run, vectors
 from firth import KeyedVectors
 from firth.cli import main
 from firth.formats import container
-from firth.words.corpus import Corpus
+from firth.words.corpus import Corpus, FileCorpus, WordCounts
 
 
 def test_train_passes_options_on(
@@ -303,7 +303,9 @@ def test_train_and_ask_for_real(here: Path) -> None:
     assert not Path("none.firth").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_ctrl_c_while_the_result_is_saved(tmp_path, monkeypatch, capsys, number, code):
     """The file is finished first: without it the whole run would be lost."""
     monkeypatch.chdir(tmp_path)
@@ -343,18 +345,63 @@ def test_diverged_training_replaces_nothing(tmp_path, monkeypatch, capsys):
     assert Path("w.firth").read_bytes() == b"old"
 
 
-def test_sigterm_is_as_ctrl_c(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Batch systems send it before they kill: the run must not be lost."""
+_ENDING = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), _ENDING)
+def test_other_signals_are_as_ctrl_c(
+    here: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
+) -> None:
+    """Batch systems send SIGTERM before they kill: the run must not be lost."""
     Path("corpus.txt").write_text("the cat and the dog sat on a mat\n" * 2000)
-    later = threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM))
+    later = threading.Timer(2, os.kill, (os.getpid(), number))
     later.start()
-    assert main(["train", "corpus.txt", "-o", "w.firth", "--epochs", "1000000"]) == 143
+    assert main(["train", "corpus.txt", "-o", "w.firth", "--epochs", "1000000"]) == code
     assert (
         "firth: terminated; the state is in w.firth.checkpoint; continue with: firth train "
         in capsys.readouterr().err
     )
     assert Path("w.firth.checkpoint").exists()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("number", "code"), _ENDING)
+def test_in_the_background_of_a_script(
+    here: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
+) -> None:
+    """Where a shell without job control has Ctrl-C ignored."""
+    Path("corpus.txt").write_text("the cat and the dog sat on a mat\n" * 2000)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        later = threading.Timer(2, os.kill, (os.getpid(), number))
+        later.start()
+        assert main(["train", "corpus.txt", "-o", "w.firth", "--epochs", "1000000"]) == code
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "terminated; the state is in w.firth.checkpoint" in capsys.readouterr().err
+    assert Path("w.firth.checkpoint").exists()
+
+
+@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
+def test_ignored_signals_stay_ignored(
+    here: Path, monkeypatch: pytest.MonkeyPatch, ignored: signal.Signals
+) -> None:
+    """As SIGHUP is under nohup, and SIGINT in the background of a script."""
+    Path("corpus.txt").write_text("the cat and the dog sat on a mat\n" * 200)
+    count = FileCorpus.count
+
+    def struck(text: FileCorpus) -> WordCounts:
+        os.kill(os.getpid(), ignored)
+        return count(text)
+
+    monkeypatch.setattr(FileCorpus, "count", struck)
+    before = signal.signal(ignored, signal.SIG_IGN)
+    try:
+        assert main(["train", "corpus.txt", "-o", "w.firth"]) == 0
+        assert signal.getsignal(ignored) == signal.SIG_IGN
+    finally:
+        signal.signal(ignored, before)
 
 
 def test_progress_without_a_terminal(

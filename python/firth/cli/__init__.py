@@ -4,8 +4,9 @@
 the function that runs it; `common` has what several commands share. This package handles arguments,
 messages and exit codes only. To add a command, add a file and its name in `_parser`.
 
-Exit codes: 0, 2 for an error (one line on stderr), 130 for Ctrl-C, 143 for SIGTERM, which does the
-same (batch systems send it before they kill), 141 when the reader of a pipe has closed it.
+Exit codes: 0, 2 for an error (one line on stderr), 130 for Ctrl-C, 143 for SIGTERM and 129 for
+SIGHUP, which do the same (batch systems send the one before they kill, a terminal that goes the
+other), 141 when the reader of a pipe has closed it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from types import FrameType
 from firth import __version__
 from firth.cli import ask, classify, demo, evaluate, index, plot, train, vectors
 from firth.cli.common import Parser, UserError, complain
+from firth.interrupt import ENDING, interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ``argv`` are the arguments behind the program's name, by default those of the process.
     """
     _repair_streams()
-    terminated = threading.Event()
+    received: list[int] = []
     try:
-        with _interrupted_by_sigterm(terminated), _log_on_stderr():
+        with _interrupted_by(received), _log_on_stderr():
             arguments = _parser().parse_args(argv)
             arguments.run(arguments)
             sys.stdout.flush()
@@ -43,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt as ended:
         with contextlib.suppress(OSError, ValueError):
             print(file=sys.stderr)  # behind the ^C of the terminal
-        what = "terminated" if terminated.is_set() else "interrupted"
-        complain(f"{what}{''.join(map(str, interrupt.args))}")
-        return 143 if terminated.is_set() else 130
+        what = "terminated" if received else "interrupted"
+        complain(f"{what}{''.join(map(str, ended.args))}")
+        return ENDING[signal.Signals(received[0])] if received else 130
     except (
         UserError, OSError, ValueError, TypeError, MemoryError, FloatingPointError, ImportError,
     ) as error:  # fmt: skip
@@ -80,24 +82,26 @@ def _log_on_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm(terminated: threading.Event) -> Iterator[None]:
-    """Inside the block SIGTERM sets the event and does what Ctrl-C does, checkpoints included."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-    ):
-        yield
-        return
+def _interrupted_by(received: list[int]) -> Iterator[None]:
+    """Inside the block SIGTERM and SIGHUP do what Ctrl-C does, checkpoints included.
+
+    ``received`` gets their numbers. A signal that is ignored, as SIGHUP is under nohup, stays so.
+    """
+    replaced = []
+    if threading.current_thread() is threading.main_thread():
+        replaced = [one for one in ENDING if signal.getsignal(one) == signal.SIG_DFL]
 
     def handle(number: int, frame: FrameType | None) -> None:
-        terminated.set()
-        signal.raise_signal(signal.SIGINT)
+        received.append(number)
+        interrupt()
 
-    signal.signal(signal.SIGTERM, handle)
+    for one in replaced:
+        signal.signal(one, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for one in replaced:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _repair_streams() -> None:

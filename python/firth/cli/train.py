@@ -55,7 +55,8 @@ def add(commands: Any) -> None:
         "Train word vectors on a text: one sentence a line, words separated by spaces.",
         epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; for glove "
         "Stanford's, behind a semicolon where they differ. "
-        "Ctrl-C leaves a checkpoint beside the output and prints the command that continues.",
+        "Ctrl-C, SIGTERM and SIGHUP leave a checkpoint beside the output and print the command that "
+        "continues.",
     )
     train.add_argument("corpus", help="text file in UTF-8, may be compressed; -: standard input")
     train.add_argument(
