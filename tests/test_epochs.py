@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import firth
+from firth import fasttext
 from firth.epochs import new_run, run_epochs
 
 
@@ -45,3 +49,28 @@ def test_a_signal_at_any_time(number: int, checkpoint: str | None, where: str, e
     go_on()
     assert trained == [(one, block) for one in range(3) for block in range(2)]
     assert run["epoch"] == 3
+
+
+_TRAINERS: list[Callable[..., object]] = [
+    lambda **more: firth.Word2Vec(corpus_file="none", **more),
+    lambda **more: firth.FastText(corpus_file="none", **more),
+    lambda **more: firth.GloVe(corpus_file="none", **more),
+    lambda **more: firth.Word2Vec().train([["a"]], **more),
+    lambda **more: firth.GloVe().train([["a"]], **more),
+    lambda **more: firth.Word2Vec.resume("none", [["a"]], **more),
+    lambda **more: firth.FastText.resume("none", [["a"]], **more),
+    lambda **more: firth.GloVe.resume("none", [["a"]], **more),
+    lambda **more: fasttext.train_supervised("none", **more),
+    lambda **more: fasttext.resume("none", "none", **more),
+]
+
+
+@pytest.mark.parametrize("train", _TRAINERS)
+def test_a_checkpoint_that_cannot_be_written(train: Callable[..., object], tmp_path: Path) -> None:
+    """It is refused before the corpus is read: Ctrl-C would be too late."""
+    with pytest.raises(FileNotFoundError, match=r"checkpoint=.*nowhere does not exist"):
+        train(checkpoint=tmp_path / "nowhere" / "state")
+    with pytest.raises(IsADirectoryError, match=r"checkpoint=.* is a folder"):
+        train(checkpoint=tmp_path)
+    with pytest.raises(TypeError, match="checkpoint must be a path, got 3"):
+        train(checkpoint=3)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from firth.arguments import shortened
 from firth.errors import warn
 from firth.formats.files import PathLike
 from firth.interrupt import deferred_interrupt
@@ -121,6 +122,27 @@ def run_epochs(
             run.update(epoch=run["epoch"] + 1, block=0, loss=0.0, pairs=0)
             on_epoch_end(mean)
             stop_if_interrupted()  # it may have taken long
+
+
+def check_checkpoint(where: str, path: PathLike | None) -> None:
+    """Refuse a checkpoint that could not be written, before any work that it is to save.
+
+    ``where`` is the function, for messages. OSError for a folder that does not exist or takes no
+    file, and where the path is a folder itself; TypeError where it is no path.
+    """
+    if path is None:
+        return
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{where}: checkpoint must be a path, got {shortened(path)}")
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    name = f"{where}: checkpoint={os.fspath(path)!r}"
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{name}: the folder {folder} does not exist")
+    if os.path.isdir(target):
+        raise IsADirectoryError(f"{name} is a folder, it must be a file")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{name}: the folder {folder} cannot be written to")
 
 
 def diverged(epoch: int, cure: str) -> FloatingPointError:

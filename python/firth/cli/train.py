@@ -55,8 +55,8 @@ def add(commands: Any) -> None:
         "Train word vectors on a text: one sentence a line, words separated by spaces.",
         epilog="Defaults are gensim's, except that the model is skip-gram, not CBOW; for glove "
         "Stanford's, behind a semicolon where they differ. "
-        "Ctrl-C, SIGTERM and SIGHUP leave a checkpoint beside the output and print the command that "
-        "continues.",
+        "After Ctrl-C, SIGTERM or SIGHUP there is a checkpoint beside the output, and the command "
+        "that continues is printed.",
     )
     train.add_argument("corpus", help="text file in UTF-8, may be compressed; -: standard input")
     train.add_argument(

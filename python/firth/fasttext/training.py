@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.arguments import Real, Rules, Whole, check_all
-from firth.epochs import new_run, remove_checkpoint
+from firth.epochs import check_checkpoint, new_run, remove_checkpoint
 from firth.fasttext import checkpoints
 from firth.fasttext.fit import mapped
 from firth.fasttext.model import EOS, Model
@@ -100,6 +100,7 @@ def train_supervised(
         On Ctrl-C, after the checkpoint is written.
     """
     given = _checked("train_supervised", locals())
+    check_checkpoint("train_supervised", checkpoint)
     args = _args(given, "supervised")
     lines = mapped(given["input"])
     text, ends, counts, labels, tokens = _native.fasttext.fasttext_vocabulary(
@@ -154,6 +155,7 @@ def resume(
         The text is another; FormatError: the file is no checkpoint of a classifier.
     """
     check_all("resume", _RANGES, {"thread": thread, "verbose": verbose})
+    check_checkpoint("resume", checkpoint)
     content, given, run = checkpoints.read(path)
     given |= {"thread": thread, "verbose": verbose}
     lines = mapped(input)

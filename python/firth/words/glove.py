@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.arguments import Real, Rules, Whole, check_all
-from firth.epochs import diverged, new_run, remove_checkpoint, run_epochs
+from firth.epochs import check_checkpoint, diverged, new_run, remove_checkpoint, run_epochs
 from firth.errors import FormatError
 from firth.formats import container, glove, word2vec
 from firth.formats.files import PathLike
@@ -161,6 +161,7 @@ class GloVe:
         checkpoint: PathLike | None = None,
     ) -> None:
         vars(self).update(check_all("GloVe", _RANGES, locals()))
+        check_checkpoint("GloVe", checkpoint)
         self.symmetric, self.distance_weighting = symmetric, distance_weighting
         self.progress = progress
         self.wv = KeyedVectors(self.vector_size)
@@ -270,6 +271,7 @@ class GloVe:
         KeyboardInterrupt
             On Ctrl-C, after the checkpoint is written; the parameters keep what was learnt.
         """
+        check_checkpoint("GloVe.train", checkpoint)
         if not len(self.wv):
             raise RuntimeError("GloVe.train: call build_vocab first")
         if len(self.wv) != len(self._words):
@@ -330,6 +332,7 @@ class GloVe:
             The file holds a finished model, or the corpus is another one. FormatError: the file is
             damaged, or of another kind.
         """
+        check_checkpoint("GloVe.resume", checkpoint)
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.arguments import Real, Rules, Whole, check_all
-from firth.epochs import remove_checkpoint
+from firth.epochs import check_checkpoint, remove_checkpoint
 from firth.errors import FormatError, warn
 from firth.formats import container, gensim
 from firth.formats.files import PathLike
@@ -215,6 +215,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
     ) -> None:
         kind = type(self).__name__
         given = check_all(kind, PARAMETERS, locals())
+        check_checkpoint(kind, checkpoint)
         if negatives not in (None, "shared", "independent"):
             raise ValueError(
                 f'{kind}: negatives must be "shared", "independent" or None, got {negatives!r}'
@@ -395,6 +396,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
         )
         given = {"epochs": epochs, "start_alpha": rates[0], "end_alpha": rates[1]}
         check_all(where, _TRAIN, given)
+        check_checkpoint(where, checkpoint)
         self._check_ready()
         if self.hs and self.negative:
             warn(
@@ -467,6 +469,7 @@ class Word2Vec(VectorsInWv, Vocabulary):
                 f"{cls.__name__}.resume: a checkpoint does not hold the corpus: give that of the "
                 "interrupted training again, as corpus_iterable or corpus_file"
             )
+        check_checkpoint(f"{cls.__name__}.resume", checkpoint)
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
