@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import firth
 from commands import error, run
+from firth import _native
 from firth.cli import main
 
 
@@ -105,3 +108,63 @@ def test_what_cannot_be_classified(labelled: Path, capsys: pytest.CaptureFixture
         )
         assert "words.firth" in error(capsys, "classify", command, "words.firth", "labelled.txt")
         assert "no such file" in error(capsys, "classify", command, "none", "labelled.txt")
+
+
+def test_training_is_resumed_to_the_same_bits(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGTERM in the second epoch; all that shapes the model comes from the checkpoint."""
+    options = "--dim 5 --epochs 4 --lr 0.3 --word-ngrams 2 --bucket 50 --seed 3 --workers 1"
+    assert main(["classify", "train", "labelled.txt", "-o", "whole.bin", *options.split()]) == 0
+    original = _native.fasttext.FastTextTrainer
+
+    class Interrupting:
+        def __init__(self, *args: Any) -> None:
+            self.trainer = original(*args)
+            self.blocks = self.trainer.blocks
+
+        def train(self, epoch: int, *args: Any) -> Any:
+            if epoch == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return self.trainer.train(epoch, *args)
+
+    monkeypatch.setattr(_native.fasttext, "FastTextTrainer", Interrupting)
+    capsys.readouterr()
+    command = ["classify", "train", "labelled.txt", "-o", "m.bin"]
+    assert main([*command, *options.split()]) == 143
+    again = f"firth {' '.join(command)} --resume"
+    message = f"the state is in m.bin.checkpoint; continue with: {again}\n"
+    assert capsys.readouterr().err == f"\nfirth: terminated; {message}"
+    monkeypatch.setattr(_native.fasttext, "FastTextTrainer", original)
+    assert "remove the file to start anew" in error(capsys, *command)
+    assert "takes --dim from the checkpoint" in error(capsys, *command, "--resume", "--dim", "3")
+    Path("other.txt").write_text("__label__a x\n")
+    message = error(capsys, "classify", "train", "other.txt", "-o", "m.bin", "--resume")
+    assert message == "m.bin.checkpoint: the checkpoint belongs to another text"
+    assert main([*command, "--resume", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("m.bin: 5 words, 2 labels, 5 dimensions")
+    assert Path("m.bin").read_bytes() == Path("whole.bin").read_bytes()
+    assert not Path("m.bin.checkpoint").exists()
+    assert "there is no m.bin.checkpoint" in error(capsys, *command, "--resume")
+
+
+def test_training_on_standard_input(labelled: Path) -> None:
+    text = Path("labelled.txt").read_text()
+    options = ["--dim", "4", "--workers", "1"]
+    done = run("classify", "train", "-", "-o", "m.bin", *options, input=text)
+    assert done.returncode == 0, done.stderr
+    assert main(["classify", "train", "labelled.txt", "-o", "same.bin", *options]) == 0
+    assert Path("m.bin").read_bytes() == Path("same.bin").read_bytes()
+    done = run("classify", "train", "-", "-o", "m.bin", input="no label\n")
+    assert (done.returncode, done.stderr[:30]) == (2, "firth: error: standard input: ")
+
+
+@pytest.mark.parametrize("text", ["king queen\n", "", "\n\n", "__label__unknown king\n"])
+def test_a_test_without_labels(
+    labelled: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    assert main(["classify", "train", "labelled.txt", "-o", "m.bin", "--dim", "4"]) == 0
+    Path("in.txt").write_text(text)
+    capsys.readouterr()
+    message = error(capsys, "classify", "test", "m.bin", "in.txt")
+    assert message.startswith("in.txt: no line has a label of the model, as '__label__")

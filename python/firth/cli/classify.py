@@ -13,7 +13,9 @@ from firth.cli.common import (
     UserError,
     at_least,
     check_output,
+    checkpoint_of,
     command,
+    continued_by,
     group,
     named,
     positive,
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from firth.fasttext import Model
 
 _READ = 1 << 20  # bytes
+# The options that shape a model, and their names in fastText. A checkpoint holds them.
+_SHAPING = {
+    "dim": "dim", "epochs": "epoch", "alpha": "lr", "loss": "loss", "word_ngrams": "wordNgrams",
+    "min_n": "minn", "max_n": "maxn", "min_count": "minCount", "bucket": "bucket",
+    "label": "label", "vectors": "pretrainedVectors", "seed": "seed",
+}  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -37,31 +45,31 @@ def add(commands: Any) -> None:
         "Train a classifier on lines of text with labels: the words that begin with __label__.",
         epilog="Defaults are those of Facebook's fastText, which reads the models too. For lines "
         "with several labels: --loss ova. Words are used unchanged, so lower case and "
-        "punctuation must be treated alike in training, test and prediction.",
+        "punctuation must be treated alike in training, test and prediction. After Ctrl-C, SIGTERM "
+        "or SIGHUP there is a checkpoint beside the output, and the command that continues is "
+        "printed.",
     )
     number, count = at_least(1), at_least(0)
-    train.add_argument("text", help="text file in UTF-8")
+    train.add_argument("text", help="text file in UTF-8; - for standard input")
     train.add_argument(
         "-o", "--output", required=True, help="the model: .bin, or .ftz for a small, quantised one"
     )
-    train.add_argument("--dim", type=number, default=100, help="dimensions of a vector [100]")
-    train.add_argument("--epochs", type=number, default=5, help="passes over the text [5]")
-    train.add_argument(
-        "--alpha", "--lr", type=positive, default=0.1, help="learning rate at the start [0.1]"
-    )
-    train.add_argument("--loss", choices=("softmax", "ns", "hs", "ova"), default="softmax",
-                       help="[softmax]")  # fmt: skip
-    train.add_argument("--word-ngrams", type=number, default=1, help="longest n-gram of words [1]")
-    train.add_argument("--min-n", type=count, default=0, help="shortest n-gram of characters [0]")
-    train.add_argument("--max-n", type=count, default=0, help="longest n-gram of characters [0]")
-    train.add_argument("--min-count", type=number, default=1, help="ignore rarer words [1]")
-    train.add_argument(
-        "--bucket", type=number, default=2_000_000, help="buckets of n-grams [2000000]"
-    )
-    train.add_argument("--label", default="__label__", help="prefix of labels [__label__]")
-    train.add_argument("--vectors", default="", metavar="FILE", help="pretrained vectors, .vec")
-    train.add_argument("--seed", type=count, default=0, help="seed of the random numbers [0]")
+    train.add_argument("--dim", type=number, help="dimensions of a vector [100]")
+    train.add_argument("--epochs", type=number, help="passes over the text [5]")
+    train.add_argument("--alpha", "--lr", type=positive, help="learning rate at the start [0.1]")
+    train.add_argument("--loss", choices=("softmax", "ns", "hs", "ova"), help="[softmax]")
+    train.add_argument("--word-ngrams", type=number, help="longest n-gram of words [1]")
+    train.add_argument("--min-n", type=count, help="shortest n-gram of characters [0]")
+    train.add_argument("--max-n", type=count, help="longest n-gram of characters [0]")
+    train.add_argument("--min-count", type=number, help="ignore rarer words [1]")
+    train.add_argument("--bucket", type=number, help="buckets of n-grams [2000000]")
+    train.add_argument("--label", help="prefix of labels [__label__]")
+    train.add_argument("--vectors", metavar="FILE", help="pretrained vectors, .vec")
+    train.add_argument("--seed", type=count, help="seed of the random numbers [0]")
     train.add_argument("--workers", type=number, help="threads [all cores]")
+    train.add_argument(
+        "--resume", action="store_true", help="continue from the checkpoint of an interrupted run"
+    )
 
     predict = command(classify, "predict", _predict, "Print the likeliest labels of each line.")
     test = command(
@@ -84,25 +92,32 @@ def add(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    text, output = arguments.text, arguments.output
+    text, output, resume = arguments.text, arguments.output, arguments.resume
     if not output.endswith((".bin", ".ftz")):
         raise UserError(f"{output}: the name must end in .bin or .ftz")
-    os.stat(text)
-    check_output(output, text)
+    if text != "-":
+        os.stat(text)
+    check_output(output, *([] if text == "-" else [text]))
+    settings = {name: getattr(arguments, name) for name in _SHAPING}
+    given = {name: value for name, value in settings.items() if value is not None}
+    checkpoint = checkpoint_of(output, resume, given)
 
     from firth import fasttext
+    from firth.epochs import remove_checkpoint
     from firth.interrupt import deferred_interrupt
 
     start = time.perf_counter()
+    again = ["firth", "classify", "train", text, "-o", output]
+    name = "standard input" if text == "-" else text
     try:
-        with named(text):
-            model = fasttext.train_supervised(
-                text, lr=arguments.alpha, dim=arguments.dim, epoch=arguments.epochs,
-                minCount=arguments.min_count, minn=arguments.min_n, maxn=arguments.max_n,
-                wordNgrams=arguments.word_ngrams, loss=arguments.loss, bucket=arguments.bucket,
-                thread=arguments.workers, label=arguments.label,
-                pretrainedVectors=arguments.vectors, seed=arguments.seed,
-            )  # fmt: skip
+        with continued_by(checkpoint, again), named(checkpoint if resume else name):
+            if resume:  # the checkpoint stays until the model is saved
+                model = fasttext.resume(checkpoint, text, arguments.workers, checkpoint=checkpoint)
+            else:
+                model = fasttext.train_supervised(
+                    text, thread=arguments.workers, checkpoint=checkpoint,
+                    **{_SHAPING[name]: value for name, value in given.items()},
+                )  # fmt: skip
             if output.endswith(".ftz"):
                 model.quantize()
     except RuntimeError as error:  # the model has become NaN
@@ -110,9 +125,10 @@ def _train(arguments: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
     with deferred_interrupt() as interrupted:
         model.save_model(output)
+    remove_checkpoint(checkpoint)
     say(
         f"{output}: {len(model.words):,} words, {len(model.labels):,} labels, "
-        f"{arguments.dim} dimensions, {seconds:.1f} s"
+        f"{model.get_dimension()} dimensions, {seconds:.1f} s"
     )
     if interrupted.is_set():
         raise KeyboardInterrupt(f"; {output} is complete")
@@ -156,6 +172,8 @@ def _test(arguments: argparse.Namespace) -> None:
     model, path, k = _load(arguments.model), arguments.text, arguments.number
     with named(path):
         count, precision, recall = model.test(path, k, arguments.threshold)
+    if not count:
+        raise UserError(f"{path}: no line has a label of the model, as {model.labels[0]!r}")
     say(f"lines   {count:,}")
     say(f"P@{k:<4}  {precision:.3f}")
     say(f"R@{k:<4}  {recall:.3f}")

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -119,6 +120,34 @@ def check_output(path: str, *inputs: str) -> None:
         raise UserError(f"{path}: the folder {folder} cannot be written to")
     if os.path.exists(path) and any(os.path.samefile(path, one) for one in inputs):
         raise UserError(f"{path} is the input; it would be overwritten")
+
+
+def checkpoint_of(output: str, resume: bool, given: Iterable[str]) -> str:
+    """The checkpoint beside an output; refuses what contradicts it: ``given`` are settings."""
+    checkpoint = f"{output}.checkpoint"
+    if resume and given:
+        raise UserError(f"--resume takes {options(given)} from the checkpoint; leave it out")
+    if resume and not os.path.exists(checkpoint):
+        raise UserError(f"there is no {checkpoint} to resume from")
+    if os.path.exists(checkpoint) and not resume:
+        raise UserError(
+            f"{checkpoint} is left from an interrupted run: "
+            "--resume continues it; remove the file to start anew"
+        )
+    return checkpoint
+
+
+@contextlib.contextmanager
+def continued_by(checkpoint: str, command: list[str]) -> Iterator[None]:
+    """Ctrl-C inside the block says where the state is, and the command that continues."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not os.path.exists(checkpoint):
+            raise KeyboardInterrupt("; nothing was saved") from None
+        raise KeyboardInterrupt(
+            f"; the state is in {checkpoint}; continue with: {shlex.join([*command, '--resume'])}"
+        ) from None
 
 
 def picture_format(path: str) -> str:

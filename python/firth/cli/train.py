@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import mmap
 import os
-import shlex
 import shutil
 import tempfile
 import time
@@ -18,8 +17,10 @@ from firth.cli.common import (
     UserError,
     at_least,
     check_output,
+    checkpoint_of,
     command,
     complain,
+    continued_by,
     not_negative,
     options,
     positive,
@@ -115,20 +116,14 @@ def _train(arguments: argparse.Namespace) -> None:
     if not _is_stream(corpus):
         _check_corpus(corpus)
     check_output(output, *([] if corpus == "-" else [corpus]))
-    checkpoint = f"{output}.checkpoint"
     shaping = {name: getattr(arguments, name) for name in _SHAPING}
     given = {name: value for name, value in shaping.items() if value is not None}
-    if arguments.resume and given:
-        raise UserError(f"--resume takes {options(given)} from the checkpoint; leave it out")
-    if arguments.resume and not os.path.exists(checkpoint):
-        raise UserError(f"there is no {checkpoint} to resume from")
-    if os.path.exists(checkpoint) and not arguments.resume:
-        raise UserError(
-            f"{checkpoint} is left from an interrupted run: "
-            "--resume continues it; remove the file to start anew"
-        )
+    checkpoint = checkpoint_of(output, arguments.resume, given)
+    flags = [f"--{one}" for one in ("lower", "tokenize") if getattr(arguments, one)]
+    again = ["firth", "train", corpus, "-o", output, *flags]
 
     import firth
+    from firth.epochs import remove_checkpoint
     from firth.formats import container
     from firth.interrupt import deferred_interrupt
     from firth.words.vector_files import format_of_name
@@ -149,7 +144,7 @@ def _train(arguments: argparse.Namespace) -> None:
         kind = name if name in kinds else "word2vec"
     start = time.perf_counter()
     try:
-        with _opened(arguments) as text:
+        with continued_by(checkpoint, again), _opened(arguments) as text:
             if arguments.resume:
                 model = kinds[kind].resume(
                     checkpoint, text, workers=arguments.workers, checkpoint=checkpoint
@@ -163,22 +158,13 @@ def _train(arguments: argparse.Namespace) -> None:
                 model.train(text, checkpoint=checkpoint)
     except RuntimeError as error:
         raise UserError(str(error)) from None
-    except KeyboardInterrupt:
-        if os.path.exists(checkpoint):
-            flags = [f"--{one}" for one in ("lower", "tokenize") if getattr(arguments, one)]
-            again = shlex.join(["firth", "train", corpus, "-o", output, *flags, "--resume"])
-            raise KeyboardInterrupt(
-                f"; the state is in {checkpoint}; continue with: {again}"
-            ) from None
-        raise KeyboardInterrupt(" before training began; nothing was saved") from None
     seconds = time.perf_counter() - start
     with deferred_interrupt() as interrupted:
         if kind == "fasttext" and format == "word2vec-binary":
             firth.words.save_facebook_model(model, output)
         else:
             save(model.wv, output, format or "firth")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(checkpoint)
+    remove_checkpoint(checkpoint)
     say(f"{output}: {len(model.wv):,} words, {model.wv.vector_size} dimensions, {seconds:.1f} s")
     if interrupted.is_set():
         raise KeyboardInterrupt(f"; {output} is complete")
