@@ -84,6 +84,39 @@ FIRTH_INLINE void to_unit_length(float* x, size_t n) {
     for (d = 0; d < n; d++) x[d] = (float)(x[d] * factor);
 }
 
+FIRTH_INLINE bool all_finite(const float* x, size_t n) {
+    bool finite = true;
+    for (size_t d = 0; d < n; d++) finite &= x[d] - x[d] == 0;  // inf and NaN give NaN
+    return finite;
+}
+
+// The bag's mean with sums and length in float64, where neither products nor sums of float32
+// numbers overflow: for the rare bags that leave the range of float32 on the way.
+template <class T>
+void mean_in_f64(const Bag<T>& bag, bool normalize, size_t dim, float* out) {
+    double squares = 0, factor = 1;
+    for (int pass = normalize ? 0 : 1; pass < 2; pass++) {
+        for (size_t d = 0; d < dim; d += kLanesF32) {
+            const size_t n = dim - d < kLanesF32 ? dim - d : kLanesF32;
+            double sums[kLanesF32] = {};
+            for (size_t i = 0; i < bag.count; i++) {
+                float values[kLanesF32];
+                store(values, load_row_partial(row(bag, i) + d, n));
+                const double factor_of_row = bag.weights ? bag.weights[i] : 1.0;
+                for (size_t e = 0; e < n; e++) sums[e] += factor_of_row * (double)values[e];
+            }
+            for (size_t e = 0; e < n; e++) {
+                const double value = sums[e] / (double)bag.count;
+                if (pass == 0)
+                    squares += value * value;
+                else
+                    out[d + e] = (float)(value * factor);
+            }
+        }
+        if (pass == 0 && squares != 0) factor = 1 / sqrt(set1(squares))[0];
+    }
+}
+
 // table: rows of dim, `stride` elements apart; bag b: the places i from offsets[b] to
 // offsets[b + 1], each of which takes the row rows[i], weights[i] times (without weights: once).
 // out: bags x dim, sum of weight * row / number of places, in their order; zeros for an empty bag;
@@ -108,7 +141,10 @@ FIRTH_INLINE void embedding_bag(const T* table, ptrdiff_t stride, const int32_t*
                 total = fma(load_row_partial(row(bag, i) + d, dim - d), weight(bag, i), total);
             store_partial(out + d, total / set1((float)bag.count), dim - d);
         }
-        if (normalize) to_unit_length(out, dim);
+        if (!all_finite(out, dim))
+            mean_in_f64(bag, normalize, dim, out);
+        else if (normalize)
+            to_unit_length(out, dim);
     }
 }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -120,6 +122,40 @@ def test_length_is_right_at_both_ends_of_the_range(backend, dtype):
     # float64 up to the last rounding
     np.testing.assert_allclose(got, want, rtol=np.finfo(np.float32).eps, atol=0)
     assert not embedding_bag([0], rows[:1] * 0, [0, 1], normalize=True).any()
+
+
+@pytest.mark.parametrize("dim", [1, 4, 37, 300])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
+def test_a_mean_is_inf_only_where_it_is_beyond_float32(backend, dtype, dim):
+    """Sums and products beyond float32, of means within it; with and without length 1."""
+    value, weight = {
+        "float32": (3e38, 1.0), "bfloat16": (3e38, 1.0), "float16": (60000, 5e33), "int8": (100, 3e36),
+    }[dtype]  # fmt: skip
+    kind = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
+    rows = np.full((5, dim), value).astype(kind)
+    rows[3] = -rows[3]
+    rows[4] = 1
+    # A sum that overflows, one that overflows on its way to 0, lone rows, and an ordinary bag.
+    ids, offsets = np.array([0, 1, 2, 0, 1, 3, 3, 0, 0, 4]), [0, 3, 7, 8, 9, 10]
+    weights = np.float32([weight] * 4 + [1])
+    want = weights.astype(np.float64)[ids] * rows[ids, 0].astype(np.float64)
+    want = np.float32([want[a:b].mean() for a, b in itertools.pairwise(offsets)])
+    got = embedding_bag(ids, rows, offsets, weights=weights)
+    assert np.isfinite(want).all()
+    np.testing.assert_allclose(got, np.repeat(want[:, None], dim, 1), rtol=1e-6, atol=0)
+    assert_array_equal(got[4], embedding_bag([4], rows, [0, 1])[0])
+    unit = embedding_bag(ids, rows, offsets, weights=weights, normalize=True)
+    expected = np.sign(want)[:, None] * np.full(dim, dim**-0.5)
+    np.testing.assert_allclose(unit, expected, rtol=1e-6, atol=0)
+    # A mean beyond float32 is inf, with a length of 1 a direction again; inf itself stays.
+    huge = np.full(5, 3e38, np.float32)
+    if dtype != "int8":
+        rows[2, 0] = np.inf
+        assert np.isinf(embedding_bag([2, 0], rows, [0, 2])[0, 0])
+        assert np.isnan(embedding_bag([2], rows, [0, 1], normalize=True)[0, 0])
+    assert np.isposinf(embedding_bag([0, 1], rows, [0, 2], weights=huge)).all()
+    direction = embedding_bag([0, 1], rows, [0, 2], weights=huge, normalize=True)
+    np.testing.assert_allclose(direction, np.full((1, dim), dim**-0.5), rtol=1e-6)
 
 
 def test_layouts(backend):

@@ -125,6 +125,14 @@ def test_normalize_and_max_length() -> None:
         m.encode("a", batch_size=0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rows_at_the_end_of_the_range(dtype: str) -> None:
+    m = model(dtype=dtype)
+    m.embedding[:] = 3e38
+    np.testing.assert_allclose(m.encode("the cats the cats"), 3e38, rtol=0.01)
+    np.testing.assert_allclose(m.encode("the cats", normalize=True), 21**-0.5, rtol=1e-6)
+
+
 def test_batches_do_not_matter(capsys: pytest.CaptureFixture[str]) -> None:
     m = model(normalize=True)
     texts = SENTENCES * 50

@@ -62,13 +62,13 @@ def embedding_bag(
     -----
     Accumulates in float32 in the order of the ids, by fma where the level has it: the error of an
     element of the mean is at most (n + 1) * eps * sum(|weight * value|) / n for n ids. A bag's
-    result depends on the bag alone.
+    result depends on the bag alone. Where that leaves the range of float32, the bag is computed
+    again in float64 (the reference and the Numba version always do), so that only a mean beyond
+    float32 is inf.
     """
     ids, offsets = np.asarray(ids), np.asarray(offsets)
-    wide = np.asarray(table)
-    if wide.dtype != np.float64:
-        wide = wide.astype(np.float32)
-    result: Any = np.zeros((len(offsets) - 1, wide.shape[1]), wide.dtype)
+    wide = np.asarray(table).astype(np.float64)
+    result: Any = np.zeros((len(offsets) - 1, wide.shape[1]))
     for b in range(len(result)):
         bag = ids[offsets[b] : offsets[b + 1]]
         if len(bag):
@@ -77,8 +77,10 @@ def embedding_bag(
                 picked = picked * np.asarray(weights)[bag, None]
             result[b] = picked.mean(axis=0)
     if normalize:
-        lengths = np.linalg.norm(result.astype(np.float64), axis=1, keepdims=True)
+        lengths = np.linalg.norm(result, axis=1, keepdims=True)
         result /= np.where(lengths == 0, 1, lengths)
+    if np.asarray(table).dtype != np.float64:  # which is the truth of the tests
+        result = result.astype(np.float32)
     delivered: NDArray[np.float32] = _arrays.deliver(result, out)
     return delivered
 
@@ -145,24 +147,26 @@ def _(
 @embedding_bag.numba
 def _(table: Any, rows: Any, weights: Any, offsets: Any, normalize: bool, out: Any) -> None:
     # table: (V, D); rows: (N,); weights: (N,) or None; offsets: (B + 1,); out: (B, D)
-    out[:] = 0
+    means = np.empty(out.shape[1])  # float64, which holds the square of every float32
     for b in range(out.shape[0]):
-        count = np.float32(offsets[b + 1] - offsets[b])
+        means[:] = 0
+        count = offsets[b + 1] - offsets[b]
         for i in range(offsets[b], offsets[b + 1]):
-            weight = np.float32(1)
+            weight = 1.0
             if weights is not None:
-                weight = weights[i]
+                weight = np.float64(weights[i])
             for d in range(out.shape[1]):
-                out[b, d] += weight * table[rows[i], d]
-        square = 0.0  # in float64, which holds the square of every float32
+                means[d] += weight * np.float64(table[rows[i], d])
+        square = 0.0
         for d in range(out.shape[1]):
             if count > 0:
-                out[b, d] /= count
-            square += np.float64(out[b, d]) ** 2
+                means[d] /= count
+            square += means[d] ** 2
+        factor = 1.0
         if normalize and square != 0:
             factor = 1 / np.sqrt(square)
-            for d in range(out.shape[1]):
-                out[b, d] = np.float32(out[b, d] * factor)
+        for d in range(out.shape[1]):
+            out[b, d] = np.float32(means[d] * factor)
 
 
 @embedding_bag.native
