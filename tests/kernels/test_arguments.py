@@ -22,6 +22,10 @@ CALLS = {
     "softmax": (kernels.softmax, A),
     "log_softmax": (kernels.log_softmax, A),
     "matmul": (kernels.matmul, A, B.T.copy()),
+    "matmul with bias and residual": (
+        lambda a, b, bias, residual: kernels.matmul(a, b, bias=bias, residual=residual),
+        A, B.T.copy(), S, S[:, None] + S,
+    ),
     "pack": (lambda b: kernels.matmul(A, kernels.pack(b)), B.T.copy()),
     "scaled_dot_product_attention": (kernels.scaled_dot_product_attention, A, B, B, S[:, None] + S),
     "cosine_topk": (lambda q, keys: kernels.cosine_topk(q, keys, 2), A, B),
@@ -88,7 +92,7 @@ def test_arrays_of_another_dtype_are_refused_with_the_cure(name, dtype):
         given = list(arrays)
         given[place] = array.astype(dtype)
         cure = r"pass (\w+).astype\(np.float32\)"
-        with pytest.raises(TypeError, match=rf"^{name}: .* got .*: {cure}$"):
+        with pytest.raises(TypeError, match=rf"^{name.split()[0]}: .* got .*: {cure}$"):
             call(*given)
 
 
@@ -108,8 +112,59 @@ def test_what_is_no_number_is_refused_by_name(name, value):
     call, *arrays = CALLS[name]
     for place in range(len(arrays)):
         given = [*arrays[:place], value, *arrays[place + 1 :]]
-        with pytest.raises(TypeError, match=f"^{name}: "):
+        with pytest.raises(TypeError, match=f"^{name.split()[0]}: "):
             call(*given)
+
+
+FACTORS = {
+    "matmul": lambda scale: kernels.matmul(A, B.T, scale=scale),
+    "scaled_dot_product_attention": lambda scale: kernels.scaled_dot_product_attention(
+        A, B, B, scale=scale
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+@pytest.mark.parametrize("bad", ["a", [1.0], 1j, np.ones(1), {}], ids=repr)
+def test_a_factor_must_be_a_real_number(backend, name, bad):
+    with pytest.raises(TypeError, match=f"^{name}: scale must be a finite real number, got "):
+        FACTORS[name](bad)
+    for good in (2, 2.0, np.float32(2), np.float64(2), np.int64(2)):
+        np.testing.assert_array_equal(FACTORS[name](good), FACTORS[name](2.0))
+
+
+@pytest.mark.parametrize("name", FACTORS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39, 10**400, np.float32("inf")])
+def test_a_factor_must_be_finite(name, bad):
+    with pytest.raises(ValueError, match=f"^{name}: scale must be finite in float32, got "):
+        FACTORS[name](bad)
+
+
+def test_a_factor_of_float64_has_its_range(backend):
+    one = np.ones((1, 1))
+    assert kernels.matmul(one, one, scale=1e300) == 1e300
+    with pytest.raises(ValueError, match=r"^matmul: scale must be finite in float64, got inf"):
+        kernels.matmul(one, one, scale=np.inf)
+
+
+def test_epilogue_arguments_of_float64_name_their_cure(backend):
+    wide = np.ones((2, 2))
+    for name in ("bias", "residual"):
+        with pytest.raises(TypeError, match=rf"^matmul: {name} .*pass {name}.astype\(np.float64\)"):
+            kernels.matmul(wide, wide, **{name: np.ones(2, np.float32)})
+    got = kernels.matmul(wide, wide, bias=[0.1, 0.2], residual=[[0.1, 0.2], [0, 1]])
+    np.testing.assert_array_equal(got, (2 + np.array([0.1, 0.2])) + np.array([[0.1, 0.2], [0, 1]]))
+
+
+@pytest.mark.parametrize("name", ["softmax", "dot", "scaled_dot_product_attention", "row_norms"])
+def test_numpy_bfloat16_names_its_cure(name):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    call, *arrays = CALLS[name]
+    if name == "scaled_dot_product_attention":
+        call(*[array.astype(bfloat16) for array in arrays])  # a dtype of this kernel
+        return
+    with pytest.raises(TypeError, match=rf"^{name}: .*got bfloat16.*pass \w+.astype\(np.float"):
+        call(*[array.astype(bfloat16) for array in arrays])
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -121,7 +176,9 @@ def test_torch_bfloat16_names_its_cure(name):
         np.testing.assert_array_equal(one, other)
     for place in range(len(arrays)):
         given = [*tensors[:place], tensors[place].bfloat16(), *tensors[place + 1 :]]
-        with pytest.raises(TypeError, match=rf"^{name}: .*got torch.bfloat16: pass \w+\.float\(\)"):
+        with pytest.raises(
+            TypeError, match=rf"^{name.split()[0]}: .*got torch.bfloat16: pass \w+\.float\(\)"
+        ):
             call(*given)
     if name == "matmul":
         bits = [tensor.bfloat16().view(torch.uint16) for tensor in tensors]

@@ -129,8 +129,11 @@ def test_length_is_right_at_both_ends_of_the_range(backend, dtype):
 def test_a_mean_is_inf_only_where_it_is_beyond_float32(backend, dtype, dim):
     """Sums and products beyond float32, of means within it; with and without length 1."""
     value, weight = {
-        "float32": (3e38, 1.0), "bfloat16": (3e38, 1.0), "float16": (60000, 5e33), "int8": (100, 3e36),
-    }[dtype]  # fmt: skip
+        "float32": (3e38, 1.0),
+        "bfloat16": (3e38, 1.0),
+        "float16": (60000, 5e33),
+        "int8": (100, 3e36),
+    }[dtype]
     kind = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
     rows = np.full((5, dim), value).astype(kind)
     rows[3] = -rows[3]

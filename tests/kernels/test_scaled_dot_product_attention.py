@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -599,3 +601,24 @@ def test_scale_must_be_finite(scale):
     got = re.escape(repr(scale))
     with pytest.raises(ValueError, match=f"attention: scale must be finite in float32, got {got}"):
         attention(A, B, B, scale=scale)
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_packed_keys_are_printed_copied_and_pickled(twin):
+    rng = np.random.default_rng(11)
+    q, k = rng.standard_normal((2, 2, 130, 8)).astype(np.float32)
+    v = rng.standard_normal((2, 130, 5)).astype(np.float32)
+    packed = PackedKeysValues(k, v)
+    assert repr(packed) == "PackedKeysValues<key (2, 130, 8), value (2, 130, 5), float32>"
+    bits = np.zeros((0, 4), np.uint16)
+    assert (
+        repr(PackedKeysValues(bits, bits)) == "PackedKeysValues<key (0, 4), value (0, 4), bfloat16>"
+    )
+    other = twin(packed)
+    want = attention(q, packed)
+    assert_array_equal(attention(q, other), want)
+    other.append(k[:, :1], v[:, :1])
+    assert (len(other), len(packed)) == (131, 130)  # independent
+    assert_array_equal(attention(q, packed), want)

@@ -3,7 +3,7 @@
 Numbers: an array is used without conversion or refused. A silent copy of a large array, or loss of
 precision, would be worse than the error, which says how to convert. Lists, tuples and Python
 numbers have no dtype: they take that of the arrays beside them, else float64 where the kernel knows
-it and float32 where it does not.
+it and float32 where it does not. A factor as ``scale`` is a finite real number (`factor`).
 
 Indices: copied, and the copy is checked and used, so another thread that writes to the caller's
 array meanwhile cannot send a kernel out of bounds.
@@ -12,10 +12,13 @@ array meanwhile cannot send a kernel out of bounds.
 from __future__ import annotations
 
 import math
+import numbers as numbers_of_python
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from firth.arguments import shortened
 
 
 def numbers(function: str, name: str, value: Any, *dtypes: str) -> NDArray[Any]:
@@ -33,7 +36,8 @@ def numbers(function: str, name: str, value: Any, *dtypes: str) -> NDArray[Any]:
         array = np.asarray(value)
         if array.dtype.name in dtypes and array.dtype.isnative:
             return array
-        cure = f": pass {name}.astype(np.float32)" if array.dtype.kind in "biuf" else ""
+        curable = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"
+        cure = f": pass {name}.astype(np.{dtypes[0]})" if curable else ""
         raise TypeError(
             f"{function}: {name} must be {_either(dtypes)} in native byte order, "
             f"got {array.dtype}{cure}"
@@ -65,6 +69,16 @@ def floating(function: str, **arrays: Any) -> list[NDArray[Any]]:
         typed[name] if name in typed else numbers(function, name, value, *dtypes)
         for name, value in arrays.items()
     ]
+
+
+def factor(function: str, name: str, value: Any, dtype: DTypeLike) -> float:
+    """`value` as a float; TypeError where it is no real number, ValueError where not finite."""
+    real = isinstance(value, numbers_of_python.Real)
+    if not (real and abs(value) <= float(np.finfo(dtype).max)):
+        wanted = f"finite in {np.dtype(dtype)}" if real else "a finite real number"
+        kind = ValueError if real else TypeError
+        raise kind(f"{function}: {name} must be {wanted}, got {shortened(value)}")
+    return float(value)
 
 
 def indices(
@@ -144,6 +158,11 @@ def rows(array: NDArray[Any], lead: tuple[int, ...]) -> NDArray[Any]:
     if not (contiguous and whole and array.flags.aligned):
         array = np.array(array, order="C")
     return np.broadcast_to(array, (*lead, n)).reshape(math.prod(lead), n)
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name for users of a dtype of which uint16 holds the bits of bfloat16."""
+    return "bfloat16" if dtype == np.uint16 else dtype.name
 
 
 def bfloat16_bits(array: NDArray[Any]) -> NDArray[Any]:

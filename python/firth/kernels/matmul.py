@@ -29,6 +29,12 @@ class PackedMatrix:
         self.array = array
         self._packed: dict[str, _native.kernels.Packed] = {}
 
+    def __repr__(self) -> str:
+        return f"PackedMatrix<{self.shape}, {_arrays.dtype_name(self.array.dtype)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedMatrix, (self.array,)  # packed anew: the layout is that of a level
+
     @property
     def shape(self) -> tuple[int, int]:
         """(K, N)."""
@@ -114,10 +120,10 @@ def matmul(
     Raises
     ------
     TypeError
-        Another dtype, or different dtypes.
+        Another dtype, or different dtypes; ``scale`` is no real number.
     ValueError
-        An operand is not 2-D, the inner axes differ, ``activation`` is unknown, or ``bias``,
-        ``residual`` or ``out`` does not fit.
+        An operand is not 2-D, the inner axes differ, ``activation`` is unknown, ``scale`` is not
+        finite in the dtype of the result, or ``bias``, ``residual`` or ``out`` does not fit.
 
     Notes
     -----
@@ -177,9 +183,7 @@ def _addend(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> NDArra
     """Bias or residual: contiguous in the last axis."""
     if value is None:
         return None
-    array = np.asarray(value)
-    if array.dtype != dtype or not array.dtype.isnative:
-        raise TypeError(f"matmul: {name} must be {np.dtype(dtype)}, got {array.dtype}")
+    array = _arrays.numbers("matmul", name, value, np.dtype(dtype).name)
     if array.shape != shape:
         raise ValueError(f"matmul: {name} must have shape {shape}, got {array.shape}")
     contiguous = shape[-1] < 2 or array.strides[-1] == array.itemsize
@@ -209,6 +213,7 @@ def _(
     if activation not in ACTIVATIONS:
         raise ValueError(f"matmul: activation must be one of {ACTIVATIONS}, got {activation!r}")
     shape, dtype = (a.shape[0], plain.shape[1]), np.float64 if a.itemsize == 8 else np.float32
+    scale = _arrays.factor("matmul", "scale", scale, dtype)
     bias = _addend("bias", bias, shape[1:], dtype)
     residual = _addend("residual", residual, shape, dtype)
     result = _arrays.output("matmul", out, shape, dtype)
@@ -220,7 +225,7 @@ def _(
     left = _arrays.matrix(a)
     right = b if isinstance(b, PackedMatrix) else _arrays.matrix(plain)
     number = ACTIVATIONS.index(activation)
-    return result, left, right, result, bias, number, float(scale), residual
+    return result, left, right, result, bias, number, scale, residual
 
 
 @matmul.numba

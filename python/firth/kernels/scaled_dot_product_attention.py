@@ -93,6 +93,14 @@ class PackedKeysValues:
         self._check("append", k, v)
         self._native.append(k, v)
 
+    def __repr__(self) -> str:
+        key = (*self.lead, len(self), self.depth)
+        value = (*self.lead, len(self), self.values)
+        return f"PackedKeysValues<key {key}, value {value}, {_arrays.dtype_name(self.dtype)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedKeysValues, self.arrays()  # packed anew: the layout is that of a level
+
     def __len__(self) -> int:
         """How many keys each head has."""
         return self._native.keys
@@ -180,7 +188,8 @@ def scaled_dot_product_attention(
     Raises
     ------
     TypeError
-        Another dtype (float64 is not supported), or different ones; ``is_causal`` is no bool.
+        Another dtype (float64 is not supported), or different ones; ``is_causal`` is no bool, or
+        ``scale`` no number.
     ValueError
         Shapes that do not fit, ``attn_mask`` together with ``is_causal``, a ``scale`` that is not
         finite, a ``dropout_p`` other than 0.
@@ -311,8 +320,8 @@ def _(
         raise TypeError(f"{NAME}: is_causal must be a bool, got {is_causal!r}")
     if is_causal and attn_mask is not None:
         raise ValueError(f"{NAME}: attn_mask must be None where is_causal is True")
-    if scale is not None and not abs(scale) <= float(np.finfo(np.float32).max):
-        raise ValueError(f"{NAME}: scale must be finite in float32, got {scale!r}")
+    if scale is not None:
+        scale = _arrays.factor(NAME, "scale", scale, np.float32)
     mask = _checked_mask(attn_mask, q.dtype)
     shapes = f"got shapes {q.shape}, {k.shape} and {v.shape}"
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
