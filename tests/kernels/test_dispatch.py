@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -43,6 +44,22 @@ def test_use_belongs_to_the_thread():
         thread.start()
         thread.join()
     assert seen == [_dispatch._default()]
+
+
+def test_use_without_with_warns():
+    before = active()
+    with pytest.warns(ResourceWarning, match=r"as `with kernels.use\('numpy'\):`") as caught:
+        use("numpy")
+    assert active() == before
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        entered = use("numpy")
+        with entered, pytest.raises(RuntimeError, match="needs its own"), entered:
+            pass
+        del entered
+        with pytest.raises(ValueError, match="unknown or unavailable backend"):
+            use("cuda")
 
 
 @pytest.mark.parametrize("name", ["cuda", "native:v9", "", "NumPy"])

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from conftest import LENGTHS, canary_intact, spiky, with_canary
-from firth.kernels import dot, log_softmax, softmax
+from firth import kernels
+from firth.kernels import _dispatch, log_softmax, softmax
 
 BOTH = pytest.mark.parametrize("function", [softmax, log_softmax], ids=["softmax", "log_softmax"])
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -154,9 +155,18 @@ def test_errors(function):
         function.backward(ones, ones, out=ones[:1])
 
 
-def test_a_kernel_without_a_gradient_says_so():
-    with pytest.raises(TypeError, match="dot has no backward"):
-        dot.backward(np.ones(3))
+@pytest.mark.parametrize(
+    "name", [n for n in kernels.__all__ if isinstance(getattr(kernels, n), _dispatch.Kernel)]
+)
+def test_a_kernel_without_a_gradient_says_so(name):
+    function = getattr(kernels, name)
+    if function in (softmax, log_softmax):
+        assert isinstance(function.backward, _dispatch.Kernel)
+        assert not hasattr(function.backward, "backward")
+        return
+    with pytest.raises(AttributeError, match=f"^{name} has no backward$"):
+        function.backward(np.ones(3), np.ones(3), np.ones(3))
+    assert not hasattr(function, "backward")
 
 
 def test_pickled_by_name():

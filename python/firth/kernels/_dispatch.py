@@ -21,25 +21,25 @@ has an attribute ``for_numba``: what the Numba version gets in its place.
 
 The gradient of a kernel is on the same page, as a kernel of its own with the same four parts::
 
-    @name.backward
+    @name.gradient
     def name_backward(gradient, ...): ...
 
     @name_backward.prepare
     ...
 
-and is reached as ``name.backward``.
+and is reached as ``name.backward``; a kernel without one has no such attribute.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
-from types import FunctionType
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -49,6 +49,8 @@ from firth.optional import needs
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Q = ParamSpec("Q")  # those of a kernel's gradient
+S = TypeVar("S")
 
 levels: dict[str, _native.Level] = {level.name: level for level in _native.usable_levels()}
 """Usable ISA levels by name, best first."""
@@ -118,17 +120,40 @@ def use(backend: str) -> AbstractContextManager[str]:
         listed.
     ImportError
         Numba is requested and not installed.
+
+    Warns
+    -----
+    ResourceWarning
+        The result is thrown away and no ``with`` block entered: that changes nothing.
     """
-    return _using(_parse(backend, "use"))
+    return _Using(_parse(backend, "use"))
 
 
-@contextmanager
-def _using(name: str) -> Iterator[str]:
-    token = _active.set(name)
-    try:
-        yield name
-    finally:
-        _active.reset(token)
+class _Using(AbstractContextManager[str]):
+    """What `use` returns: one ``with`` block on a backend."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._token: Token[str | None] | None = None
+
+    def __enter__(self) -> str:
+        if self._token is not None:
+            raise RuntimeError("use: each `with` block needs its own kernels.use(...)")
+        self._token = _active.set(self._name)
+        return self._name
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._token is not None
+        _active.reset(self._token)
+
+    def __del__(self) -> None:
+        if self._token is None:
+            warnings.warn(
+                f"kernels.use({self._name!r}) alone changes nothing: "
+                f"use it as `with kernels.use({self._name!r}):`",
+                ResourceWarning,
+                stacklevel=2,
+            )
 
 
 def _quiet(reference: Callable[P, R]) -> Callable[P, R]:
@@ -146,19 +171,6 @@ def _quiet(reference: Callable[P, R]) -> Callable[P, R]:
     return quiet
 
 
-class Backward(Protocol):
-    """The type of ``kernel.backward``: a decorator on the kernel's page, afterwards a kernel."""
-
-    reference: Callable[..., Any]
-
-    @overload
-    def __call__(self, reference: Callable[P, R], /) -> Kernel[P, R]: ...
-    @overload
-    def __call__(self, gradient: Any, result: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def numba(self, *args: Any, **kwargs: Any) -> Any: ...
-    def native(self, *args: Any, **kwargs: Any) -> Any: ...
-
-
 class Kernel(Generic[P, R]):
     """A public kernel with its three implementations; made by the `kernel` decorator."""
 
@@ -169,8 +181,7 @@ class Kernel(Generic[P, R]):
         self._prepare: Callable[P, tuple[Any, ...]]
         self._numba: Callable[..., Any]
         self._native: Callable[..., Any]
-        self.backward: Backward = cast(Any, self._register_backward)
-        """The gradient, a kernel itself (on its page: a decorator that registers it)."""
+        self._backward: Kernel[..., Any] | None = None
 
     def __repr__(self) -> str:
         return f"<firth kernel {self.reference.__name__}>"
@@ -206,11 +217,17 @@ class Kernel(Generic[P, R]):
         compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(self._numba)
         return compiled
 
-    def _register_backward(self, reference: Callable[..., Any]) -> Kernel[..., Any]:
-        if not isinstance(reference, FunctionType):
-            raise TypeError(f"{self.reference.__name__} has no backward")
+    @property
+    def backward(self) -> Kernel[..., Any]:
+        """The gradient, a kernel itself. AttributeError where there is none."""
+        if self._backward is None:
+            raise AttributeError(f"{self.reference.__name__} has no backward")
+        return self._backward
+
+    def gradient(self, reference: Callable[Q, S]) -> Kernel[Q, S]:
+        """Register the gradient by its NumPy reference, a decorator on the kernel's page."""
         derivative = Kernel(reference)
-        self.backward = cast(Any, derivative)
+        self._backward = derivative
         return derivative
 
     def prepare(self, function: Callable[P, tuple[Any, ...]]) -> None:

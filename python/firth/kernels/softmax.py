@@ -210,7 +210,7 @@ def _(level: _native.Level, x: Any, out: Any) -> None:
 # ---- gradients -----------------------------------------------------------------------------------
 
 
-@softmax.backward
+@softmax.gradient
 def softmax_backward(
     gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None
 ) -> Any:
@@ -250,7 +250,7 @@ def softmax_backward(
     return _arrays.deliver(y * gradient - y * total, out)
 
 
-@log_softmax.backward
+@log_softmax.gradient
 def log_softmax_backward(
     gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None
 ) -> Any:
