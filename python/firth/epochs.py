@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from firth.arguments import shortened
@@ -26,6 +26,14 @@ def new_run(epochs: int, **more: Any) -> dict[str, Any]:
     ``block`` that come next, ``loss`` and ``pairs`` of the epoch so far, and what the model adds.
     """
     return {"epochs": epochs, "epoch": 0, "block": 0, "loss": 0.0, "pairs": 0, **more}
+
+
+def interrupted(meta: Mapping[str, Any]) -> dict[str, str]:
+    """How far the training of a checkpoint got, for people; nothing for a finished model."""
+    run = meta.get("run")
+    if not isinstance(run, dict):
+        return {}
+    return {"training": f"interrupted after {run.get('epoch')} of {run.get('epochs')} epochs"}
 
 
 def run_epochs(

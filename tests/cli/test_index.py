@@ -35,7 +35,9 @@ def test_an_index_of_words(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert error(capsys, "index", "search", "x.index", "quen") == (
         "'quen' is not among the 6 ids of x.index; did you mean queen?"
     )
-    assert "holds 'index'" in error(capsys, "similar", "x.index", "king")
+    assert "holds an index, not word vectors: use Index.open or firth index" in error(
+        capsys, "similar", "x.index", "king"
+    )
     assert main(["index", "stats", "x.index"]) == 0
     stats = capsys.readouterr().out
     assert main(["info", "x.index"]) == 0

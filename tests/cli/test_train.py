@@ -182,7 +182,7 @@ def test_fasttext_is_resumed(
     assert Trainer.calls[-1]["resumed"]
     capsys.readouterr()
     container.write("out.firth.checkpoint", "keyedvectors", {})
-    assert "holds 'keyedvectors', not a model in training" in error(
+    assert "holds word vectors, not a model in training" in error(
         capsys, "train", "corpus.txt", "-o", "out.firth", "--resume"
     )
 

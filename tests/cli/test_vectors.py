@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,9 @@ import firth
 from commands import WORDS, error, vectors
 from firth import KeyedVectors
 from firth.cli import main
+from firth.errors import FormatError
+from firth.formats import container
+from firth.words.callbacks import CallbackAny2Vec
 
 
 @pytest.mark.parametrize("kind", ["text", "binary", "headerless", "gzip"])
@@ -38,6 +43,92 @@ def test_info(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "dimensions   3 (float32)\n" in printed
     assert "king, queen" in printed
     assert "21 of these words" in printed
+
+
+def test_info_says_what_a_file_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For each kind of file that firth writes, checkpoints among them."""
+    text, small = [["a", "b", "c", "d"]] * 30, {"min_count": 1, "vector_size": 4}
+    models = {
+        "a Word2Vec model": firth.Word2Vec(text, sample=0, **small),
+        "a FastText model": firth.FastText(text, bucket=10, sample=0, **small),
+        "a GloVe model": firth.GloVe(text, **small),
+    }
+    files = {what: model.save for what, model in models.items()}
+    files["word vectors"] = models["a Word2Vec model"].wv.save
+    files["word vectors with n-grams"] = models["a FastText model"].wv.save
+    files["phrases"] = firth.words.Phrases(text).save
+    for what, save in files.items():
+        save("x")
+        assert main(["info", "x"]) == 0
+        printed = capsys.readouterr().out
+        assert f"format       firth: {what}\n" in printed
+        assert "interrupted" not in printed
+
+    class Stopping(CallbackAny2Vec):
+        def on_epoch_end(self, model: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        firth.Word2Vec(text, sample=0, callbacks=[Stopping()], checkpoint="x", epochs=3, **small)
+    assert main(["info", "x"]) == 0
+    printed = capsys.readouterr().out
+    assert "firth: a Word2Vec model\n" in printed
+    assert "training     interrupted after 1 of 3 epochs\n" in printed
+    run = {"epoch": 2, "epochs": 5}
+    container.write("x", "classifier in training", {}, {"run": run})
+    assert main(["info", "x"]) == 0
+    printed = capsys.readouterr().out
+    assert "firth: the checkpoint of a classifier\n" in printed
+    assert "training     interrupted after 2 of 5 epochs\n" in printed
+    assert main(["convert", "words.firth", "x.npy"]) == 0
+    capsys.readouterr()
+    assert main(["info", "x.npy"]) == 0
+    printed = capsys.readouterr().out
+    assert "array of NumPy (.npy)\nnumbers      6 x 3 (float32)\n" in printed
+    assert "words        in x.words.txt\n" in printed
+
+
+def test_files_of_another_kind(here: Path) -> None:
+    """The message names what reads the file, for each loader and each kind."""
+    kinds = {
+        "keyedvectors": "KeyedVectors.load or firth similar",
+        "fasttextkeyedvectors": "KeyedVectors.load or firth similar",
+        "word2vec": "Word2Vec.load",
+        "fasttext": "FastText.load",
+        "glove": "GloVe.load",
+        "phrases": "Phrases.load",
+        "index": "Index.open or firth index",
+        "classifier in training": "fasttext.resume or firth classify train --resume",
+    }
+    loaders: dict[Callable[..., object], set[str]] = {
+        KeyedVectors.load: {
+            "keyedvectors",
+            "fasttextkeyedvectors",
+            "word2vec",
+            "fasttext",
+            "glove",
+        },
+        firth.Word2Vec.load: {"word2vec"},
+        firth.FastText.load: {"fasttext"},
+        firth.GloVe.load: {"glove"},
+        firth.words.Phrases.load: {"phrases"},
+        firth.Index.open: {"index"},
+        lambda path: firth.fasttext.resume(path, path): {"classifier in training"},
+    }
+    for kind, use in kinds.items():
+        container.write("x", kind, {})
+        for load, own in loaders.items():
+            if kind not in own:
+                with pytest.raises((FormatError, AttributeError), match=f"^x: holds .*: use {use}"):
+                    load("x")
+
+
+def test_a_file_of_facebook_for_another_loader(here: Path) -> None:
+    model = firth.FastText([["a", "b"]] * 30, min_count=1, vector_size=4, bucket=10, sample=0)
+    firth.words.save_facebook_model(model, "ft.bin")
+    for kind in (firth.FastText, firth.Word2Vec):
+        with pytest.raises(FormatError, match="load_facebook_model reads it"):
+            kind.load("ft.bin")
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_wrong_kind_and_mode(path: Path) -> None:
-    with pytest.raises(FormatError, match="holds 'test', wanted 'other'"):
+    with pytest.raises(FormatError, match=r"holds 'test', not 'other'$"):
         container.read(path, "other")
     with pytest.raises(ValueError, match="mmap must be"):
         container.read(path, mmap="r+")  # type: ignore[arg-type]

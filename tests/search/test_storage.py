@@ -710,7 +710,10 @@ def test_other_files(path: Path) -> None:
     kv = firth.KeyedVectors(3)
     kv.add_vectors(["a"], rows(1, 3))
     kv.save(path)
-    with pytest.raises(FormatError, match="holds 'keyedvectors', wanted 'index'"):
+    with pytest.raises(
+        FormatError,
+        match="holds word vectors, not an index: use KeyedVectors",
+    ):
         firth.Index.open(path)
     path.write_bytes(b"")
     with pytest.raises(FormatError):

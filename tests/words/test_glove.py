@@ -264,7 +264,7 @@ def test_save_load_and_train_on(tmp_path):
     loaded.train(sentences, epochs=2)
     assert_array_equal(loaded.wv.vectors, whole.wv.vectors)
     assert loaded.epoch_losses == whole.epoch_losses
-    with pytest.raises(AttributeError, match="glove"):
+    with pytest.raises(AttributeError, match="holds a GloVe model"):
         firth.Word2Vec.load(path)
     assert_array_equal(firth.KeyedVectors.load(path).vectors, half.wv.vectors)
 

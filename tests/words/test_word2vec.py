@@ -272,7 +272,7 @@ def test_save_and_load(text, tmp_path):
     assert loaded.epoch_losses == model.epoch_losses
     assert_array_equal(KeyedVectors.load(tmp_path / "model.firth").vectors, model.wv.vectors)
     model.wv.save(tmp_path / "words.firth")
-    with pytest.raises(AttributeError, match="'keyedvectors', not a Word2Vec"):
+    with pytest.raises(AttributeError, match="holds word vectors, not a Word2Vec model: use Key"):
         Word2Vec.load(tmp_path / "words.firth")
     with pytest.raises(AttributeError, match="call it on the class"):
         model.load(tmp_path / "model.firth")

@@ -246,18 +246,6 @@ def _known_id(index: Index, text: str, path: str) -> Any:
     raise UserError(f"{text!r} is not among the {len(index):,} ids of {path}{hint}")
 
 
-def is_index(path: str) -> bool:
-    """Whether a file is an index."""
-    from firth.formats import container
-
-    if not os.path.isfile(path):
-        return False
-    with open(path, "rb") as file:
-        if file.read(len(container.MAGIC)) != container.MAGIC:
-            return False
-    return container.read(path, mmap="r").kind == "index"
-
-
 def _stats(arguments: argparse.Namespace) -> None:
     show_stats(arguments.index, arguments.verify)
 

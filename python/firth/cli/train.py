@@ -135,7 +135,9 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         kind = container.read(checkpoint, mmap="r").kind
         if kind not in kinds:
-            raise UserError(f"{checkpoint}: holds {kind!r}, not a model in training")
+            raise UserError(
+                f"{checkpoint}: holds {container.nature(kind)}, not a model in training"
+            )
     else:
         name = given.pop("model", "skipgram")
         foreign = [one for one in given if one not in _OWN[name] and one in _SOME]

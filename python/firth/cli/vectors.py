@@ -54,8 +54,12 @@ def _info(arguments: argparse.Namespace) -> None:
         for line in str(info()).splitlines():
             say(line)
         return
-    if index.is_index(path):
+    kind, facts = _kind_and_facts(path)
+    if kind == "index":
         index.show_stats(path)
+        return
+    if facts:
+        table({"file": f"{path}, {megabytes(path)}", **facts})
         return
     from firth.words.vector_files import describe
 
@@ -70,6 +74,37 @@ def _info(arguments: argparse.Namespace) -> None:
             **found.more,
         }
     )
+
+
+def _kind_and_facts(path: str) -> tuple[str | None, dict[str, str]]:
+    """The kind of a file of firth's own, and facts about a file that holds no word vectors."""
+    from firth.epochs import interrupted
+    from firth.formats import container, npy
+    from firth.words.vector_files import words_beside
+
+    if not os.path.isfile(path):
+        return None, {}
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if head.startswith(b"\x93NUMPY"):
+        array = npy.read(path, mmap="r")
+        shape = " x ".join(f"{extent:,}" for extent in array.shape)
+        facts = {"format": "array of NumPy (.npy)", "numbers": f"{shape} ({array.dtype})"}
+        if os.path.exists(words_beside(path)):
+            facts["words"] = f"in {words_beside(path)}"
+        return None, facts
+    if head != container.MAGIC:
+        return None, {}
+    held = container.read(path, mmap="r", decode=False)
+    facts = {"format": f"firth: {container.nature(held.kind)}"}
+    if held.kind == "phrases":
+        return held.kind, facts | {
+            "class": str(held.meta.get("class")),
+            "entries": f"{len(held.arrays.get('values', ())):,}",
+        }
+    if held.kind == "classifier in training":
+        return held.kind, facts | interrupted(held.meta)
+    return held.kind, {}
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -51,6 +51,22 @@ _PREFIX = struct.Struct("<8sIII")
 _DTYPES = {"|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8))}
 _DTYPES |= {"<f2", "<f4", "<f8"}
 
+# What a file of each kind holds, and what reads it: for messages.
+_VECTORS = "KeyedVectors.load or firth similar"
+_KINDS = {
+    "keyedvectors": ("word vectors", _VECTORS),
+    "fasttextkeyedvectors": ("word vectors with n-grams", _VECTORS),
+    "word2vec": ("a Word2Vec model", f"Word2Vec.load, or for its vectors {_VECTORS}"),
+    "fasttext": ("a FastText model", f"FastText.load, or for its vectors {_VECTORS}"),
+    "glove": ("a GloVe model", f"GloVe.load, or for its vectors {_VECTORS}"),
+    "phrases": ("phrases", "Phrases.load"),
+    "index": ("an index", "Index.open or firth index"),
+    "classifier in training": (
+        "the checkpoint of a classifier",
+        "fasttext.resume or firth classify train --resume",
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Content:
@@ -252,7 +268,7 @@ def read(
         size = os.fstat(file.fileno()).st_size
         header, sections, offset = _read_header(file, path, size)
         if kind is not None and header["kind"] != kind:
-            raise FormatError(f"holds {header['kind']!r}, wanted {kind!r}", path)
+            raise FormatError(mismatch(header["kind"], kind), path)
         named = header["strings"] if decode else ()
         lists = {f"{name}.{part}" for name in named for part in ("text", "ends")}
         arrays = {}
@@ -284,6 +300,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} {value!r} cannot be saved")
+
+
+def nature(kind: str) -> str:
+    """What a file of this kind holds, in words."""
+    return _KINDS[kind][0] if kind in _KINDS else repr(kind)
+
+
+def mismatch(found: str, wanted: str) -> str:
+    """The message for a file of another kind; it names what reads such a file."""
+    use = f": use {_KINDS[found][1]}" if found in _KINDS else ""
+    return f"holds {nature(found)}, not {nature(wanted)}{use}"
 
 
 def is_container(path: PathLike) -> bool:

@@ -226,7 +226,7 @@ class KeyedVectors(Similarity):
             )
         home = KeyedVectors._homes.get(content.kind, cls) if cls is KeyedVectors else cls
         if content.kind not in home._kinds:
-            raise FormatError(f"holds {content.kind!r}, wanted {cls._kinds[0]!r}", fname)
+            raise FormatError(container.mismatch(content.kind, cls._kinds[0]), fname)
         return home._loaded(content, fname)
 
     @classmethod

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firth.epochs import interrupted
 from firth.errors import FormatError
 from firth.formats import WRITABLE, container, fasttext, gensim, spacy, word2vec
 from firth.formats.files import COMPRESSED, PathLike, atomic, reading, writing
@@ -212,14 +213,19 @@ class Description:
 def describe(path: PathLike) -> Description:
     """Format, size and first words of a file, if possible without reading its vectors."""
     found = sniff(path)
+    format = _FORMATS[found]
     more: dict[str, str] = {}
     words: int | None = None
+    if found == "firth":
+        held = container.read(path, mmap="r", decode=False)
+        format = f"firth: {container.nature(held.kind)}"
+        more |= interrupted(held.meta)
     if found == "floret":
         table = Floret.load(path)
         more = {name: str(getattr(table, name)) for name in spacy.FLORET}
         more["rows"] = f"{len(table.vectors):,}"
         dtype = str(table.vectors.dtype)
-        return Description(_FORMATS[found], None, table.vector_size, dtype, [], more)
+        return Description(format, None, table.vector_size, dtype, [], more)
     if found == "fasttext":
         content = fasttext.read(path, mmap=True)
         first = [
@@ -233,7 +239,7 @@ def describe(path: PathLike) -> Description:
         quantised = isinstance(content.input, fasttext.Quantised)
         dtype = "product-quantised" if quantised else "float32"
         size = content.args.dim
-        return Description(_FORMATS[found], content.nwords, size, dtype, first, more)
+        return Description(format, content.nwords, size, dtype, first, more)
     if found in ("word2vec", "word2vec-binary", "glove"):
         vectors = load_vectors(path, limit=10)
         if found != "glove":
@@ -246,7 +252,7 @@ def describe(path: PathLike) -> Description:
             total = int(vectors.expandos["count"].sum())
             more["occurrences"] = f"{total:,} of these words"
     return Description(
-        _FORMATS[found],
+        format,
         words,
         vectors.vector_size,
         str(vectors.vectors.dtype),

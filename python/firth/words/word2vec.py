@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from firth.arguments import Real, Rules, Whole, check_all
 from firth.epochs import check_checkpoint, remove_checkpoint
 from firth.errors import FormatError, warn
-from firth.formats import container, gensim
+from firth.formats import container, fasttext, gensim
 from firth.formats.files import PathLike
 from firth.words import corpus, from_gensim, training
 from firth.words.corpus import Sentences
@@ -726,11 +726,17 @@ class Word2Vec(VectorsInWv, Vocabulary):
     def _read(
         cls, path: PathLike, mmap: Literal["r", "c"] | None = None
     ) -> tuple[Self, dict[str, Any] | None]:
+        with open(path, "rb") as file:
+            if file.read(4) == fasttext.MAGIC.to_bytes(4, "little"):
+                raise FormatError(
+                    "is a file of Facebook's fastText: firth.words.load_facebook_model reads it, "
+                    "firth.fasttext.load_model a classifier",
+                    path,
+                )
         content = container.read(path, mmap=mmap)
         if content.kind != cls._kind:
             raise AttributeError(
-                f"{os.fspath(path)} holds {content.kind!r}, not a {cls.__name__}; for vectors "
-                "alone there is KeyedVectors.load"
+                f"{os.fspath(path)}: {container.mismatch(content.kind, cls._kind)}"
             )
         arrays, strings = content.arrays, content.strings
         state: dict[str, Any] = {name: arrays[name] for name in _MATRICES if name in arrays}
