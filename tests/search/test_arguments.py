@@ -52,6 +52,34 @@ def test_dtypes(dtype):
     np.testing.assert_array_equal(index.get(6), [0, 3, 4])
 
 
+def test_torch_tensors(index):
+    """bfloat16, which NumPy cannot read, and masks and ids of every form that NumPy's have."""
+    torch = pytest.importorskip("torch")
+    rows = torch.tensor(ROWS.tolist())  # exact in bfloat16
+    other = firth.Index(3)
+    other.add(rows.bfloat16())
+    other.add(list(rows.bfloat16()), ids=torch.arange(4, 8))
+    np.testing.assert_array_equal(other.get(list(range(8))), np.concatenate([ROWS, ROWS]))
+    want = index.search(ROWS, 4)
+    got = index.search(rows.bfloat16(), 4)
+    np.testing.assert_array_equal(got.ids, want.ids)
+    np.testing.assert_array_equal(got.scores, want.scores)
+    neighbors = firth.NearestNeighbors(n_neighbors=2).fit(rows.bfloat16())
+    np.testing.assert_array_equal(neighbors.kneighbors(rows.bfloat16())[1][:, 0], range(4))
+
+    mask = np.array([True, False, True, False])
+    each = np.array([mask, ~mask, mask, ~mask])
+    packed = np.packbits(mask, bitorder="little")
+    for given in (mask, np.flatnonzero(mask), packed, each, list(each)):
+        tensor = list(torch.tensor(each)) if isinstance(given, list) else torch.tensor(given)
+        for name in ("filter", "exclude"):
+            want = index.search(ROWS, 2, **{name: given})
+            got = index.search(ROWS, 2, **{name: tensor})
+            np.testing.assert_array_equal(got.ids, want.ids)
+    with pytest.raises(ValueError, match="a mask of 4 rows must have length 4, got 2"):
+        index.search(ROWS, 2, filter=torch.tensor([True, False]))
+
+
 def test_bfloat16_and_rounding():
     rows = np.array([[1.0, 1 / 3, 1e30]])
     index = firth.Index(3)

@@ -404,3 +404,15 @@ def test_attributes_of_a_mapped_file_can_be_set(tmp_path):
     mapped["b"] = [3, 4]
     assert mapped.expandos["count"].tolist() == [7, 3]
     assert KeyedVectors.load(tmp_path / "kv").expandos["count"].tolist() == [5, 3]
+
+
+def test_torch_bfloat16(kv: KeyedVectors) -> None:
+    """NumPy cannot read it; every bfloat16 is a float32."""
+    torch = pytest.importorskip("torch")
+    rows = torch.arange(40.0).reshape(2, 20)
+    kv.add_vectors(["a", "b"], rows.bfloat16())
+    kv.add_vectors(["c", "d"], list(rows.bfloat16()))
+    np.testing.assert_array_equal(kv[["a", "b", "c", "d"]], np.tile(rows.numpy(), (2, 1)))
+    kv["a"] = rows[1].bfloat16()
+    np.testing.assert_array_equal(kv["a"], rows[1].numpy())
+    assert kv.similar_by_vector(rows[1].bfloat16()) == kv.similar_by_vector(rows[1].numpy())

@@ -26,11 +26,11 @@ def numbers(function: str, name: str, value: Any, *dtypes: str) -> NDArray[Any]:
 
     TypeError where it is an array of another dtype, or does not hold numbers.
     """
-    dtype = getattr(value, "dtype", None)
-    if str(dtype) == "torch.bfloat16":  # NumPy cannot read it
+    if _torch_bfloat16(value):
         bits = f", or its bits, {name}.view(torch.uint16)" if "uint16" in dtypes else ""
         raise TypeError(
-            f"{function}: {name} must be {_either(dtypes)}, got {dtype}: pass {name}.float(){bits}"
+            f"{function}: {name} must be {_either(dtypes)}, got {value.dtype}: "
+            f"pass {name}.float(){bits}"
         )
     if not _untyped(value):
         array = np.asarray(value)
@@ -111,6 +111,22 @@ def updated(function: str, name: str, value: Any) -> NDArray[np.float32]:
     if not array.flags.writeable or not array.flags.aligned:
         raise ValueError(f"{function}: {name} must be writeable and aligned")
     return array
+
+
+def readable(value: Any) -> Any:
+    """`value` where numbers are converted anyway, with torch's bfloat16 as float32, which is exact.
+
+    NumPy cannot read that dtype; a tensor of it may also be an element of a list.
+    """
+    if _torch_bfloat16(value):
+        return value.float()
+    if isinstance(value, (list, tuple)) and value and _torch_bfloat16(value[0]):
+        return [readable(one) for one in value]
+    return value
+
+
+def _torch_bfloat16(value: Any) -> bool:
+    return str(getattr(value, "dtype", None)) == "torch.bfloat16"
 
 
 def _untyped(value: Any) -> bool:

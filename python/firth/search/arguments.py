@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.kernels._arrays import readable
+
 
 def whole(where: str, value: Any, least: int, most: int | None = None) -> int:
     """An int within its bounds; ``where`` begins errors: "search: k"."""
@@ -28,7 +30,7 @@ def real_rows(where: str, given: Any, dim: int) -> tuple[NDArray[Any], bool]:
 
     ``where`` begins errors: "search: queries".
     """
-    array = np.asarray(given)
+    array = np.asarray(readable(given))
     if array.size == 0 and isinstance(given, (list, tuple)):
         array = np.empty((0, dim), np.float32)
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
@@ -101,7 +103,7 @@ def checked_ids(where: str, given: Any) -> tuple[NDArray[np.int64] | list[str], 
 
 def thresholds(where: str, given: Any, queries: int) -> NDArray[np.float32]:
     """One threshold for each query: the least float32 that is not below what was given."""
-    values = np.asarray(given, np.float64)
+    values = np.asarray(readable(given), np.float64)
     if values.shape not in ((), (queries,)):
         raise ValueError(f"{where} must be a number or have shape ({queries},), got {values.shape}")
     if np.isnan(values).any():

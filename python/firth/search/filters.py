@@ -67,6 +67,12 @@ def _ascending(slots: NDArray[np.int64]) -> NDArray[np.int64]:
     return slots
 
 
+def _array(given: Any) -> Any:
+    """Arrays of other libraries (a tensor, a column of a table) as NumPy's; others unchanged."""
+    foreign = hasattr(given, "__array__") and not isinstance(given, (np.ndarray, np.generic))
+    return np.asarray(given) if foreign else given
+
+
 def _several(one: Any) -> bool:
     return isinstance(one, (list, tuple, Set, range)) or (
         isinstance(one, np.ndarray) and one.ndim > 0
@@ -96,6 +102,9 @@ def parse(where: str, given: Any, queries: int) -> Choices:
             f"{where} must be ids or a mask, not a function: choose before, as by "
             "[id for id in index if wanted(id)]"
         )
+    given = _array(given)
+    if isinstance(given, (list, tuple)) and given and _array(given[0]) is not given[0]:
+        given = [_array(one) for one in given]
     if isinstance(given, np.ndarray) and (given.ndim == 2 or given.dtype == object):
         given = list(given)
     each = isinstance(given, (list, tuple)) and given and (given[0] is None or _several(given[0]))

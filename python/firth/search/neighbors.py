@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import geometry
+from firth.kernels._arrays import readable
 from firth.optional import needs
 from firth.search.index import Index
 
@@ -522,7 +523,7 @@ class NearestNeighbors(Estimator):
             raise TypeError(
                 f"Sparse data was passed to {name}, but dense data is required: use X.toarray()."
             )
-        data = np.asarray(X)
+        data = np.asarray(readable(X))
         if data.dtype.kind == "c":
             raise ValueError(f"Complex data not supported\n{data}\n")
         if data.dtype.kind not in "fiub":

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from firth import geometry
 from firth.kernels import cosine_scores, cosine_topk
+from firth.kernels._arrays import readable
 from firth.words import coded
 from firth.words.transport import transport_cost
 from firth.words.vectors import KEY, Vectors
@@ -138,7 +139,7 @@ class Similarity(Vectors):
 
         float32 where both are float32 or float16, else float64.
         """
-        vector, rows = np.asarray(vector_1), np.asarray(vectors_all)
+        vector, rows = np.asarray(readable(vector_1)), np.asarray(readable(vectors_all))
         short = (np.float16, np.float32)
         if vector.dtype in short and rows.dtype in short:
             return cosine_scores(vector.astype(np.float32), rows)
@@ -150,7 +151,7 @@ class Similarity(Vectors):
             index = self.get_index(word_or_vector, -1)
             vector = self.get_vector(word_or_vector)
         else:
-            index, vector = -1, self._checked(np.asarray(word_or_vector))
+            index, vector = -1, self._checked(np.asarray(readable(word_or_vector)))
         candidates, rows = self._candidates(0, len(self)), np.arange(len(self))
         if len(other_words):
             rows = np.array([self.get_index(word) for word in other_words])
@@ -277,7 +278,7 @@ class Similarity(Vectors):
         self, vector: Any, topn: int | None = 10, restrict_vocab: int | None = None
     ) -> Neighbours | NDArray[Any]:
         """`most_similar` to a vector (D,)."""
-        vector = np.asarray(vector)
+        vector = np.asarray(readable(vector))
         return self.most_similar(positive=[vector], topn=topn, restrict_vocab=restrict_vocab)
 
     @overload

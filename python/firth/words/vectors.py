@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from firth import geometry
 from firth.kernels import row_norms
-from firth.kernels._arrays import to_int8
+from firth.kernels._arrays import readable, to_int8
 from firth.spelling import did_you_mean
 
 KEY = (str, int, np.integer)
@@ -241,7 +241,8 @@ class Vectors:
         """
         keys = [keys] if isinstance(keys, KEY) else list(keys)
         dict.fromkeys(keys)  # TypeError for what cannot be a key, before anything changes
-        new = np.asarray(weights, np.float32 if self.scales is not None else self.vectors.dtype)
+        dtype = np.float32 if self.scales is not None else self.vectors.dtype
+        new = np.asarray(readable(weights), dtype)
         if new.size == len(keys) * self.vector_size:
             new = new.reshape(len(keys), self.vector_size)
         extras = {name: np.asarray(extra) for name, extra in (extras or {}).items()}
