@@ -1,6 +1,9 @@
 // Binding of attention: arrays of any layout become pointers to heads; the class KeysValues.
 #include <cfloat>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <vector>
 
 #include "bindings.h"
@@ -44,7 +47,15 @@ std::vector<ptrdiff_t> head_offsets(const py::array& x, const py::array& like, s
 struct KeysValuesObject {
     const Kernels* kernels;
     KeysValues data;
+    mutable std::shared_mutex mutex = {};  // readers of data share it, append has it alone
 };
+
+// Waits without the GIL: a thread that holds the lock may need the GIL before it releases it.
+using Reading = std::shared_lock<std::shared_mutex>;
+Reading reading(const KeysValuesObject& object) {
+    WithoutGil unlocked;
+    return Reading(object.mutex);
+}
 
 template <class T>
 const Gemm& type_of(const Level& level) {
@@ -55,8 +66,10 @@ const Gemm& type_of(const Level& level) {
 }
 
 template <class T>
-KeysValuesObject keys_values(const Level& level, size_t heads, size_t depth, size_t values) {
-    return {level.kernels, KeysValues(type_of<T>(level), heads, depth, values)};
+std::unique_ptr<KeysValuesObject> keys_values(const Level& level, size_t heads, size_t depth,
+                                              size_t values) {
+    return std::unique_ptr<KeysValuesObject>(
+        new KeysValuesObject{level.kernels, KeysValues(type_of<T>(level), heads, depth, values)});
 }
 
 // key: (*lead, n, E), value: (*lead, n, Ev), rows contiguous; the product of lead is heads
@@ -75,20 +88,22 @@ void append(KeysValuesObject& self, const py::array_t<T>& key, const py::array_t
         values.push_back(reinterpret_cast<const char*>(value.data() + of_value[h]));
     }
     const ptrdiff_t size = sizeof(T);
-    self.data.append(keys.data(), stride(key, -2) * size, values.data(), stride(value, -2) * size,
-                     n);
+    const ptrdiff_t key_stride = stride(key, -2) * size, value_stride = stride(value, -2) * size;
+    WithoutGil unlocked;
+    const std::unique_lock<std::shared_mutex> lock(self.mutex);
+    self.data.append(keys.data(), key_stride, values.data(), value_stride, n);
 }
 
-// key: (heads, keys, E), value: (heads, keys, Ev)
-template <class T>
-void unpack(const KeysValuesObject& self, array<T>& key, array<T>& value) {
+// (heads, keys, E) and (heads, keys, Ev)
+py::tuple unpack(const KeysValuesObject& self) {
+    const Reading lock = reading(self);
     const KeysValues& data = self.data;
-    if (data.block().type.element != sizeof(T) ||
-        size_t(key.size()) != data.heads() * data.keys() * data.block().depth ||
-        size_t(value.size()) != data.heads() * data.keys() * data.block().values)
-        throw py::value_error("unpack: shapes or dtype differ");
-    data.unpack(reinterpret_cast<char*>(key.mutable_data()),
-                reinterpret_cast<char*>(value.mutable_data()));
+    const py::dtype type = data.block().type.element == sizeof(float) ? py::dtype::of<float>()
+                                                                      : py::dtype::of<uint16_t>();
+    py::array key(type, std::vector<size_t>{data.heads(), data.keys(), data.block().depth});
+    py::array value(type, std::vector<size_t>{data.heads(), data.keys(), data.block().values});
+    data.unpack(static_cast<char*>(key.mutable_data()), static_cast<char*>(value.mutable_data()));
+    return py::make_tuple(key, value);
 }
 
 // query: (*lead, L, E), out: (*lead, L, Ev), rows contiguous; lse: (*lead, L, 1), contiguous, or
@@ -109,7 +124,9 @@ void run(const Level& level, const py::array_t<T>& query, const py::array_t<T>* 
     shape.queries = size_t(query.shape(query.ndim() - 2));
     shape.depth = size_t(query.shape(query.ndim() - 1));
     std::vector<ptrdiff_t> of_key, of_value, of_head;
+    Reading lock;
     if (packed) {
+        lock = reading(*packed);
         const KeyBlock& block = packed->data.block();
         if (packed->kernels != level.kernels || &block.type != &type_of<T>(level) ||
             block.depth != shape.depth)
@@ -165,6 +182,7 @@ void run(const Level& level, const py::array_t<T>& query, const py::array_t<T>* 
                     result + of_out[i],
                     sums ? sums + of_lse[i] : nullptr};
     WithoutGil unlocked;
+    const Reading until_done = std::move(lock);  // which ends before the GIL is waited for
     attention(*level.kernels, shape, heads.data(), heads.size(), packed ? &packed->data : nullptr);
 }
 
@@ -195,16 +213,21 @@ void bind(py::class_<KeysValuesObject>& object, py::module_& kernels) {
     kernels.def("attention", &attention_packed<T>, level, query, packed, head, mask, causal, scale,
                 out, lse);
     object.def("append", &append<T>, key, value);
-    object.def("unpack", &unpack<T>, key, value);
 }
 
 }  // namespace
 
 void bind_attention(py::module_& kernels) {
     py::class_<KeysValuesObject> object(kernels, "KeysValues");
-    object.def_property_readonly("keys", [](const KeysValuesObject& x) { return x.data.keys(); });
-    object.def_property_readonly("nbytes",
-                                 [](const KeysValuesObject& x) { return x.data.bytes(); });
+    object.def_property_readonly("keys", [](const KeysValuesObject& x) {
+        const Reading lock = reading(x);
+        return x.data.keys();
+    });
+    object.def_property_readonly("nbytes", [](const KeysValuesObject& x) {
+        const Reading lock = reading(x);
+        return x.data.bytes();
+    });
+    object.def("unpack", &unpack);
     const auto level = py::arg("level"), heads = py::arg("heads"), depth = py::arg("depth"),
                values = py::arg("values");
     kernels.def("keys_values_f32", &keys_values<float>, level, heads, depth, values);

@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -427,6 +428,36 @@ def test_packed_keys_and_values(backend, steps, dtype):
     for got, want in zip(packed.arrays(), (k, v), strict=True):
         assert_array_equal(got, want)
     check(q, k, v, attention(q, packed))
+
+
+def test_packed_keys_are_read_while_a_thread_appends(backend):
+    """A call sees the keys before or after an append: equal weights give their mean number."""
+    step, heads = 50, 4
+    number = np.arange(100 * step, dtype=np.float32)[:, None] * np.ones((heads, 1, 8), np.float32)
+    query, key = np.zeros((heads, 16, 8), np.float32), np.zeros_like(number)
+    packed = PackedKeysValues(key[:, :step], number[:, :step])
+
+    def append():
+        for begin in range(step, number.shape[1], step):
+            some = slice(begin, begin + step)
+            packed.append(key[:, some], number[:, some])
+
+    writer = threading.Thread(target=append)
+    writer.start()
+    seen = []
+    while writer.is_alive() or not seen:
+        least = len(packed)
+        got = attention(query, packed)
+        most = len(packed)
+        counts = np.rint(2 * got + 1)
+        assert (counts == counts[0, 0, 0]).all()
+        assert least <= counts[0, 0, 0] <= most
+        assert counts[0, 0, 0] % step == 0
+        one, other = packed.arrays()
+        assert most <= one.shape[1] == other.shape[1]
+        seen.append(least)
+    writer.join()
+    assert_array_equal(packed.arrays()[1], number)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -105,17 +105,3 @@ def test_append_refused(change, error, message):
     good = {"key": zeros(3, 5, 4), "value": zeros(3, 5, 6)}
     refused(packed.append, good, ("append", change, error, message))
     assert packed.keys == 5
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"key": zeros(3, 4, 4)}, {"value": zeros(3, 5, 5)},
-        {"key": zeros(3, 5, 4, dtype=np.uint16), "value": zeros(3, 5, 6, dtype=np.uint16)},
-    ],
-)  # fmt: skip
-def test_unpack_refused(change):
-    packed = native("keys_values_f32")(3, 4, 6)
-    packed.append(zeros(3, 5, 4), zeros(3, 5, 6))
-    good = {"key": zeros(3, 5, 4), "value": zeros(3, 5, 6)}
-    refused(packed.unpack, good, ("unpack", change, ValueError, "unpack: shapes or dtype differ"))

@@ -22,7 +22,8 @@ class PackedKeysValues:
     """Keys and values packed once for many queries, to which more are appended: a decoder's cache.
 
     Pass it as ``key`` to `scaled_dot_product_attention`; results have the same bits as with the
-    arrays. Appended arrays are copied and not kept. Do not append while another thread uses it.
+    arrays. Appended arrays are copied and not kept. Threads may use it while one appends: each call
+    sees the keys before or after an append (a mask must fit those that it sees).
 
     Parameters
     ----------
@@ -112,10 +113,9 @@ class PackedKeysValues:
 
     def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Copies of the keys (..., S, E) and the values (..., S, Ev)."""
-        key = np.empty((*self.lead, len(self), self.depth), self.dtype)
-        value = np.empty((*self.lead, len(self), self.values), self.dtype)
-        self._native.unpack(key, value)
-        return key, value
+        key, value = self._native.unpack()
+        lead = (*self.lead, key.shape[1])
+        return key.reshape(*lead, self.depth), value.reshape(*lead, self.values)
 
     def at(self, level: _native.Level) -> _native.kernels.KeysValues:
         """The packed values for ``level``: packed again for a level other than at creation."""
@@ -127,16 +127,20 @@ class PackedKeysValues:
 class _PackedHeads:
     """The keys (or values) of a PackedKeysValues as an argument of the kernel.
 
-    index: int64 (*lead, 1, 1), the packed head that each head of queries reads.
+    index: int64 (*lead, 1, 1), the packed head that each head of queries reads; keys: how many,
+    whatever is appended meanwhile.
     """
 
-    def __init__(self, packed: PackedKeysValues, index: NDArray[np.int64], which: int) -> None:
+    def __init__(
+        self, packed: PackedKeysValues, index: NDArray[np.int64], keys: int, which: int
+    ) -> None:
         self.packed, self.index, self._which = packed, index, which
+        self._keys = keys
 
     @property
     def for_numba(self) -> NDArray[Any]:
         """(*lead, S, E or Ev)."""
-        whole = self.packed.arrays()[self._which]
+        whole = self.packed.arrays()[self._which][..., : self._keys, :]
         by_number = whole.reshape(math.prod(self.packed.lead), *whole.shape[-2:])
         heads: NDArray[Any] = by_number[self.index[..., 0, 0]]
         return heads
@@ -306,8 +310,9 @@ def _(
             raise ValueError(f"{NAME}: value must be None where key is packed with its values")
         # Broadcast the numbers of heads instead of their keys and values, so that all do it alike.
         number = np.arange(math.prod(packed.lead)).reshape(*packed.lead, 1, 1)
-        k = np.broadcast_to(number, (*packed.lead, len(packed), packed.depth))
-        v = np.broadcast_to(number, (*packed.lead, len(packed), packed.values))
+        held = len(packed)  # once: another thread may append
+        k = np.broadcast_to(number, (*packed.lead, held, packed.depth))
+        v = np.broadcast_to(number, (*packed.lead, held, packed.values))
     types = (k.dtype, v.dtype) if packed is None else (packed.dtype,) * 2
     if not q.dtype == types[0] == types[1]:
         raise TypeError(
@@ -379,7 +384,7 @@ def _(
     keys_values: list[Any] = both
     if packed is not None:
         index = np.ascontiguousarray(both[2], np.int64)
-        keys_values = [_PackedHeads(packed, index, which) for which in (0, 1)]
+        keys_values = [_PackedHeads(packed, index, keys, which) for which in (0, 1)]
     return result, q, *keys_values, mask, bool(is_causal), factor, out, lse
 
 
