@@ -111,11 +111,20 @@ def test_import_is_light() -> None:
 
 
 def test_optional_packages_are_not_imported() -> None:
-    optional = ["numba", "matplotlib", "ml_dtypes", "threadpoolctl", "torch", "gensim", "sklearn"]
+    optional = [
+        "numba",
+        "matplotlib",
+        "ml_dtypes",
+        "threadpoolctl",
+        "torch",
+        "gensim",
+        "scipy",
+        "sklearn",
+    ]
     loaded = python(
         "import sys, firth, firth.cli\n"
-        "names = set(firth.__all__) - {'NearestNeighbors'}  # an estimator of scikit-learn's\n"
-        "for name in names: getattr(firth, name)\n"
+        "for name in firth.__all__: getattr(firth, name)\n"
+        "firth.NearestNeighbors(n_neighbors=1).fit([[0.0], [1.0]]).kneighbors([[0.2]])\n"
         f"print([name for name in {optional} if name in sys.modules])"
     )
     assert loaded.strip() == "[]"
