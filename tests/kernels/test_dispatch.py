@@ -48,7 +48,7 @@ def test_use_belongs_to_the_thread():
 
 def test_use_without_with_warns():
     before = active()
-    with pytest.warns(ResourceWarning, match=r"as `with kernels.use\('numpy'\):`") as caught:
+    with pytest.warns(RuntimeWarning, match=r"as `with kernels.use\('numpy'\):`") as caught:
         use("numpy")
     assert active() == before
     assert caught[0].filename == __file__

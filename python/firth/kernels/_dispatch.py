@@ -123,7 +123,7 @@ def use(backend: str) -> AbstractContextManager[str]:
 
     Warns
     -----
-    ResourceWarning
+    RuntimeWarning
         The result is thrown away and no ``with`` block entered: that changes nothing.
     """
     return _Using(_parse(backend, "use"))
@@ -151,7 +151,7 @@ class _Using(AbstractContextManager[str]):
             warnings.warn(
                 f"kernels.use({self._name!r}) alone changes nothing: "
                 f"use it as `with kernels.use({self._name!r}):`",
-                ResourceWarning,
+                RuntimeWarning,  # shown by default, as that of a coroutine never awaited
                 stacklevel=2,
             )
 
