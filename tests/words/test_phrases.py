@@ -53,7 +53,7 @@ def test_files(tmp_path, cls, scoring):
 
 def test_what_cannot_be():
     for arguments, text in (
-        ({"min_count": 0}, "min_count must be above 0"), ({"threshold": 0}, "above 0"),
+        ({"min_count": 0}, "min_count must be a number above 0"), ({"threshold": 0}, "above 0"),
         ({"threshold": 2, "scoring": "npmi"}, "from -1 to 1"), ({"scoring": "other"}, "one of"),
         ({"scoring": lambda bigram_count: 1}, "corpus_word_count"),
     ):  # fmt: skip

@@ -214,10 +214,12 @@ class GloVe:
             found = text.count()
         counts, words = found.counts, found.words
         kept = np.flatnonzero(counts >= self.min_count)
+        if not len(words):
+            raise RuntimeError("GloVe.build_vocab: the corpus has no words")
         if not len(kept):
             raise RuntimeError(
-                f"no word occurs min_count={self.min_count} times: the corpus has "
-                f"{found.total_words:,} words, {len(words):,} different ones"
+                f"GloVe.build_vocab: no word occurs min_count={self.min_count} times: the corpus "
+                f"has {found.total_words:,} words, {len(words):,} different ones"
             )
         order = sorted(  # of equal counts integers come before strings
             kept.tolist(), key=lambda i: (-counts[i], isinstance(words[i], str), words[i])

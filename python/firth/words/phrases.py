@@ -18,10 +18,11 @@ from typing import Any, overload
 
 import numpy as np
 
+from firth.arguments import check_real, check_whole, shortened
 from firth.errors import FormatError
 from firth.formats import container
 from firth.formats.files import PathLike
-from firth.words.corpus import Sentences
+from firth.words.corpus import Sentences, opened
 from firth.words.vocabulary import prune_vocab
 
 _KIND = "phrases"
@@ -254,7 +255,8 @@ class Phrases(_Transformation):
     Raises
     ------
     ValueError
-        A parameter is out of range, or ``scoring`` lacks an argument.
+        A parameter is out of range, or ``scoring`` lacks an argument. TypeError: a number or
+        ``delimiter`` is of another kind, or ``sentences`` is a str.
     """
 
     _COUNTERS = ("max_vocab_size", "min_reduce", "corpus_word_count")
@@ -270,8 +272,11 @@ class Phrases(_Transformation):
         scoring: str | Callable[..., float] = "default",
         connector_words: Collection[str] = frozenset(),
     ) -> None:
-        if min_count <= 0:
-            raise ValueError(f"Phrases: min_count must be above 0, got {min_count}")
+        check_real("Phrases: min_count", min_count, most=math.inf, above=True)
+        check_real("Phrases: threshold", threshold, -math.inf, math.inf)
+        check_whole("Phrases: max_vocab_size", max_vocab_size, 1, 2**63 - 1)
+        if not isinstance(delimiter, str):
+            raise TypeError(f"Phrases: delimiter must be a str, got {shortened(delimiter)}")
         if isinstance(scoring, str):
             if scoring not in _SCORERS:
                 raise ValueError(f"Phrases: scoring must be one of {[*_SCORERS]}, got {scoring!r}")
@@ -308,25 +313,30 @@ class Phrases(_Transformation):
 
     def add_vocab(self, sentences: Sentences) -> None:
         """Count more sentences."""
+        if isinstance(sentences, (str, bytes)):
+            raise TypeError(
+                "Phrases: sentences must be lists of words; for a file use LineSentence(path)"
+            )
         new: dict[Key, int] = {}
         min_reduce, words = 1, 0
-        for sentence in sentences:
-            held: list[str] = []
-            for word in sentence:
-                words += 1
-                if word in self.connector_words:
+        with opened("Phrases", sentences, None) as text:
+            for sentence in text:
+                held: list[str] = []
+                for word in sentence:
+                    words += 1
+                    if word in self.connector_words:
+                        if held:
+                            held.append(word)
+                        continue
+                    new[word] = new.get(word, 0) + 1
                     if held:
                         held.append(word)
-                    continue
-                new[word] = new.get(word, 0) + 1
-                if held:
-                    held.append(word)
-                    phrase = tuple(held)
-                    new[phrase] = new.get(phrase, 0) + 1
-                held = [word]
-            if len(new) > self.max_vocab_size:
-                prune_vocab(new, min_reduce)
-                min_reduce += 1
+                        phrase = tuple(held)
+                        new[phrase] = new.get(phrase, 0) + 1
+                    held = [word]
+                if len(new) > self.max_vocab_size:
+                    prune_vocab(new, min_reduce)
+                    min_reduce += 1
         self.corpus_word_count += words
         if not self._counts:
             self._counts = new

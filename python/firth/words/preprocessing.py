@@ -80,7 +80,9 @@ def looks_raw(lines: Iterable[str | Iterable[str]]) -> str | None:
     signs = []
     for found, what in ((marked, "end in punctuation"), (capitals, "begin with a capital")):
         if found and len(found) >= _SHARE * len(words):
-            signs.append(f'{len(found) / len(words):.0%} of the words {what}, as "{found[0]}"')
+            quote = "'" if '"' in found[0] else '"'
+            share = f"{len(found) / len(words):.0%}"
+            signs.append(f"{share} of the words {what}, as {quote}{found[0]}{quote}")
     return "; ".join(signs) or None
 
 

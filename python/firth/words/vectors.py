@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from firth import geometry
+from firth.arguments import check_whole
 from firth.kernels import row_norms
 from firth.kernels._arrays import readable, to_int8
 from firth.spelling import did_you_mean
@@ -42,11 +43,14 @@ class Vectors:
     """Rows by key; the storage of `KeyedVectors`, which documents parameters and attributes."""
 
     def __init__(self, vector_size: int, count: int = 0, dtype: DTypeLike = np.float32) -> None:
-        self.vector_size = vector_size
+        kind = type(self).__name__
+        check_whole(f"{kind}: vector_size", vector_size, 1)
+        check_whole(f"{kind}: count", count, 0, 2**48)
+        self.vector_size, count = int(vector_size), int(count)
         self.index_to_key: list[Any] = [None] * count
         self._rows: dict[Any, int] | None = {}
         self.next_index = 0  # the first allocated row that has no key yet
-        self.vectors = np.zeros((count, vector_size), dtype)
+        self.vectors = np.zeros((count, self.vector_size), dtype)
         self.expandos: dict[str, NDArray[Any]] = {}
         # The norms that belong to it, questions asked since, and codes of the rows; see `coded`.
         self._asked: tuple[NDArray[Any], int, Any] | None = None

@@ -168,10 +168,11 @@ class Vocabulary:
         self.corpus_count, self.corpus_total_words = sentences, words
         self.prepare_weights(update)
         if not len(self.wv):
-            warn(
-                f"the vocabulary is empty: no word occurs min_count={self.effective_min_count} "
-                f"times; the corpus has {words:,} words, {different:,} different ones"
+            why = (
+                f"no word occurs min_count={self.effective_min_count} times; the corpus has "
+                f"{words:,} words, {different:,} different ones"
             )
+            warn(f"the vocabulary is empty: {why if words else 'the corpus has no words'}")
 
     def build_vocab_from_freq(
         self,

@@ -244,9 +244,18 @@ class Word2Vec(VectorsInWv, Vocabulary):
             ):
                 warnings.filterwarnings("ignore", "the vocabulary is empty")  # train will raise
                 self.build_vocab(text, trim_rule=trim_rule)
-                self.train(
+                _, words = self.train(
                     text, compute_loss=compute_loss, callbacks=callbacks, checkpoint=checkpoint
                 )
+            # Where the words that are trained can be counted the same way, they are.
+            counted = (self.corpus_total_words or 0) * self.epochs
+            alike = not (max_vocab_size or null_word or isinstance(text, corpus.LineEnds))
+            if words != counted and alike:
+                _logger.warning(
+                    "%s: the corpus had another number of words in training than in counting: "
+                    "about %s instead of %s in each epoch. It must be the same in every pass",
+                    kind, f"{words // self.epochs:,}", f"{counted // self.epochs:,}",
+                )  # fmt: skip
         elif trim_rule is not None or callbacks:
             warn(
                 f"{kind}: trim_rule and callbacks are for one training and not kept; without a "
@@ -428,6 +437,8 @@ class Word2Vec(VectorsInWv, Vocabulary):
             why = "call build_vocab first"
             if self.corpus_total_words:
                 why = f"no word occurs min_count={self.effective_min_count} times"
+            elif self.raw_vocab is not None:
+                why = "the corpus has no words"
             raise RuntimeError(f"{where}: the vocabulary is empty: {why}")
         shape = (len(self.wv), self.vector_size)
         matrices = [(f"wv.{self._input_name}", self._input)]
@@ -532,6 +543,13 @@ class Word2Vec(VectorsInWv, Vocabulary):
             )  # fmt: skip
         finally:  # after an error or Ctrl-C they are as far as training got
             self._vectors_changed()
+        whole = network.whole_loss or not run["effective"]  # else the loss is of a sample
+        if whole and self.epoch_losses and np.isnan(self.epoch_losses).all():
+            _logger.warning(
+                "%s: no pair of words was trained: no sentence has two words of the vocabulary%s",
+                type(self).__name__,
+                " that sub-sampling left; sample=0 keeps all" if self.sample else "",
+            )
         self.train_count += 1
         self._draws = run["draws"]
         self.total_train_time += time.monotonic() - began
