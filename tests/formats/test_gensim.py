@@ -218,6 +218,7 @@ def test_lengths_and_memos_beyond_the_data(path: Path) -> None:
         b"\x80\x04\x96" + struct.pack("<Q", 2**62) + b".",
         b"\x80\x02\x8b\xff\xff\xff\x7f\x01.",
         b"\x80\x04cabc",
+        b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"].",  # a frame
     ):
         assert 0 <= _native.files.scan_pickle(text) < len(text)
         path.write_bytes(text)

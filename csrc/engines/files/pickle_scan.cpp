@@ -184,8 +184,10 @@ int64_t scan_pickle(const char* data, size_t size) {
             case '.':  // STOP
                 return machine.above_mark() ? -1 : bad;
             case '\x80':
-            case '\x95':
                 sound = true;
+                break;
+            case '\x95':  // the unpickler makes room for the whole frame before it reads it
+                sound = number(bytes, 8) <= size - at;
                 break;
             case 'I':
             case 'L':
