@@ -129,6 +129,10 @@ def test_a_file_of_facebook_for_another_loader(here: Path) -> None:
     for kind in (firth.FastText, firth.Word2Vec):
         with pytest.raises(FormatError, match="load_facebook_model reads it"):
             kind.load("ft.bin")
+    model.wv.save_word2vec_format("ft.txt")
+    for kind in (firth.FastText, firth.Word2Vec):
+        with pytest.raises(FormatError, match="load_vectors reads vectors of other formats"):
+            kind.load("ft.txt")
 
 
 @pytest.mark.parametrize(

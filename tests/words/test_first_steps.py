@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import firth
+from firth.errors import FormatError
+from firth.formats import container
 from firth.words import Phrases
 
 _MODELS = [firth.Word2Vec, firth.FastText, firth.GloVe]
@@ -59,6 +61,15 @@ def test_rows_without_a_key_are_not_saved(tmp_path: Path) -> None:
     kv.add_vectors(["b", "c"], np.ones((2, 5)))
     kv.save(tmp_path / "x")
     assert firth.KeyedVectors.load(tmp_path / "x").index_to_key == ["a", "b", "c"]
+
+
+def test_vectors_without_numbers_in_a_file(tmp_path: Path) -> None:
+    """The file is wrong, not an argument of the caller."""
+    path = tmp_path / "x"
+    arrays = {"vectors": np.zeros((2, 0), np.float32), "integer_keys": np.zeros(0, np.int64)}
+    container.write(path, "keyedvectors", arrays, {}, {"keys": ["a", "b"]})
+    with pytest.raises(FormatError, match=r"\(2, 0\) float32 vectors"):
+        firth.KeyedVectors.load(path)
 
 
 @pytest.mark.parametrize("name", ["threshold", "min_count", "max_vocab_size", "delimiter"])

@@ -240,7 +240,8 @@ class KeyedVectors(Similarity):
         arrays, keys = content.arrays, content.strings.get("keys", [])
         vectors, scales = arrays.get("vectors", np.zeros(0)), arrays.get("scales")
         stored = vectors.dtype == np.int8 if scales is not None else vectors.dtype.kind == "f"
-        if vectors.ndim != 2 or len(vectors) != len(keys) or not stored:
+        shaped = vectors.ndim == 2 and vectors.shape[1] > 0 and len(vectors) == len(keys)
+        if not (shaped and stored):
             raise FormatError(f"{vectors.shape} {vectors.dtype} vectors, {len(keys)} keys", fname)
         if scales is not None and (scales.shape != (len(keys),) or scales.dtype != np.float32):
             raise FormatError(f"{scales.shape} {scales.dtype} scales, {len(keys)} keys", fname)

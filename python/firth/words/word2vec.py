@@ -745,12 +745,19 @@ class Word2Vec(VectorsInWv, Vocabulary):
         cls, path: PathLike, mmap: Literal["r", "c"] | None = None
     ) -> tuple[Self, dict[str, Any] | None]:
         with open(path, "rb") as file:
-            if file.read(4) == fasttext.MAGIC.to_bytes(4, "little"):
-                raise FormatError(
-                    "is a file of Facebook's fastText: firth.words.load_facebook_model reads it, "
-                    "firth.fasttext.load_model a classifier",
-                    path,
-                )
+            head = file.read(len(container.MAGIC))
+        if head.startswith(fasttext.MAGIC.to_bytes(4, "little")):
+            raise FormatError(
+                "is a file of Facebook's fastText: firth.words.load_facebook_model reads it, "
+                "firth.fasttext.load_model a classifier",
+                path,
+            )
+        if not container.MAGIC.startswith(head):
+            raise FormatError(
+                "is not a firth file, nor one of gensim's: firth.words.load_vectors reads vectors "
+                "of other formats",
+                path,
+            )
         content = container.read(path, mmap=mmap)
         if content.kind != cls._kind:
             raise AttributeError(
