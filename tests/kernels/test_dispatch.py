@@ -230,6 +230,7 @@ try:
     Word2Vec(text, sg=1, min_count=1, negative=65_536, window=100, workers=2, epochs=1)
 except MemoryError:
     print("told")
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 assert (kernels.softmax(x) == np.float32(1 / 1000)).all()
 """
 
