@@ -170,6 +170,8 @@ def test_transposes_are_read_in_place(backend, dtype):
             check(left, right, matmul(left, right))
     gradient, x = operands(300, 40, 33, dtype)[0], operands(300, 33, 50, dtype, 1)[0]
     check(gradient.T, x, matmul(gradient.T, x))
+    if not backend.startswith("native"):
+        return
     level = _dispatch.active_level()  # the native code itself takes them as they lie
     out = np.empty((33, 50), sums_of(a))
     _native.kernels.matmul(level, gradient.T, x, out, None, 0, 1.0, None)
