@@ -110,7 +110,7 @@ def test_titles(asked: Any, title: str) -> None:
     pytest.importorskip("matplotlib")
     kv = make(100, 20)
     assert kv.plot(asked).axes[0].get_title() == f"The neighbours of {title}"
-    assert "alike" in kv.plot().axes[0].get_title()
+    assert "similar contexts" in kv.plot().axes[0].get_title()
 
 
 def test_words_are_no_formulas() -> None:
