@@ -12,8 +12,11 @@ import pytest
 
 from firth.kernels import _dispatch
 
-# A job that a shell starts in the background ignores SIGINT, and so would the tests of Ctrl-C.
+# A job that a shell starts in the background ignores SIGINT, one under nohup SIGHUP, and so would
+# the commands that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 BACKENDS = ["numpy", "numba", "native:base", "native:v3", "native:v4", "native:v4x"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
