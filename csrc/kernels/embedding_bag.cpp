@@ -93,7 +93,7 @@ FIRTH_INLINE bool all_finite(const float* x, size_t n) {
 // The bag's mean with sums and length in float64, where neither products nor sums of float32
 // numbers overflow: for the rare bags that leave the range of float32 on the way.
 template <class T>
-void mean_in_f64(const Bag<T>& bag, bool normalize, size_t dim, float* out) {
+static void mean_in_f64(const Bag<T>& bag, bool normalize, size_t dim, float* out) {
     double squares = 0, factor = 1;
     for (int pass = normalize ? 0 : 1; pass < 2; pass++) {
         for (size_t d = 0; d < dim; d += kLanesF32) {

@@ -23,7 +23,7 @@ import firth
 from conftest import needs_shared
 from firth import FastText, GloVe, KeyedVectors, Word2Vec, _native
 from firth.kernels import skipgram_negative_sampling, use
-from firth.words import corpus, save_facebook_model, training
+from firth.words import CallbackAny2Vec, corpus, save_facebook_model, training
 from texts import counted, encoded
 
 SMALL = {"sg": 1, "vector_size": 20, "min_count": 1, "sample": 0, "epochs": 2}
@@ -580,8 +580,15 @@ def test_failing_checkpoint_does_not_stop_training(tmp_path, monkeypatch):
     monkeypatch.setattr("firth.epochs._CHECKPOINT_SECONDS", 0.0)
     model = Word2Vec(sg=1, min_count=1, epochs=1)
     model.build_vocab(sentences(50))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    class Remove(CallbackAny2Vec):
+        def on_epoch_begin(self, model):
+            folder.rmdir()
+
     with pytest.warns(UserWarning, match="no checkpoint"):
-        model.train(sentences(50), checkpoint=tmp_path / "missing" / "x")
+        model.train(sentences(50), checkpoint=folder / "x", callbacks=[Remove()])
     assert len(model.epoch_losses) == 1
 
 
