@@ -34,11 +34,18 @@ def asked(index, queries, k=10):
 
 
 def same(distances, ours, metric, least=1.0):
-    """Scores of the peers agree to float32's rounding of sums of 24, where the ids do."""
+    """Scores of the peers agree to float32's rounding of sums of 24, where the ids do.
+
+    ``least`` is the recall: a graph may miss a neighbour, which shifts all that come after it.
+    """
     ids, scores = ours.ids, ours.scores
     found, far = distances
-    equal = found.astype(np.int64) == ids
-    assert equal.mean() >= least
+    found = found.astype(np.int64)
+    recall = np.mean([len(np.intersect1d(a, b)) for a, b in zip(found, ids, strict=True)]) / 10
+    assert ids.shape[1] == 10
+    assert recall >= least
+    equal = found == ids
+    assert equal[:, 0].mean() > 0.8
     mine = {"cosine": 1 - scores, "ip": 1 - scores, "l2": -scores}[metric]
     tolerance = 32 * np.finfo(np.float32).eps * (1 + np.abs(mine))
     assert (np.abs(far - mine) <= tolerance)[equal].all()
