@@ -42,7 +42,12 @@ PARTS = {
     "levels": "The v3 level, forced, against v4",
     "package": "Package",
 }
-CPUS = {"zen4": "Zen 4", "zen5": "Zen 5", "granite-rapids": "Granite Rapids"}
+CPUS = {
+    "zen4": "Zen 4",
+    "zen5": "Zen 5",
+    "granite-rapids": "Granite Rapids",
+    "emerald-rapids": "Emerald Rapids, tiles hidden",
+}
 KINDS = {
     "peer": ("Against peers", "peer"),
     "budget": ("Against budgets and floors", "budget or floor"),

@@ -32,7 +32,6 @@ struct Kernels {
     const char* level;  // compiled inside the level's own object: proof of which code runs
     size_t vector_bytes;
     Gemm gemm_f32, gemm_f64, gemm_bf16;
-    bool native_bf16;   // gemm_bf16 runs on instructions of its own: twice gemm_f32
     int code_limit;     // greatest magnitude of a query's code in scan_codes
     size_t code_words;  // 32-bit words of a packed unit of four codes
 #define FIRTH_FIELD(ret, name, parameters) ret(*name) parameters;

@@ -26,10 +26,12 @@ extern const Kernels kernels;
 namespace {
 
 struct Cpu {
-    bool v3 = false, v4 = false, v4x = false;
+    bool intel = false, v3 = false, v4 = false, v4x = false;
 
     Cpu() {
         unsigned a, b, c, d;
+        if (!__get_cpuid(0, &a, &b, &c, &d)) return;
+        intel = b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx;
         if (!__get_cpuid(1, &a, &b, &c, &d)) return;
         // FMA 12, SSE4.1 19, SSE4.2 20, MOVBE 22, POPCNT 23, OSXSAVE 27, AVX 28, F16C 29
         const unsigned v3_ecx =
@@ -54,6 +56,16 @@ struct Cpu {
     }
 };
 
+// The v4x table with bfloat16 widened to float32, as v4 has it.
+const Kernels& widened_v4x() {
+    static const Kernels table = [] {
+        Kernels kernels = v4x::kernels;
+        kernels.gemm_bf16 = v4::kernels.gemm_bf16;
+        return kernels;
+    }();
+    return table;
+}
+
 }  // namespace
 #endif
 
@@ -64,7 +76,8 @@ const Kernels* const* usable_levels(size_t* count) {
         List() {
 #ifdef FIRTH_X86_LEVELS
             const Cpu cpu;
-            if (cpu.v4x) items[size++] = &v4x::kernels;
+            // VDPBF16PS has half the rate of float32 on Intel's cores, twice that of it on AMD's.
+            if (cpu.v4x) items[size++] = cpu.intel ? &widened_v4x() : &v4x::kernels;
             if (cpu.v4) items[size++] = &v4::kernels;
             if (cpu.v3) items[size++] = &v3::kernels;
 #endif
@@ -74,6 +87,14 @@ const Kernels* const* usable_levels(size_t* count) {
     static const List list;
     *count = list.size;
     return list.items;
+}
+
+const Kernels* other_v4x() {
+#ifdef FIRTH_X86_LEVELS
+    const Cpu cpu;
+    if (cpu.v4x) return cpu.intel ? &v4x::kernels : &widened_v4x();
+#endif
+    return nullptr;
 }
 
 const char* const* compiled_levels(size_t* count) {

@@ -51,6 +51,10 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
         for (size_t i = 0; i < count; i++) result.append(firth::Level{levels[i]});
         return result;
     });
+    module.def("other_v4x", []() -> py::object {
+        const firth::Kernels* kernels = firth::other_v4x();
+        return kernels ? py::cast(firth::Level{kernels}) : py::none();
+    });
     module.def("compiled_levels", [] {
         size_t count;
         const char* const* names = firth::compiled_levels(&count);

@@ -30,6 +30,7 @@ def test_groups_are_distinct() -> None:
             "granite-rapids",
         ),
         ("GenuineIntel", "avx512f avx512_bf16 amx_tile amx_bf16 amx_int8", "sapphire-rapids"),
+        ("GenuineIntel", "avx512f avx512_bf16 avx512_fp16", "emerald-rapids"),
         ("AuthenticAMD", "avx2", None),
         ("GenuineIntel", "avx512f", None),
     ],

@@ -82,7 +82,7 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert (second.ratio, second.note, second.missed) == (4.0, "fitted", False)
     assert (third.ratio, fourth.ratio, fourth.missed) == (2.0, 0.5, False)
     columns = report.side_by_side([part], "peer").splitlines()[0]
-    assert columns.endswith("| Zen 4 | Zen 5 | Granite Rapids | zen9 |")
+    assert columns.endswith("| Granite Rapids | Emerald Rapids, tiles hidden | zen9 |")
     assert "not measured" in report.side_by_side([part], "peer")
     assert "1.50 to 4.00 (1 missed)" in report.readme_table([part])
 

@@ -16,6 +16,9 @@ namespace firth::FIRTH_LEVEL {
 constexpr size_t kGemmRows = kRegisters == 32 ? 14 : 6;
 template <class Sum>
 constexpr size_t kGemmColumns = 2 * kLanes<Sum>;
+// Words of 4 bytes of a row of A between two stores of C, so that a tile of A fills half of L1d
+// (14 rows: 21 KB). It sets the order of sums along K.
+constexpr size_t kGemmBlock = 384;
 
 // ---- load and store (no alignment assumed) ------------------------------------------------------
 
@@ -89,13 +92,6 @@ FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) {
     const u32xN rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const u16xN half = __builtin_convertvector(v == v ? rounded : (bits >> 16) | 0x40, u16xN);
     memcpy(p, &half, sizeof half);
-}
-
-// sum + a.low * b.low + a.high * b.high in float32.
-FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {
-    const i32xN high = set1((int32_t)0xffff0000);
-    sum = fma((f32xN)(a << 16), (f32xN)(b << 16), sum);
-    return fma((f32xN)(a & high), (f32xN)(b & high), sum);
 }
 #endif
 

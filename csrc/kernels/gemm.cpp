@@ -3,6 +3,8 @@
 // Packed operands are made of units: one float32, one float64, or two neighbours along K in
 // bfloat16 (four in 8-bit types). A tile of A is stored [unit][row], a panel of B [unit][column],
 // so that one step of the inner loop broadcasts a unit of A and loads two registers of units of B.
+// Where no instruction multiplies pairs of bfloat16, a tile of A is widened to float32 once for all
+// panels, and B in registers: two operations for 28 multiply-adds.
 //
 // Every element of C is summed in the order of K, in one register, whatever the tile around it: the
 // bits do not depend on how M and N are cut.
@@ -13,32 +15,52 @@ namespace firth::FIRTH_LEVEL {
 
 namespace {
 
-// One step along K for one register of C: a, b one unit a lane.
+// One step along K: a, b one unit a lane. A is read as Lefts, of which a unit has `parts`, and
+// `right` gives the part of a register of B that meets them.
 struct StepF32 {
     typedef int32_t Unit;
+    typedef int32_t Left;
     typedef float Sum;
-    static constexpr size_t elements = 1;
+    static constexpr size_t elements = 1, parts = 1;
+    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
     FIRTH_INLINE f32xN apply(i32xN a, i32xN b, f32xN c) { return fma((f32xN)a, (f32xN)b, c); }
 };
 struct StepF64 {
     typedef double Unit;
+    typedef double Left;
     typedef double Sum;
-    static constexpr size_t elements = 1;
+    static constexpr size_t elements = 1, parts = 1;
+    FIRTH_INLINE f64xN right(f64xN b, size_t) { return b; }
     FIRTH_INLINE f64xN apply(f64xN a, f64xN b, f64xN c) { return fma(a, b, c); }
 };
+#if FIRTH_NATIVE_BF16
 struct StepBf16 {
     typedef int32_t Unit;
+    typedef int32_t Left;
     typedef float Sum;
-    static constexpr size_t elements = 2;
+    static constexpr size_t elements = 2, parts = 1;
+    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
     FIRTH_INLINE f32xN apply(i32xN a, i32xN b, f32xN c) { return dot_bf16(a, b, c); }
 };
+#else
+struct StepBf16 {
+    typedef int32_t Unit;
+    typedef float Left;  // all even members of a tile, then all odd ones
+    typedef float Sum;
+    static constexpr size_t elements = 2, parts = 2;
+    FIRTH_INLINE i32xN right(i32xN b, size_t part) {
+        return part == 0 ? b << 16 : b & (int32_t)0xffff0000;
+    }
+    FIRTH_INLINE f32xN apply(f32xN a, i32xN b, f32xN c) { return fma(a, (f32xN)b, c); }
+};
+#endif
 
 }  // namespace
 
-// a: units x R packed; b: PANELS panels of units x columns, panel_stride units apart; c: R x n,
+// a: parts x units x R; b: PANELS panels of units x columns, panel_stride units apart; c: R x n,
 // n <= PANELS * columns.
 template <class Step, size_t R, size_t PANELS>
-FIRTH_INLINE void tile(const typename Step::Unit* a, const typename Step::Unit* b,
+FIRTH_INLINE void tile(const typename Step::Left* a, const typename Step::Unit* b,
                        size_t panel_stride, typename Step::Sum* c, ptrdiff_t c_stride, size_t n,
                        size_t units, bool accumulate) {
     typedef typename Step::Sum Sum;
@@ -49,16 +71,21 @@ FIRTH_INLINE void tile(const typename Step::Unit* a, const typename Step::Unit* 
     for (size_t r = 0; r < R; r++)
 #pragma GCC unroll 8
         for (size_t v = 0; v < V; v++) sums[r][v] = set1(Sum(0));
+    const size_t lefts = R * units;
     for (size_t u = 0; u < units; u++) {
-        UnitsXN columns[V];
+#pragma GCC unroll 2
+        for (size_t part = 0; part < Step::parts; part++) {
+            UnitsXN columns[V];
 #pragma GCC unroll 8
-        for (size_t v = 0; v < V; v++)
-            columns[v] = load(b + (v / 2) * panel_stride + (v % 2) * lanes);
+            for (size_t v = 0; v < V; v++)
+                columns[v] = Step::right(load(b + (v / 2) * panel_stride + (v % 2) * lanes), part);
 #pragma GCC unroll 16
-        for (size_t r = 0; r < R; r++) {
-            const UnitsXN row = set1(a[r]);
+            for (size_t r = 0; r < R; r++) {
+                const auto row = set1(a[part * lefts + r]);
 #pragma GCC unroll 8
-            for (size_t v = 0; v < V; v++) sums[r][v] = Step::apply(row, columns[v], sums[r][v]);
+                for (size_t v = 0; v < V; v++)
+                    sums[r][v] = Step::apply(row, columns[v], sums[r][v]);
+            }
         }
         a += R;
         b += kGemmColumns<Sum>;
@@ -81,13 +108,50 @@ FIRTH_INLINE void tile(const typename Step::Unit* a, const typename Step::Unit* 
 }
 
 template <class Step, size_t R>
-FIRTH_INLINE void tile_of_rows(size_t rows, const typename Step::Unit* a,
+FIRTH_INLINE void tile_of_rows(size_t rows, const typename Step::Left* a,
                                const typename Step::Unit* b, typename Step::Sum* c,
                                ptrdiff_t c_stride, size_t n, size_t units, bool accumulate) {
     if constexpr (R > 1)
         if (rows < R)
             return tile_of_rows<Step, R - 1>(rows, a, b, c, c_stride, n, units, accumulate);
     tile<Step, R, 1>(a, b, 0, c, c_stride, n, units, accumulate);
+}
+
+// Units of a tile that are widened at a time: as many as fill half of L1d.
+constexpr size_t kWidened = kGemmBlock / 2;
+
+// units: n pairs of bfloat16; out: the even members, then the odd ones.
+FIRTH_INLINE void widen_pairs(const int32_t* units, size_t n, float* out) {
+    for (size_t i = 0; i < n; i += kLanesF32) {
+        const size_t count = n - i < kLanesF32 ? n - i : kLanesF32;
+        const i32xN pairs = count == kLanesF32
+                                ? load(units + i)
+                                : (i32xN)load_partial((const float*)units + i, count);
+        const f32xN even = (f32xN)(pairs << 16), odd = (f32xN)(pairs & (int32_t)0xffff0000);
+        if (count == kLanesF32) {
+            store(out + i, even);
+            store(out + n + i, odd);
+        } else {
+            store_partial(out + i, even, count);
+            store_partial(out + n + i, odd, count);
+        }
+    }
+}
+
+// a: `rows` rows of `units`; b: panels that cover n columns, panel_units long; c: rows x n.
+template <class Step>
+FIRTH_INLINE void tiles_of_rows(const typename Step::Left* a, const typename Step::Unit* b,
+                                size_t panel_units, typename Step::Sum* c, ptrdiff_t c_stride,
+                                size_t rows, size_t n, size_t units, bool accumulate) {
+    constexpr size_t width = kGemmColumns<typename Step::Sum>;
+    size_t j = 0;
+    if (rows == 1)  // one panel has two sums: too few to hide the latency of fma
+        for (; j + 4 * width <= n; j += 4 * width)
+            tile<Step, 1, 4>(a, b + j * panel_units, panel_units * width, c + j, c_stride,
+                             4 * width, units, accumulate);
+    for (; j < n; j += width)
+        tile_of_rows<Step, kGemmRows>(rows, a, b + j * panel_units, c + j, c_stride,
+                                      n - j < width ? n - j : width, units, accumulate);
 }
 
 // a: packed by gemm_pack_a, m rows; b: packed panels that cover n columns; c: m x n.
@@ -103,14 +167,19 @@ FIRTH_INLINE void block(const void* packed_a, const void* packed_b, void* out, p
         const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
         const auto* rows_a = a + row * units;
         auto* c = (typename Step::Sum*)out + (ptrdiff_t)row * c_stride;
-        size_t j = 0;
-        if (rows == 1)  // one panel has two sums: too few to hide the latency of fma
-            for (; j + 4 * width <= n; j += 4 * width)
-                tile<Step, 1, 4>(rows_a, b + j * units, units * width, c + j, c_stride, 4 * width,
-                                 units, accumulate);
-        for (; j < n; j += width)
-            tile_of_rows<Step, kGemmRows>(rows, rows_a, b + j * units, c + j, c_stride,
-                                          n - j < width ? n - j : width, units, accumulate);
+        if constexpr (Step::parts == 1) {
+            tiles_of_rows<Step>(rows_a, b, units, c, c_stride, rows, n, units, accumulate);
+        } else {
+            typename Step::Left wide[Step::parts * kWidened * kGemmRows];
+            size_t first = 0;
+            do {
+                const size_t count = units - first < kWidened ? units - first : kWidened;
+                widen_pairs(rows_a + first * rows, count * rows, wide);
+                tiles_of_rows<Step>(wide, b + first * width, units, c, c_stride, rows, n, count,
+                                    accumulate || first > 0);
+                first += count;
+            } while (first < units);
+        }
     }
 }
 

@@ -7,13 +7,12 @@
 
 namespace firth::FIRTH_LEVEL {
 
-// One row a type: element, sum, step along K. Blocks of K are 384 units of 4 bytes, so that a tile
-// of A fills two thirds of L1d.
-#define FIRTH_GEMM(type, Element, Sum, step, row, finish) \
+// One row a type: element, sum, step along K; bytes of an element in a tile of A as it is used.
+#define FIRTH_GEMM(type, Element, Sum, step, used, row, finish) \
     {sizeof(Element), \
      sizeof(Sum), \
      step, \
-     1536 / sizeof(Element), \
+     4 * kGemmBlock / (used), \
      kGemmRows, \
      kGemmColumns<Sum>, \
      gemm_pack_a_##type, \
@@ -28,10 +27,9 @@ namespace firth::FIRTH_LEVEL {
 const Kernels kernels = {
     FIRTH_NAME(FIRTH_LEVEL),
     sizeof(f32xN),
-    FIRTH_GEMM(f32, float, float, 1, gemm_row_f32, gemm_finish_f32),
-    FIRTH_GEMM(f64, double, double, 1, gemm_row_f64, gemm_finish_f64),
-    FIRTH_GEMM(bf16, uint16_t, float, 2, nullptr, gemm_finish_f32),
-    kNativeBf16,
+    FIRTH_GEMM(f32, float, float, 1, 4, gemm_row_f32, gemm_finish_f32),
+    FIRTH_GEMM(f64, double, double, 1, 8, gemm_row_f64, gemm_finish_f64),
+    FIRTH_GEMM(bf16, uint16_t, float, 2, kNativeBf16 ? 2 : 4, nullptr, gemm_finish_f32),
     kCodeLimit,
     kCodeWords,
 #define FIRTH_ENTRY(ret, name, parameters) name,

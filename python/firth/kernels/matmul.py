@@ -127,11 +127,12 @@ def matmul(
 
     Notes
     -----
-    Every element is summed in the dtype of the result along K, in blocks of 384 (float64: 192,
-    bfloat16: 768) that are added in order: the error is at most K * eps * sum(|a_k b_k|). The order
-    depends on K and the ISA level only: a row has the same bits in any batch. K = 0 gives a product
-    of 0. NaN and inf propagate; activations of -inf are 0. Products of bfloat16 are exact; the
-    level v4x takes denormal bfloat16 inputs and denormal sums as 0.
+    Every element is summed in the dtype of the result along K, in blocks of 384 (float64: 192) that
+    are added in order: the error is at most K * eps * sum(|a_k b_k|). The order depends on K and
+    the ISA level only: a row has the same bits in any batch. K = 0 gives a product of 0. NaN and
+    inf propagate; activations of -inf are 0. Products of bfloat16 are exact. On other CPUs than
+    Intel's the level v4x multiplies them by an instruction of its own, in blocks of 768, which
+    takes denormal inputs and denormal sums as 0; elsewhere they are widened to float32.
 
     silu and gelu err by at most 8 ULP of their result, besides what an error of their argument
     does; gelu_tanh by 8 + 4 |z + 0.044715 z^3| (the error of the exponent). Results whose
