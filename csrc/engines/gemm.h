@@ -2,8 +2,9 @@
 // `Gemm` for. BLIS loop nest over the functions of that row; it alone knows the packed layout.
 //
 // Each element of C is summed along K in blocks of `block`, in an order that depends on K and the
-// level alone (for bfloat16 at v4x also on the CPU's vendor: levels.cpp), and an epilogue is applied to the finished sum: the same bits for any M, N, place in
-// the batch and number of threads.
+// level alone (for bfloat16 at v4x also on the CPU's vendor: levels.cpp), and an epilogue is
+// applied to the finished sum: the same bits for any M, N, place in the batch and number of
+// threads.
 #pragma once
 #include "kernels.h"
 #include "sizes.h"
