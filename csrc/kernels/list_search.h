@@ -1,4 +1,5 @@
-// Kernels of the search: exact_scores.cpp, code_rows.cpp, scan_codes.cpp, widen.cpp.
+// Kernels of the search: exact_scores.cpp, near_rows.cpp, code_rows.cpp, scan_codes.cpp,
+// widen.cpp.
 #pragma once
 #include "list.h"
 
@@ -15,6 +16,10 @@ constexpr size_t kScanTile = 12;
 
 // Query coding error assumed by the row bounds; see codes.h.
 constexpr double kQueryError = 1.0 / 128;
+
+// How far below a score near_rows_f32 must look, with at most 2^20 dimensions: near_rows.cpp.
+constexpr size_t kMostNearDimensions = size_t{1} << 20;
+constexpr double near_margin(size_t n) { return (static_cast<double>(n) / 2 + 40) * 0x1p-24; }
 
 // One query of a scan; what the numbers mean is derived in python/firth/kernels/byte_codes.py.
 struct ScanQuery {
@@ -45,6 +50,9 @@ struct ScanHit {
       (int metric, const double* queries, size_t query_stride, size_t query_count, \
        const double* query_norms, const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, \
        float* scores, size_t score_stride)) \
+    K(size_t, near_rows_f32, \
+      (const float* queries, size_t query_stride, size_t count, const float* least, \
+       const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, ScanHit* hits)) \
     K(void, widen_rows_f16, \
       (const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t n, float* out, \
        size_t out_stride)) \

@@ -301,6 +301,41 @@ def test_batches_agree_with_single_queries(backend):
         check(queries, keys, 10, together)
 
 
+def hard_rows(rng):
+    """(case, queries, keys) where a first pass in float32 can't tell the best rows apart."""
+    n, d = 2500, 75
+    queries, normal = (rng.standard_normal((count, d), dtype=np.float32) for count in (11, n))
+    near = queries[rng.integers(0, 5, n)] + np.float32(2e-4) * normal
+    yield "cosines within 1e-7", queries, near
+    yield "the same, longer and shorter", queries, near * 2.0 ** rng.integers(-100, 120, (n, 1))
+    yield "denormal rows", queries, near * 2.0 ** rng.integers(-148, -120, (n, 1))
+    yield "denormal queries", queries * 2.0**-140, normal
+    towards = np.linspace(-1, 1, n)[:, None] * queries[0] + 1e-2 * normal
+    yield "each row nearer than the last", queries, towards
+    yield "all away from the query", queries, -near
+    large = rng.standard_normal((n, d // 2 + 1)) * 2.0 ** rng.integers(0, 20, (n, d // 2 + 1))
+    cancels = np.concatenate([large, -large[:, : d // 2]], axis=1)
+    yield "large terms that cancel", np.abs(queries[:, :1]) + 1e-3 * queries, cancels
+    for value in (np.nan, np.inf, 3e38):
+        keys = near.copy()
+        keys[::3, 5] = value
+        yield f"rows with {value}", queries, keys
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 11])
+def test_first_pass_misses_no_row(backend, count):
+    for case, queries, keys in hard_rows(np.random.default_rng(count)):
+        queries, keys = queries[:count].astype(np.float32), keys.astype(np.float32)
+        norms = row_norms(keys)
+        norms[::7] = np.nan
+        scores = firth.kernels.cosine_scores(queries, keys, norms=norms)
+        got = cosine_topk(queries, keys, 10, norms=norms)
+        for row, found in zip(scores, zip(*got, strict=True), strict=True):
+            best = np.argsort(-row, kind="stable")[:10]  # NaN last
+            assert_array_equal(found[1], best, err_msg=case)
+            assert_array_equal(found[0], row[best], err_msg=case)
+
+
 # Few distinct values, so that ties, zero rows and parallel rows are common.
 components = st.sampled_from([0.0, 0.0, 1.0, -1.0, 2.0, 0.5, 1e-20, -3e15, float("nan")])
 

@@ -12,14 +12,13 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNever = std::numeric_limits<float>::quiet_NaN();  // nothing is at or above it
 constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer
 
-// A float32 that is not less (not greater) than x.
+}  // namespace
+
 float above(double x) {
     const auto near = static_cast<float>(x);
     return near < x ? std::nextafter(near, kInfinity) : near;
 }
 float below(double x) { return -above(-x); }
-
-}  // namespace
 
 ExactQueries::ExactQueries(const Kernels& kernels, int metric, const float* queries,
                            ptrdiff_t query_stride, size_t query_count, size_t length)

@@ -11,6 +11,10 @@ namespace firth::search {
 // With more dimensions the sum of products could overflow 32 bits: no codes.
 constexpr size_t kMostCodedDimensions = 66000;
 
+// A float32 that is not less (not greater) than x.
+float above(double x);
+float below(double x);
+
 // Queries in float64 as exact_scores_f32 takes them.
 class ExactQueries {
   public:

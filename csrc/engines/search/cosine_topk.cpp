@@ -46,25 +46,13 @@ void cosine_topk(const Kernels& kernels, const float* queries, ptrdiff_t query_s
                  float* scores, int64_t* indices) {
     Segment all;
     all.keys = keys;
-    // Rows whose norm is NaN are left out.
-    std::vector<uint8_t> allowed;
-    std::vector<SlotFilter> filters;
-    std::vector<int64_t> filter_of;
-    if (norms && std::any_of(norms, norms + keys.rows, [](float x) { return x != x; })) {
-        allowed.resize((keys.rows + 7) / 8);
-        for (size_t r = 0; r < keys.rows; r++)
-            allowed[r / 8] |= static_cast<uint8_t>((norms[r] == norms[r]) << r % 8);
-        filters.push_back({allowed.data(), allowed.size(), nullptr, 0});
-        filter_of.resize(query_count);
-    }
+    all.norms = norms;
     Request request;
     request.metric = kCosine;
     request.queries = queries;
     request.stride = query_stride;
     request.query_count = query_count;
     request.n = keys.n;
-    request.filters = &filters;
-    request.filter_of = filters.empty() ? nullptr : filter_of.data();
     request.threads = threads;
     std::vector<int64_t> counts(query_count);
     topk(kernels, {all}, request, k, indices, scores, counts.data());

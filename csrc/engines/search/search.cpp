@@ -231,6 +231,7 @@ class Run {
                 {},
                 {},
                 {},
+                {},
                 std::make_unique<std::atomic<float>[]>(count)} {}
 
     // Decides which rows are scanned for which queries, by codes or not, and on how many threads.
@@ -246,6 +247,8 @@ class Run {
         }
         const bool exact = request.exact || (k_ && rows / kExactShare < k_) || rows < kFlyRows ||
                            request.n > kMostCodedDimensions || request.n == 0;
+        near_ = request.metric == kCosine && !request.exact && k_ <= rows / kExactShare &&
+                request.n > 0 && request.n <= kMostNearDimensions;
         size_t visited = rows;
         for (const Segment& segment : pass_.segments)
             if (request.cells && segment.order && segment.cells > request.probes)
@@ -265,6 +268,7 @@ class Run {
 
     void execute() {
         if (!cuts_.exact && !pass_.coding.empty()) code_queries();
+        if (near_) divide_queries();
         if (!pass_.scanned.empty() && !cuts_.exact && k_) {
             // Keep only the thresholds of the sample: the scan finds its rows again.
             workers_ = new_workers();
@@ -324,6 +328,14 @@ class Run {
         return wanted;
     }
 
+    void divide_queries() {
+        const ExactQueries& queries = pass_.queries;
+        pass_.units.resize(queries.count * queries.stride);
+        for (size_t i = 0; i < pass_.units.size(); i++)
+            pass_.units[i] =
+                static_cast<float>(queries.row(0)[i] / queries.norms[i / queries.stride]);
+    }
+
     void code_queries() {
         const auto add = [&](const float* centre) {
             for (const auto& [of, queries] : pass_.coded)
@@ -380,6 +392,7 @@ class Run {
     Cuts cuts_{};
     size_t threads_ = 1;
     bool coded_lists_ = false;
+    bool near_ = false;  // rows without codes are judged by their cosine in float32 first
     Pass pass_;
 };
 

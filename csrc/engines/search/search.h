@@ -18,6 +18,7 @@ struct Segment {
     const int64_t* labels = nullptr;  // of each row, or null: first_label + r
     int64_t first_label = 0;
     const int64_t* died = nullptr;   // version that removed the row, 0: it lives; null: all live
+    const float* norms = nullptr;    // of each row: NaN leaves it out; or null
     const uint8_t* codes = nullptr;  // blocks x units x 32 x 4
     const float* bounds = nullptr;   // blocks x 3 x 32
     size_t coded = 0;                // the first `coded` rows have codes

@@ -14,8 +14,11 @@ constexpr size_t kPrefetched = 2048;  // bytes of a row; the processor prefetche
 // A query that more than one in kManySurvive rows pass scores whole chunks, which is cheaper a row.
 // The first kForgiven do not count: its threshold is still low then.
 constexpr size_t kManySurvive = 8, kForgiven = 2048;
+// Without codes so many pieces of kExactRows rows are scored before the next try.
+constexpr size_t kEveryRows = 7;
 
 bool alive(const Segment& segment, size_t row, int64_t version) {
+    if (segment.norms && segment.norms[row] != segment.norms[row]) return false;
     if (!segment.died) return true;
     // The writer may mark a row while we look: whether we see it does not matter, since its version
     // is later than ours.
@@ -79,6 +82,7 @@ Worker::Worker(const Pass& pass, size_t k, const float* thresholds)
       widened_(pass.kernels, pass.queries.n),
       survivors_(best.size()),
       seen_(best.size()),
+      every_row_(best.size()),
       everyone_(pass.scanned.size()) {
     for (size_t q = 0; q < best.size(); q++) {
         best[q].k = k;
@@ -92,10 +96,12 @@ Worker::Worker(const Pass& pass, size_t k, const float* thresholds)
 }
 
 void Worker::search(const Chunk& chunk) {
-    if (chunk.kind == Chunk::kRows)
+    if (chunk.kind != Chunk::kRows)
+        scan(chunk);
+    else if (pass_.units.empty())
         score_rows(*chunk.segment, chunk.first, chunk.count, pass_.scanned);
     else
-        scan(chunk);
+        score_near_rows(*chunk.segment, chunk.first, chunk.count);
 }
 
 // Brings a row on its way into cache: what is scored comes from anywhere in memory, so that the
@@ -246,6 +252,51 @@ void Worker::score_row(size_t q, const Segment& segment, size_t row) {
     pass_.kernels.exact_scores_f32(pass_.request.metric, pass_.queries.row(q), 0, 1,
                                    &pass_.queries.norms[q], data, 0, 1, pass_.queries.n, &score, 1);
     best[q].add(score, label_of(segment, row));
+}
+
+// All rows [first, first + count) that may be among the best by their cosine in float32.
+void Worker::score_near_rows(const Segment& segment, size_t first, size_t count) {
+    const size_t n = pass_.queries.n, stride = pass_.queries.stride;
+    const double margin = near_margin(n);
+    std::vector<size_t> passed(best.size());
+    for (const size_t q : pass_.scanned) raise(q);
+    for (size_t done = 0; done < count; done += kExactRows) {
+        const size_t row = first + done, rows = std::min(kExactRows, count - done);
+        near_.clear();
+        every_.clear();
+        for (const size_t q : pass_.scanned) {
+            const bool every = every_row_[q] > 0 || best[q].threshold == -kInfinity;
+            if (every_row_[q] > 0) every_row_[q]--;
+            (every ? every_ : near_).push_back(q);
+        }
+        near_hits_.resize(best.size() * kExactRows);
+        least_.resize(best.size());
+        const float* data = near_.empty() ? nullptr : widened_.load(segment.keys, row, rows);
+        size_t hits = 0;
+        for (size_t i = 0; i < near_.size();) {
+            size_t together = 0;
+            for (; i + together < near_.size() && near_[i + together] == near_[i] + together;
+                 together++)
+                least_[together] = below(best[near_[i + together]].threshold - margin);
+            const size_t found = pass_.kernels.near_rows_f32(
+                pass_.units.data() + near_[i] * stride, stride, together, least_.data(), data,
+                widened_.stride, rows, n, near_hits_.data() + hits);
+            for (size_t h = hits; h < hits + found; h++)
+                near_hits_[h].query += static_cast<uint32_t>(near_[i]);
+            hits += found;
+            i += together;
+        }
+        for (size_t h = 0; h < hits; h++) {
+            passed[near_hits_[h].query]++;
+            score_row(near_hits_[h].query, segment, row + near_hits_[h].row);
+        }
+        for (const size_t q : near_) {
+            if (passed[q] > rows / kManySurvive) every_row_[q] = kEveryRows;
+            passed[q] = 0;
+        }
+        stats.scored += rows * near_.size();
+        if (!every_.empty()) score_rows(segment, row, rows, every_);
+    }
 }
 
 // All rows [first, first + count) for these queries.

@@ -69,6 +69,7 @@ struct Pass {
     std::vector<size_t> scanned;  // queries that scan all rows; others have lists of slots
     std::vector<size_t> coding;   // queries with codes: the scanned ones, then some with lists
     std::vector<std::pair<const float*, std::unique_ptr<CodedQueries>>> coded;  // by centre
+    std::vector<float> units;      // scanned rows without codes: all queries / norm, as queries
     std::vector<float> no_centre;  // zeros: what rows are coded around on the fly
     // The highest k-th score that any worker has reached, of each query.
     std::unique_ptr<std::atomic<float>[]> reached;
@@ -92,6 +93,7 @@ class Worker {
 
   private:
     void scan(const Chunk& chunk);
+    void score_near_rows(const Segment& segment, size_t first, size_t count);
     void raise(size_t q);
     void prefetch(const Segment& segment, size_t row) const;
     void score_row(size_t q, const Segment& segment, size_t row);
@@ -110,8 +112,12 @@ class Worker {
     std::array<Passed, kAhead> passed_{};
     size_t passed_count_ = 0;
     Widened widened_;
-    std::vector<CodedQueries> coded_;           // with this worker's thresholds
-    std::vector<size_t> survivors_, seen_;      // of each query
+    std::vector<CodedQueries> coded_;       // with this worker's thresholds
+    std::vector<size_t> survivors_, seen_;  // of each query
+    std::vector<size_t> every_row_;         // of each: pieces that are scored row by row
+    std::vector<size_t> near_, every_;
+    std::vector<float> least_;
+    std::vector<ScanHit> near_hits_;
     std::vector<uint32_t> everyone_;            // places of the scanned ones: 0, 1, ...
     std::vector<std::vector<float>> required_;  // the score that coded_ is set to, of each member
     AlignedBuffer hits_;

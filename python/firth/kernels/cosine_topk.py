@@ -166,8 +166,9 @@ def cosine_topk(
     its bits depend on the query and the row alone: not on the ISA level, the other queries, the
     place of the row, or threads. The Numba version may differ in the last bit.
 
-    From 12 queries on, byte codes first decide which rows may be among the best; the bound in
-    `byte_codes` guarantees the same result.
+    A first pass decides which rows may be among the best: cosines in float32, or from 12 queries on
+    byte codes. The bounds in csrc/kernels/near_rows.cpp and in `byte_codes` guarantee the same
+    result.
     """
     cosines = cosine_scores.reference(queries, keys, norms=norms, scales=scales)
     *lead, n = cosines.shape
