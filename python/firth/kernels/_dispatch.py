@@ -14,10 +14,15 @@ A kernel is one page (``firth/kernels/<name>.py``)::
     @name.native
     def _(level, arguments...): ...  # the call into firth._native
 
+    @name.for_numba                  # where there are many kinds of arguments
+    def _(arguments...): ...         # returns those of the Numba version, of few types
+
 A call runs ``prepare`` whatever the backend is, so bad input is refused before anything is written;
 then the active implementation gets ``arguments``. It fills arrays among them, or returns a value
 that is then the result in place of the prepared one. An argument of a type that Numba does not know
-has an attribute ``for_numba``: what the Numba version gets in its place.
+has an attribute ``for_numba``: what the Numba version gets in its place. Numba compiles a version,
+for seconds, for each combination of dtypes, numbers of axes, layouts and None; ``for_numba`` on the
+page makes these few.
 
 The gradient of a kernel is on the same page, as a kernel of its own with the same four parts::
 
@@ -181,6 +186,7 @@ class Kernel(Generic[P, R]):
         self._prepare: Callable[P, tuple[Any, ...]]
         self._numba: Callable[..., Any]
         self._native: Callable[..., Any]
+        self._for_numba: Callable[..., tuple[Any, ...]] = lambda *arguments: arguments
         self._backward: Kernel[..., Any] | None = None
 
     def __repr__(self) -> str:
@@ -204,7 +210,8 @@ class Kernel(Generic[P, R]):
             defined: R = value
             return defined
         if kind == "numba":
-            returned = self._compiled(*[getattr(a, "for_numba", a) for a in arguments])
+            known = [getattr(a, "for_numba", a) for a in arguments]
+            returned = self._compiled(*self._for_numba(*known))
         else:
             returned = self._native(levels[level], *arguments)
         final: R = _arrays.deliver(result if returned is None else returned, kwargs.get("out"))
@@ -235,6 +242,11 @@ class Kernel(Generic[P, R]):
         # Python's errors about arguments then name the kernel.
         function.__name__ = function.__qualname__ = self.reference.__name__
         self._prepare = function
+
+    def for_numba(self, function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+        """Register what brings the arguments of the Numba version into few types."""
+        self._for_numba = function
+        return function  # for the next kernel's
 
     # `numba` and `native` serve twice: on the page as decorators that register an implementation,
     # afterwards as callables with the public arguments that run it whatever backend is active.

@@ -229,28 +229,31 @@ def _(
     return result, left, right, result, bias, number, scale, residual
 
 
+@matmul.for_numba
+def _(
+    a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual: Any
+) -> tuple[Any, ...]:
+    # Copies in the dtype of `out`; x + -0.0 is x, so there is always something to add.
+    a, b = (np.array(_arrays.widen_bfloat16(x), out.dtype, order="C") for x in (a, b))
+    bias = np.full(out.shape[1], -0.0, out.dtype) if bias is None else np.array(bias)
+    if residual is None:
+        residual = np.full((1, out.shape[1]), -0.0, out.dtype)
+    return a, b, out, bias, activation, scale, np.array(residual, order="C")
+
+
 @matmul.numba
 def _(a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual: Any) -> None:
-    # a: (M, K), b: (K, N), out, residual: (M, N), bias: (N,). Row by row: the inner loop runs along
-    # contiguous columns.
-    left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    if a.itemsize == 2:  # bfloat16: the upper half of a float32
-        left_bits = (left.astype(np.uint32) << 16).astype(np.uint32)
-        right_bits = (right.astype(np.uint32) << 16).astype(np.uint32)
-        left_wide = left_bits.view(np.float32).astype(out.dtype)
-        right_wide = right_bits.view(np.float32).astype(out.dtype)
-    else:
-        left_wide, right_wide = left.astype(out.dtype), right.astype(out.dtype)
+    # a: (M, K), b: (K, N), out: (M, N), bias: (N,), residual: (M or 1, N). Row by row: the inner
+    # loop runs along contiguous columns.
     for m in range(out.shape[0]):
         for n in range(out.shape[1]):
             out[m, n] = 0
-        for k in range(left_wide.shape[1]):
+        for k in range(a.shape[1]):
             for n in range(out.shape[1]):
-                out[m, n] += left_wide[m, k] * right_wide[k, n]
+                out[m, n] += a[m, k] * b[k, n]
+        added = residual[min(m, residual.shape[0] - 1)]
         for n in range(out.shape[1]):
-            z = np.float64(out[m, n]) * scale
-            if bias is not None:
-                z += np.float64(bias[n])
+            z = np.float64(out[m, n]) * scale + np.float64(bias[n])
             if activation == 1:
                 z = 0.0 if z < 0 else z
             elif activation == 2:
@@ -265,9 +268,7 @@ def _(a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual
                     u = math.sqrt(8 / math.pi) * z * (1 + 0.044715 * z * z)
                 e = math.exp(-abs(u))
                 z = (max(z, -1000.0) * e if z < 0 else z) / (1 + e)
-            if residual is not None:
-                z += np.float64(residual[m, n])
-            out[m, n] = z
+            out[m, n] = z + np.float64(added[n])
 
 
 @matmul.native

@@ -388,25 +388,52 @@ def _(
     return result, q, *keys_values, mask, bool(is_causal), factor, out, lse
 
 
+def _distinct(x: NDArray[Any], broadcast: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The distinct matrices of x (..., rows, columns), and which of them each head has.
+
+    As a new float32 array (n, rows, columns); what is broadcast is so along the first axes.
+    """
+    steps = [slice(1) if stride == 0 else slice(None) for stride in x.strides[:broadcast]]
+    part = _arrays.widen_bfloat16(x[tuple(steps)])
+    lead = part.shape[:-2]
+    which = np.broadcast_to(np.arange(math.prod(lead)).reshape(lead), x.shape[:-2])
+    matrices = part.reshape(math.prod(lead), *part.shape[-2:])
+    return np.array(matrices, np.float32, order="C"), which.flatten()
+
+
+@scaled_dot_product_attention.for_numba
+def _(
+    q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any, lse: Any
+) -> tuple[Any, ...]:
+    # All leading axes in one, masks as numbers to add (one of a single row, or column, is that of
+    # all), and always a place for the sums.
+    if mask is None:
+        mask = np.zeros((*out.shape[:-2], 1, 1), np.float32)
+    elif mask.dtype == bool:
+        mask = np.where(mask, np.float32(0), np.float32(-np.inf))
+    lead = q.ndim - 2
+    found = [_distinct(x, lead) for x in (q, k, v)] + [_distinct(mask, lead + 2)]
+    which = np.stack([index for _, index in found], axis=1)
+    heads, length = len(which), out.shape[-2]
+    sums = np.empty((heads, length), np.float32) if lse is None else lse.reshape(heads, length)
+    flat = out.reshape(heads, *out.shape[-2:])
+    return *(matrices for matrices, _ in found), which, causal, scale, flat, sums
+
+
 @scaled_dot_product_attention.numba
-def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any, lse: Any) -> None:
-    # One query at a time; its scores of 128 keys live in a small array, with an online softmax; in
-    # float64, so that nothing overflows.
+def _(
+    q: Any, k: Any, v: Any, mask: Any, which: Any, causal: Any, scale: Any, out: Any, lse: Any
+) -> None:
+    # q: (n, L, E), k: (n, S, E), v: (n, S, Ev), mask: (n, L or 1, S or 1), which: (heads, 4), out:
+    # (heads, L, Ev), lse: (heads, L). One query at a time; its scores of 128 keys live in a small
+    # array, with an online softmax; in float64, so that nothing overflows.
     block = 128
     length, keys = q.shape[-2], k.shape[-2]
+    last_row, last_column = mask.shape[1] - 1, mask.shape[2] - 1
     scores, total = np.empty(block), np.empty(v.shape[-1])
-    for head in np.ndindex(q.shape[:-2]):
-        if q.itemsize == 2:  # bfloat16: the upper half of a float32
-            q_bits = np.ascontiguousarray(q[head]).astype(np.uint32)
-            k_bits = np.ascontiguousarray(k[head]).astype(np.uint32)
-            v_bits = np.ascontiguousarray(v[head]).astype(np.uint32)
-            qh = (q_bits << 16).astype(np.uint32).view(np.float32)
-            kh = (k_bits << 16).astype(np.uint32).view(np.float32)
-            vh = (v_bits << 16).astype(np.uint32).view(np.float32)
-        else:
-            qh = np.ascontiguousarray(q[head]).astype(np.float32)
-            kh = np.ascontiguousarray(k[head]).astype(np.float32)
-            vh = np.ascontiguousarray(v[head]).astype(np.float32)
+    for head in range(out.shape[0]):
+        qh, kh, vh = q[which[head, 0]], k[which[head, 1]], v[which[head, 2]]
+        added = mask[which[head, 3]]
         for i in range(length):
             seen = min(i + 1, keys) if causal else keys
             top, weight_sum = -np.inf, 0.0
@@ -418,12 +445,7 @@ def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any, lse:
                     s = 0.0
                     for e in range(qh.shape[1]):
                         s += np.float64(qh[i, e]) * np.float64(kh[first + j, e])
-                    s *= scale
-                    if mask is not None:
-                        if mask.itemsize == 1:
-                            s += 0.0 if mask[head][i, first + j] else -np.inf
-                        else:
-                            s += np.float64(mask[head][i, first + j])
+                    s = s * scale + added[min(i, last_row), min(first + j, last_column)]
                     scores[j] = s
                     best = max(best, s)
                 if best > top:
@@ -438,8 +460,7 @@ def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any, lse:
                     weight_sum += weight
                     for e in range(total.shape[0]):
                         total[e] += weight * vh[first + j, e]
-            if lse is not None:
-                lse[head][i, 0] = top + np.log(weight_sum) if weight_sum != 0 else -np.inf
+            lse[head, i] = top + np.log(weight_sum) if weight_sum != 0 else -np.inf
             inverse = 0.0 if weight_sum == 0 else 1 / weight_sum
             for e in range(total.shape[0]):
                 total[e] *= inverse
@@ -447,11 +468,11 @@ def _(q: Any, k: Any, v: Any, mask: Any, causal: Any, scale: Any, out: Any, lse:
                 bits = total.astype(np.float32).view(np.uint32)
                 for e in range(total.shape[0]):
                     if np.isnan(total[e]):
-                        out[head][i, e] = (bits[e] >> 16) | 0x40
+                        out[head, i, e] = (bits[e] >> 16) | 0x40
                     else:
-                        out[head][i, e] = (bits[e] + 0x7FFF + ((bits[e] >> 16) & 1)) >> 16
+                        out[head, i, e] = (bits[e] + 0x7FFF + ((bits[e] >> 16) & 1)) >> 16
             else:
-                out[head][i] = total
+                out[head, i] = total
 
 
 @scaled_dot_product_attention.native

@@ -166,6 +166,12 @@ def _(x: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> tuple[Any, 
     return _prepare("log_softmax", x, axis, out)
 
 
+@softmax.for_numba
+@log_softmax.for_numba
+def _(x: Any, out: Any) -> tuple[Any, ...]:
+    return np.array(x, np.float64, order="C"), out
+
+
 @softmax.numba
 def _(x: Any, out: Any) -> None:
     # x, out: (outer, n, columns). In float64, where float32's x - top is exact, or nearly so.
@@ -173,12 +179,12 @@ def _(x: Any, out: Any) -> None:
         for c in range(x.shape[2]):
             top = -np.inf
             for i in range(x.shape[1]):
-                top = max(top, np.float64(x[o, i, c]))
+                top = max(top, x[o, i, c])
             total = 0.0
             for i in range(x.shape[1]):
-                total += np.exp(np.float64(x[o, i, c]) - top)
+                total += np.exp(x[o, i, c] - top)
             for i in range(x.shape[1]):
-                out[o, i, c] = np.exp(np.float64(x[o, i, c]) - top) / total
+                out[o, i, c] = np.exp(x[o, i, c] - top) / total
 
 
 @log_softmax.numba
@@ -188,13 +194,13 @@ def _(x: Any, out: Any) -> None:
         for c in range(x.shape[2]):
             top = -np.inf
             for i in range(x.shape[1]):
-                top = max(top, np.float64(x[o, i, c]))
+                top = max(top, x[o, i, c])
             total = 0.0
             for i in range(x.shape[1]):
-                total += np.exp(np.float64(x[o, i, c]) - top)
+                total += np.exp(x[o, i, c] - top)
             log_total = np.log(total)
             for i in range(x.shape[1]):
-                out[o, i, c] = (np.float64(x[o, i, c]) - top) - log_total
+                out[o, i, c] = (x[o, i, c] - top) - log_total
 
 
 @softmax.native
@@ -300,15 +306,21 @@ def _(gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None)
     return _prepare_backward("log_softmax_backward", gradient, y, axis, out)
 
 
+@softmax_backward.for_numba
+@log_softmax_backward.for_numba
+def _(gradient: Any, y: Any, out: Any) -> tuple[Any, ...]:
+    return *(np.array(x, np.float64, order="C") for x in (gradient, y)), out
+
+
 @softmax_backward.numba
 def _(gradient: Any, y: Any, out: Any) -> None:
     # gradient, y, out: (rows, n). Sums in float64.
     for r in range(y.shape[0]):
         total = 0.0
         for i in range(y.shape[1]):
-            total += np.float64(gradient[r, i]) * np.float64(y[r, i])
+            total += gradient[r, i] * y[r, i]
         for i in range(y.shape[1]):
-            out[r, i] = np.float64(y[r, i]) * (np.float64(gradient[r, i]) - total)
+            out[r, i] = y[r, i] * (gradient[r, i] - total)
 
 
 @log_softmax_backward.numba
@@ -317,9 +329,9 @@ def _(gradient: Any, y: Any, out: Any) -> None:
     for r in range(y.shape[0]):
         total = 0.0
         for i in range(y.shape[1]):
-            total += np.float64(gradient[r, i])
+            total += gradient[r, i]
         for i in range(y.shape[1]):
-            out[r, i] = np.float64(gradient[r, i]) - np.exp(np.float64(y[r, i])) * total
+            out[r, i] = gradient[r, i] - np.exp(y[r, i]) * total
 
 
 @softmax_backward.native
