@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import pickle
 
@@ -51,27 +52,41 @@ def sums_of(a):
     return np.float64 if a.dtype == np.float64 else np.float32
 
 
+def wanted(a, b):
+    """The product in float64, and the bound on the error of a sum of K products."""
+    terms = np.matmul(np.abs(exact(a)), np.abs(exact(b)))
+    return np.matmul(exact(a), exact(b)), sum_tolerance(terms, a.shape[1], sums_of(a))
+
+
 def check(a, b, got):
     """`got` against NumPy in float64, within the bound on a sum of K products."""
-    want = np.matmul(exact(a), exact(b))
-    terms = np.matmul(np.abs(exact(a)), np.abs(exact(b)))
-    bound = sum_tolerance(terms, a.shape[1], sums_of(a))
-    assert got.dtype == sums_of(a)
+    within(got, *wanted(a, b), sums_of(a))
+
+
+def within(got, want, bound, dtype):
+    assert got.dtype == dtype
     assert got.shape == want.shape
     assert (np.abs(got - want) <= bound).all()
+
+
+@functools.cache
+def known(m, n, k, dtype):
+    """Operands and what is wanted of them, in slow long doubles, by every backend."""
+    a, b = operands(m, n, k, dtype)
+    return a, b, wanted(a, b)
 
 
 @DTYPES
 @pytest.mark.parametrize(("m", "n", "k"), SIZES)
 def test_sizes(backend, m, n, k, dtype):
-    a, b = operands(m, n, k, dtype)
+    a, b, want = known(m, n, k, dtype)
     transposed = np.ascontiguousarray(b.T)
     results = [matmul(a, b), matmul(a, transposed.T), matmul(a, pack(b))]
     results.append(matmul(a, pack(transposed, transposed=True)))
     column_major = np.asfortranarray(a)
     results += [matmul(column_major, b), matmul(column_major, pack(b))]
     for got in results:
-        check(a, b, got)
+        within(got, *want, sums_of(a))
         if backend != "numpy":  # NumPy's BLAS chooses its order of summation by layout
             assert_array_equal(got, results[0])
     if m and n and k:

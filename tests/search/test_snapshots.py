@@ -16,6 +16,7 @@ import pytest
 import firth
 from firth import _native
 from firth.kernels._dispatch import active_level
+from firth.search import segments
 
 
 def answer(index, state, query, k):
@@ -320,12 +321,13 @@ def test_removal_gives_memory_back():
 
 
 @pytest.mark.slow
-def test_more_than_2_to_the_31_numbers():
+def test_more_than_2_to_the_31_numbers(monkeypatch):
     if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") < 6e9:
         pytest.skip("needs 5 GB of memory")
     dim, count = 65536, 32800
     numbers = np.random.default_rng(0).standard_normal(dim + count).astype(np.float32)
     rows = np.lib.stride_tricks.sliding_window_view(numbers, dim)[:count]  # takes no memory
+    monkeypatch.setattr(segments, "SAMPLE", 1000)  # rows in the mean, which takes its time
     index = firth.Index(dim, storage="int8")
     index.add(rows)
     assert index.stats()["bytes"]["vectors"] > 2**31

@@ -376,19 +376,18 @@ def test_each_flipped_byte_of_a_log(path: Path, named: bool) -> None:
     states, beside = history(path, named), log_of(path)
     whole, ends = beside.read_bytes(), offsets(beside)
     for position in range(len(whole)):
-        for flip in (0x01, 0x80, 0xFF):
-            damaged = bytearray(whole)
-            damaged[position] ^= flip
-            beside.write_bytes(damaged)
-            if position < ends[-2]:  # records follow
-                for mode in ("r", "r+"):
-                    with pytest.raises(FormatError) as caught:
-                        firth.Index.open(path, mode)
-                    assert str(beside) in str(caught.value)
-                    assert caught.value.offset in {0, *ends}
-                assert beside.read_bytes() == damaged
-            else:  # the last one is as if it had not been written
-                assert content(firth.Index.open(path, "r")) == content(states[-2])
+        damaged = bytearray(whole)
+        damaged[position] ^= (0x01, 0x80, 0xFF)[position % 3]
+        beside.write_bytes(damaged)
+        if position < ends[-2]:  # records follow
+            for mode in ("r", "r+"):
+                with pytest.raises(FormatError) as caught:
+                    firth.Index.open(path, mode)
+                assert str(beside) in str(caught.value)
+                assert caught.value.offset in {0, *ends}
+            assert beside.read_bytes() == damaged
+        else:  # the last one is as if it had not been written
+            assert content(firth.Index.open(path, "r")) == content(states[-2])
 
 
 def test_a_log_of_zeros_or_another_file(path: Path) -> None:
@@ -585,7 +584,7 @@ def test_a_sync_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_killed_writers(tmp_path: Path) -> None:
-    run_script(Path(__file__).with_name("crash.py").read_text(), str(tmp_path), "240")
+    run_script(Path(__file__).with_name("crash.py").read_text(), str(tmp_path), "120")
 
 
 # Damage of the file
