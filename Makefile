@@ -21,9 +21,12 @@ $(VENV)/firth.stamp: $(SOURCES)
 	@echo "firth: building, about 2 minutes the first time"
 	$(PIP) install --quiet $(BUILD_REQUIRES)
 	rm -rf $(VENV)/wheel
-	$(PIP) wheel --verbose --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel .
+	$(PIP) wheel --verbose --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel \
+		$(EMULATED) .
 	$(PIP) install --quiet --force-reinstall --no-deps $(VENV)/wheel/firth-*.whl
 	touch $@
+# A level for the tests, which is in no wheel that users get: matrix tiles, emulated.
+EMULATED := --config-settings=cmake.define.FIRTH_EMULATE_TILES=ON
 BUILD_REQUIRES := scikit-build-core pybind11 cython cmake ninja
 
 # What an extra of pyproject.toml requires, beside the wheel that is there.
@@ -86,7 +89,7 @@ $(SANITIZE)/firth.stamp: $(SOURCES)
 	$(PYTHON) -m venv $(SANITIZE)
 	$(SANITIZE)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl \
 		tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
-		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined
+		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined $(EMULATED)
 	touch $@
 
 sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -119,7 +122,8 @@ $(BROKEN)/firth.stamp: $(SOURCES)
 	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(BROKEN)
 	$(BROKEN)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl . \
-		--config-settings=build-dir=build/broken --config-settings=cmake.define.FIRTH_BREAK=ON
+		--config-settings=build-dir=build/broken --config-settings=cmake.define.FIRTH_BREAK=ON \
+		$(EMULATED)
 	touch $@
 
 broken: $(BROKEN)/firth.stamp ## a build with a fault in each kernel: the tests must fail

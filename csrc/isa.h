@@ -7,7 +7,8 @@
 // the level's full register, N = 4 (SSE2, NEON), 8 (AVX2) or 16 (AVX-512) floats.
 //
 // isa/<target>.h: the same functions in each file, by the intrinsics of one instruction set.
-// isa/generic.h, isa/math.h: common functions on top of these. Only this file includes them.
+// isa/generic.h, isa/math.h: common functions on top of these; isa/tiles.h: matrix tiles. Only this
+// file includes them.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -27,3 +28,7 @@
 
 #include "isa/generic.h"
 #include "isa/math.h"
+
+#if FIRTH_TILES  // set by CMake for the levels that have them
+#include "isa/tiles.h"
+#endif

@@ -12,6 +12,7 @@
 #include "kernels/list_glove.h"
 #include "kernels/list_search.h"
 #include "kernels/list_softmax.h"
+#include "kernels/list_tiles.h"
 #include "kernels/list_words.h"
 
 #define FIRTH_KERNELS(K) \
@@ -19,7 +20,8 @@
     FIRTH_SEARCH_KERNELS(K) \
     FIRTH_EMBEDDING_BAG_KERNELS(K) \
     FIRTH_WORD_KERNELS(K) \
-    FIRTH_GLOVE_KERNELS(K)
+    FIRTH_GLOVE_KERNELS(K) \
+    FIRTH_TILE_KERNELS(K)
 
 // Kernels that float and double have in common.
 #define FIRTH_FLOAT_KERNELS(K, T, type) \
@@ -31,9 +33,11 @@ namespace firth {
 struct Kernels {
     const char* level;  // compiled inside the level's own object: proof of which code runs
     size_t vector_bytes;
-    Gemm gemm_f32, gemm_f64, gemm_bf16;
+    // u8s8: A of unsigned, B of signed bytes; s8s8: both signed; sums are int32, modulo 2^32.
+    Gemm gemm_f32, gemm_f64, gemm_bf16, gemm_u8s8, gemm_s8s8;
     int code_limit;     // greatest magnitude of a query's code in scan_codes
     size_t code_words;  // 32-bit words of a packed unit of four codes
+    size_t code_units;  // a packed query is padded to a multiple of it
 #define FIRTH_FIELD(ret, name, parameters) ret(*name) parameters;
     FIRTH_KERNELS(FIRTH_FIELD)
 #undef FIRTH_FIELD

@@ -2,8 +2,15 @@
 // hand because __builtin_cpu_supports differs between gcc 12 and older clang in the names it knows.
 #include "levels.h"
 
+#include <atomic>
+#include <cerrno>
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <cpuid.h>
+#endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace firth {
@@ -22,37 +29,88 @@ extern const Kernels kernels;
 namespace v4x {
 extern const Kernels kernels;
 }
+namespace tiles {
+extern const Kernels kernels;
+}
+namespace tiles_emulated {
+extern const Kernels kernels;
+}
 
 namespace {
 
+constexpr long kTileData = 18;  // the state component that holds the tiles
+
+// Linux's arch_prctl on extended state; 0, or an error number. Other systems have no such call.
+int extended_state(long operation, unsigned long argument) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    return syscall(SYS_arch_prctl, operation, argument) == 0 ? 0 : errno;
+#else
+    (void)operation, (void)argument;
+    return ENOSYS;
+#endif
+}
+
+// Of each level, why this machine does not run it, or null.
 struct Cpu {
-    bool intel = false, v3 = false, v4 = false, v4x = false;
+    bool intel;  // the vendor
+    const char *v3, *v4, *v4x, *tiles;
 
     Cpu() {
+        unsigned a, b = 0, c = 0, d = 0;
+        intel = __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx &&
+                c == signature_INTEL_ecx && d == signature_INTEL_edx;
+        v3 = obstacle_v3();
+        v4 = v3 ? v3 : obstacle_v4();
+        v4x = v4 ? v4 : obstacle_v4x();
+        tiles = v4x ? v4x : obstacle_tiles();
+    }
+
+  private:
+    unsigned b7_ = 0, c7_ = 0, d7_ = 0, subleaves_ = 0, xcr0_ = 0;
+
+    const char* obstacle_v3() {
+        static const char* const lacks = "the CPU has no AVX2, FMA, F16C and BMI";
         unsigned a, b, c, d;
-        if (!__get_cpuid(0, &a, &b, &c, &d)) return;
-        intel = b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx;
-        if (!__get_cpuid(1, &a, &b, &c, &d)) return;
+        if (!__get_cpuid(1, &a, &b, &c, &d)) return lacks;
         // FMA 12, SSE4.1 19, SSE4.2 20, MOVBE 22, POPCNT 23, OSXSAVE 27, AVX 28, F16C 29
         const unsigned v3_ecx =
             1u << 12 | 1u << 19 | 1u << 20 | 1u << 22 | 1u << 23 | 1u << 27 | 1u << 28 | 1u << 29;
-        if ((c & v3_ecx) != v3_ecx) return;
-        unsigned xcr0, xcr0_high;
-        __asm__("xgetbv" : "=a"(xcr0), "=d"(xcr0_high) : "c"(0));
-        if ((xcr0 & 0x06) != 0x06) return;  // xmm and ymm are saved
-        unsigned extended_c = 0;
-        if (!__get_cpuid(0x80000001, &a, &b, &extended_c, &d)) return;
-        if (!(extended_c & 1u << 5)) return;  // LZCNT
-        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
-        const unsigned leaf7_b = b, leaf7_c = c, subleaves = a;
+        if ((c & v3_ecx) != v3_ecx) return lacks;
+        unsigned high;
+        __asm__("xgetbv" : "=a"(xcr0_), "=d"(high) : "c"(0));
+        if ((xcr0_ & 0x06) != 0x06) return "the system does not save AVX registers";
+        if (!__get_cpuid(0x80000001, &a, &b, &c, &d)) return lacks;
+        if (!(c & 1u << 5)) return lacks;  // LZCNT
+        if (!__get_cpuid_count(7, 0, &subleaves_, &b7_, &c7_, &d7_)) return lacks;
         const unsigned v3_ebx = 1u << 3 | 1u << 5 | 1u << 8;  // BMI1, AVX2, BMI2
-        v3 = (leaf7_b & v3_ebx) == v3_ebx;
-        // AVX-512 F 16, DQ 17, CD 28, BW 30, VL 31; zmm and mask registers are saved
+        return (b7_ & v3_ebx) == v3_ebx ? nullptr : lacks;
+    }
+
+    const char* obstacle_v4() {
+        // AVX-512 F 16, DQ 17, CD 28, BW 30, VL 31
         const unsigned v4_ebx = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
-        v4 = v3 && (leaf7_b & v4_ebx) == v4_ebx && (xcr0 & 0xe6) == 0xe6;
-        unsigned leaf71_a = 0;
-        if (subleaves >= 1) __get_cpuid_count(7, 1, &leaf71_a, &b, &c, &d);
-        v4x = v4 && (leaf7_c & 1u << 11) && (leaf71_a & 1u << 5);  // VNNI, BF16
+        if ((b7_ & v4_ebx) != v4_ebx) return "the CPU has no AVX-512 (F, BW, CD, DQ, VL)";
+        return (xcr0_ & 0xe6) == 0xe6 ? nullptr : "the system does not save AVX-512 registers";
+    }
+
+    const char* obstacle_v4x() {
+        unsigned a = 0, b, c, d;
+        if (subleaves_ >= 1) __get_cpuid_count(7, 1, &a, &b, &c, &d);
+        const bool has = (c7_ & 1u << 11) && (a & 1u << 5);
+        return has ? nullptr : "the CPU has no AVX512_VNNI and AVX512_BF16";
+    }
+
+    const char* obstacle_tiles() {
+        const unsigned amx = 1u << 22 | 1u << 24 | 1u << 25;  // AMX-BF16, AMX-TILE, AMX-INT8
+        if ((d7_ & amx) != amx) return "the CPU has no matrix tiles (AMX-TILE, AMX-BF16, AMX-INT8)";
+        const unsigned long state = 3ul << 17;  // TILECFG, TILEDATA
+        unsigned long supported = 0;
+        // ARCH_GET_XCOMP_SUPP: asks, changes nothing
+        if ((xcr0_ & state) != state ||
+            extended_state(0x1021, reinterpret_cast<unsigned long>(&supported)) != 0 ||
+            (supported & state) != state)
+            return "the system does not save matrix tiles";
+        return nullptr;
     }
 };
 
@@ -69,19 +127,25 @@ const Kernels& widened_v4x() {
 }  // namespace
 #endif
 
-const Kernels* const* usable_levels(size_t* count) {
+const LevelState* levels(size_t* count) {
     struct List {
-        const Kernels* items[4];
+        LevelState items[6];
         size_t size = 0;
         List() {
 #ifdef FIRTH_X86_LEVELS
             const Cpu cpu;
             // VDPBF16PS has half the rate of float32 on Intel's cores, twice that of it on AMD's.
-            if (cpu.v4x) items[size++] = cpu.intel ? &widened_v4x() : &v4x::kernels;
-            if (cpu.v4) items[size++] = &v4::kernels;
-            if (cpu.v3) items[size++] = &v3::kernels;
+#ifdef FIRTH_TILES
+            items[size++] = {&tiles::kernels, cpu.tiles};
 #endif
-            items[size++] = &base::kernels;
+            items[size++] = {cpu.intel ? &widened_v4x() : &v4x::kernels, cpu.v4x};
+            items[size++] = {&v4::kernels, cpu.v4};
+            items[size++] = {&v3::kernels, cpu.v3};
+#endif
+            items[size++] = {&base::kernels, nullptr};
+#ifdef FIRTH_TILES_EMULATED
+            items[size++] = {&tiles_emulated::kernels, cpu.v4x};
+#endif
         }
     };
     static const List list;
@@ -92,19 +156,22 @@ const Kernels* const* usable_levels(size_t* count) {
 const Kernels* other_v4x() {
 #ifdef FIRTH_X86_LEVELS
     const Cpu cpu;
-    if (cpu.v4x) return cpu.intel ? &v4x::kernels : &widened_v4x();
+    if (!cpu.v4x) return cpu.intel ? &v4x::kernels : &widened_v4x();
 #endif
     return nullptr;
 }
 
-const char* const* compiled_levels(size_t* count) {
-    static const char* const names[] = {
-#ifdef FIRTH_X86_LEVELS
-        "v4x", "v4", "v3",
+const char* request(const Kernels& level) {
+#ifdef FIRTH_TILES
+    static std::atomic<bool> granted{false};
+    if (&level != &tiles::kernels || granted.load(std::memory_order_relaxed)) return nullptr;
+    const int error = extended_state(0x1023, kTileData);  // ARCH_REQ_XCOMP_PERM
+    if (error == ENOSPC) return "a thread's alternate signal stack is too small to save tiles";
+    if (error != 0) return "the system refuses this process matrix tiles";
+    granted.store(true, std::memory_order_relaxed);
 #endif
-        "base"};
-    *count = sizeof names / sizeof *names;
-    return names;
+    (void)level;
+    return nullptr;
 }
 
 }  // namespace firth

@@ -4,14 +4,23 @@
 
 namespace firth {
 
-// The usable levels, best first; the last is always `base`. `count` receives their number.
-const Kernels* const* usable_levels(size_t* count);
+struct LevelState {
+    const Kernels* kernels;
+    const char* obstacle;  // why this machine does not run it, or null
+};
 
-// v4x with the way of multiplying bfloat16 that `usable_levels` has not chosen for this vendor's
-// CPUs, for tests; null where this CPU does not run v4x.
+// The compiled levels, best first; the last is `base`, or in builds for tests `tiles_emulated`,
+// which is slower than all. `count` receives their number.
+const LevelState* levels(size_t* count);
+
+// v4x with the way of multiplying bfloat16 that `levels` has not chosen for this vendor's CPUs, for
+// tests; null where this CPU does not run v4x.
 const Kernels* other_v4x();
 
-// The names of all compiled levels, best first, usable or not.
-const char* const* compiled_levels(size_t* count);
+// Asks the system for what a level that this machine runs needs beyond it: matrix tiles, for which
+// a process must have permission (it then holds for all threads, and children of fork). To be
+// called before the level runs for the first time; again costs nothing. Null where it is granted,
+// or why not.
+const char* request(const Kernels& level);
 
 }  // namespace firth

@@ -60,16 +60,16 @@ Reading reading(const KeysValuesObject& object) {
 template <class T>
 const Gemm& type_of(const Level& level) {
     if constexpr (sizeof(T) == 4)
-        return level.kernels->gemm_f32;
+        return level->gemm_f32;
     else
-        return level.kernels->gemm_bf16;
+        return level->gemm_bf16;
 }
 
 template <class T>
 std::unique_ptr<KeysValuesObject> keys_values(const Level& level, size_t heads, size_t depth,
                                               size_t values) {
     return std::unique_ptr<KeysValuesObject>(
-        new KeysValuesObject{level.kernels, KeysValues(type_of<T>(level), heads, depth, values)});
+        new KeysValuesObject{&*level, KeysValues(type_of<T>(level), heads, depth, values)});
 }
 
 // key: (*lead, n, E), value: (*lead, n, Ev), rows contiguous; the product of lead is heads
@@ -128,7 +128,7 @@ void run(const Level& level, const py::array_t<T>& query, const py::array_t<T>* 
     if (packed) {
         lock = reading(*packed);
         const KeyBlock& block = packed->data.block();
-        if (packed->kernels != level.kernels || &block.type != &type_of<T>(level) ||
+        if (packed->kernels != &*level || &block.type != &type_of<T>(level) ||
             block.depth != shape.depth)
             throw py::value_error("attention: packed for another level, dtype or depth");
         shape.keys = packed->data.keys();
@@ -183,7 +183,7 @@ void run(const Level& level, const py::array_t<T>& query, const py::array_t<T>* 
                     sums ? sums + of_lse[i] : nullptr};
     WithoutGil unlocked;
     const Reading until_done = std::move(lock);  // which ends before the GIL is waited for
-    attention(*level.kernels, shape, heads.data(), heads.size(), packed ? &packed->data : nullptr);
+    attention(*level, shape, heads.data(), heads.size(), packed ? &packed->data : nullptr);
 }
 
 template <class T>

@@ -14,7 +14,7 @@ void softmax_backward(const Level& level, const py::array_t<T>& dy, const py::ar
     if (from.rows != result.rows || from.rows != to.rows || from.n != result.n || from.n != to.n)
         throw py::value_error("softmax_backward: shapes of dy, y and dx differ");
     if (from.n == 0) return;
-    const auto& of = level.kernels->of<T>();
+    const auto& of = level->of<T>();
     const auto kernel = kLog ? of.log_softmax_backward : of.softmax_backward;
     WithoutGil unlocked;
     parallel_for(from.rows, (size_t(1) << 17) / from.n + 1, [&](size_t begin, size_t end) {

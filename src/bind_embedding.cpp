@@ -95,7 +95,7 @@ void embedding_bag(const Level& level, const py::array_t<T>& table, bool bfloat1
     const float* weight = weights ? weights->data() : nullptr;
     const auto dim = static_cast<size_t>(table.shape(1));
     float* result = out.mutable_data();
-    const auto kernel = embedding_bag_kernel<T>(*level.kernels, bfloat16);
+    const auto kernel = embedding_bag_kernel<T>(*level, bfloat16);
     WithoutGil unlocked;
     parallel_for(bags, 32, [&](size_t begin, size_t end) {
         kernel(data, stride, row, starts + begin, end - begin, weight, normalize, dim,

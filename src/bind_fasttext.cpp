@@ -58,7 +58,7 @@ class FastTextModel {
                   std::optional<std::tuple<array<float>, size_t, std::optional<array<uint8_t>>,
                                            std::optional<array<float>>>>
                       quantiser)
-        : level_(level.kernels),
+        : level_(&*level),
           text_(std::move(text)),
           ends_(std::move(ends)),
           counts_(std::move(counts)),

@@ -1,5 +1,6 @@
 // Bindings of the matrix product: pack, matmul, and the class Packed.
 #include <optional>
+#include <type_traits>
 
 #include "bindings.h"
 #include "engines/gemm.h"
@@ -15,9 +16,12 @@ struct PackedObject {
     AlignedBuffer buffer;
 };
 
-const Gemm& type_of(const Level& level, float) { return level.kernels->gemm_f32; }
-const Gemm& type_of(const Level& level, double) { return level.kernels->gemm_f64; }
-const Gemm& type_of(const Level& level, uint16_t) { return level.kernels->gemm_bf16; }
+const Gemm& type_of(const Level& level, float) { return level->gemm_f32; }
+const Gemm& type_of(const Level& level, double) { return level->gemm_f64; }
+// Bytes: B is signed, A is what the type says.
+const Gemm& type_of(const Level& level, uint8_t) { return level->gemm_u8s8; }
+const Gemm& type_of(const Level& level, int8_t) { return level->gemm_s8s8; }
+const Gemm& type_of(const Level& level, uint16_t) { return level->gemm_bf16; }
 
 bool whole_strides(const py::array& x) {
     return x.strides(0) % x.itemsize() == 0 && x.strides(1) % x.itemsize() == 0;
@@ -60,6 +64,8 @@ Epilogue epilogue(const std::optional<array<S>>& bias, int activation, double sc
 template <class S>
 Result result(array<S>& out, const Epilogue& e) {
     const bool plain = !e.bias && !e.residual && e.activation == kNone && e.scale == 1;
+    if (std::is_integral_v<S> && !plain)
+        throw py::value_error("matmul: integers have no bias, activation, scale or residual");
     return {reinterpret_cast<char*>(out.mutable_data()), ptrdiff_t(out.shape(1)),
             plain ? nullptr : &e};
 }
@@ -70,10 +76,11 @@ void check(const py::array& a, size_t k, size_t n, const py::array& out) {
         throw py::value_error("matmul: shapes of a, b and out differ");
 }
 
+// unsigned_left: of int8, whether A is uint8
 template <class T>
-PackedObject pack(const Level& level, const py::array_t<T>& b) {
+PackedObject pack(const Level& level, const py::array_t<T>& b, bool unsigned_left) {
     const Operand source = operand(b, "pack: b");
-    const Gemm& type = type_of(level, T());
+    const Gemm& type = sizeof(T) == 1 && unsigned_left ? level->gemm_u8s8 : type_of(level, T());
     const size_t k = size_t(b.shape(0)), n = size_t(b.shape(1));
     const size_t bytes = gemm_packed_bytes(type, k, n);
     PackedObject packed{&type, k, n, bytes, AlignedBuffer(bytes)};
@@ -82,9 +89,9 @@ PackedObject pack(const Level& level, const py::array_t<T>& b) {
     return packed;
 }
 
-// T: the operands' element; S: that of the sums
-template <class T, class S>
-void matmul(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, array<S>& out,
+// T: the operands' element (Right: that of B); S: that of the sums
+template <class T, class S, class Right = T>
+void matmul(const Level& level, const py::array_t<T>& a, const py::array_t<Right>& b, array<S>& out,
             const std::optional<array<S>>& bias, int activation, double scale,
             const std::optional<py::array_t<S>>& residual) {
     const Operand left = operand(a, "matmul: a"), right = operand(b, "matmul: b");
@@ -112,6 +119,23 @@ void matmul_packed(const Level& level, const py::array_t<T>& a, const PackedObje
     gemm(*b.type, left, Packed{b.buffer.data(), b.k, b.n}, c, m);
 }
 
+// a: (M, 4 K), b: (K, 4 N), c: (M, 4 N) bytes; M, K and N from 1 to 16
+bool tile_product(const Level& level, int product, const array<uint8_t>& a, const array<uint8_t>& b,
+                  array<uint8_t>& c) {
+    if (a.ndim() != 2 || b.ndim() != 2 || c.ndim() != 2)
+        throw py::value_error("tile_product: want matrices");
+    const size_t rows = size_t(a.shape(0)), units = size_t(b.shape(0));
+    const size_t columns = size_t(b.shape(1)) / 4;
+    const auto fits = [](size_t n) { return n >= 1 && n <= 16; };
+    if (!fits(rows) || !fits(units) || !fits(columns) || size_t(a.shape(1)) != 4 * units ||
+        size_t(b.shape(1)) != 4 * columns || size_t(c.shape(0)) != rows ||
+        size_t(c.shape(1)) != 4 * columns)
+        throw py::value_error("tile_product: shapes of a, b and c do not fit a tile each");
+    if (product < kTileBf16 || product > kTileU8S8)
+        throw py::value_error("tile_product: no product has the number " + std::to_string(product));
+    return level->tile_product(product, rows, columns, units, a.data(), b.data(), c.mutable_data());
+}
+
 }  // namespace
 
 void bind_gemm(py::module_& kernels) {
@@ -120,20 +144,32 @@ void bind_gemm(py::module_& kernels) {
                out = py::arg("out").noconvert(), bias = py::arg("bias").noconvert(),
                residual = py::arg("residual").noconvert();
     const auto activation = py::arg("activation"), scale = py::arg("scale");
-    kernels.def("pack", &pack<float>, level, b);
-    kernels.def("pack", &pack<double>, level, b);
-    kernels.def("pack", &pack<uint16_t>, level, b);
+    const auto unsigned_left = py::arg("unsigned_left") = false;
+    kernels.def("pack", &pack<float>, level, b, py::kw_only(), unsigned_left);
+    kernels.def("pack", &pack<double>, level, b, py::kw_only(), unsigned_left);
+    kernels.def("pack", &pack<uint16_t>, level, b, py::kw_only(), unsigned_left);
+    kernels.def("pack", &pack<int8_t>, level, b, py::kw_only(), unsigned_left);
+    kernels.def("tile_product", &tile_product, level, py::arg("product"), a, b,
+                py::arg("c").noconvert());
     kernels.def("matmul", &matmul<float, float>, level, a, b, out, bias, activation, scale,
                 residual);
     kernels.def("matmul", &matmul<double, double>, level, a, b, out, bias, activation, scale,
                 residual);
     kernels.def("matmul", &matmul<uint16_t, float>, level, a, b, out, bias, activation, scale,
                 residual);
+    kernels.def("matmul", &matmul<uint8_t, int32_t, int8_t>, level, a, b, out, bias, activation,
+                scale, residual);
+    kernels.def("matmul", &matmul<int8_t, int32_t>, level, a, b, out, bias, activation, scale,
+                residual);
     kernels.def("matmul", &matmul_packed<float, float>, level, a, b, out, bias, activation, scale,
                 residual);
     kernels.def("matmul", &matmul_packed<double, double>, level, a, b, out, bias, activation, scale,
                 residual);
     kernels.def("matmul", &matmul_packed<uint16_t, float>, level, a, b, out, bias, activation,
+                scale, residual);
+    kernels.def("matmul", &matmul_packed<uint8_t, int32_t>, level, a, b, out, bias, activation,
+                scale, residual);
+    kernels.def("matmul", &matmul_packed<int8_t, int32_t>, level, a, b, out, bias, activation,
                 scale, residual);
 }
 

@@ -150,9 +150,8 @@ double adagrad(const Level& level, py::array_t<float>& words, py::array_t<float>
     }
     const size_t dim = static_cast<size_t>(words.shape(2)) - 1;
     WithoutGil unlocked;
-    return level.kernels->glove_adagrad_f32(w.data, w.stride, w.plane, c.data, c.stride, c.plane,
-                                            records.data(), records.size(), dim, learning_rate,
-                                            grad_clip);
+    return level->glove_adagrad_f32(w.data, w.stride, w.plane, c.data, c.stride, c.plane,
+                                    records.data(), records.size(), dim, learning_rate, grad_clip);
 }
 
 class Trainer {
@@ -160,7 +159,7 @@ class Trainer {
     Trainer(const Level& level, py::array_t<float> words, py::array_t<float> contexts,
             std::vector<array<uint32_t>> parts, const array<int64_t>& units, size_t dim,
             bool symmetric, float rate, float clip, uint64_t seed)
-        : kernels_(*level.kernels),
+        : kernels_(*level),
           words_(std::move(words)),
           contexts_(std::move(contexts)),
           parts_(std::move(parts)) {

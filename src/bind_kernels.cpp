@@ -25,7 +25,7 @@ void dot(const Level& level, const py::array_t<T>& a, const py::array_t<T>& b, a
         static_cast<size_t>(out.shape(0)) != x.rows)
         throw py::value_error("dot: shapes of a, b and out differ");
     T* result = out.mutable_data();
-    const auto kernel = level.kernels->of<T>().dot;
+    const auto kernel = level->of<T>().dot;
     WithoutGil unlocked;
     parallel_for(x.rows, grain(x.n), [&](size_t begin, size_t end) {
         kernel(x.data + static_cast<ptrdiff_t>(begin) * x.stride, x.stride,
@@ -56,7 +56,7 @@ void bind_row_norms(const Level& level, const py::array_t<T>& keys,
         throw py::value_error("row_norms: norms must have one entry a row");
     float* result = norms.mutable_data();
     WithoutGil unlocked;
-    row_norms(*level.kernels, x, result);
+    row_norms(*level, x, result);
 }
 
 // queries: (Q, D), keys: (N, D), rows at any stride; scales, norms: (N,) or None
@@ -86,7 +86,7 @@ void bind_cosine_topk(const Level& level, const py::array_t<float>& queries,
     int64_t* index = indices.mutable_data();
     const auto k = static_cast<size_t>(scores.shape(1));
     WithoutGil unlocked;
-    cosine_topk(*level.kernels, q.data, q.stride, q.rows, x, norm, k, threads, score, index);
+    cosine_topk(*level, q.data, q.stride, q.rows, x, norm, k, threads, score, index);
 }
 
 // scores: (Q, N); the rest as for check_search
@@ -105,7 +105,7 @@ void bind_cosine_scores(const Level& level, const py::array_t<float>& queries,
     const float* norm = norms ? norms->data() : nullptr;
     float* score = scores.mutable_data();
     WithoutGil unlocked;
-    cosine_scores(*level.kernels, q.data, q.stride, q.rows, x, norm, threads, score);
+    cosine_scores(*level, q.data, q.stride, q.rows, x, norm, threads, score);
 }
 
 template <class T>
@@ -141,7 +141,7 @@ void softmax(const Level& level, const py::array_t<T>& x, py::array_t<T>& out) {
     T* to = out.mutable_data();
     const ptrdiff_t x_outer = x.strides(0) / item, x_step = n > 1 ? x.strides(1) / item : 1,
                     out_outer = out.strides(0) / item, out_step = out.strides(1) / item;
-    const Kernels::Of<T>& kernels = level.kernels->of<T>();
+    const Kernels::Of<T>& kernels = level->of<T>();
     const auto rows_kernel = kLog ? kernels.log_softmax : kernels.softmax;
     const auto columns_kernel = kLog ? kernels.log_softmax_columns : kernels.softmax_columns;
     WithoutGil unlocked;

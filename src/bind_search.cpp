@@ -192,8 +192,7 @@ py::tuple bind_topk(const Level& level, const std::vector<const HeldSegment*>& s
     Stats stats;
     {
         WithoutGil unlocked;
-        stats =
-            topk(*level.kernels, arguments.segments, arguments.request, k, label, score, counted);
+        stats = topk(*level, arguments.segments, arguments.request, k, label, score, counted);
     }
     return py::make_tuple(labels, scores, counts, stats_of(stats));
 }
@@ -217,7 +216,7 @@ py::tuple bind_range(const Level& level, const std::vector<const HeldSegment*>& 
     Stats stats;
     {
         WithoutGil unlocked;
-        stats = range(*level.kernels, arguments.segments, arguments.request, threshold, found);
+        stats = range(*level, arguments.segments, arguments.request, threshold, found);
     }
     array<int64_t> offsets(count + 1);
     offsets.mutable_data()[0] = 0;
@@ -267,7 +266,7 @@ void bind_code_rows(const Level& level, const py::array& vectors,
     float* bound = bounds.mutable_data();
     const int32_t* lanes = order ? order->data() : nullptr;
     WithoutGil unlocked;
-    code_rows(*level.kernels, keys, chosen, mean, lanes, blocks, code, bound);
+    code_rows(*level, keys, chosen, mean, lanes, blocks, code, bound);
 }
 
 // queries: (Q, D); codes: (B, U, 32, 4), bounds: (B, 3, 32) of `rows` rows; centre: (D,); scores:
@@ -292,7 +291,7 @@ void bind_may_reach(const Level& level, const array<float>& queries, const std::
     const uint8_t* code = codes.data();
     bool* out = reach.mutable_data();
     WithoutGil unlocked;
-    may_reach(*level.kernels, chosen, query, count, n, code, bound, mean, rows, score, out);
+    may_reach(*level, chosen, query, count, n, code, bound, mean, rows, score, out);
 }
 
 }  // namespace

@@ -40,10 +40,10 @@ double skipgram(const Level& level, py::array_t<float>& w_in, py::array_t<float>
     check_ids(contexts, in.rows, shared, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
     WithoutGil unlocked;
-    return skipgram_batch(
-        matrix(in), matrix(out), in.n, centers.data(), contexts.data(), negatives.data(),
-        static_cast<size_t>(rows), shared ? static_cast<size_t>(contexts.shape(1)) : 1,
-        static_cast<size_t>(negatives.shape(1)), shared, learning_rate, *level.kernels);
+    return skipgram_batch(matrix(in), matrix(out), in.n, centers.data(), contexts.data(),
+                          negatives.data(), static_cast<size_t>(rows),
+                          shared ? static_cast<size_t>(contexts.shape(1)) : 1,
+                          static_cast<size_t>(negatives.shape(1)), shared, learning_rate, *level);
 }
 
 // negatives: (1, K) in shared mode, else (B, K)
@@ -60,11 +60,10 @@ double cbow(const Level& level, py::array_t<float>& w_in, py::array_t<float>& w_
     check_ids(contexts, in.rows, true, "contexts");
     check_ids(negatives, out.rows, false, "negatives");
     WithoutGil unlocked;
-    return cbow_batch(matrix(in), matrix(out), in.n, centers.data(), contexts.data(),
-                      negatives.data(), static_cast<size_t>(rows),
-                      static_cast<size_t>(contexts.shape(1)),
-                      static_cast<size_t>(negatives.shape(1)), shared, mean, weight, learning_rate,
-                      *level.kernels);
+    return cbow_batch(
+        matrix(in), matrix(out), in.n, centers.data(), contexts.data(), negatives.data(),
+        static_cast<size_t>(rows), static_cast<size_t>(contexts.shape(1)),
+        static_cast<size_t>(negatives.shape(1)), shared, mean, weight, learning_rate, *level);
 }
 
 // contexts: (B, 1) where not shared
@@ -81,8 +80,7 @@ double hierarchical(const Level& level, py::array_t<float>& w_in, py::array_t<fl
     WithoutGil unlocked;
     return tree_batch(matrix(in), matrix(tree), in.n, points.data(), codes.data(), contexts.data(),
                       static_cast<size_t>(points.shape(0)), static_cast<size_t>(points.shape(1)),
-                      static_cast<size_t>(contexts.shape(1)), shared, learning_rate,
-                      *level.kernels);
+                      static_cast<size_t>(contexts.shape(1)), shared, learning_rate, *level);
 }
 
 // Lists of lists: start has `lists` + 1 rising offsets into ids, whose values are below `rows`.
@@ -109,7 +107,7 @@ class WordTrainer {
     // add an option: a field there, a member of WordWindows, a line here, and where it is used.
     WordTrainer(const Level& level, const py::object& network, array<int32_t> ids, double alpha,
                 double min_alpha, int epochs)
-        : kernels_(*level.kernels), ids_(std::move(ids)) {
+        : kernels_(*level), ids_(std::move(ids)) {
         job_.window = py::cast<int>(network.attr("window"));
         job_.negative = py::cast<int>(network.attr("negative"));
         job_.skip_gram = py::bool_(network.attr("sg"));

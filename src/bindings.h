@@ -1,16 +1,31 @@
 // Common to every src/bind_<topic>.cpp: the Level that Python holds, and one line per topic.
 #pragma once
 #include <chrono>
+#include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "kernels.h"
+#include "levels.h"
 #include "views.h"
 
 namespace firth {
 
-// One usable ISA level as Python sees it, and passes it to the kernels.
+// An ISA level that was compiled in, as Python sees it and passes it to the kernels.
 struct Level {
     const Kernels* kernels;
+    const char* obstacle;  // why this machine does not run it, or null
+
+    // Why the level cannot run, or null; asks the system for what it needs.
+    const char* refused() const { return obstacle ? obstacle : request(*kernels); }
+
+    // For running it: RuntimeError where it cannot.
+    const Kernels& operator*() const {
+        if (const char* why = refused())
+            throw std::runtime_error(std::string("level ") + kernels->level + ": " + why);
+        return *kernels;
+    }
+    const Kernels* operator->() const { return &**this; }
 };
 
 // The GIL is free while this lives. A daemon thread that wants it back while the interpreter shuts

@@ -27,6 +27,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
                                 [](const firth::Level& self) { return self.kernels->level; });
     level.def_property_readonly(
         "vector_bytes", [](const firth::Level& self) { return self.kernels->vector_bytes; });
+    level.def_property_readonly("obstacle", [](const firth::Level& self) { return self.obstacle; });
+    level.def("refused", &firth::Level::refused);
     // Submodules; functions of firth._native.kernels take the level to run on as first argument.
     py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),
                 search = module.def_submodule("search"), files = module.def_submodule("files"),
@@ -44,23 +46,17 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_fasttext(fasttext);
     firth::bind_vectors(files);
 
-    module.def("usable_levels", [] {
+    module.def("levels", [] {
         size_t count;
-        const firth::Kernels* const* levels = firth::usable_levels(&count);
+        const firth::LevelState* levels = firth::levels(&count);
         py::list result;
-        for (size_t i = 0; i < count; i++) result.append(firth::Level{levels[i]});
+        for (size_t i = 0; i < count; i++)
+            result.append(firth::Level{levels[i].kernels, levels[i].obstacle});
         return result;
     });
     module.def("other_v4x", []() -> py::object {
         const firth::Kernels* kernels = firth::other_v4x();
-        return kernels ? py::cast(firth::Level{kernels}) : py::none();
-    });
-    module.def("compiled_levels", [] {
-        size_t count;
-        const char* const* names = firth::compiled_levels(&count);
-        py::list result;
-        for (size_t i = 0; i < count; i++) result.append(names[i]);
-        return result;
+        return kernels ? py::cast(firth::Level{kernels, nullptr}) : py::none();
     });
     module.def("num_threads", &firth::num_threads);
     module.attr("MOST_THREADS") = firth::kMostThreads;

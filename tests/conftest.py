@@ -19,17 +19,35 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# v4x has two ways of multiplying bfloat16, of which a CPU's vendor chooses one; tests run the other
-# too, as a level of its own name.
+REQUIRED = os.environ.get("FIRTH_REQUIRE", "").split(",")
+BACKENDS = ["numpy", "numba", "native:base", "native:v3", "native:v4", "native:v4x"]
+# Few CPUs have matrix tiles, few builds emulate them: where they are missing, that is said once, by
+# test_dispatch, and not by a skip of each test.
+BACKENDS += [
+    name
+    for name in ("native:tiles", "native:tiles_emulated")
+    if name in {*REQUIRED, *_dispatch.backends()}
+]
+# v4x has two ways of multiplying bfloat16, of which a CPU's vendor chooses one; tests of what
+# multiplies them run the other too, as a level of its own name.
 OTHER_V4X = "v4x-other"
 if (other := _native.other_v4x()) is not None:
-    _dispatch.levels[OTHER_V4X] = other
-BACKENDS = ["numpy", "numba", "native:base", "native:v3", "native:v4", "native:v4x",
-            f"native:{OTHER_V4X}"]  # fmt: skip
+    _dispatch.compiled[OTHER_V4X] = _dispatch.levels[OTHER_V4X] = other
+BFLOAT16_BACKENDS = [*BACKENDS, f"native:{OTHER_V4X}"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Lengths around every vector width (4 to 16 floats, 2 to 8 doubles) and around unrolled loops.
 LENGTHS = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 130, 1000]
+
+# (M, N, K) around the register tiles (6, 14 or 32 rows; 8, 16 or 32 columns), the blocks of rows
+# (224), of columns (128) and of K (384; 192 for float64, 768 for bfloat16; on tiles 2048, cut at
+# 512), and odd K, where a unit of several elements is partly empty.
+MATMUL_SIZES = [
+    (1, 1, 1), (1, 31, 2), (1, 200, 33), (2, 33, 7), (3, 64, 385), (5, 7, 9), (6, 8, 16),
+    (7, 9, 17), (13, 32, 64), (14, 65, 3), (15, 97, 130), (29, 130, 767), (33, 17, 769),
+    (57, 300, 100), (225, 31, 40), (300, 161, 801), (40, 20, 193), (49, 129, 2081), (0, 5, 3),
+    (4, 0, 3), (4, 5, 0),
+]  # fmt: skip
 
 
 def unavailable(backend: str) -> str | None:
@@ -46,10 +64,14 @@ def unavailable(backend: str) -> str | None:
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test on each backend; fail it if it never called the backend that it names."""
-    name: str = request.param
+    yield from on_backend(request.param)
+
+
+def on_backend(name: str) -> Iterator[str]:
+    """What `backend` does for one of them."""
     reason = unavailable(name)
     if reason is not None:
-        if name in os.environ.get("FIRTH_REQUIRE", "").split(","):
+        if name in REQUIRED:
             pytest.fail(f"FIRTH_REQUIRE names {name}, but {reason}")
         pytest.skip(reason)
     before = _dispatch.calls[name]

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 
 from firth import _native
+from firth.kernels._dispatch import active_level
 
 
 def write(level: _native.Level, rows: np.ndarray, norms: np.ndarray) -> None:
@@ -21,7 +22,7 @@ def write(level: _native.Level, rows: np.ndarray, norms: np.ndarray) -> None:
 def main() -> None:
     """Race."""
     arguments = (
-        _native.usable_levels()[0],
+        active_level(),
         np.ones((4000, 64), np.float32),
         np.zeros(4000, np.float32),
     )

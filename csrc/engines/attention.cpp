@@ -145,6 +145,9 @@ class Attention {
                 } else {
                     kernels_.attention_softmax_bf16(scores, keys, scale(), mask, additive, diagonal,
                                                     state, sums, shape_.values, weights);
+                    // Pairs of keys, padded as packed operands are.
+                    const size_t used = round_up(keys, 2) * columns_ * sizeof(T);
+                    std::memset(weights + used, 0, packed_k(gemm_, keys) * columns_ - used);
                     multiply(block + block_.key_bytes(), weights, sums, shape_.values, keys, true);
                 }
             }

@@ -35,7 +35,7 @@ struct Result {
 constexpr double kSerialFlops = 2e6;
 
 // Bytes of k elements of a packed row of A, or column of B.
-inline size_t packed_k(const Gemm& type, size_t k) { return round_up(k, type.step) * type.element; }
+inline size_t packed_k(const Gemm& type, size_t k) { return round_up(k, type.step) * type.packed; }
 
 size_t gemm_packed_bytes(const Gemm& type, size_t k, size_t n);
 

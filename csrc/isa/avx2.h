@@ -98,6 +98,9 @@ constexpr int kCodeLimit = 63;  // vpmaddubsw: two products must stay below 2^15
 typedef i32xN BytesXN;
 FIRTH_INLINE BytesXN split_bytes(i32xN v) { return v; }
 FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) { memcpy(words, code, 4); }
+FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b) {
+    return (i32xN)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+}
 FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
     const __m256i pairs = _mm256_maddubs_epi16((__m256i)rows, (__m256i)set1(code[0]));
     return sum + (i32xN)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));

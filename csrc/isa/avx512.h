@@ -106,10 +106,19 @@ typedef i32xN BytesXN;
 FIRTH_INLINE BytesXN split_bytes(i32xN v) { return v; }
 FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) { memcpy(words, code, 4); }
 
+FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b) {
+    return (i32xN)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+}
+
 #if defined(__AVX512VNNI__)
+#define FIRTH_NATIVE_BYTES 1
+// sum + the products of four unsigned bytes of a and four signed ones of b.
+FIRTH_INLINE i32xN dot_u8s8(i32xN a, i32xN b, i32xN sum) {
+    return (i32xN)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+}
 constexpr int kCodeLimit = 127;
 FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
-    return (i32xN)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)rows, (__m512i)set1(code[0]));
+    return dot_u8s8(rows, set1(code[0]), sum);
 }
 #else
 constexpr int kCodeLimit = 63;  // vpmaddubsw: two products must stay below 2^15

@@ -4,9 +4,10 @@
 // Of a target: FIRTH_VECTOR_BYTES; FIRTH_TRUE_FMA where fma rounds once; kRegisters; set1;
 // load_f16, load_i8, load_f64 and load_first_f64 (widen exactly); load_first, store_first;
 // store_low_bytes (the lowest byte of each lane); to_f32; fma (a * b + c); sqrt (correctly
-// rounded); rsqrt_estimate; mask_bits (bit i is set where lane i of a comparison is true);
-// interleave (lanes of a and b in turn: a0 b0 a1 b1 ..., the lower half in low, the upper in high);
-// and the products of bytes.
+// rounded); rsqrt_estimate; dot_pairs (in each
+// 32-bit lane, the sum of the products of two signed 16-bit numbers); mask_bits (bit i is set where
+// lane i of a comparison is true); interleave (lanes of a and b in turn: a0 b0 a1 b1 ..., the lower
+// half in low, the upper in high); and the products of bytes.
 #pragma once
 
 namespace firth::FIRTH_LEVEL {
@@ -42,6 +43,7 @@ FIRTH_INLINE i32xN load(const int32_t* p) {
 
 FIRTH_INLINE void store(float* p, f32xN v) { memcpy(p, &v, sizeof v); }
 FIRTH_INLINE void store(double* p, f64xN v) { memcpy(p, &v, sizeof v); }
+FIRTH_INLINE void store(int32_t* p, i32xN v) { memcpy(p, &v, sizeof v); }
 
 // FIRTH_BREAK (a build option of the tests): partial loads and stores do nothing, so that every
 // kernel loses its last partial vector, and the tests must notice.
@@ -67,6 +69,12 @@ FIRTH_INLINE void store_partial(float* p, f32xN v, size_t n) {
 }
 FIRTH_INLINE void store_partial(double* p, f64xN v, size_t n) {
     if (!kBroken) store_first(p, v, n);
+}
+FIRTH_INLINE i32xN load_partial(const int32_t* p, size_t n) {
+    return (i32xN)load_partial((const float*)p, n);
+}
+FIRTH_INLINE void store_partial(int32_t* p, i32xN v, size_t n) {
+    store_partial((float*)p, (f32xN)v, n);
 }
 
 // ---- bfloat16: each 32-bit lane holds two, the lower half first ---------------------------------
@@ -99,6 +107,13 @@ FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) {
 // common. A target says how: signed bytes of magnitude kCodeLimit at most multiply any unsigned
 // bytes exactly; store_code puts four of them into kCodeWords words; split_bytes prepares the
 // unsigned ones; dot_bytes(rows, code, sum) is sum + the four products.
+
+// A packed query is padded with zeros to a multiple of so many units of four codes: whole tiles.
+#if FIRTH_TILES
+constexpr size_t kCodeUnits = 16;
+#else
+constexpr size_t kCodeUnits = 1;
+#endif
 
 // ---- division
 

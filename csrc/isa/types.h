@@ -24,6 +24,10 @@ template <>
 struct VectorOf<double> {
     typedef f64xN type;
 };
+template <>
+struct VectorOf<int32_t> {
+    typedef i32xN type;
+};
 template <class T>
 using vector_of = typename VectorOf<T>::type;
 template <class T>

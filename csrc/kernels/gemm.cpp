@@ -1,10 +1,11 @@
 // The inner part of the packed matrix product: a block of C from operands packed by gemm_pack.cpp.
 //
 // Packed operands are made of units: one float32, one float64, or two neighbours along K in
-// bfloat16 (four in 8-bit types). A tile of A is stored [unit][row], a panel of B [unit][column],
-// so that one step of the inner loop broadcasts a unit of A and loads two registers of units of B.
-// Where no instruction multiplies pairs of bfloat16, a tile of A is widened to float32 once for all
-// panels, and B in registers: two operations for 28 multiply-adds.
+// bfloat16, two bytes widened to 16 bits, or four bytes where the level multiplies them as they
+// are. A tile of A is stored [unit][row], a panel of B [unit][column], so that one step of the
+// inner loop broadcasts a unit of A and loads two registers of units of B. Where no instruction
+// multiplies pairs of bfloat16, a tile of A is widened to float32 once for all panels, and B in
+// registers: two operations for 28 multiply-adds.
 //
 // Every element of C is summed in the order of K, in one register, whatever the tile around it: the
 // bits do not depend on how M and N are cut.
@@ -55,6 +56,37 @@ struct StepBf16 {
 };
 #endif
 
+#if FIRTH_NATIVE_BYTES
+struct StepU8S8 {
+    typedef int32_t Unit;
+    typedef int32_t Left;
+    typedef int32_t Sum;
+    static constexpr size_t elements = 4, parts = 1;
+    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
+    FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) { return dot_u8s8(a, b, c); }
+};
+#endif
+// Bytes as signed 16-bit numbers; sums modulo 2^32, as those of dot_u8s8.
+struct StepPairs {
+    typedef int32_t Unit;
+    typedef int32_t Left;
+    typedef int32_t Sum;
+    static constexpr size_t elements = 2, parts = 1;
+    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
+    FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) {
+        typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+        return (i32xN)((u32xN)c + (u32xN)dot_pairs(a, b));
+    }
+};
+
+// Adds sums of two blocks of K; integers modulo 2^32.
+FIRTH_INLINE f32xN add(f32xN a, f32xN b) { return a + b; }
+FIRTH_INLINE f64xN add(f64xN a, f64xN b) { return a + b; }
+FIRTH_INLINE i32xN add(i32xN a, i32xN b) {
+    typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
+    return (i32xN)((u32xN)a + (u32xN)b);
+}
+
 }  // namespace
 
 // a: parts x units x R; b: PANELS panels of units x columns, panel_stride units apart; c: R x n,
@@ -97,10 +129,10 @@ FIRTH_INLINE void tile(const typename Step::Left* a, const typename Step::Unit* 
         for (size_t v = 0; v < V; v++) {
             const size_t first = v * lanes;
             if (first + lanes <= n) {
-                if (accumulate) sums[r][v] += load(out + first);
+                if (accumulate) sums[r][v] = add(sums[r][v], load(out + first));
                 store(out + first, sums[r][v]);
             } else if (first < n) {
-                if (accumulate) sums[r][v] += load_partial(out + first, n - first);
+                if (accumulate) sums[r][v] = add(sums[r][v], load_partial(out + first, n - first));
                 store_partial(out + first, sums[r][v], n - first);
             }
         }
@@ -230,7 +262,15 @@ FIRTH_INLINE void row(const T* a, const char* b_bytes, ptrdiff_t stride, T* c, s
     }
 FIRTH_BLOCK(gemm_multiply_f32, StepF32)
 FIRTH_BLOCK(gemm_multiply_f64, StepF64)
+#if !FIRTH_TILES  // gemm_tiles.cpp has the others
 FIRTH_BLOCK(gemm_multiply_bf16, StepBf16)
+#if FIRTH_NATIVE_BYTES
+FIRTH_BLOCK(gemm_multiply_u8s8, StepU8S8)
+#else
+FIRTH_BLOCK(gemm_multiply_u8s8, StepPairs)
+#endif
+FIRTH_BLOCK(gemm_multiply_s8s8, StepPairs)
+#endif
 
 #define FIRTH_ROW(name, T) \
     void name(const void* a, const void* b, ptrdiff_t b_stride, void* c, size_t n, size_t k, \

@@ -61,16 +61,131 @@ FIRTH_INLINE void pack_rows(const char* src, ptrdiff_t stride, size_t rows, size
             for (size_t r = rows; r < width; r++) dst[u * width + r] = 0;
 }
 
-// src: m rows of `bytes`, stride bytes apart. dst: tiles of at most kGemmRows rows, all of nearly
-// the same height: tile t holds rows [t m / tiles, (t + 1) m / tiles), as [unit][row].
-template <class Unit>
-FIRTH_INLINE void pack_a(const void* src, ptrdiff_t stride, void* dst, size_t m, size_t bytes) {
-    const size_t tiles = (m + kGemmRows - 1) / kGemmRows;
-    const size_t units = (bytes + sizeof(Unit) - 1) / sizeof(Unit);
+namespace {
+
+// A matrix k x n whose rows run along N (B as it lies, the transpose of A): unit u of column c.
+// `rows` packs one whose rows run along K: [unit][width], as pack_rows.
+template <class T, class U>
+struct UnitsWhole {  // units of one element
+    typedef U Unit;
+    typedef T Lane;
+    static constexpr size_t packed = sizeof(T);  // bytes of an element once packed
+    const char* src;
+    ptrdiff_t stride;
+    size_t k;
+
+    static size_t count(size_t k) { return k; }
+    const T* at(size_t u, size_t c) const { return (const T*)(src + (ptrdiff_t)u * stride) + c; }
+    Unit one(size_t u, size_t c) const {
+        Unit unit;
+        memcpy(&unit, at(u, c), sizeof unit);
+        return unit;
+    }
+    vector_of<T> vector(size_t u, size_t c) const { return load(at(u, c)); }
+
+    FIRTH_INLINE void rows(const char* src, ptrdiff_t stride, size_t rows, size_t k, Unit* dst,
+                           size_t width) {
+        pack_rows(src, stride, rows, k * sizeof(T), dst, width);
+    }
+};
+
+// Pairs of neighbours along K, the last one half empty where k is odd: bfloat16 as they are
+// (uint16_t), bytes widened to 16 bits.
+template <class T>
+struct UnitsPairs {
+    typedef int32_t Unit;
+    typedef float Lane;
+    static constexpr size_t packed = 2;
+    const char* src;
+    ptrdiff_t stride;
+    size_t k;
+
+    static size_t count(size_t k) { return (k + 1) / 2; }
+    const T* at(size_t row, size_t c) const {
+        return (const T*)(src + (ptrdiff_t)row * stride) + c;
+    }
+    Unit one(size_t u, size_t c) const {
+        const uint32_t odd = 2 * u + 1 < k ? (uint32_t)*at(2 * u + 1, c) << 16 : 0;
+        return (int32_t)(((uint32_t)*at(2 * u, c) & 0xffff) | odd);
+    }
+    f32xN vector(size_t u, size_t c) const {
+        typedef T TxN __attribute__((vector_size(kLanesF32 * sizeof(T))));
+        TxN even, odd = {};
+        memcpy(&even, at(2 * u, c), sizeof even);
+        if (2 * u + 1 < k) memcpy(&odd, at(2 * u + 1, c), sizeof odd);
+        return (f32xN)((__builtin_convertvector(even, i32xN) & 0xffff) |
+                       __builtin_convertvector(odd, i32xN) << 16);
+    }
+
+    FIRTH_INLINE void rows(const char* src, ptrdiff_t stride, size_t rows, size_t k, Unit* dst,
+                           size_t width) {
+        if constexpr (sizeof(T) == 2) {
+            pack_rows(src, stride, rows, 2 * k, dst, width);
+        } else {  // widened strip by strip
+            constexpr size_t most = 2 * kLanesF32 > kGemmRows ? 2 * kLanesF32 : kGemmRows;
+            constexpr size_t strip = 128;
+            uint16_t wide[most][strip];
+            for (size_t first = 0; first < k; first += strip) {
+                const size_t n = k - first < strip ? k - first : strip;
+                for (size_t r = 0; r < rows; r++) {
+                    const T* from = (const T*)(src + (ptrdiff_t)r * stride) + first;
+                    for (size_t i = 0; i < n; i++) wide[r][i] = (uint16_t)from[i];
+                }
+                pack_rows((const char*)wide, sizeof wide[0], rows, 2 * n, dst + first / 2 * width,
+                          width);
+            }
+        }
+    }
+};
+
+// Four neighbouring bytes along K, the last unit filled with zeros.
+struct UnitsQuads {
+    typedef int32_t Unit;
+    typedef float Lane;
+    static constexpr size_t packed = 1;
+    const char* src;
+    ptrdiff_t stride;
+    size_t k;
+
+    static size_t count(size_t k) { return (k + 3) / 4; }
+    const uint8_t* at(size_t row, size_t c) const {
+        return (const uint8_t*)src + (ptrdiff_t)row * stride + c;
+    }
+    Unit one(size_t u, size_t c) const {
+        uint32_t unit = 0;
+        for (size_t i = 0; i < 4 && 4 * u + i < k; i++)
+            unit |= (uint32_t)*at(4 * u + i, c) << (8 * i);
+        return (int32_t)unit;
+    }
+    f32xN vector(size_t u, size_t c) const {
+        typedef uint8_t u8xN __attribute__((vector_size(kLanesF32)));
+        i32xN units = set1((int32_t)0);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            u8xN bytes = {};
+            if (4 * u + i < k) memcpy(&bytes, at(4 * u + i, c), sizeof bytes);
+            units |= __builtin_convertvector(bytes, i32xN) << (int32_t)(8 * i);
+        }
+        return (f32xN)units;
+    }
+
+    FIRTH_INLINE void rows(const char* src, ptrdiff_t stride, size_t rows, size_t k, Unit* dst,
+                           size_t width) {
+        pack_rows(src, stride, rows, k, dst, width);
+    }
+};
+
+}  // namespace
+
+// src: m rows of k elements, stride bytes apart. dst: tiles of at most kGemmRows rows, all of
+// nearly the same height: tile t holds rows [t m / tiles, (t + 1) m / tiles), as [unit][row].
+template <class Units>
+FIRTH_INLINE void pack_a(const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k) {
+    const size_t tiles = (m + kGemmRows - 1) / kGemmRows, units = Units::count(k);
     for (size_t t = 0; t < tiles; t++) {
         const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
-        pack_rows((const char*)src + (ptrdiff_t)row * stride, stride, rows, bytes,
-                  (Unit*)dst + row * units, rows);
+        Units::rows((const char*)src + (ptrdiff_t)row * stride, stride, rows, k,
+                    (typename Units::Unit*)dst + row * units, rows);
     }
 }
 
@@ -91,110 +206,47 @@ FIRTH_INLINE void unpack_a(const char* src, char* dst, ptrdiff_t stride, size_t 
     }
 }
 
-// src: n rows (columns of B) of `bytes`, stride bytes apart. dst: panels [unit][W].
-template <class Unit, size_t W>
+// src: n rows (columns of B) of k elements, stride bytes apart. dst: panels [unit][columns], with
+// zeros up to a multiple of STEP units.
+template <class Units, size_t STEP>
 FIRTH_INLINE void pack_b_transposed(const void* src, ptrdiff_t stride, void* dst, size_t n,
-                                    size_t bytes) {
-    const size_t units = (bytes + sizeof(Unit) - 1) / sizeof(Unit);
-    for (size_t j = 0; j < n; j += W)
-        pack_rows((const char*)src + (ptrdiff_t)j * stride, stride, n - j < W ? n - j : W, bytes,
-                  (Unit*)dst + j * units, W);
+                                    size_t k) {
+    constexpr size_t W = kGemmColumns<typename Units::Lane>;
+    const size_t count = Units::count(k), units = (count + STEP - 1) / STEP * STEP;
+    for (size_t j = 0; j < n; j += W) {
+        auto* panel = (typename Units::Unit*)dst + j * units;
+        Units::rows((const char*)src + (ptrdiff_t)j * stride, stride, n - j < W ? n - j : W, k,
+                    panel, W);
+        if (units > count) memset(panel + count * W, 0, (units - count) * W * sizeof *panel);
+    }
 }
 
-// src: k x n, stride bytes apart. dst: panels [k][W]. Row by row: a strip of columns would touch a
-// new page with every step.
-template <class T>
-FIRTH_INLINE void pack_b(const char* src, ptrdiff_t stride, void* dst, size_t n, size_t k) {
-    constexpr size_t W = kGemmColumns<T>;
-    for (size_t i = 0; i < k; i++) {
-        const T* from = (const T*)(src + (ptrdiff_t)i * stride);
-        T* to = (T*)dst + i * W;
+// src: k x n, stride bytes apart. dst: as above. Unit by unit: a strip of columns would touch a new
+// page with every step.
+template <class Units, size_t STEP>
+FIRTH_INLINE void pack_b(const Units& from, void* dst, size_t n) {
+    typedef typename Units::Lane Lane;
+    constexpr size_t lanes = kLanes<Lane>, W = kGemmColumns<Lane>;
+    const size_t count = Units::count(from.k), units = (count + STEP - 1) / STEP * STEP;
+    for (size_t u = 0; u < units; u++) {
+        auto* to = (typename Units::Unit*)dst + u * W;
         size_t j = 0;
-        for (; j + W <= n; j += W, to += k * W) memcpy(to, from + j, W * sizeof(T));
-        if (j < n)
-            for (size_t c = 0; c < W; c++) to[c] = j + c < n ? from[j + c] : 0;
+        for (; u < count && j + W <= n; j += W, to += units * W)
+#pragma GCC unroll 4
+            for (size_t c = 0; c < W; c += lanes) store((Lane*)(to + c), from.vector(u, j + c));
+        for (; j < n; j += W, to += units * W)
+            for (size_t c = 0; c < W; c++) to[c] = u < count && j + c < n ? from.one(u, j + c) : 0;
     }
 }
 
-// src: k x n bfloat16, stride bytes apart. dst: panels [k/2][W][2].
-FIRTH_INLINE void pack_b_pairs(const char* src, ptrdiff_t stride, void* dst, size_t n, size_t k) {
-    constexpr size_t W = kGemmColumns<float>;
-    const size_t panel = (k + 1) / 2 * 2 * W;
-    for (size_t i = 0; i < k; i += 2) {
-        const uint16_t* even = (const uint16_t*)(src + (ptrdiff_t)i * stride);
-        const uint16_t* odd =
-            i + 1 < k ? (const uint16_t*)(src + (ptrdiff_t)(i + 1) * stride) : even;
-        const uint16_t keep = i + 1 < k ? 0xffff : 0;  // odd K: the last pair is half empty
-        uint16_t* to = (uint16_t*)dst + i * W;
-        size_t j = 0;
-        for (; j + W <= n; j += W, to += panel)
-            for (size_t c = 0; c < W; c++) {  // a constant count: unpack instructions
-                to[2 * c] = even[j + c];
-                to[2 * c + 1] = odd[j + c] & keep;
-            }
-        if (j < n)
-            for (size_t c = 0; c < W; c++) {
-                to[2 * c] = j + c < n ? even[j + c] : 0;
-                to[2 * c + 1] = j + c < n ? odd[j + c] & keep : 0;
-            }
-    }
-}
-
-namespace {
-
-// The units of a matrix k x m whose rows run along M: unit u of column c.
-template <class T, class U>
-struct UnitsWhole {
-    typedef U Unit;
-    typedef T Sum;
-    const char* src;
-    ptrdiff_t stride;
-    size_t k;
-
-    static size_t count(size_t k) { return k; }
-    const T* at(size_t u, size_t c) const { return (const T*)(src + (ptrdiff_t)u * stride) + c; }
-    Unit one(size_t u, size_t c) const {
-        Unit unit;
-        memcpy(&unit, at(u, c), sizeof unit);
-        return unit;
-    }
-    vector_of<T> vector(size_t u, size_t c) const { return load(at(u, c)); }
-};
-struct UnitsBf16 {  // pairs of neighbours along K, the last one half empty where k is odd
-    typedef int32_t Unit;
-    typedef float Sum;
-    const char* src;
-    ptrdiff_t stride;
-    size_t k;
-
-    static size_t count(size_t k) { return (k + 1) / 2; }
-    const uint16_t* at(size_t row, size_t c) const {
-        return (const uint16_t*)(src + (ptrdiff_t)row * stride) + c;
-    }
-    Unit one(size_t u, size_t c) const {
-        return (int32_t)(*at(2 * u, c) | (2 * u + 1 < k ? (uint32_t)*at(2 * u + 1, c) << 16 : 0));
-    }
-    f32xN vector(size_t u, size_t c) const {
-        typedef uint16_t u16xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 2)));
-        typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
-        u16xN even, odd = {};
-        memcpy(&even, at(2 * u, c), sizeof even);
-        if (2 * u + 1 < k) memcpy(&odd, at(2 * u + 1, c), sizeof odd);
-        return (f32xN)(__builtin_convertvector(even, u32xN) | __builtin_convertvector(odd, u32xN)
-                                                                  << 16);
-    }
-};
-
-}  // namespace
-
-// src: k x m (a left operand whose rows run along K: values, as attention has them). Tiles as of
+// src: k x m (a left operand whose rows run along M: values, as attention has them). Tiles as of
 // pack_a. Whole vectors are written although a row of a tile is shorter: what is too much falls
 // into a neighbour that is written later. The last tile, whose loads would pass the end of a row of
 // src, starts them so much earlier, and goes from the last unit to the first.
 template <class Units>
 FIRTH_INLINE void pack_a_transposed(const Units& from, void* dst, size_t m) {
-    typedef typename Units::Sum Sum;
-    constexpr size_t lanes = kLanes<Sum>;
+    typedef typename Units::Lane Lane;
+    constexpr size_t lanes = kLanes<Lane>;
     const size_t tiles = (m + kGemmRows - 1) / kGemmRows, units = Units::count(from.k);
     for (size_t t = 0; t < tiles; t++) {
         const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
@@ -206,10 +258,10 @@ FIRTH_INLINE void pack_a_transposed(const Units& from, void* dst, size_t m) {
             auto* to = tile + u * rows;
             if (forward && to + width <= end) {
                 for (size_t r = 0; r < width; r += lanes)
-                    store((Sum*)(to + r), from.vector(u, row + r));
+                    store((Lane*)(to + r), from.vector(u, row + r));
             } else if (backward && u * rows >= shift) {
                 for (size_t r = 0; r < width; r += lanes)
-                    store((Sum*)(to - shift + r), from.vector(u, row - shift + r));
+                    store((Lane*)(to - shift + r), from.vector(u, row - shift + r));
             } else {
                 for (size_t r = 0; r < rows; r++) to[r] = from.one(u, row + r);
             }
@@ -218,28 +270,53 @@ FIRTH_INLINE void pack_a_transposed(const Units& from, void* dst, size_t m) {
 }
 
 // For each type: A (m x k) and its transpose, B (k x n) and its transpose; stride in bytes.
-#define FIRTH_PACK(T, Element, Unit, Sum, Units, b) \
-    void gemm_pack_a_##T(const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k) { \
-        pack_a<Unit>(src, stride, dst, m, k * sizeof(Element)); \
+#define FIRTH_PACK_A(type, Units) \
+    void gemm_pack_a_##type(const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k) { \
+        pack_a<Units>(src, stride, dst, m, k); \
     } \
-    void gemm_pack_a_transposed_##T(const void* src, ptrdiff_t stride, void* dst, size_t m, \
-                                    size_t k) { \
+    void gemm_pack_a_transposed_##type(const void* src, ptrdiff_t stride, void* dst, size_t m, \
+                                       size_t k) { \
         pack_a_transposed(Units{(const char*)src, stride, k}, dst, m); \
-    } \
-    void gemm_unpack_a_##T(const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k) { \
-        unpack_a<Unit>((const char*)src, (char*)dst, stride, m, k, sizeof(Element)); \
-    } \
-    void gemm_pack_b_##T(const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k) { \
-        b((const char*)src, stride, dst, n, k); \
-    } \
-    void gemm_pack_b_transposed_##T(const void* src, ptrdiff_t stride, void* dst, size_t n, \
-                                    size_t k) { \
-        pack_b_transposed<Unit, kGemmColumns<Sum>>(src, stride, dst, n, k * sizeof(Element)); \
     }
+#define FIRTH_UNPACK_A(type, Element, Unit) \
+    void gemm_unpack_a_##type(const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k) { \
+        unpack_a<Unit>((const char*)src, (char*)dst, stride, m, k, sizeof(Element)); \
+    }
+#define FIRTH_PACK_B(type, Units, STEP) \
+    void gemm_pack_b_##type(const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k) { \
+        pack_b<Units, STEP>(Units{(const char*)src, stride, k}, dst, n); \
+    } \
+    void gemm_pack_b_transposed_##type(const void* src, ptrdiff_t stride, void* dst, size_t n, \
+                                       size_t k) { \
+        pack_b_transposed<Units, STEP>(src, stride, dst, n, k); \
+    }
+
 typedef UnitsWhole<float, int32_t> UnitsF32;
 typedef UnitsWhole<double, int64_t> UnitsF64;
-FIRTH_PACK(f32, float, int32_t, float, UnitsF32, pack_b<float>)
-FIRTH_PACK(f64, double, int64_t, double, UnitsF64, pack_b<double>)
-FIRTH_PACK(bf16, uint16_t, int32_t, float, UnitsBf16, pack_b_pairs)
+FIRTH_PACK_A(f32, UnitsF32)
+FIRTH_UNPACK_A(f32, float, int32_t)
+FIRTH_PACK_B(f32, UnitsF32, 1)
+FIRTH_PACK_A(f64, UnitsF64)
+FIRTH_UNPACK_A(f64, double, int64_t)
+FIRTH_PACK_B(f64, UnitsF64, 1)
+
+#if FIRTH_TILES  // A is packed by gemm_tiles.cpp; a panel of B is two tiles beside each other
+FIRTH_PACK_B(bf16, UnitsPairs<uint16_t>, kTileUnits)
+FIRTH_PACK_B(u8s8, UnitsQuads, kTileUnits)
+FIRTH_PACK_B(s8s8, UnitsQuads, kTileUnits)
+#else
+FIRTH_PACK_A(bf16, UnitsPairs<uint16_t>)
+FIRTH_UNPACK_A(bf16, uint16_t, int32_t)
+FIRTH_PACK_B(bf16, UnitsPairs<uint16_t>, 1)
+#if FIRTH_NATIVE_BYTES
+FIRTH_PACK_A(u8s8, UnitsQuads)
+FIRTH_PACK_B(u8s8, UnitsQuads, 1)
+#else
+FIRTH_PACK_A(u8s8, UnitsPairs<uint8_t>)
+FIRTH_PACK_B(u8s8, UnitsPairs<int8_t>, 1)
+#endif
+FIRTH_PACK_A(s8s8, UnitsPairs<int8_t>)
+FIRTH_PACK_B(s8s8, UnitsPairs<int8_t>, 1)
+#endif
 
 }  // namespace firth::FIRTH_LEVEL

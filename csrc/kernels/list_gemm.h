@@ -19,6 +19,7 @@ struct Epilogue {
 // and B are in bytes; `transposed` means that src is the transpose of what is packed.
 struct Gemm {
     size_t element, sum;   // bytes of an element of A and B, and of C
+    size_t packed;         // bytes of an element of packed A and B
     size_t step;           // packed operands are padded to a multiple of it along K
     size_t block;          // along K between two stores of C: it sets the order of the sums
     size_t rows, columns;  // the register tile; packed B consists of panels of `columns`
@@ -27,6 +28,7 @@ struct Gemm {
     void (*pack_a_transposed)(const void* src, ptrdiff_t stride, void* dst, size_t m, size_t k);
     void (*pack_b)(const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k);
     void (*pack_b_transposed)(const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k);
+    // the inverse of pack_a; null for types that nobody unpacks
     void (*unpack_a)(const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k);
     // C (+)= A B, packed; c_stride in elements
     void (*multiply)(const void* a, const void* b, void* c, ptrdiff_t c_stride, size_t m, size_t n,
@@ -34,6 +36,7 @@ struct Gemm {
     // c (+)= a B for one contiguous row and B as it lies, k x n; null where packing costs less
     void (*row)(const void* a, const void* b, ptrdiff_t b_stride, void* c, size_t n, size_t k,
                 bool accumulate);
+    // null: sums of integers have no epilogue
     void (*finish)(void* c, ptrdiff_t c_stride, size_t m, size_t n, const Epilogue& epilogue);
 };
 
@@ -46,11 +49,12 @@ struct Gemm {
     K(void, gemm_pack_b, type, (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k)) \
     K(void, gemm_pack_b_transposed, type, \
       (const void* src, ptrdiff_t stride, void* dst, size_t n, size_t k)) \
-    K(void, gemm_unpack_a, type, \
-      (const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k)) \
     K(void, gemm_multiply, type, \
       (const void* a, const void* b, void* c, ptrdiff_t c_stride, size_t m, size_t n, size_t k, \
        bool accumulate))
+
+#define FIRTH_GEMM_UNPACK_KERNELS(K, type) \
+    K(void, gemm_unpack_a, type, (const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k))
 
 #define FIRTH_GEMM_FLOAT_KERNELS(K, type) \
     K(void, gemm_row, type, \
@@ -59,8 +63,15 @@ struct Gemm {
     K(void, gemm_finish, type, \
       (void* c, ptrdiff_t c_stride, size_t m, size_t n, const Epilogue& epilogue))
 
+// clang-format off
 FIRTH_DECLARE_LIST(FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, f32)
-                       FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, f64)
-                           FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, bf16)
-                               FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f32)
-                                   FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f64))
+                   FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, f64)
+                   FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, bf16)
+                   FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, u8s8)
+                   FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, s8s8)
+                   FIRTH_GEMM_UNPACK_KERNELS(FIRTH_DECLARE_OF, f32)
+                   FIRTH_GEMM_UNPACK_KERNELS(FIRTH_DECLARE_OF, f64)
+                   FIRTH_GEMM_UNPACK_KERNELS(FIRTH_DECLARE_OF, bf16)
+                   FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f32)
+                   FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f64))
+// clang-format on

@@ -9,10 +9,8 @@ namespace firth {
 // the Euclidean distance, so that greater is better everywhere.
 enum Metric { kCosine = 0, kInnerProduct = 1, kL2 = 2 };
 
-// Coded rows are stored in blocks of kCodeBlock rows on every level; the scan takes kScanTile
-// queries at once.
+// Coded rows are stored in blocks of kCodeBlock rows on every level.
 constexpr size_t kCodeBlock = 32;
-constexpr size_t kScanTile = 12;
 
 // Query coding error assumed by the row bounds; see codes.h.
 constexpr double kQueryError = 1.0 / 128;

@@ -16,6 +16,7 @@ class Info:
     backend: str
     usable_levels: list[str]
     compiled_levels: list[str]
+    unused_levels: dict[str, str]
     threads: int
     python: str
     numpy: str
@@ -25,6 +26,8 @@ class Info:
         width = max(len(name) for name in asdict(self))
         lines = []
         for name, value in asdict(self).items():
+            if isinstance(value, dict):
+                value = [f"{level} ({why})" for level, why in value.items()] or ["none"]
             text = ", ".join(value) if isinstance(value, list) else value
             lines.append(f"{name.replace('_', ' '):<{width}}  {text}")
         return "\n".join(lines)
@@ -37,19 +40,26 @@ def info() -> Info:
     -------
     Info
         Fields ``version``, ``backend`` (as ``native:v4``), ``usable_levels`` (best first),
-        ``compiled_levels``, ``threads``, ``python``, ``numpy``, ``machine``.
+        ``compiled_levels``, ``unused_levels`` (of each level above the one in use, why it is not),
+        ``threads``, ``python``, ``numpy``, ``machine``.
     """
     import numpy
 
     import firth
     from firth import _native
-    from firth.kernels import active
+    from firth.kernels import _dispatch
 
+    in_use = _dispatch.active_level().name
+    names, compiled, asked = list(_dispatch.compiled), _dispatch.compiled, _dispatch.asked
     return Info(
         version=firth.__version__,
-        backend=active(),
-        usable_levels=[level.name for level in _native.usable_levels()],
-        compiled_levels=_native.compiled_levels(),
+        backend=_dispatch.active(),
+        usable_levels=[name for name in _dispatch.levels if not asked.get(name)],
+        compiled_levels=names,
+        unused_levels={
+            name: compiled[name].obstacle or asked.get(name) or "a lower level was chosen"
+            for name in names[: names.index(in_use)]
+        },
         threads=_native.num_threads(),
         python=platform.python_version(),
         numpy=numpy.__version__,

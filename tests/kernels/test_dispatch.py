@@ -14,17 +14,77 @@ import numpy as np
 import pytest
 
 import firth
+from conftest import OTHER_V4X
 from firth import _native
 from firth.kernels import _dispatch, active, dot, use
 
 
 def test_levels_name_themselves():
-    names = [level.name for level in _native.usable_levels()]
-    assert names[-1] == "base"
-    assert set(names) <= set(_native.compiled_levels())
-    widths = {"base": 16, "v3": 32, "v4": 64, "v4x": 64}
-    for level in _native.usable_levels():
-        assert level.vector_bytes == widths[level.name]
+    widths = {"tiles": 64, "v4x": 64, "v4": 64, "v3": 32, "base": 16, "tiles_emulated": 64}
+    best_first = [name for name in widths if name in _dispatch.compiled]
+    assert [name for name in _dispatch.compiled if name != OTHER_V4X] == best_first
+    assert "base" in _dispatch.levels
+    for name in best_first:
+        level = _dispatch.compiled[name]
+        assert level.name == name
+        assert level.vector_bytes == widths[name]
+        assert (level.obstacle is None) == (name in _dispatch.levels)
+
+
+class Refusing:
+    """A level that the system may refuse, as a Python object."""
+
+    obstacle = None
+
+    def __init__(self, why):
+        self.why = why
+        self.asked = 0
+
+    def refused(self):
+        self.asked += 1
+        return self.why
+
+
+def test_a_refused_level_yields_to_the_next(monkeypatch):
+    refusing, granting, unasked = Refusing("it has reasons"), Refusing(None), Refusing(None)
+    levels = {"best": refusing, "next": granting, "lower": unasked}
+    monkeypatch.setattr(_dispatch, "compiled", levels)
+    monkeypatch.setattr(_dispatch, "levels", levels)
+    monkeypatch.setattr(_dispatch, "asked", {})
+    monkeypatch.delenv("FIRTH_ISA", raising=False)
+    for _ in range(2):
+        assert _dispatch._parse("native", "x") == "native:next"
+    assert (refusing.asked, granting.asked, unasked.asked) == (1, 1, 0)
+    with pytest.raises(ValueError, match="x: level 'best' does not run here: it has reasons"):
+        _dispatch._parse("native:best", "x")
+    monkeypatch.setenv("FIRTH_ISA", "best")
+    with pytest.raises(ValueError, match="FIRTH_ISA: level 'best' does not run here: it has re"):
+        _dispatch._parse("native", "x")
+    monkeypatch.setenv("FIRTH_ISA", "lower")
+    monkeypatch.setattr(_dispatch, "asked", {})
+    assert _dispatch._parse("native", "x") == "native:lower"
+    assert (refusing.asked, unasked.asked) == (1, 1)  # nothing above it was asked
+
+
+def test_info_says_why_a_level_is_not_in_use(monkeypatch):
+    info = firth.info()
+    names = info.compiled_levels
+    in_use = _dispatch.active_level().name
+    assert list(info.unused_levels) == names[: names.index(in_use)]
+    for name, why in info.unused_levels.items():
+        assert why == _dispatch.compiled[name].obstacle or name in _dispatch.asked
+    with use("native:base"):
+        lower = firth.info()
+    assert list(lower.unused_levels) == names[: names.index("base")]
+    assert lower.unused_levels[in_use] == "a lower level was chosen" or in_use == "base"
+    for name in lower.unused_levels:
+        assert f"{name} ({lower.unused_levels[name]})" in str(lower)
+    level = next((x for x in _dispatch.compiled.values() if x.obstacle), None)
+    if level:  # native code itself refuses it: an unknown instruction would end the process
+        with pytest.raises(RuntimeError, match=re.escape(f"level {level.name}: {level.obstacle}")):
+            _native.kernels.row_norms(level, np.ones((1, 2), "f4"), None, np.ones(1, "f4"))
+        with pytest.raises(ValueError, match=re.escape(f"does not run here: {level.obstacle}")):
+            use(f"native:{level.name}")
 
 
 def test_use_nests_and_restores():

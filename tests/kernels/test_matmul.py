@@ -10,20 +10,25 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import firth
-from conftest import canary_intact, spiky, sum_tolerance, with_canary
+from conftest import (
+    BFLOAT16_BACKENDS,
+    MATMUL_SIZES,
+    canary_intact,
+    on_backend,
+    spiky,
+    sum_tolerance,
+    with_canary,
+)
 from firth import _native
 from firth.kernels import _arrays, _dispatch, matmul, pack
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 
-# Around the register tiles (6 or 14 rows; 8, 16 or 32 columns), the blocks of rows (224), of
-# columns (128) and of K (384; 192 for float64, 768 for bfloat16), and odd K, where a pair of
-# bfloat16 is half empty.
-SIZES = [
-    (1, 1, 1), (1, 31, 2), (1, 200, 33), (2, 33, 7), (3, 64, 385), (5, 7, 9), (6, 8, 16),
-    (7, 9, 17), (13, 32, 64), (14, 65, 3), (15, 97, 130), (29, 130, 767), (33, 17, 769),
-    (57, 300, 100), (225, 31, 40), (300, 161, 801), (40, 20, 193), (0, 5, 3), (4, 0, 3), (4, 5, 0),
-]  # fmt: skip
+
+@pytest.fixture(params=BFLOAT16_BACKENDS)
+def backend(request):
+    """Both ways of multiplying bfloat16 at v4x are tested here."""
+    yield from on_backend(request.param)
 
 
 def bits(x):
@@ -77,7 +82,7 @@ def known(m, n, k, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+@pytest.mark.parametrize(("m", "n", "k"), MATMUL_SIZES)
 def test_sizes(backend, m, n, k, dtype):
     a, b, want = known(m, n, k, dtype)
     transposed = np.ascontiguousarray(b.T)

@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import firth
-from conftest import spiky
+from conftest import BFLOAT16_BACKENDS, on_backend, spiky
 from firth import _native
 from firth.kernels import PackedKeysValues, _arrays, _dispatch
 from firth.kernels import scaled_dot_product_attention as attention
@@ -26,6 +26,12 @@ SIZES = [
     (31, 128, 64, 64), (32, 129, 5, 7), (33, 64, 32, 2), (65, 300, 24, 40), (130, 257, 64, 31),
     (129, 131, 400, 20), (0, 5, 4, 3), (4, 0, 4, 3), (4, 5, 0, 3), (4, 5, 3, 0),
 ]  # fmt: skip
+
+
+@pytest.fixture(params=BFLOAT16_BACKENDS)
+def backend(request):
+    """Both ways of multiplying bfloat16 at v4x are tested here."""
+    yield from on_backend(request.param)
 
 
 def make(lead, sizes, dtype="float32", seed=0):

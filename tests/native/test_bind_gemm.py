@@ -17,6 +17,17 @@ GOOD = {
         "scale": 2.0, "residual": zeros(4, 2),
     },
 }  # fmt: skip
+U8, I8, I32 = np.uint8, np.int8, np.int32
+SUMS = {
+    "a": zeros(4, 3, dtype=U8), "b": zeros(3, 2, dtype=I8), "out": zeros(4, 2, dtype=I32),
+    "bias": None, "residual": None,
+}  # fmt: skip
+INTEGERS = "matmul: integers have no bias, activation, scale or residual"
+TILE = "tile_product: shapes of a, b and c do not fit a tile each"
+GOOD["tile_product"] = {
+    "product": 1, "a": zeros(3, 8, dtype=U8), "b": zeros(2, 20, dtype=U8),
+    "c": zeros(3, 20, dtype=U8),
+}  # fmt: skip
 CASES = [
     ("pack", {"b": zeros(3)}, ValueError, f"pack: b{AXIS}"),
     ("pack", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"pack: b{AXIS}"),
@@ -36,6 +47,20 @@ CASES = [
     ("matmul", {"out": zeros(4, 3)}, ValueError, "matmul: shapes of a, b and out differ"),
     ("matmul", {"out": zeros(8)}, ValueError, "matmul: shapes of a, b and out differ"),
     ("matmul", {"a": zeros(4, 3, dtype=U16)}, TypeError, "incompatible function arguments"),
+    ("matmul", {**SUMS, "activation": 1}, ValueError, INTEGERS),
+    ("matmul", {**SUMS, "activation": 0, "scale": 2.0}, ValueError, INTEGERS),
+    ("matmul", {**SUMS, "bias": zeros(2, dtype=I32)}, ValueError, INTEGERS),
+    ("matmul", {**SUMS, "residual": zeros(4, 2, dtype=I32)}, ValueError, INTEGERS),
+    ("matmul", {**SUMS, "b": zeros(3, 2, dtype=U8)}, TypeError, "incompatible function arguments"),
+    ("tile_product", {"a": zeros(24, dtype=U8)}, ValueError, "tile_product: want matrices"),
+    ("tile_product", {"product": -1}, ValueError, "tile_product: no product has the number -1"),
+    ("tile_product", {"product": 4}, ValueError, "tile_product: no product has the number 4"),
+    ("tile_product", {"a": zeros(3, 7, dtype=U8)}, ValueError, TILE),
+    ("tile_product", {"a": zeros(0, 8, dtype=U8), "c": zeros(0, 20, dtype=U8)}, ValueError, TILE),
+    ("tile_product", {"a": zeros(17, 8, dtype=U8), "c": zeros(17, 20, dtype=U8)}, ValueError, TILE),
+    ("tile_product", {"b": zeros(2, 68, dtype=U8), "c": zeros(3, 68, dtype=U8)}, ValueError, TILE),
+    ("tile_product", {"b": zeros(2, 18, dtype=U8), "c": zeros(3, 18, dtype=U8)}, ValueError, TILE),
+    ("tile_product", {"c": zeros(2, 20, dtype=U8)}, ValueError, TILE),
 ]  # fmt: skip
 
 

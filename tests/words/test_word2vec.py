@@ -23,6 +23,7 @@ import firth
 from conftest import needs_shared
 from firth import FastText, GloVe, KeyedVectors, Word2Vec, _native
 from firth.kernels import skipgram_negative_sampling, use
+from firth.kernels._dispatch import active_level, levels
 from firth.words import CallbackAny2Vec, corpus, save_facebook_model, training
 from texts import counted, encoded
 
@@ -156,7 +157,7 @@ def test_blocks_cover_the_corpus_once(line):
     network = training.Network(
         w_in, w_out, np.ones(1, np.int64), np.full(1, 2**32 - 1, np.uint32), 1, 1, 1
     )
-    trainer = _native.words.WordTrainer(_native.usable_levels()[0], network, ids, 0.0, 0.0, 1)
+    trainer = _native.words.WordTrainer(active_level(), network, ids, 0.0, 0.0, 1)
     starts = [trainer.start(b) for b in range(trainer.blocks + 1)]
     assert starts[0] == 0
     assert starts[-1] == tokens
@@ -238,8 +239,8 @@ def test_a_single_block_does_not_depend_on_workers():
 
 
 def test_every_level_trains(text):
-    for level in _native.usable_levels():
-        with use(f"native:{level.name}"):
+    for level in levels:
+        with use(f"native:{level}"):
             model = Word2Vec(corpus_file=text, **SMALL, workers=1)
         assert np.isfinite(model.wv.vectors).all()
         assert model.epoch_losses[-1] < 6 * np.log(2)

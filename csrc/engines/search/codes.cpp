@@ -49,7 +49,7 @@ CodedQueries::CodedQueries(const Kernels& kernels, int metric, const ExactQuerie
       everywhere_(members.size(), -kInfinity) {
     const size_t units = (n_ + 3) / 4;
     std::vector<int8_t> codes(members.size() * units * 4, 0);
-    packed.resize(members.size() * units * kernels.code_words);
+    packed.resize(members.size() * packed_words(kernels, n_));
     for (size_t i = 0; i < n_; i++) scale_ += static_cast<double>(centre[i]) * centre[i];
     scale_ = metric == kCosine ? 2 : std::sqrt(scale_);
     std::vector<double> rest(n_);

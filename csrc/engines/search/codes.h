@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 #include "memory.h"
+#include "sizes.h"
 
 namespace firth::search {
 
@@ -32,6 +33,11 @@ class ExactQueries {
     AlignedBuffer data_;
 };
 
+// Words of a packed query of n dimensions.
+inline size_t packed_words(const Kernels& kernels, size_t n) {
+    return round_up(divide_up(n, 4), kernels.code_units) * kernels.code_words;
+}
+
 // Queries coded against one centre.
 class CodedQueries {
   public:
@@ -44,7 +50,7 @@ class CodedQueries {
     void skip(size_t i);
 
     std::vector<ScanQuery> scan;  // of each member
-    std::vector<int32_t> packed;  // members x units x code_words
+    std::vector<int32_t> packed;  // members x packed_words
 
   private:
     int metric_;

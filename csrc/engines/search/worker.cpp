@@ -184,7 +184,7 @@ void Worker::scan(const Chunk& chunk) {
     const int32_t* packed = queries.packed.data();
     const ScanQuery* scanned = queries.scan.data();
     if (chunk.members) {  // the codes of some queries, one after the other
-        const size_t words = units * pass_.kernels.code_words;
+        const size_t words = packed_words(pass_.kernels, pass_.queries.n);
         packed_.resize(count * words);
         scan_.resize(count);
         for (size_t m = 0; m < count; m++) {

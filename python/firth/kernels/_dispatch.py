@@ -57,8 +57,11 @@ R = TypeVar("R")
 Q = ParamSpec("Q")  # those of a kernel's gradient
 S = TypeVar("S")
 
-levels: dict[str, _native.Level] = {level.name: level for level in _native.usable_levels()}
-"""Usable ISA levels by name, best first."""
+compiled: dict[str, _native.Level] = {level.name: level for level in _native.levels()}
+"""All ISA levels of this build by name, best first."""
+
+levels = {name: level for name, level in compiled.items() if level.obstacle is None}
+"""Those that this machine runs. The system may yet refuse one at its first use: `refusal`."""
 
 calls: Counter[str] = Counter()
 """How often each backend ran since import; the tests check that the one they name was called."""
@@ -69,16 +72,46 @@ def backends() -> list[str]:
     return ["numpy", "numba", "native", *(f"native:{name}" for name in levels)]
 
 
+asked: dict[str, str | None] = {}
+"""Why the system refused each level that was about to run, or None where it did not."""
+
+
+def refusal(level: str) -> str | None:
+    """Why a level of this build does not run here, or None.
+
+    The first call for a level asks the system for what it needs (matrix tiles: a permission that
+    all threads of the process then have), so it comes when the level is about to run, and not for
+    levels below it. The answer stays: results never change in the middle of a process.
+    """
+    if level not in asked:
+        asked[level] = compiled[level].refused()
+    return asked[level]
+
+
+def _best() -> str:
+    """The best level that the system grants."""
+    return next(name for name in levels if refusal(name) is None)
+
+
 def _parse(name: str, source: str) -> str:
     """Complete and check a backend name; ``source`` says where it came from."""
     if name == "native":
         isa = os.environ.get("FIRTH_ISA", "")
-        if isa and isa not in levels:
+        if not isa:
+            return f"native:{_best()}"
+        if isa not in compiled:
             raise ValueError(
                 f"FIRTH_ISA: unknown or unavailable level {isa!r}; this machine runs {list(levels)}"
             )
-        return f"native:{isa or next(iter(levels))}"
-    if name not in backends():
+        name, source = f"native:{isa}", "FIRTH_ISA"
+    kind, _, level = name.partition(":")
+    if kind == "native" and level in compiled:
+        if why := refusal(level):
+            raise ValueError(
+                f"{source}: level {level!r} does not run here: {why}; "
+                f"this machine runs {list(levels)}"
+            )
+    elif name not in backends():
         raise ValueError(
             f"{source}: unknown or unavailable backend {name!r}; legal names are {backends()}"
         )
@@ -104,7 +137,7 @@ def active_level() -> _native.Level:
     """The ISA level for code that exists in C++ only: the active one, else the best."""
     name = active()
     kind, _, level = name.partition(":")
-    return levels[level] if kind == "native" else next(iter(levels.values()))
+    return compiled[level if kind == "native" else _best()]
 
 
 def use(backend: str) -> AbstractContextManager[str]:
@@ -213,7 +246,7 @@ class Kernel(Generic[P, R]):
             known = [getattr(a, "for_numba", a) for a in arguments]
             returned = self._compiled(*self._for_numba(*known))
         else:
-            returned = self._native(levels[level], *arguments)
+            returned = self._native(compiled[level], *arguments)
         final: R = _arrays.deliver(result if returned is None else returned, kwargs.get("out"))
         return final
 

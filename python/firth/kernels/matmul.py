@@ -21,13 +21,13 @@ class PackedMatrix:
 
     Attributes
     ----------
-    array : ndarray, shape (K, N), float32, float64 or uint16 (bfloat16 bits)
+    array : ndarray, shape (K, N), float32, float64, uint16 (bfloat16 bits) or int8
         The matrix that was packed, not a copy. Do not write to it: the packed values would stay.
     """
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
-        self._packed: dict[str, _native.kernels.Packed] = {}
+        self._packed: dict[tuple[str, np.dtype[Any]], _native.kernels.Packed] = {}
 
     def __repr__(self) -> str:
         return f"PackedMatrix<{self.shape}, {_arrays.dtype_name(self.array.dtype)}>"
@@ -45,11 +45,16 @@ class PackedMatrix:
         """What the Numba version multiplies by."""
         return self.array
 
-    def at(self, level: _native.Level) -> _native.kernels.Packed:
-        """The packed values for ``level``; packed when first asked for."""
-        if level.name not in self._packed:
-            self._packed[level.name] = _native.kernels.pack(level, self.array)
-        return self._packed[level.name]
+    def at(self, level: _native.Level, left: np.dtype[Any]) -> _native.kernels.Packed:
+        """The packed values for ``level`` and a left operand of dtype ``left``.
+
+        Packed when first asked for.
+        """
+        key = level.name, left
+        if key not in self._packed:
+            unsigned = left == np.uint8
+            self._packed[key] = _native.kernels.pack(level, self.array, unsigned_left=unsigned)
+        return self._packed[key]
 
 
 def pack(b: Any, *, transposed: bool = False) -> PackedMatrix:
@@ -57,8 +62,8 @@ def pack(b: Any, *, transposed: bool = False) -> PackedMatrix:
 
     Parameters
     ----------
-    b : array_like, shape (K, N), or (N, K) where ``transposed``; float32, float64, or bfloat16 as
-        uint16 or ml_dtypes.bfloat16
+    b : array_like, shape (K, N), or (N, K) where ``transposed``; float32, float64, bfloat16 as
+        uint16 or ml_dtypes.bfloat16, or int8
         A weight matrix of shape (outputs, inputs) is a transposed one.
     transposed : bool
         Whether the rows of ``b`` are the columns of the matrix.
@@ -66,8 +71,10 @@ def pack(b: Any, *, transposed: bool = False) -> PackedMatrix:
     Returns
     -------
     PackedMatrix
-        Holds about the bytes of ``b`` besides ``b`` itself. For the active ISA level now; packed
-        again where another level is chosen later.
+        Holds about the bytes of ``b`` besides ``b`` itself (of int8, on levels that multiply bytes
+        as 16-bit numbers, twice as many). For the active ISA level now; packed again where another
+        level is chosen later. int8 is packed for a signed left operand now, for an unsigned one at
+        its first product.
 
     Raises
     ------
@@ -77,8 +84,10 @@ def pack(b: Any, *, transposed: bool = False) -> PackedMatrix:
         ``b`` is not 2-D.
     """
     array = _operand("pack", "b", b)
+    if array.dtype == np.uint8:
+        raise TypeError("pack: b of bytes must be int8, got uint8")
     packed = PackedMatrix(_arrays.matrix(array.T if transposed else array))
-    packed.at(active_level())
+    packed.at(active_level(), array.dtype)
     return packed
 
 
@@ -97,8 +106,9 @@ def matmul(
 
     Parameters
     ----------
-    a : array_like, shape (M, K), float32, float64, or bfloat16 as uint16 or ml_dtypes.bfloat16
-    b : array_like, shape (K, N), the same dtype, or a PackedMatrix
+    a : array_like, shape (M, K), float32, float64, bfloat16 as uint16 or ml_dtypes.bfloat16, or
+        uint8 or int8
+    b : array_like, shape (K, N), the same dtype (int8 for uint8), or a PackedMatrix
         Both are read in place where their rows or their columns are contiguous: ``weight.T`` costs
         no copy, nor does ``gradient.T @ x``.
     bias : array_like, shape (N,), dtype of the result, optional
@@ -115,7 +125,8 @@ def matmul(
 
     Returns
     -------
-    ndarray, shape (M, N), float32 (float64 for float64); ``out`` itself where it was given.
+    ndarray, shape (M, N), float32 (float64 for float64, int32 for bytes); ``out`` itself where it
+    was given.
 
     Raises
     ------
@@ -123,7 +134,8 @@ def matmul(
         Another dtype, or different dtypes; ``scale`` is no real number.
     ValueError
         An operand is not 2-D, the inner axes differ, ``activation`` is unknown, ``scale`` is not
-        finite in the dtype of the result, or ``bias``, ``residual`` or ``out`` does not fit.
+        finite in the dtype of the result, ``bias``, ``residual`` or ``out`` does not fit, or
+        operands are bytes and anything is to be done to their sums.
 
     Notes
     -----
@@ -132,13 +144,20 @@ def matmul(
     the ISA level only: a row has the same bits in any batch. K = 0 gives a product of 0. NaN and
     inf propagate; activations of -inf are 0. Products of bfloat16 are exact. On other CPUs than
     Intel's the level v4x multiplies them by an instruction of its own, in blocks of 768, which
-    takes denormal inputs and denormal sums as 0; elsewhere they are widened to float32.
+    takes denormal inputs and denormal sums as 0; elsewhere they are widened to float32. The level
+    tiles sums 32 of them at a time, those of even and those of odd k apart, before it adds them to
+    the rest, denormals being 0 too. Products of bytes are exact, and so is their sum up to
+    K = 65,792 (uint8) or 131,071 (int8); beyond it wraps as NumPy's int32.
 
     silu and gelu err by at most 8 ULP of their result, besides what an error of their argument
     does; gelu_tanh by 8 + 4 |z + 0.044715 z^3| (the error of the exponent). Results whose
     exponential is below the least normal number are 0. (Without fma, on the level base, gelu errs
     by z^2 units more.)
     """
+    if np.asarray(a).dtype.name in ("int8", "uint8"):
+        whole = b.array if isinstance(b, PackedMatrix) else np.asarray(b)
+        sums = np.matmul(np.asarray(a).astype(np.int32), whole.astype(np.int32))
+        return _arrays.deliver(sums, out)  # type: ignore[no-any-return]
     left = _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(a)))
     right = b.array if isinstance(b, PackedMatrix) else _arrays.bfloat16_bits(np.asarray(b))
     z = np.matmul(left, _arrays.widen_bfloat16(right)) * left.dtype.type(scale)
@@ -167,13 +186,15 @@ def _activated(z: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
 
 
 def _operand(function: str, name: str, value: Any, beside: Any = None) -> NDArray[Any]:
-    """A 2-D array of float32, float64 or of bfloat16 bits; lists are float32, or as `beside`."""
+    """A 2-D array of floats, bfloat16 bits or bytes; lists are float32, or as `beside`."""
     if isinstance(value, (list, tuple)):
         double = getattr(beside, "dtype", None) == np.float64
         array = _arrays.numbers(function, name, value, "float64" if double else "float32")
     else:
         array = _arrays.bfloat16_bits(
-            _arrays.numbers(function, name, value, "float32", "float64", "bfloat16", "uint16")
+            _arrays.numbers(
+                function, name, value, "float32", "float64", "bfloat16", "uint16", "int8", "uint8"
+            )
         )
     if array.ndim != 2:
         raise ValueError(f"{function}: {name} must have 2 axes, got shape {array.shape}")
@@ -205,16 +226,25 @@ def _(
 ) -> tuple[Any, ...]:
     plain = b.array if isinstance(b, PackedMatrix) else _operand("matmul", "b", b, a)
     a = _operand("matmul", "a", a, plain)
-    if a.dtype != plain.dtype:
+    bytes_ = a.itemsize == 1 and plain.dtype == np.int8
+    if a.dtype != plain.dtype and not bytes_:
         raise TypeError(f"matmul: a and b must have one dtype, got {a.dtype} and {plain.dtype}")
+    if a.itemsize == 1 and not bytes_:
+        raise TypeError(f"matmul: b of bytes must be int8, got {plain.dtype}")
     if a.shape[1] != plain.shape[0]:
         raise ValueError(
             f"matmul: the inner axes must be equal, got shapes {a.shape} and {plain.shape}"
         )
     if activation not in ACTIVATIONS:
         raise ValueError(f"matmul: activation must be one of {ACTIVATIONS}, got {activation!r}")
-    shape, dtype = (a.shape[0], plain.shape[1]), np.float64 if a.itemsize == 8 else np.float32
-    scale = _arrays.factor("matmul", "scale", scale, dtype)
+    if bytes_ and not (bias is None and activation is None and residual is None and scale == 1):
+        raise ValueError(
+            "matmul: products of bytes are int32 sums, which take no bias, activation, scale "
+            "or residual"
+        )
+    shape = a.shape[0], plain.shape[1]
+    dtype = {1: np.int32, 8: np.float64}.get(a.itemsize, np.float32)
+    scale = 1.0 if bytes_ else _arrays.factor("matmul", "scale", scale, dtype)
     bias = _addend("bias", bias, shape[1:], dtype)
     residual = _addend("residual", residual, shape, dtype)
     result = _arrays.output("matmul", out, shape, dtype)
@@ -276,5 +306,5 @@ def _(
     level: _native.Level, a: Any, b: Any, out: Any, bias: Any, activation: int, scale: float,
     residual: Any,
 ) -> None:  # fmt: skip
-    right = b.at(level) if isinstance(b, PackedMatrix) else b
+    right = b.at(level, a.dtype) if isinstance(b, PackedMatrix) else b
     _native.kernels.matmul(level, a, right, out, bias, activation, scale, residual)
