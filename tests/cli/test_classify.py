@@ -53,6 +53,10 @@ def test_a_classifier(labelled: Path, capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["lines   100", "P@1     1.000", "R@1     1.000"]
     assert sorted(line.split()[-1] for line in lines[3:]) == ["__label__food", "__label__royal"]
+    done = run(
+        "classify", "test", "m.bin", "-", "--per-label", input=Path("labelled.txt").read_text()
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (0, lines)
     done = run("classify", "predict", "m.bin", "-", input="king queen\napple")
     assert (done.returncode, done.stdout) == (0, "__label__royal\n__label__food\n")
 
@@ -168,3 +172,6 @@ def test_a_test_without_labels(
     capsys.readouterr()
     message = error(capsys, "classify", "test", "m.bin", "in.txt")
     assert message.startswith("in.txt: no line has a label of the model, as '__label__")
+    done = run("classify", "test", "m.bin", "-", input=text)
+    want = "firth: error: standard input: no line has a label of the model, as '__label__"
+    assert (done.returncode, done.stderr[: len(want)]) == (2, want)

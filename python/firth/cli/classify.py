@@ -75,9 +75,9 @@ def add(commands: Any) -> None:
     test = command(
         classify, "test", _test, "Precision and recall of a classifier on lines with labels."
     )
-    for one, what in ((predict, "text file in UTF-8; - for standard input"), (test, "text file")):
+    for one in (predict, test):
         one.add_argument("model", help="a .bin or .ftz of firth or fastText")
-        one.add_argument("text", help=what)
+        one.add_argument("text", help="text file in UTF-8; - for standard input")
         one.add_argument("-k", "--number", type=number, default=1, help="most labels per line [1]")
         one.add_argument(
             "--threshold",
@@ -170,15 +170,17 @@ def _lines(source: Any) -> Iterator[list[bytes]]:
 
 def _test(arguments: argparse.Namespace) -> None:
     model, path, k = _load(arguments.model), arguments.text, arguments.number
-    with named(path):
-        count, precision, recall = model.test(path, k, arguments.threshold)
+    name = "standard input" if path == "-" else path
+    with named(name):
+        meter = model.get_meter(path, k, arguments.threshold)
+    count, (precision, recall, _) = len(meter.true_counts), meter.precision_recall(None)
     if not count:
-        raise UserError(f"{path}: no line has a label of the model, as {model.labels[0]!r}")
+        raise UserError(f"{name}: no line has a label of the model, as {model.labels[0]!r}")
     say(f"lines   {count:,}")
     say(f"P@{k:<4}  {precision:.3f}")
     say(f"R@{k:<4}  {recall:.3f}")
     if arguments.per_label:
-        for label, numbers in model.test_label(path, k, arguments.threshold).items():
+        for label, numbers in meter.of_labels().items():
             values = "   ".join(f"{name} {value:.3f}" for name, value in numbers.items())
             say(f"{values}   {label}")
 

@@ -47,6 +47,14 @@ class Meter:
             float(2 * right / (predicted + gold)) if predicted + gold else nan,
         )
 
+    def of_labels(self) -> dict[str, dict[str, float]]:
+        """What `Model.test_label` returns."""
+        names = ("precision", "recall", "f1score")
+        return {
+            label: dict(zip(names, self.precision_recall(i), strict=True))
+            for i, label in enumerate(self._model.labels)
+        }
+
     def _sorted(self, label: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
         """Scores (-1 for a true label that was not predicted), truth, how many true labels."""
         scores = np.concatenate([self._scores, np.full(len(self._missed), -1, np.float32)])

@@ -130,25 +130,17 @@ class Model:
 
     def test(self, path: PathLike, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
         """Number of lines of a labelled file with labels, precision and recall at k."""
-        meter = self._meter(path, k, threshold)
+        meter = self.get_meter(path, k, threshold)
         return len(meter.true_counts), *meter.precision_recall(None)[:2]
 
     def test_label(
         self, path: PathLike, k: int = 1, threshold: float = 0.0
     ) -> dict[str, dict[str, float]]:
         """Precision, recall and F1 of each label on a labelled file; NaN where undefined."""
-        meter = self._meter(path, k, threshold)
-        names = ("precision", "recall", "f1score")
-        return {
-            label: dict(zip(names, meter.precision_recall(i), strict=True))
-            for i, label in enumerate(self.labels)
-        }
+        return self.get_meter(path, k, threshold).of_labels()
 
-    def get_meter(self, path: PathLike, k: int = -1) -> Meter:
+    def get_meter(self, path: PathLike, k: int = -1, threshold: float = 0.0) -> Meter:
         """Curves of precision and recall on a labelled file, from k labels a line (-1: all)."""
-        return self._meter(path, k, 0.0)
-
-    def _meter(self, path: PathLike, k: int, threshold: float) -> Meter:
         if not self._supervised:
             raise ValueError("Model needs to be supervised for prediction!")
         return Meter(self, *self._native.evaluate(mapped(path), self._k(k), threshold))
