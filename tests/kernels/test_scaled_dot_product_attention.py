@@ -576,15 +576,15 @@ def test_errors(arguments, options, error, text):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads VmHWM")
-@pytest.mark.parametrize("dtype", ["float32", "uint16"])
-def test_memory_stays_far_below_the_scores(dtype):
+@pytest.mark.parametrize(("one", "dtype"), [(1, "float32"), (0x3F80, "uint16")])
+def test_memory_stays_far_below_the_scores(one, dtype):
     """L = S = 16384: the scores alone would take 1 GiB in float32."""
     code = f"""
 import re, numpy as np
 from firth.kernels import scaled_dot_product_attention as attention
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-q, k, v = (np.ones((16384, 64), "{dtype}") for _ in range(3))
+q, k, v = (np.full((16384, 64), {one}, "{dtype}") for _ in range(3))
 attention(q[:300], k, v)
 before = peak()
 attention(q, k, v)
