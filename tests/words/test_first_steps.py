@@ -146,6 +146,20 @@ def test_a_corpus_that_changes(after: int, caplog: pytest.LogCaptureFixture) -> 
         assert f"about {3 * after} instead of 150 in each epoch" in message
 
 
+@pytest.mark.parametrize("after", [50, 30])
+def test_a_corpus_that_changes_before_glove_trains(
+    after: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = _Changing(_iterations(), 50, after)
+    firth.GloVe(corpus, min_count=1, vector_size=4, epochs=1)
+    found = [record.getMessage() for record in caplog.records]
+    if after == 50:
+        assert found == []
+    else:
+        (message,) = found
+        assert f": {3 * after} of the vocabulary instead of 150." in message
+
+
 @pytest.mark.parametrize("more", [{"max_vocab_size": 2}, {"null_word": 1}, {"max_final_vocab": 3}])
 def test_a_corpus_that_does_not_change(
     more: dict[str, int], caplog: pytest.LogCaptureFixture

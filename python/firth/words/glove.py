@@ -7,6 +7,7 @@ training step, csrc/engines/words/glove.h how pairs are counted.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ from firth.words.keyedvectors import KeyedVectors
 from firth.words.keys import keys_as_text
 from firth.words.training import fingerprint
 from firth.words.training import rows as aligned_rows
+
+_logger = logging.getLogger(__name__)
 
 _KIND = "glove"
 _PARAMETERS = (
@@ -174,7 +177,15 @@ class GloVe:
                 "GloVe", sentences, corpus_file, passes=2, progress=progress
             ) as text:
                 self.build_vocab(text)
-                self.train(text, checkpoint=checkpoint)
+                ids = text.encode(self.wv.index_to_key, self.wv.key_to_index)
+                counted = int(self.wv.expandos["count"].sum())
+                if len(ids) != counted:
+                    _logger.warning(
+                        "GloVe: the corpus had another number of words in training than in "
+                        "counting: %s of the vocabulary instead of %s. It must be the same in "
+                        "both passes", f"{len(ids):,}", f"{counted:,}",
+                    )  # fmt: skip
+                self._train(ids, self.epochs, checkpoint)
 
     def __repr__(self) -> str:
         return f"GloVe<vocab={len(self.wv)}, vector_size={self.vector_size}>"
