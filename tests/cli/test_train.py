@@ -418,3 +418,13 @@ def test_progress_without_a_terminal(
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("firth: training: 100.0% of 600 words, ")
     assert "epoch 3/3, loss " in line
+
+
+def test_a_warning_is_a_message_of_the_command(here: Path) -> None:
+    options = "--hs --negative 2 --min-count 1 --dim 4 --epochs 1 --sample 0"
+    done = run("train", "corpus.txt", *options.split())
+    assert done.returncode == 0
+    assert "\nfirth: Both hierarchical softmax and negative sampling are activated." in (
+        f"\n{done.stderr}"
+    )
+    assert "Warning" not in done.stderr

@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
@@ -68,14 +69,16 @@ class _Complaints(logging.Handler):
 
 @contextlib.contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Inside the block warnings of the log are lines on stderr, and so is progress without bars."""
+    """Inside the block all warnings are lines on stderr, and so is progress without bars."""
     logger, handler = logging.getLogger("firth"), _Complaints()
     handler.addFilter(lambda record: record.name == "firth" or record.levelno >= logging.WARNING)
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: complain(str(message))
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
