@@ -27,6 +27,17 @@ def limit_threads() -> None:
         os.environ.setdefault(f"{pool}_NUM_THREADS", str(THREADS))
 
 
+TILES_PEAK = 6320.0
+"""GFLOP/s of bfloat16 on the matrix tiles of two cores of Granite Rapids."""
+
+
+def has_tiles() -> bool:
+    """Whether firth runs on matrix tiles here, where goals are higher."""
+    import firth
+
+    return firth.info().backend == "native:tiles"
+
+
 def size(full: int, quick: int | None = None) -> int:
     """A number of rows, words, queries: `full`, or in a trial `quick` (default: a hundredth)."""
     if not QUICK:

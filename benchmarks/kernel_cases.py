@@ -92,6 +92,17 @@ def glove(rng: np.random.Generator) -> Arguments:
     return (*planes, rows, columns, normal(rng, 512), rng.random(512, np.float32), RATE), {}
 
 
+def byte_operands(m: int, n: int, k: int, left: type) -> Callable[..., Any]:
+    """uint8 or int8 by int8."""
+
+    def make(rng: np.random.Generator) -> Arguments:
+        ends = np.iinfo(left)
+        a = rng.integers(ends.min, ends.max + 1, (m, k), left)
+        return (a, rng.integers(-128, 128, (k, n), np.int8)), {}
+
+    return make
+
+
 def bags(dtype: Any) -> Callable[..., Any]:
     """1000 texts of 25 tokens, a table of 30,000 x 256."""
 
@@ -131,6 +142,11 @@ CASES = [
         Case("matmul", f"{np.dtype(dtype).name} {m} x {n} x {k}",
              arrays((m, k), (k, n), dtype=dtype), 1e-5)
         for dtype in (np.float32, np.float64, BFLOAT16)
+        for m, n, k in ((256, 256, 256), (1, 1024, 768))
+    ),
+    *(
+        Case("matmul", f"{left.__name__} {m} x {n} x {k}", byte_operands(m, n, k, left), 0)
+        for left in (np.uint8, np.int8)
         for m, n, k in ((256, 256, 256), (1, 1024, 768))
     ),
     *(

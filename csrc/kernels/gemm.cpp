@@ -65,6 +65,10 @@ struct StepU8S8 {
     FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
     FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) { return dot_u8s8(a, b, c); }
 };
+// Packed B holds b + 128, which is unsigned: 128 times the sum of a's row is too much.
+struct StepS8S8 : StepU8S8 {
+    FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) { return dot_u8s8(b, a, c); }
+};
 #endif
 // Bytes as signed 16-bit numbers; sums modulo 2^32, as those of dot_u8s8.
 struct StepPairs {
@@ -215,6 +219,33 @@ FIRTH_INLINE void block(const void* packed_a, const void* packed_b, void* out, p
     }
 }
 
+#if FIRTH_NATIVE_BYTES
+// c -= 128 times the sum of each row of a, packed: m rows of units. c: m x n.
+FIRTH_INLINE void subtract_row_sums(const int32_t* a, int32_t* c, ptrdiff_t c_stride, size_t m,
+                                    size_t n, size_t units) {
+    static_assert(kGemmRows < kLanesF32, "a unit of a tile fits a vector");
+    const size_t tiles = (m + kGemmRows - 1) / kGemmRows;
+    for (size_t t = 0; t < tiles; t++) {
+        const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
+        i32xN sums = set1((int32_t)0);
+        for (size_t u = 0; u < units; u++)
+            sums = dot_u8s8(set1((int32_t)0x80808080),
+                            load_partial(a + row * units + u * rows, rows), sums);
+        for (size_t r = 0; r < rows; r++) {
+            const i32xN less = set1((int32_t)(0u - (uint32_t)sums[r]));
+            int32_t* out = c + (ptrdiff_t)(row + r) * c_stride;
+            for (size_t j = 0; j < n; j += kLanesF32) {
+                const size_t count = n - j < kLanesF32 ? n - j : kLanesF32;
+                if (count == kLanesF32)
+                    store(out + j, add(load(out + j), less));
+                else
+                    store_partial(out + j, add(load_partial(out + j, count), less), count);
+            }
+        }
+    }
+}
+#endif
+
 // sums (whole vectors) += a[0..R) B[0..R), n columns.
 template <size_t R, class T>
 FIRTH_INLINE void add_rows(const T* a, const T* b, ptrdiff_t b_stride, T* sums, size_t n) {
@@ -266,10 +297,16 @@ FIRTH_BLOCK(gemm_multiply_f64, StepF64)
 FIRTH_BLOCK(gemm_multiply_bf16, StepBf16)
 #if FIRTH_NATIVE_BYTES
 FIRTH_BLOCK(gemm_multiply_u8s8, StepU8S8)
+
+void gemm_multiply_s8s8(const void* a, const void* b, void* c, ptrdiff_t c_stride, size_t m,
+                        size_t n, size_t k, bool accumulate) {
+    block<StepS8S8>(a, b, c, c_stride, m, n, k, accumulate);
+    subtract_row_sums((const int32_t*)a, (int32_t*)c, c_stride, m, n, (k + 3) / 4);
+}
 #else
 FIRTH_BLOCK(gemm_multiply_u8s8, StepPairs)
-#endif
 FIRTH_BLOCK(gemm_multiply_s8s8, StepPairs)
+#endif
 #endif
 
 #define FIRTH_ROW(name, T) \

@@ -138,11 +138,14 @@ struct UnitsPairs {
     }
 };
 
-// Four neighbouring bytes along K, the last unit filled with zeros.
+// Four neighbouring bytes along K, the last unit filled with zeros. FLIP: signed bytes become
+// unsigned ones, 128 more.
+template <bool FLIP>
 struct UnitsQuads {
     typedef int32_t Unit;
     typedef float Lane;
     static constexpr size_t packed = 1;
+    static constexpr uint32_t flip = FLIP ? 0x80808080u : 0;
     const char* src;
     ptrdiff_t stride;
     size_t k;
@@ -155,7 +158,7 @@ struct UnitsQuads {
         uint32_t unit = 0;
         for (size_t i = 0; i < 4 && 4 * u + i < k; i++)
             unit |= (uint32_t)*at(4 * u + i, c) << (8 * i);
-        return (int32_t)unit;
+        return (int32_t)(unit ^ flip);
     }
     f32xN vector(size_t u, size_t c) const {
         typedef uint8_t u8xN __attribute__((vector_size(kLanesF32)));
@@ -166,12 +169,14 @@ struct UnitsQuads {
             if (4 * u + i < k) memcpy(&bytes, at(4 * u + i, c), sizeof bytes);
             units |= __builtin_convertvector(bytes, i32xN) << (int32_t)(8 * i);
         }
-        return (f32xN)units;
+        return (f32xN)(units ^ (int32_t)flip);
     }
 
     FIRTH_INLINE void rows(const char* src, ptrdiff_t stride, size_t rows, size_t k, Unit* dst,
                            size_t width) {
         pack_rows(src, stride, rows, k, dst, width);
+        if constexpr (FLIP)
+            for (size_t i = 0; i < count(k) * width; i++) dst[i] ^= (int32_t)flip;
     }
 };
 
@@ -302,21 +307,23 @@ FIRTH_PACK_B(f64, UnitsF64, 1)
 
 #if FIRTH_TILES  // A is packed by gemm_tiles.cpp; a panel of B is two tiles beside each other
 FIRTH_PACK_B(bf16, UnitsPairs<uint16_t>, kTileUnits)
-FIRTH_PACK_B(u8s8, UnitsQuads, kTileUnits)
-FIRTH_PACK_B(s8s8, UnitsQuads, kTileUnits)
+FIRTH_PACK_B(u8s8, UnitsQuads<false>, kTileUnits)
+FIRTH_PACK_B(s8s8, UnitsQuads<false>, kTileUnits)
 #else
 FIRTH_PACK_A(bf16, UnitsPairs<uint16_t>)
 FIRTH_UNPACK_A(bf16, uint16_t, int32_t)
 FIRTH_PACK_B(bf16, UnitsPairs<uint16_t>, 1)
 #if FIRTH_NATIVE_BYTES
-FIRTH_PACK_A(u8s8, UnitsQuads)
-FIRTH_PACK_B(u8s8, UnitsQuads, 1)
+FIRTH_PACK_A(u8s8, UnitsQuads<false>)
+FIRTH_PACK_B(u8s8, UnitsQuads<false>, 1)
+FIRTH_PACK_A(s8s8, UnitsQuads<false>)
+FIRTH_PACK_B(s8s8, UnitsQuads<true>, 1)
 #else
 FIRTH_PACK_A(u8s8, UnitsPairs<uint8_t>)
 FIRTH_PACK_B(u8s8, UnitsPairs<int8_t>, 1)
-#endif
 FIRTH_PACK_A(s8s8, UnitsPairs<int8_t>)
 FIRTH_PACK_B(s8s8, UnitsPairs<int8_t>, 1)
+#endif
 #endif
 
 }  // namespace firth::FIRTH_LEVEL

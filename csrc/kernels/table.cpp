@@ -36,7 +36,7 @@ namespace firth::FIRTH_LEVEL {
 #define FIRTH_TILE_GEMM(type, Element, Sum, packed, used, unpack, row, finish) \
     FIRTH_GEMM(type, Element, Sum, packed, kTileBytes / packed, 4096 / packed, 2 * kTileRows, \
                unpack, row, finish)
-constexpr size_t kBytePacked = 1, kPairPacked = 1;
+constexpr size_t kBytePacked = 1;
 #else
 #define FIRTH_TILE_GEMM FIRTH_VECTOR_GEMM
 #if FIRTH_NATIVE_BYTES
@@ -44,7 +44,6 @@ constexpr size_t kBytePacked = 1;
 #else
 constexpr size_t kBytePacked = 2;
 #endif
-constexpr size_t kPairPacked = 2;
 #endif
 
 const Kernels kernels = {
@@ -55,7 +54,7 @@ const Kernels kernels = {
     FIRTH_TILE_GEMM(bf16, uint16_t, float, 2, kNativeBf16 ? 2 : 4, gemm_unpack_a_bf16, nullptr,
                     gemm_finish_f32),
     FIRTH_TILE_GEMM(u8s8, uint8_t, int32_t, kBytePacked, kBytePacked, nullptr, nullptr, nullptr),
-    FIRTH_TILE_GEMM(s8s8, int8_t, int32_t, kPairPacked, kPairPacked, nullptr, nullptr, nullptr),
+    FIRTH_TILE_GEMM(s8s8, int8_t, int32_t, kBytePacked, kBytePacked, nullptr, nullptr, nullptr),
     kCodeLimit,
     kCodeWords,
     kCodeUnits,
