@@ -68,12 +68,6 @@ FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
     return (uint32_t)_mm512_movepi32_mask((__m512i)truth);
 }
 
-// Denormal results too.
-constexpr float kExp2Least = -160.0f;
-FIRTH_INLINE f32xN times_exp2(f32xN p, f32xN shifted, f32xN round_magic) {
-    return (f32xN)_mm512_scalef_ps((__m512)p, (__m512)(shifted - round_magic));
-}
-
 FIRTH_INLINE void interleave(f32xN a, f32xN b, f32xN* low, f32xN* high) {
     *low = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     *high =

@@ -256,24 +256,17 @@ FIRTH_INLINE f32xN rsqrt(f32xN x) {
 
 // ---- 2^x ----------------------------------------------------------------------------------------
 
-#if FIRTH_VECTOR_BYTES < 64  // else avx512.h has them
-// p 2^k, where k + round_magic = shifted; k = -127 gives 0.
-constexpr float kExp2Least = -127.0f;
-FIRTH_INLINE f32xN times_exp2(f32xN p, f32xN shifted, f32xN round_magic) {
-    return p * (f32xN)(((i32xN)shifted - (i32xN)round_magic + 127) << 23);
-}
-#endif
-
 // 2^x in float32 by a polynomial of degree 3 (relative error 7.6e-5: for results in bfloat16) or 5
-// (1.5e-7 with rounding), for x <= 127; 0 below -150 (without AVX-512: below -126.5, no denormals),
-// NaN stays. Coefficients: minimax in the relative error on [-1/2, 1/2], fitted by Lawson's
-// iteration for this file.
+// (1.5e-7 with rounding), for x <= 127; 0 below -126.5, NaN stays. No instruction that scales by
+// powers of 2: on Intel a result that underflows, as of every masked score, costs it 150 cycles.
+// Coefficients: minimax in the relative error on [-1/2, 1/2], fitted by Lawson's iteration for this
+// file.
 template <int degree>
 FIRTH_INLINE f32xN exp2(f32xN x) {
     static_assert(degree == 3 || degree == 5, "no coefficients");
-    const f32xN low = set1(kExp2Least);
-    const f32xN round_magic = set1(12582912.0f);
-    const f32xN t = max(low, x);  // NaN passes: max gives its second argument
+    const f32xN low = set1(-127.0f);
+    const f32xN round_magic = set1(12583039.0f);  // 1.5 2^23 + 127: k + 127 in the lowest bits
+    const f32xN t = max(low, x);                  // NaN passes: max gives its second argument
     const f32xN shifted = t + round_magic;
     const f32xN k = shifted - round_magic, r = t - k;
     f32xN p;
@@ -288,7 +281,7 @@ FIRTH_INLINE f32xN exp2(f32xN x) {
         p = fma(p, r, set1(0.6931469440460205f));
         p = fma(p, r, set1(1.0f));
     }
-    return times_exp2(p, shifted, round_magic);
+    return p * (f32xN)((i32xN)shifted << 23);  // k = -127: 0
 }
 
 }  // namespace firth::FIRTH_LEVEL

@@ -93,6 +93,8 @@ FIRTH_INLINE i32xN add(i32xN a, i32xN b) {
 
 }  // namespace
 
+constexpr size_t kAhead = 8;  // steps between a panel's prefetch and its use
+
 // a: parts x units x R; b: PANELS panels of units x columns, panel_stride units apart; c: R x n,
 // n <= PANELS * columns.
 template <class Step, size_t R, size_t PANELS>
@@ -109,6 +111,14 @@ FIRTH_INLINE void tile(const typename Step::Left* a, const typename Step::Unit* 
         for (size_t v = 0; v < V; v++) sums[r][v] = set1(Sum(0));
     const size_t lefts = R * units;
     for (size_t u = 0; u < units; u++) {
+        // C, a row a step: its rows are often a page apart, which no hardware foresees. B from L2.
+        if (u < R)
+#pragma GCC unroll 8
+            for (size_t v = 0; v < V; v++)
+                __builtin_prefetch(c + (ptrdiff_t)u * c_stride + (ptrdiff_t)(v * lanes), 1);
+#pragma GCC unroll 8
+        for (size_t v = 0; v < V; v++)
+            __builtin_prefetch(b + (v / 2) * panel_stride + (v % 2) * lanes + kAhead * 2 * lanes);
 #pragma GCC unroll 2
         for (size_t part = 0; part < Step::parts; part++) {
             UnitsXN columns[V];

@@ -25,6 +25,41 @@ FIRTH_INLINE void transpose4(const char* rows, ptrdiff_t stride, Unit* out, size
     for (size_t u = 0; u < 4; u++) memcpy(out + u * width, &columns[u], sizeof a);
 }
 
+#if FIRTH_VECTOR_BYTES == 64
+// src: rows x units of 4 bytes, stride bytes apart, whole ones; dst: [unit][width] of at least
+// `units` units; rows <= width. Zero above rows where width > 16. Registers of 16 units of 16 rows
+// are transposed. Where a row of dst is shorter than a register, what is too much falls into the
+// next one, which is written later.
+FIRTH_INLINE void pack_registers(const char* src, ptrdiff_t stride, size_t rows, size_t units,
+                                 int32_t* dst, size_t width) {
+    constexpr size_t lanes = kLanesF32;
+    for (size_t first = 0; first < width; first += lanes)
+        for (size_t u = 0; u < units; u += lanes) {
+            const size_t count = units - u < lanes ? units - u : lanes;
+            f32xN v[lanes];
+#pragma GCC unroll 16
+            for (size_t r = 0; r < lanes; r++) {
+                const float* from =
+                    (const float*)(src + (ptrdiff_t)(first + r) * stride + sizeof(float) * u);
+                v[r] = first + r >= rows ? set1(0.0f)
+                       : count == lanes  ? load(from)
+                                         : load_partial(from, count);
+            }
+            transpose(v, 0.0f);
+            float* to = (float*)dst + u * width + first;
+            const size_t room = width * (units - u) - first;
+#pragma GCC unroll 16
+            for (size_t i = 0; i < lanes; i++) {
+                if (i >= count) break;
+                if (i * width + lanes <= room)
+                    store(to + i * width, v[i]);
+                else
+                    store_partial(to + i * width, v[i], width - first);
+            }
+        }
+}
+#endif
+
 // src: rows x bytes, stride bytes apart; dst: [unit][width], rows <= width, the rest is zero.
 template <class Unit>
 FIRTH_INLINE void pack_rows(const char* src, ptrdiff_t stride, size_t rows, size_t bytes, Unit* dst,
@@ -32,6 +67,12 @@ FIRTH_INLINE void pack_rows(const char* src, ptrdiff_t stride, size_t rows, size
     constexpr size_t size = sizeof(Unit);
     const size_t whole = bytes / size, units = (bytes + size - 1) / size;
     size_t u = 0;
+#if FIRTH_VECTOR_BYTES == 64
+    if constexpr (size == 4) {
+        pack_registers(src, stride, rows, whole, dst, width);
+        u = whole;
+    }
+#endif
     for (; u + 4 <= whole; u += 4) {
         size_t r = 0;
         for (; r + 4 <= rows; r += 4)
