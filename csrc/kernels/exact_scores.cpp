@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kParts = 16 / kLanesF64;  // registers that make up 16 lanes
 constexpr size_t kMostRows = 128;          // of a call
+constexpr size_t kAhead = 1024;            // elements from what is read to what is fetched
 
 struct Lanes {
     f64xN part[kParts];
@@ -115,12 +116,14 @@ void squared_norms_f64(const float* keys, ptrdiff_t stride, size_t rows, size_t 
     for (size_t r = 0; r < rows; r++) {
         const float* row = keys + (ptrdiff_t)r * stride;
         Lanes square = {};
-        for (size_t i = 0; i < n; i += 16)
+        for (size_t i = 0; i < n; i += 16) {
+            __builtin_prefetch(row + i + kAhead, 0, 2);
 #pragma GCC unroll 8
             for (size_t p = 0; p < kParts; p++) {
                 const f64xN x = load_row(row, i + p * kLanesF64, n);
                 square.part[p] = fma(x, x, square.part[p]);
             }
+        }
         squares[r] = total(square);
     }
 }

@@ -16,6 +16,7 @@ namespace {
 // x 2.
 constexpr size_t kVectors = 2;
 constexpr size_t kRows = kVectors * kLanesF32;
+constexpr size_t kAhead = 8192;  // bytes from what is scanned to what is fetched
 constexpr size_t kQueries = kRegisters == 32 ? 12 : 4;
 
 // Of kRows rows.
@@ -49,17 +50,20 @@ FIRTH_INLINE uint32_t passing(const i32xN* sums, const Bounds& rows, const ScanQ
 }
 
 // codes, bounds: those of `kRows` rows of a block; packed: Q queries, query_stride words apart;
-// out: Q words, bit r of word q is set where row r passes query q.
+// next, step: what is fetched meanwhile, `step` bytes a unit; out: Q words, bit r of word q is set
+// where row r passes query q.
 template <size_t Q>
 FIRTH_INLINE void tile(const uint8_t* codes, const float* bounds, size_t units,
                        const int32_t* packed, size_t query_stride, const ScanQuery* queries,
-                       uint32_t* out) {
+                       const uint8_t* next, size_t step, uint32_t* out) {
     i32xN sums[Q][kVectors];
 #pragma GCC unroll 16
     for (size_t q = 0; q < Q; q++)
 #pragma GCC unroll 2
         for (size_t v = 0; v < kVectors; v++) sums[q][v] = set1(queries[q].start);
-    for (size_t u = 0; u < units; u++) {
+    for (size_t u = 0; u < units; u++, next += step) {
+        __builtin_prefetch(next, 0, 2);
+        __builtin_prefetch(next + step / 2, 0, 2);
         BytesXN rows[kVectors];
 #pragma GCC unroll 2
         for (size_t v = 0; v < kVectors; v++)
@@ -80,11 +84,12 @@ FIRTH_INLINE void tile(const uint8_t* codes, const float* bounds, size_t units,
 template <size_t Q>
 FIRTH_INLINE void tile_of(size_t count, const uint8_t* codes, const float* bounds, size_t units,
                           const int32_t* packed, size_t query_stride, const ScanQuery* queries,
-                          uint32_t* out) {
+                          const uint8_t* next, size_t step, uint32_t* out) {
     if constexpr (Q > 1)
         if (count < Q)
-            return tile_of<Q - 1>(count, codes, bounds, units, packed, query_stride, queries, out);
-    tile<Q>(codes, bounds, units, packed, query_stride, queries, out);
+            return tile_of<Q - 1>(count, codes, bounds, units, packed, query_stride, queries, next,
+                                  step, out);
+    tile<Q>(codes, bounds, units, packed, query_stride, queries, next, step, out);
 }
 
 // Words of a packed query: its units, padded with zeros.
@@ -223,27 +228,34 @@ static size_t scan_tiles(const uint8_t* codes, const float* bounds, size_t block
 size_t scan_codes(const uint8_t* codes, const float* bounds, size_t blocks, size_t units,
                   const int32_t* packed, const ScanQuery* queries, size_t count, ScanHit* hits) {
     const size_t query_stride = words_of(units), tiles = (count + kQueries - 1) / kQueries;
-    size_t found = 0;
+    const size_t shares = tiles * kCodeBlock / kRows, block_bytes = units * kCodeBlock * 4;
+    if (count == 0) return 0;
 #if FIRTH_TILES
     if (count >= kTileQueries)
         return scan_tiles(codes, bounds, blocks, units, packed, queries, count, hits);
 #endif
-    for (size_t t = 0; t < tiles; t++) {
-        // Tiles as equal as they can be: 16 queries are 8 and 8, not 12 and 4.
-        const size_t first = t * count / tiles, members = (t + 1) * count / tiles - first;
-        for (size_t b = 0; b < blocks; b++)
-            for (size_t r = 0; r < kCodeBlock; r += kRows) {
+    const size_t step = (kCodeBlock * 4 + shares - 1) / shares;
+    size_t found = 0;
+    for (size_t b = 0; b < blocks; b++) {
+        const uint8_t* block = codes + b * block_bytes;
+        // The tiles of a block share the fetching of what follows, so that memory is busy all the
+        // time; a single one looks less far ahead.
+        const uint8_t* next = block + (shares > 1 || block_bytes < kAhead ? block_bytes : kAhead);
+        for (size_t t = 0; t < tiles; t++) {
+            // Tiles as equal as they can be: 16 queries are 8 and 8, not 12 and 4.
+            const size_t first = t * count / tiles, members = (t + 1) * count / tiles - first;
+            for (size_t r = 0; r < kCodeBlock; r += kRows, next += units * step) {
                 uint32_t bits[kQueries];
-                tile_of<kQueries>(members, codes + (b * units * kCodeBlock + r) * 4,
-                                  bounds + b * 3 * kCodeBlock + r, units,
+                tile_of<kQueries>(members, block + r * 4, bounds + b * 3 * kCodeBlock + r, units,
                                   packed + first * query_stride, query_stride, queries + first,
-                                  bits);
+                                  next, step, bits);
                 for (size_t q = 0; q < members; q++)
                     for (uint32_t rest = bits[q]; rest; rest &= rest - 1)
                         hits[found++] = {
                             (uint32_t)(first + q),
                             (uint32_t)(b * kCodeBlock + r + (size_t)__builtin_ctz(rest))};
             }
+        }
     }
     return found;
 }

@@ -303,14 +303,16 @@ def test_batches_agree_with_single_queries(backend):
 
 def hard_rows(rng):
     """(case, queries, keys) where a first pass in float32 can't tell the best rows apart."""
-    n, d = 2500, 75
-    queries, normal = (rng.standard_normal((count, d), dtype=np.float32) for count in (11, n))
-    near = queries[rng.integers(0, 5, n)] + np.float32(2e-4) * normal
-    yield "cosines within 1e-7", queries, near
+    n, d = 4000, 75
+    normal, noise = (rng.standard_normal((n, d), dtype=np.float32) for _ in range(2))
+    queries = normal[0] + np.float32(1e-4) * normal[1:12]
+    # A few near rows: where every eighth row passes, all are scored.
+    near = np.where(rng.random((n, 1)) < 0.05, normal[0] + np.float32(1e-3) * noise, normal)
+    yield "cosines within rounding errors", queries, near
     yield "the same, longer and shorter", queries, near * 2.0 ** rng.integers(-100, 120, (n, 1))
     yield "denormal rows", queries, near * 2.0 ** rng.integers(-148, -120, (n, 1))
     yield "denormal queries", queries * 2.0**-140, normal
-    towards = np.linspace(-1, 1, n)[:, None] * queries[0] + 1e-2 * normal
+    towards = np.linspace(-1, 1, n)[:, None] * queries[0] + 1e-2 * noise
     yield "each row nearer than the last", queries, towards
     yield "all away from the query", queries, -near
     large = rng.standard_normal((n, d // 2 + 1)) * 2.0 ** rng.integers(0, 20, (n, d // 2 + 1))

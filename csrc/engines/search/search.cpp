@@ -15,12 +15,14 @@ namespace {
 
 constexpr size_t kTogether = 1024;         // queries that pass over a chunk together
 constexpr size_t kFewRows = 16384;         // up to here threads share the queries, not the rows
-constexpr size_t kChunkBytes = 256 << 10;  // a chunk of codes or rows stays in L2
-constexpr size_t kSample = 64;             // blocks that set the first thresholds
-constexpr size_t kExactShare = 32;         // if k > rows / kExactShare, score every row
-constexpr size_t kListsABlock = 16;        // slots of lists in a block for which codes pay
+constexpr size_t kChunkBytes = 256 << 10;  // a chunk of rows stays in L2
+// A chunk of codes, which are read once; thresholds rise between chunks.
+constexpr size_t kCodeChunkBytes = 512 << 10;
+constexpr size_t kSample = 64;       // blocks that set the first thresholds
+constexpr size_t kExactShare = 32;   // if k > rows / kExactShare, score every row
+constexpr size_t kListsABlock = 16;  // slots of lists in a block for which codes pay
 // Rows without codes get some for the search, if there are this many queries and rows.
-constexpr size_t kFlyQueries = 12;
+constexpr size_t kFlyQueries = 12, kFlyNearQueries = 28;  // near: where float32 may judge
 constexpr size_t kFlyRows = 1024;
 constexpr size_t kSmall = size_t{1} << 18;  // multiplications below which one thread does it all
 constexpr size_t kSmallCoded = size_t{1} << 22;  // the same, of bytes
@@ -47,7 +49,7 @@ struct Cuts {
 std::vector<Chunk> cut(const std::vector<Segment>& segments, const Cuts& cuts) {
     std::vector<Chunk> chunks;
     const size_t block_bytes = round_up(cuts.n, 4) * kCodeBlock;
-    const size_t blocks = std::clamp<size_t>(kChunkBytes / (block_bytes + 1), 1, 64);
+    const size_t blocks = std::clamp<size_t>(kCodeChunkBytes / (block_bytes + 1), 1, 64);
     const size_t rows = std::clamp<size_t>(kChunkBytes / 4 / (cuts.n + 1), 1, 8) * kExactRows;
     for (const Segment& segment : segments) {
         for (size_t b = 0; b < cuts.blocks(segment); b += blocks)
@@ -257,7 +259,8 @@ class Run {
         threads_ = work < (exact ? kSmall : kSmallCoded)
                        ? 1
                        : static_cast<size_t>(std::clamp(request.threads, 1, num_threads()));
-        cuts_ = {request.n, exact, !exact && pass_.scanned.size() >= kFlyQueries,
+        cuts_ = {request.n, exact,
+                 !exact && pass_.scanned.size() >= (near_ ? kFlyNearQueries : kFlyQueries),
                  request.cells != nullptr};
         // Lists are scanned by codes where they have many rows in a block, unless cells order it.
         const size_t many = pass_.kernels.vector_bytes == 64 ? kListsABlock : 4 * kListsABlock;

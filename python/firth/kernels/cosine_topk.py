@@ -166,7 +166,7 @@ def cosine_topk(
     its bits depend on the query and the row alone: not on the ISA level, the other queries, the
     place of the row, or threads. The Numba version may differ in the last bit.
 
-    A first pass decides which rows may be among the best: cosines in float32, or from 12 queries on
+    A first pass decides which rows may be among the best: cosines in float32, or from 28 queries on
     byte codes. The bounds in csrc/kernels/near_rows.cpp and in `byte_codes` guarantee the same
     result.
     """
