@@ -134,10 +134,10 @@ const LevelState* levels(size_t* count) {
         List() {
 #ifdef FIRTH_X86_LEVELS
             const Cpu cpu;
-            // VDPBF16PS has half the rate of float32 on Intel's cores, twice that of it on AMD's.
 #ifdef FIRTH_TILES
             items[size++] = {&tiles::kernels, cpu.tiles};
 #endif
+            // VDPBF16PS has half the rate of float32 on Intel's cores, twice that of it on AMD's.
             items[size++] = {cpu.intel ? &widened_v4x() : &v4x::kernels, cpu.v4x};
             items[size++] = {&v4::kernels, cpu.v4};
             items[size++] = {&v3::kernels, cpu.v3};

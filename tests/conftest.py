@@ -41,7 +41,7 @@ LENGTHS = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 130, 100
 
 # (M, N, K) around the register tiles (6, 14 or 32 rows; 8, 16 or 32 columns), the blocks of rows
 # (224), of columns (128) and of K (384; 192 for float64, 768 for bfloat16; on tiles 2048, cut at
-# 512), and odd K, where a unit of several elements is partly empty.
+# 384), and odd K, where a unit of several elements is partly empty.
 MATMUL_SIZES = [
     (1, 1, 1), (1, 31, 2), (1, 200, 33), (2, 33, 7), (3, 64, 385), (5, 7, 9), (6, 8, 16),
     (7, 9, 17), (13, 32, 64), (14, 65, 3), (15, 97, 130), (29, 130, 767), (33, 17, 769),

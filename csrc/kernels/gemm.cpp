@@ -5,7 +5,8 @@
 // are. A tile of A is stored [unit][row], a panel of B [unit][column], so that one step of the
 // inner loop broadcasts a unit of A and loads two registers of units of B. Where no instruction
 // multiplies pairs of bfloat16, a tile of A is widened to float32 once for all panels, and B in
-// registers: two operations for 28 multiply-adds.
+// registers: two operations for 28 multiply-adds. (Levels with matrix tiles have bfloat16 and bytes
+// in gemm_tiles.cpp.)
 //
 // Every element of C is summed in the order of K, in one register, whatever the tile around it: the
 // bits do not depend on how M and N are cut.

@@ -19,8 +19,9 @@ namespace {
 
 constexpr size_t kRows = 2 * kTileRows, kColumns = 2 * kTileUnits;  // of a block of C
 constexpr size_t kPanelStep = kTileUnits * kColumns * 4;            // bytes of a panel a step
-constexpr size_t kDepth = 16;                                       // steps: 32 kB of 32 rows of A
-constexpr size_t kStrip = 128;                                      // columns of C put down at once
+// Steps that 32 rows of A make at once (24 kB), and columns of C that are put down between them (16
+// kB): both stay in an L1 of 48 kB, with room for B.
+constexpr size_t kDepth = 12, kStrip = 128;
 static_assert(kColumns == kGemmColumns<float>, "panels of B are packed by gemm_pack.cpp");
 
 struct ProductBf16 {
@@ -42,7 +43,8 @@ struct ProductS8S8 {
     }
 };
 
-// Tiles 0 to 3 are C, 4 and 5 A, 6 and 7 B. Rows of the upper and the lower tile of A.
+// Tiles 0 to 3 are C, 4 and 5 A, 6 and 7 B. upper, lower: rows of the two tiles of A; lower may be
+// 0.
 FIRTH_INLINE TileShapes shapes_of(size_t upper, size_t lower) {
     TileShapes shapes;
     shapes.set(0, upper, kTileBytes);

@@ -36,6 +36,8 @@ class Info:
 def info() -> Info:
     """Versions, the active backend and ISA level, and the number of threads.
 
+    It names the level in use, so it asks the system for what that level needs, as a kernel would.
+
     Returns
     -------
     Info
@@ -54,7 +56,7 @@ def info() -> Info:
     return Info(
         version=firth.__version__,
         backend=_dispatch.active(),
-        usable_levels=[name for name in _dispatch.levels if not asked.get(name)],
+        usable_levels=_dispatch.granted(),
         compiled_levels=names,
         unused_levels={
             name: compiled[name].obstacle or asked.get(name) or "a lower level was chosen"

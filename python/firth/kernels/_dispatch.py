@@ -83,9 +83,12 @@ def refusal(level: str) -> str | None:
     all threads of the process then have), so it comes when the level is about to run, and not for
     levels below it. The answer stays: results never change in the middle of a process.
     """
-    if level not in asked:
-        asked[level] = compiled[level].refused()
-    return asked[level]
+    return asked[level] if level in asked else asked.setdefault(level, compiled[level].refused())
+
+
+def granted() -> list[str]:
+    """The levels that run here, best first, without those that the system has refused."""
+    return [name for name in levels if not asked.get(name)]
 
 
 def _best() -> str:
@@ -101,15 +104,14 @@ def _parse(name: str, source: str) -> str:
             return f"native:{_best()}"
         if isa not in compiled:
             raise ValueError(
-                f"FIRTH_ISA: unknown or unavailable level {isa!r}; this machine runs {list(levels)}"
+                f"FIRTH_ISA: unknown or unavailable level {isa!r}; this machine runs {granted()}"
             )
         name, source = f"native:{isa}", "FIRTH_ISA"
     kind, _, level = name.partition(":")
     if kind == "native" and level in compiled:
         if why := refusal(level):
             raise ValueError(
-                f"{source}: level {level!r} does not run here: {why}; "
-                f"this machine runs {list(levels)}"
+                f"{source}: level {level!r} does not run here: {why}; this machine runs {granted()}"
             )
     elif name not in backends():
         raise ValueError(
@@ -134,10 +136,11 @@ def active() -> str:
 
 
 def active_level() -> _native.Level:
-    """The ISA level for code that exists in C++ only: the active one, else the best."""
+    """The ISA level for code that exists in C++ only: the active one, else what "native" means."""
     name = active()
-    kind, _, level = name.partition(":")
-    return compiled[level if kind == "native" else _best()]
+    if not name.startswith("native:"):
+        name = _parse("native", "FIRTH_BACKEND")
+    return compiled[name.partition(":")[2]]
 
 
 def use(backend: str) -> AbstractContextManager[str]:

@@ -147,7 +147,7 @@ def matmul(
     takes denormal inputs and denormal sums as 0; elsewhere they are widened to float32. The level
     tiles sums 32 of them at a time, those of even and those of odd k apart, before it adds them to
     the rest, denormals being 0 too. Products of bytes are exact, and so is their sum up to
-    K = 65,792 (uint8) or 131,071 (int8); beyond it wraps as NumPy's int32.
+    K = 65,793 (uint8) or 131,071 (int8); beyond it wraps as NumPy's int32.
 
     silu and gelu err by at most 8 ULP of their result, besides what an error of their argument
     does; gelu_tanh by 8 + 4 |z + 0.044715 z^3| (the error of the exponent). Results whose
