@@ -194,6 +194,7 @@ def quality(seeds: tuple[int, ...] = (1, 2, 3)[: size(3, 1)]) -> str:
     lines += [
         "",
         "gensim lowers the learning rate on `corpus_file` too slowly (it ends near 0.0025); on "
-        "`sentences=` it falls as it should, and so does firth's on either (see NOTES.md).",
+        "`sentences=` it falls as it should, and so does firth's on either. The rows with "
+        "`min_alpha=0.0025` end where gensim's do on `corpus_file` (see NOTES.md).",
     ]
     return "\n".join(lines)
