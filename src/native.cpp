@@ -1,5 +1,6 @@
 // The module firth._native: levels, threads, and a submodule for each topic.
 #include "bindings.h"
+#include "caches.h"
 #include "levels.h"
 #include "parallel.h"
 
@@ -59,6 +60,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
         return kernels ? py::cast(firth::Level{kernels, nullptr}) : py::none();
     });
     module.def("num_threads", &firth::num_threads);
+    module.def("l2_bytes", &firth::l2_bytes);
+    module.def("set_l2_bytes", &firth::set_l2_bytes, py::arg("bytes"));
     module.attr("MOST_THREADS") = firth::kMostThreads;
     module.def("set_num_threads", &firth::set_num_threads, py::arg("count"));
 }

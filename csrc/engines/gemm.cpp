@@ -2,8 +2,8 @@
 //
 //   tasks over rows or columns of C    one thread each
 //     blocks of K                      Gemm::block
-//       blocks of rows                 A packed into scratch, about half of L2
-//         chunks of columns            panels of packed B that stay in L2 meanwhile
+//       blocks of rows                 A packed into scratch, a third of L2
+//         chunks of columns            panels of packed B, a fifth of L2, that stay there meanwhile
 //           kernel: tiles of A (L1) x panels of B
 //           last block of K: epilogue, while the sums are in L2
 #include "engines/gemm.h"
@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "caches.h"
 #include "memory.h"
 #include "parallel.h"
 #include "sizes.h"
@@ -19,10 +20,20 @@
 namespace firth {
 namespace {
 
-constexpr size_t kRowsOfBlock = 224;                // of A: 224 x 384 units is 344 KB
-constexpr size_t kColumnsOfChunk = 128;             // of B: 128 x 384 units is 197 KB
 constexpr size_t kUnpackedBytes = size_t(4) << 20;  // of B that is packed at a time for all threads
 constexpr double kFlopsOfElement = 6;               // the time of reading an element of B, in flops
+
+// Rows of a block of A and columns of a chunk of B: whole register tiles. With 1 MB of L2 and
+// float32 224 and 128.
+struct Cuts {
+    size_t rows, columns;
+
+    explicit Cuts(const Gemm& type) {
+        const size_t fit = l2_bytes() / packed_k(type, type.block);
+        rows = std::max(fit / 3 / type.rows, size_t(1)) * type.rows;
+        columns = std::max(fit / 5 / type.columns, size_t(1)) * type.columns;
+    }
+};
 
 // The part of a matrix that begins at (row, column).
 Operand part(const Gemm& type, Operand x, size_t row, size_t column) {
@@ -59,6 +70,7 @@ void pack_columns(const Gemm& type, const Operand& b, size_t k, size_t columns_a
 // The part of C that one task computes.
 struct Part {
     const Gemm& type;
+    const Cuts& cuts;
     const Result& c;
     size_t row, column, m, n;
 
@@ -82,15 +94,15 @@ void multiply(const Part& c, const Operand& a, const Panels& panels, size_t k) {
         return c.finish(0, 0, c.m, c.n);
     }
     // Blocks of equal height: a short last one would waste the packed panels.
-    const size_t row_blocks = divide_up(c.m, kRowsOfBlock);
+    const size_t row_blocks = divide_up(c.m, c.cuts.rows);
     const Scratch packed(divide_up(c.m, row_blocks) * packed_k(type, type.block));
     for (size_t first = 0; first < k; first += type.block) {
         const size_t depth = std::min(type.block, k - first);
         for (size_t i = 0; i < row_blocks; i++) {
             const size_t row = i * c.m / row_blocks, rows = (i + 1) * c.m / row_blocks - row;
             pack_a(type, part(type, a, c.row + row, first), rows, depth, packed.data());
-            for (size_t j = 0; j < c.n; j += kColumnsOfChunk) {
-                const size_t columns = std::min(kColumnsOfChunk, c.n - j);
+            for (size_t j = 0; j < c.n; j += c.cuts.columns) {
+                const size_t columns = std::min(c.cuts.columns, c.n - j);
                 type.multiply(packed.data(), panels(first, depth, j, columns), c.at(row, j),
                               c.c.stride, rows, columns, depth, first > 0);
                 if (first + depth == k) c.finish(row, j, rows, columns);
@@ -101,15 +113,16 @@ void multiply(const Part& c, const Operand& a, const Panels& panels, size_t k) {
 
 // How a product is divided: ranges of `grain` rows or columns, one task each.
 struct Plan {
+    Cuts cuts;
     bool by_rows;
     size_t grain;
 
-    Plan(const Gemm& type, size_t m, size_t n, size_t k) {
+    Plan(const Gemm& type, size_t m, size_t n, size_t k) : cuts(type) {
         const double flops = (2.0 * double(m) + kFlopsOfElement) * double(n) * double(k);
         const size_t threads = flops < kSerialFlops ? 1 : static_cast<size_t>(num_threads());
         // Rows are cut where each thread gets several tiles (A is then packed once), else columns.
         by_rows = m >= 2 * threads * type.rows;
-        const size_t tasks = threads * (by_rows ? divide_up(m, threads * kRowsOfBlock) : 1);
+        const size_t tasks = threads * (by_rows ? divide_up(m, threads * cuts.rows) : 1);
         grain = divide_up(by_rows ? m : n, tasks);
         if (!by_rows) grain = round_up(grain, type.columns);
     }
@@ -120,8 +133,8 @@ template <class Body>
 void for_parts(const Gemm& type, const Plan& plan, const Result& c, size_t m, size_t n,
                const Body& body) {
     parallel_for(plan.by_rows ? m : n, plan.grain, [&](size_t begin, size_t end) {
-        body(plan.by_rows ? Part{type, c, begin, 0, end - begin, n}
-                          : Part{type, c, 0, begin, m, end - begin});
+        body(plan.by_rows ? Part{type, plan.cuts, c, begin, 0, end - begin, n}
+                          : Part{type, plan.cuts, c, 0, begin, m, end - begin});
     });
 }
 
@@ -165,7 +178,7 @@ void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c,
         });
     if (!plan.by_rows)  // each thread packs its own columns, chunk by chunk, and uses them at once
         return for_parts(type, plan, c, m, n, [&](const Part& mine) {
-            const Scratch scratch(gemm_packed_bytes(type, type.block, kColumnsOfChunk));
+            const Scratch scratch(gemm_packed_bytes(type, type.block, plan.cuts.columns));
             const auto panels = [&](size_t first, size_t depth, size_t j, size_t columns) {
                 pack_columns(type, part(type, b, first, mine.column + j), depth, columns, 0,
                              columns, scratch.data());
@@ -174,7 +187,8 @@ void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c,
             multiply(mine, a, panels, k);
         });
     const size_t column_bytes = std::max<size_t>(packed_k(type, k), 1);
-    const size_t step = round_up(std::max<size_t>(kUnpackedBytes / column_bytes, 1), 128);
+    const size_t step =
+        round_up(std::max<size_t>(kUnpackedBytes / column_bytes, 1), plan.cuts.columns);
     const Scratch packed(gemm_packed_bytes(type, k, std::min(n, step)));
     for (size_t j = 0; j < n; j += step) {
         const size_t columns = std::min(step, n - j);

@@ -4,6 +4,7 @@ import copy
 import functools
 import math
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from conftest import (
 from firth import _native
 from firth.kernels import _arrays, _dispatch, matmul, pack
 
+L2_OF_SYSTEM = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 
 
@@ -118,6 +120,32 @@ def test_same_bits_in_any_batch_and_with_any_threads(backend, dtype):
             assert_array_equal(matmul(a, packed), together)
     finally:
         firth.set_num_threads(before)
+
+
+@DTYPES
+def test_caches_do_not_change_bits(backend, dtype):
+    if backend == "numpy":
+        matmul(*operands(1, 1, 1, dtype))
+        return
+    a, b = operands(500, 300, 801, dtype)  # several blocks of rows, of columns and of K
+    results = []
+    try:
+        for size in (0, 1, 1 << 20, 1 << 40):
+            _native.set_l2_bytes(size)
+            assert 2**18 <= _native.l2_bytes() <= 2**22
+            results += [matmul(a, b), matmul(a, pack(b)), matmul(a[:20], b)]
+    finally:
+        _native.set_l2_bytes(0)
+    check(a, b, results[0])
+    for i, got in enumerate(results):
+        assert_array_equal(got, results[0][:20] if i % 3 == 2 else results[0])
+
+
+@pytest.mark.skipif(not L2_OF_SYSTEM.exists(), reason="Linux on x86 only")
+def test_size_of_l2_is_the_systems():
+    said = int(L2_OF_SYSTEM.read_text().strip().removesuffix("K")) * 1024
+    mine = _native.l2_bytes()  # a part where several cores share it
+    assert said % mine == 0 or mine == 2**20
 
 
 @DTYPES
