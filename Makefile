@@ -43,8 +43,9 @@ $(VENV)/models.stamp: $(VENV)/bench.stamp
 demo: $(VENV)/plot.stamp ## train on the documentation of Python, draw a map of words
 	$(BIN)/firth demo
 
+# Two processes, since most tests keep one core busy.
 test: $(VENV)/test.stamp ## all tests but the comparisons with peers
-	$(BIN)/python -m pytest -m 'not peer'
+	$(BIN)/python -m pytest -m 'not peer' -n 2 --dist worksteal
 
 # OpenBLAS computes, and warns, otherwise on CPUs without AVX-512; this is how it does there.
 test-haswell: $(VENV)/test.stamp ## kernels against NumPy as CPUs without AVX-512 run it
