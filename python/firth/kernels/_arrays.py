@@ -26,6 +26,10 @@ def numbers(function: str, name: str, value: Any, *dtypes: str) -> NDArray[Any]:
 
     TypeError where it is an array of another dtype, or does not hold numbers.
     """
+    if type(value) is np.ndarray:  # the usual case: dtype.name takes microseconds
+        dtype = value.dtype
+        if dtype.type.__name__ in dtypes and dtype.isnative:
+            return value
     if _torch_bfloat16(value):
         bits = f", or its bits, {name}.view(torch.uint16)" if "uint16" in dtypes else ""
         raise TypeError(
