@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gzip
 import os
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from firth import FormatError
 from firth.errors import TruncatedError
-from firth.formats.files import atomic, reading, writing
+from firth.formats.files import Beside, atomic, reading, writing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file semantics")
 
@@ -238,3 +239,23 @@ def test_empty(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
     assert everything(path) == b""
+
+
+def test_calls_beside():
+    """In their order; an error reaches whoever takes the result, and everyone after."""
+    beside = Beside("test")
+    seen = []
+    for i in range(5):
+        beside.start(functools.partial(seen.append, i))
+    beside.start(lambda: 1 // 0)
+    for _ in range(5):
+        assert beside.take() is None
+    assert seen == [0, 1, 2, 3, 4]
+    assert beside.waiting == 1
+    for _ in range(2):  # not to be waited for twice
+        with pytest.raises(ZeroDivisionError):
+            beside.take()
+    beside.start(lambda: 7)
+    beside.close()
+    assert beside.ready
+    assert beside.take() == 7

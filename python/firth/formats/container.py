@@ -23,8 +23,9 @@ The kernel is asked to start writing to disk early, so that the final sync is sh
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import errno
+import functools
 import itertools
 import json
 import math
@@ -32,7 +33,6 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.errors import FormatError, TruncatedError
-from firth.formats.files import PathLike, atomic
+from firth.formats.files import Beside, PathLike, atomic
 
 MAGIC = b"\x93FIRTH\r\n"
 VERSION = 1
@@ -182,27 +182,26 @@ def write(
                 for block in _blocks(part):
                     add(name, block)
         offset = started = file.write(head())
-        synced: Future[None] | None = None
         with (
-            ThreadPoolExecutor(1, "firth-checksum") as summing,
-            ThreadPoolExecutor(1, "firth-writing") as syncing,
+            contextlib.closing(Beside("firth-checksum")) as summing,
+            contextlib.closing(Beside("firth-writing")) as syncing,
         ):
-            waiting: collections.deque[Future[None]] = collections.deque()
             for name, part in parts.items():
                 offset += file.write(bytes(_padding(offset)))
                 for block in _blocks(part):
                     if not final:
-                        waiting.append(summing.submit(add, name, block))
+                        summing.start(functools.partial(add, name, block))
                     file.write(block)
                     offset += len(block)
-                    if offset - started >= _SYNCED and (synced is None or synced.done()):
-                        if synced is not None:
-                            synced.result()
-                        synced, started = syncing.submit(_sync, file), offset
-                    if len(waiting) > 8:  # bounds the memory of arrays produced by parts
-                        waiting.popleft().result()
-        if synced is not None:
-            synced.result()
+                    if offset - started >= _SYNCED and (not syncing.waiting or syncing.ready):
+                        syncing.take()  # the failure of the one before must not be lost
+                        syncing.start(functools.partial(_sync, file))
+                        started = offset
+                    if summing.waiting > 8:  # bounds the memory of arrays produced by parts
+                        summing.take()
+            for thread in (summing, syncing):
+                while thread.waiting:
+                    thread.take()
         if not final:
             file.seek(0)
             file.write(head())

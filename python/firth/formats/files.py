@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import functools
 import gzip
 import lzma
 import os
+import queue
 import secrets
 import tempfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from firth.errors import FormatError, TruncatedError
@@ -116,6 +118,60 @@ def writing(path: PathLike, *, append: bool = False) -> Iterator[BinaryIO]:
 _DAMAGED = (OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 
 
+class Beside:
+    """A thread that makes calls one after another, beside the one that asks for them.
+
+    Made of SimpleQueue, which is one piece of C: Ctrl-C between two lines of ThreadPoolExecutor or
+    of Future, which are Python around locks, may leave a lock taken, and then both threads wait for
+    ever.
+
+    Attributes
+    ----------
+    waiting : int
+        Calls whose results have not been taken yet.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.waiting = 0
+        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for call in iter(self._calls.get, None):
+            try:
+                self._results.put((call(), None))
+            except BaseException as error:  # belongs to who takes the result
+                self._results.put((None, error))
+
+    def start(self, call: Callable[[], Any]) -> None:
+        """Make a call after those that were asked for before."""
+        self._calls.put(call)
+        self.waiting += 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` would not wait."""
+        return not self._results.empty()
+
+    def take(self) -> Any:
+        """Wait for the oldest call, return what it returned or raise what it raised."""
+        value = None
+        if self.waiting:
+            value, self._error = self._results.get()
+            self.waiting -= 1
+        if self._error is not None:
+            raise self._error
+        return value
+
+    def close(self) -> None:
+        """Wait until all calls are made, and end the thread."""
+        self._calls.put(None)
+        self._thread.join()
+
+
 class Source:
     """The bytes of a file in order, read ahead by a thread of its own; see `reading`.
 
@@ -139,8 +195,7 @@ class Source:
         self._margin = 1 << 16
         self._buffer, self._other = bytearray(), bytearray()
         self._start = self._stop = 0  # the valid part of _buffer
-        self._thread: ThreadPoolExecutor | None = None
-        self._filling: Future[int] | None = None
+        self._thread: Beside | None = None
         self._at_end = False
 
     def peek(self, minimum: int) -> memoryview:
@@ -162,11 +217,11 @@ class Source:
 
     def _advance(self) -> None:
         rest = self._stop - self._start
-        if self._filling is None:  # the first block, or the thread has not been needed
+        if self._thread is None:  # the first block
             self._other = bytearray(self._margin + _BLOCK)
             filled = self._fill(self._other)
         else:
-            filled = self._filling.result()
+            filled = self._thread.take()
         if rest > self._margin:
             self._margin = 2 * rest
             new = self._other[-_BLOCK:]
@@ -180,10 +235,10 @@ class Source:
             self.close()
             return
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "firth-reading")
+            self._thread = Beside("firth-reading")
         if len(self._other) < len(self._buffer):
             self._other = bytearray(len(self._buffer))
-        self._filling = self._thread.submit(self._fill, self._other)
+        self._thread.start(functools.partial(self._fill, self._other))
 
     def _fill(self, buffer: bytearray) -> int:
         """Read a block behind the margin; fewer bytes only at the end of the file."""
@@ -204,7 +259,7 @@ class Source:
     def close(self) -> None:
         """Stop reading ahead."""
         if self._thread is not None:
-            self._thread.shutdown()
+            self._thread.close()
             self._thread = None
 
     def skip(self, count: int) -> None:
