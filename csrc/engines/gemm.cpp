@@ -90,7 +90,8 @@ template <class Panels>
 void multiply(const Part& c, const Operand& a, const Panels& panels, size_t k) {
     const Gemm& type = c.type;
     if (k == 0) {
-        for (size_t i = 0; i < c.m; i++) std::memset(c.at(i, 0), 0, c.n * type.sum);
+        for (size_t i = 0; i < c.m && !c.c.accumulate; i++)
+            std::memset(c.at(i, 0), 0, c.n * type.sum);
         return c.finish(0, 0, c.m, c.n);
     }
     // Blocks of equal height: a short last one would waste the packed panels.
@@ -104,7 +105,7 @@ void multiply(const Part& c, const Operand& a, const Panels& panels, size_t k) {
             for (size_t j = 0; j < c.n; j += c.cuts.columns) {
                 const size_t columns = std::min(c.cuts.columns, c.n - j);
                 type.multiply(packed.data(), panels(first, depth, j, columns), c.at(row, j),
-                              c.c.stride, rows, columns, depth, first > 0);
+                              c.c.stride, rows, columns, depth, first > 0 || c.c.accumulate);
                 if (first + depth == k) c.finish(row, j, rows, columns);
             }
         }
@@ -173,7 +174,7 @@ void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c,
             for (size_t first = 0; first < k; first += type.block)
                 type.row(a.data + first * type.element, part(type, b, first, mine.column).data,
                          b.stride, mine.at(0, 0), mine.n, std::min(type.block, k - first),
-                         first > 0);
+                         first > 0 || c.accumulate);
             mine.finish(0, 0, 1, mine.n);
         });
     if (!plan.by_rows)  // each thread packs its own columns, chunk by chunk, and uses them at once
@@ -186,20 +187,28 @@ void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c,
             };
             multiply(mine, a, panels, k);
         });
-    const size_t column_bytes = std::max<size_t>(packed_k(type, k), 1);
-    const size_t step =
-        round_up(std::max<size_t>(kUnpackedBytes / column_bytes, 1), plan.cuts.columns);
-    const Scratch packed(gemm_packed_bytes(type, k, std::min(n, step)));
-    for (size_t j = 0; j < n; j += step) {
-        const size_t columns = std::min(step, n - j);
+    // All columns at a time, if possible, and then as much of K as fits: A is packed but once.
+    const size_t block_bytes = packed_k(type, type.block);
+    const size_t fit = std::max(kUnpackedBytes / block_bytes / plan.cuts.columns, size_t(1));
+    const size_t columns = std::min(n, fit * plan.cuts.columns);
+    const size_t blocks =
+        std::max(kUnpackedBytes / (round_up(columns, type.columns) * block_bytes), size_t(1));
+    const size_t depth = std::min(k, blocks * type.block);
+    const Scratch packed(gemm_packed_bytes(type, depth, columns));
+    for (size_t j = 0; j < n; j += columns) {
+        const size_t width = std::min(columns, n - j);
         Epilogue rest;
-        Result to = c;
-        to.data += j * type.sum;
-        if (c.epilogue) {
-            rest = part(type, *c.epilogue, 0, j);
-            to.epilogue = &rest;
-        }
-        gemm(type, a, gemm_pack(type, part(type, b, 0, j), k, columns, packed.data()), to, m);
+        if (c.epilogue) rest = part(type, *c.epilogue, 0, j);
+        size_t first = 0, end;
+        do {
+            end = std::min(first + depth, k);
+            const Packed mine =
+                gemm_pack(type, part(type, b, first, j), end - first, width, packed.data());
+            const Result to{c.data + j * type.sum, c.stride,
+                            c.epilogue && end == k ? &rest : nullptr, c.accumulate || first > 0};
+            gemm(type, part(type, a, 0, first), mine, to, m);
+            first = end;
+        } while (end < k);
     }
 }
 

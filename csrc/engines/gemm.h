@@ -29,6 +29,7 @@ struct Result {
     char* data;
     ptrdiff_t stride;          // elements from row to row
     const Epilogue* epilogue;  // or null
+    bool accumulate = false;   // adds to C, which a part of K gave that ends with a whole block
 };
 
 // Products with fewer multiplications run on one thread: waking another costs more.
