@@ -141,6 +141,17 @@ def test_caches_do_not_change_bits(backend, dtype):
         assert_array_equal(got, results[0][:20] if i % 3 == 2 else results[0])
 
 
+@DTYPES
+def test_plain_operand_in_parts(backend, dtype):
+    a, b = operands(100, 3000, 1700, dtype)  # 10 MB and more: several parts of N and of K
+    bias = np.random.default_rng(1).standard_normal(3000).astype(matmul(a[:1], b[:, :1]).dtype)
+    plain = matmul(a, b, bias=bias, activation="relu")
+    if backend == "numpy":
+        return  # its BLAS chooses its order of summation by layout
+    assert_array_equal(plain, matmul(a, pack(b), bias=bias, activation="relu"))
+    assert (plain > 0).any()
+
+
 @pytest.mark.skipif(not L2_OF_SYSTEM.exists(), reason="Linux on x86 only")
 def test_size_of_l2_is_the_systems():
     said = int(L2_OF_SYSTEM.read_text().strip().removesuffix("K")) * 1024
