@@ -117,14 +117,14 @@ def curves(folder: Path) -> list[Curve]:
     million = head(100_000 if QUICK else 1_000_000, folder)
     found = [
         Curve("skip-gram with its vocabulary, dim 100", "words of the corpus").measure(
-            doubling(50_000 if QUICK else 500_000, 16_000_000),
+            doubling(50_000 if QUICK else 500_000, 4_000_000),
             lambda n: trainings(head(n, folder)),
         ),
         Curve("skip-gram, a million words", "dimension").measure(
-            doubling(25, 800), lambda d: trainings(million, vector_size=d)
+            doubling(25, 400), lambda d: trainings(million, vector_size=d)
         ),
         Curve("skip-gram, a million words, dim 100", "window").measure(
-            doubling(2, 32), lambda window: trainings(million, window=window)
+            doubling(2, 16), lambda window: trainings(million, window=window)
         ),
         Curve("attention, 8 heads of 64", "context length").measure(
             doubling(128, 8192), attentions
@@ -175,7 +175,7 @@ def draw(found: list[Curve], path: Path) -> None:
 
 
 def run(folder: Path) -> str:
-    """Table and picture, which goes into `folder`; about 25 minutes."""
+    """Table and picture, which goes into `folder`; about 10 minutes."""
     set_threads()
     with tempfile.TemporaryDirectory() as texts:
         found = curves(Path(texts))

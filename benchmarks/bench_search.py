@@ -24,7 +24,18 @@ from numpy.typing import NDArray
 
 import firth
 from bench_words import corpus_file
-from harness import QUICK, THREADS, Row, Timing, compared, extrapolated, fit_note, interleave, size
+from harness import (
+    QUICK,
+    THREADS,
+    Row,
+    Timing,
+    compared,
+    extrapolated,
+    fit_note,
+    has_tiles,
+    interleave,
+    size,
+)
 
 K = 10
 Subject = Callable[[NDArray[np.float32]], NDArray[np.int64]]  # (Q, D) -> the ids (Q, K)
@@ -158,7 +169,7 @@ def against_all(
     index: firth.Index,
     exact: dict[str, Subject],
     approximate: dict[str, Subject],
-    goal: float,
+    goal: float | None,
     notes: dict[str, str],
     repeats: int = 5,
 ) -> list[Row]:
@@ -195,7 +206,15 @@ def flat() -> list[Row]:
     rows = against_all(f"{work}, 1 query", queries[:1], index, exact, approximate, 4, notes, 9)
     bfloat16 = {name: call for name, call in approximate.items() if "bfloat16" in name}
     rows += against_all(f"{work}, 16 queries", queries[:16], index, exact, bfloat16, 8, notes)
-    rows += against_all(f"{work}, 256 queries", queries, index, exact, {}, 5, notes)
+    tiles = has_tiles()
+    rows += against_all(
+        f"{work}, 256 queries", queries, index, exact, {}, 20 if tiles else 5, notes
+    )
+    few = index_of(keys[: n // 5])  # fit a large L3
+    rows += against_all(
+        f"k={K}, {n // 5:,} x {d}, 256 queries", queries, few, exact_peers(keys[: n // 5]), {},
+        25 if tiles else None, notes,
+    )  # fmt: skip
     rows.append(codes_once(work, index, queries[:1]))
     best = firth.info().usable_levels[0]
 

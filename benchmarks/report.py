@@ -71,6 +71,7 @@ SUMMARY = [
     ("softmax", ("softmax",), ""),
     ("matrix product, float32", ("matmul",), "matmul float32"),
     ("matrix product, bfloat16", ("matmul",), "matmul bfloat16"),
+    ("matrix product, bytes", ("matmul",), "matmul int8"),
     ("attention, float32", ("scaled_dot_product_attention",), "attention float32"),
     ("attention, bfloat16", ("scaled_dot_product_attention",), "attention bfloat16"),
     ("cosine_topk", ("cosine_topk",), ""),
