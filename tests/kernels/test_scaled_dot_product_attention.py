@@ -436,6 +436,7 @@ def test_log_sum_exp_of_groups_and_extremes(backend):
     np.testing.assert_allclose(lse, LEAST, rtol=1e-6)
 
 
+@pytest.mark.packed
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("steps", [[300], [0, 300], [1] * 5 + [295], [127, 1, 1, 127, 44],
                                    [128, 128, 44], [100, 100, 100]])  # fmt: skip
@@ -490,6 +491,7 @@ def test_packed_keys_are_read_while_a_thread_appends(backend):
     assert_array_equal(packed.arrays()[1], number)
 
 
+@pytest.mark.packed
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_packed_keys_and_values_broadcast_and_group(backend, dtype):
     q, k, v = make((2, 6), (5, 150, 8, 8), dtype)
