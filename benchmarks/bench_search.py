@@ -211,6 +211,7 @@ def flat() -> list[Row]:
         f"{work}, 256 queries", queries, index, exact, {}, 20 if tiles else 5, notes
     )
     few = index_of(keys[: n // 5])  # fit a large L3
+    verify(few, queries[:40], keys[: n // 5])
     rows += against_all(
         f"k={K}, {n // 5:,} x {d}, 256 queries", queries, few, exact_peers(keys[: n // 5]), {},
         25 if tiles else None, notes,

@@ -140,7 +140,11 @@ class Model:
         return self.get_meter(path, k, threshold).of_labels()
 
     def get_meter(self, path: PathLike, k: int = -1, threshold: float = 0.0) -> Meter:
-        """Curves of precision and recall on a labelled file, from k labels a line (-1: all)."""
+        """Curves of precision and recall on a labelled file.
+
+        From k labels a line (-1: all) whose probability is at least ``threshold``. ValueError for a
+        model of words.
+        """
         if not self._supervised:
             raise ValueError("Model needs to be supervised for prediction!")
         return Meter(self, *self._native.evaluate(mapped(path), self._k(k), threshold))
