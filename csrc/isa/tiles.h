@@ -31,6 +31,20 @@ struct alignas(64) TileShapes {
 };
 static_assert(sizeof(TileShapes) == 64, "as the processor wants it");
 
+// A block of C of two by two tiles: 0 to 3 are C, 4 and 5 A, 6 and 7 B, whole along K and N. upper,
+// lower: rows of the two tiles of A; lower may be 0.
+FIRTH_INLINE TileShapes block_shapes(size_t upper, size_t lower) {
+    TileShapes shapes;
+    for (size_t t = 0; t < 2; t++) {
+        shapes.set(t, upper, kTileBytes);
+        shapes.set(2 + t, lower, kTileBytes);
+        shapes.set(6 + t, kTileUnits, kTileBytes);
+    }
+    shapes.set(4, upper, kTileBytes);
+    shapes.set(5, lower, kTileBytes);
+    return shapes;
+}
+
 namespace {
 
 #if !FIRTH_TILES_EMULATED

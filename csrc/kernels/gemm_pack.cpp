@@ -110,7 +110,6 @@ template <class T, class U>
 struct UnitsWhole {  // units of one element
     typedef U Unit;
     typedef T Lane;
-    static constexpr size_t packed = sizeof(T);  // bytes of an element once packed
     const char* src;
     ptrdiff_t stride;
     size_t k;
@@ -136,7 +135,6 @@ template <class T>
 struct UnitsPairs {
     typedef int32_t Unit;
     typedef float Lane;
-    static constexpr size_t packed = 2;
     const char* src;
     ptrdiff_t stride;
     size_t k;
@@ -185,7 +183,6 @@ template <bool FLIP>
 struct UnitsQuads {
     typedef int32_t Unit;
     typedef float Lane;
-    static constexpr size_t packed = 1;
     static constexpr uint32_t flip = FLIP ? 0x80808080u : 0;
     const char* src;
     ptrdiff_t stride;

@@ -43,21 +43,6 @@ struct ProductS8S8 {
     }
 };
 
-// Tiles 0 to 3 are C, 4 and 5 A, 6 and 7 B. upper, lower: rows of the two tiles of A; lower may be
-// 0.
-FIRTH_INLINE TileShapes shapes_of(size_t upper, size_t lower) {
-    TileShapes shapes;
-    shapes.set(0, upper, kTileBytes);
-    shapes.set(1, upper, kTileBytes);
-    shapes.set(2, lower, kTileBytes);
-    shapes.set(3, lower, kTileBytes);
-    shapes.set(4, upper, kTileBytes);
-    shapes.set(5, lower, kTileBytes);
-    shapes.set(6, kTileUnits, kTileBytes);
-    shapes.set(7, kTileUnits, kTileBytes);
-    return shapes;
-}
-
 }  // namespace
 
 // The rows of tiles T and T + 1, side by side.
@@ -118,7 +103,7 @@ FIRTH_INLINE void multiply(const char* a, const char* b, int32_t* c, ptrdiff_t c
     for (size_t row = 0; row < m; row += kRows) {
         const size_t rows = m - row < kRows ? m - row : kRows;
         const size_t upper = rows < kTileRows ? rows : kTileRows, lower = rows - upper;
-        if (rows != configured) tiles.configure(shapes_of(upper, lower));
+        if (rows != configured) tiles.configure(block_shapes(upper, lower));
         configured = rows;
         const char *a_upper = a + row * steps * kTileBytes,
                    *a_lower = a_upper + upper * steps * kTileBytes;

@@ -173,16 +173,7 @@ static size_t scan_tiles(const uint8_t* codes, const float* bounds, size_t block
             const size_t q = g * count / groups, members = (g + 1) * count / groups - q;
             if (members != configured) {
                 const size_t upper = members < kTileRows ? members : kTileRows;
-                const size_t lower = members - upper;
-                TileShapes shapes;
-                for (size_t t = 0; t < 2; t++) {
-                    shapes.set(t, upper, kTileBytes);
-                    shapes.set(2 + t, lower, kTileBytes);
-                    shapes.set(6 + t, kTileUnits, kTileBytes);
-                }
-                shapes.set(4, upper, kTileBytes);
-                shapes.set(5, lower, kTileBytes);
-                tiles.configure(shapes);
+                tiles.configure(block_shapes(upper, members - upper));
                 configured = members;
             }
             for (size_t b = first; b < end; b++) {

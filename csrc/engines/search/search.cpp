@@ -13,14 +13,13 @@
 namespace firth::search {
 namespace {
 
-constexpr size_t kTogether = 1024;         // queries that pass over a chunk together
-constexpr size_t kFewRows = 16384;         // up to here threads share the queries, not the rows
-constexpr size_t kChunkBytes = 256 << 10;  // a chunk of rows stays in L2
-// A chunk of codes, which are read once; thresholds rise between chunks.
-constexpr size_t kCodeChunkBytes = 512 << 10;
-constexpr size_t kSample = 64;       // blocks that set the first thresholds
-constexpr size_t kExactShare = 32;   // if k > rows / kExactShare, score every row
-constexpr size_t kListsABlock = 16;  // slots of lists in a block for which codes pay
+constexpr size_t kTogether = 1024;             // queries that pass over a chunk together
+constexpr size_t kFewRows = 16384;             // up to here threads share the queries, not the rows
+constexpr size_t kChunkBytes = 256 << 10;      // a chunk of rows stays in L2
+constexpr size_t kCodeChunkBytes = 512 << 10;  // of codes: thresholds rise between chunks
+constexpr size_t kSample = 64;                 // blocks that set the first thresholds
+constexpr size_t kExactShare = 32;             // if k > rows / kExactShare, score every row
+constexpr size_t kListsABlock = 16;            // slots of lists in a block for which codes pay
 // Rows without codes get some for the search, if there are this many queries and rows.
 constexpr size_t kFlyQueries = 12, kFlyNearQueries = 28;  // near: where float32 may judge
 constexpr size_t kFlyRows = 1024;
