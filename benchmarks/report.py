@@ -43,6 +43,7 @@ PARTS = {
     "package": "Package",
 }
 CPUS = {
+    "zen3": "Zen 3, without AVX-512",
     "zen4": "Zen 4",
     "zen5": "Zen 5",
     "granite-rapids": "Granite Rapids",

@@ -51,6 +51,8 @@ def cpu_folder(info: str) -> str | None:
     words = set(info.split())
     if "AuthenticAMD" in words and "avx512_bf16" in words:
         return "zen5" if "avx512_vp2intersect" in words or "avx_vnni" in words else "zen4"
+    if "AuthenticAMD" in words and "vaes" in words and "avx512f" not in words:
+        return "zen3"
     if "GenuineIntel" in words and "amx_tile" in words:
         return "granite-rapids" if "amx_fp16" in words else "sapphire-rapids"
     if "GenuineIntel" in words and "avx512_fp16" in words:

@@ -24,6 +24,7 @@ def test_groups_are_distinct() -> None:
     [
         ("AuthenticAMD", "avx2 avx512f avx512_bf16 avx512_vnni", "zen4"),
         ("AuthenticAMD", "avx2 avx512f avx512_bf16 avx_vnni avx512_vp2intersect", "zen5"),
+        ("AuthenticAMD", "avx2 vaes", "zen3"),
         (
             "GenuineIntel",
             "avx512f avx512_bf16 amx_tile amx_bf16 amx_int8 amx_fp16",
