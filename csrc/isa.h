@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "activations.h"
+
 #define FIRTH_INLINE static inline __attribute__((always_inline))
 
 #if defined(__AVX512F__)

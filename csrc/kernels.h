@@ -13,6 +13,7 @@
 #include "kernels/list_search.h"
 #include "kernels/list_softmax.h"
 #include "kernels/list_tiles.h"
+#include "kernels/list_transformer.h"
 #include "kernels/list_words.h"
 
 #define FIRTH_KERNELS(K) \
@@ -21,12 +22,14 @@
     FIRTH_EMBEDDING_BAG_KERNELS(K) \
     FIRTH_WORD_KERNELS(K) \
     FIRTH_GLOVE_KERNELS(K) \
-    FIRTH_TILE_KERNELS(K)
+    FIRTH_TILE_KERNELS(K) \
+    FIRTH_TRANSFORMER_KERNELS(K)
 
 // Kernels that float and double have in common.
 #define FIRTH_FLOAT_KERNELS(K, T, type) \
     FIRTH_DOT_KERNELS(K, T, type) \
-    FIRTH_SOFTMAX_KERNELS(K, T, type)
+    FIRTH_SOFTMAX_KERNELS(K, T, type) \
+    FIRTH_NORM_KERNELS(K, T, type)
 
 namespace firth {
 

@@ -89,6 +89,59 @@ PackedObject pack(const Level& level, const py::array_t<T>& b, bool unsigned_lef
     return packed;
 }
 
+// Factors of rows and columns for a product of bytes: row_*: (M,), column_*: (N,).
+struct ByteScales {
+    array<float> row_scales, row_offsets, column_scales, column_sums;
+
+    void into(Epilogue& e, const array<float>& out) const {
+        for (const auto* x : {&row_scales, &row_offsets})
+            if (x->ndim() != 1 || x->shape(0) != out.shape(0))
+                throw py::value_error("matmul_bytes: row scales and offsets: want shape (M,)");
+        for (const auto* x : {&column_scales, &column_sums})
+            if (x->ndim() != 1 || x->shape(0) != out.shape(1))
+                throw py::value_error("matmul_bytes: column scales and sums: want shape (N,)");
+        e.row_scales = row_scales.data();
+        e.row_offsets = row_offsets.data();
+        e.column_scales = column_scales.data();
+        e.column_sums = column_sums.data();
+    }
+};
+
+// a: uint8; b: int8, or packed for uint8; out: the sums, scaled.
+template <class Right>
+void matmul_bytes(const Level& level, const py::array_t<uint8_t>& a, const Right& b,
+                  array<float>& out, const array<float>& row_scales,
+                  const array<float>& row_offsets, const array<float>& column_scales,
+                  const array<float>& column_sums, const Optional<float>& bias, int activation,
+                  const std::optional<py::array_t<float>>& residual) {
+    constexpr bool packed = std::is_same_v<Right, PackedObject>;
+    const Operand left = operand(a, "matmul: a");
+    Operand right{};
+    size_t k, n;
+    if constexpr (packed) {
+        k = b.k;
+        n = b.n;
+    } else {
+        right = operand(b, "matmul: b");
+        k = size_t(b.shape(0));
+        n = size_t(b.shape(1));
+    }
+    check(a, k, n, out);
+    const Gemm& type = level->gemm_u8s8;
+    if constexpr (packed)
+        if (b.type != &type)
+            throw py::value_error("matmul: b was packed for another level or dtype");
+    Epilogue e = epilogue(bias, activation, 1, residual, out);
+    ByteScales{row_scales, row_offsets, column_scales, column_sums}.into(e, out);
+    const Result c{reinterpret_cast<char*>(out.mutable_data()), ptrdiff_t(n), &e};
+    const size_t m = size_t(out.shape(0));
+    WithoutGil unlocked;
+    if constexpr (packed)
+        gemm(type, left, Packed{b.buffer.data(), k, n}, c, m);
+    else
+        gemm(type, left, right, c, m, k, n);
+}
+
 // T: the operands' element (Right: that of B); S: that of the sums
 template <class T, class S, class Right = T>
 void matmul(const Level& level, const py::array_t<T>& a, const py::array_t<Right>& b, array<S>& out,
@@ -171,6 +224,14 @@ void bind_gemm(py::module_& kernels) {
                 scale, residual);
     kernels.def("matmul", &matmul_packed<int8_t, int32_t>, level, a, b, out, bias, activation,
                 scale, residual);
+    const auto row_scales = py::arg("row_scales").noconvert(),
+               row_offsets = py::arg("row_offsets").noconvert(),
+               column_scales = py::arg("column_scales").noconvert(),
+               column_sums = py::arg("column_sums").noconvert();
+    kernels.def("matmul_bytes", &matmul_bytes<py::array_t<int8_t>>, level, a, b, out, row_scales,
+                row_offsets, column_scales, column_sums, bias, activation, residual);
+    kernels.def("matmul_bytes", &matmul_bytes<PackedObject>, level, a, b, out, row_scales,
+                row_offsets, column_scales, column_sums, bias, activation, residual);
 }
 
 }  // namespace firth

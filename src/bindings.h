@@ -54,6 +54,7 @@ void bind_kernels(py::module_& kernels);
 void bind_attention(py::module_& kernels);
 void bind_backward(py::module_& kernels);
 void bind_gemm(py::module_& kernels);
+void bind_transformer_kernels(py::module_& kernels);
 void bind_embedding(py::module_& text, py::module_& kernels);
 void bind_words(py::module_& words, py::module_& kernels);
 void bind_glove(py::module_& words, py::module_& kernels);

@@ -14,7 +14,6 @@
 
 #include "caches.h"
 #include "memory.h"
-#include "parallel.h"
 #include "sizes.h"
 
 namespace firth {
@@ -47,6 +46,12 @@ Epilogue part(const Gemm& type, Epilogue e, size_t row, size_t column) {
     if (e.residual)
         e.residual = static_cast<const char*>(e.residual) +
                      (ptrdiff_t(row) * e.stride + ptrdiff_t(column)) * ptrdiff_t(type.sum);
+    if (e.row_scales) {
+        e.row_scales += row;
+        e.row_offsets += row;
+        e.column_scales += column;
+        e.column_sums += column;
+    }
     return e;
 }
 
@@ -115,12 +120,14 @@ void multiply(const Part& c, const Operand& a, const Panels& panels, size_t k) {
 // How a product is divided: ranges of `grain` rows or columns, one task each.
 struct Plan {
     Cuts cuts;
+    int most_threads;
     bool by_rows;
     size_t grain;
 
-    Plan(const Gemm& type, size_t m, size_t n, size_t k) : cuts(type) {
+    Plan(const Gemm& type, size_t m, size_t n, size_t k, int most)
+        : cuts(type), most_threads(most) {
         const double flops = (2.0 * double(m) + kFlopsOfElement) * double(n) * double(k);
-        const size_t threads = flops < kSerialFlops ? 1 : static_cast<size_t>(num_threads());
+        const size_t threads = flops < kSerialFlops ? 1 : static_cast<size_t>(most);
         // Rows are cut where each thread gets several tiles (A is then packed once), else columns.
         by_rows = m >= 2 * threads * type.rows;
         const size_t tasks = threads * (by_rows ? divide_up(m, threads * cuts.rows) : 1);
@@ -129,14 +136,15 @@ struct Plan {
     }
 };
 
-// body(part) for the parts of C, on all threads.
+// body(part) for the parts of C.
 template <class Body>
 void for_parts(const Gemm& type, const Plan& plan, const Result& c, size_t m, size_t n,
                const Body& body) {
-    parallel_for(plan.by_rows ? m : n, plan.grain, [&](size_t begin, size_t end) {
+    const auto task = [&](size_t begin, size_t end) {
         body(plan.by_rows ? Part{type, plan.cuts, c, begin, 0, end - begin, n}
                           : Part{type, plan.cuts, c, 0, begin, m, end - begin});
-    });
+    };
+    parallel_for(plan.by_rows ? m : n, plan.grain, task, plan.most_threads);
 }
 
 }  // namespace
@@ -145,18 +153,21 @@ size_t gemm_packed_bytes(const Gemm& type, size_t k, size_t n) {
     return product(round_up(n, type.columns), packed_k(type, k));
 }
 
-Packed gemm_pack(const Gemm& type, const Operand& b, size_t k, size_t n, char* packed) {
+Packed gemm_pack(const Gemm& type, const Operand& b, size_t k, size_t n, char* packed,
+                 int threads) {
     const size_t grain = round_up((size_t(1) << 17) / (k + 1) + 1, type.columns);
-    parallel_for(n, grain, [&](size_t begin, size_t end) {
+    const auto task = [&](size_t begin, size_t end) {
         pack_columns(type, b, k, n, begin, end - begin, packed);
-    });
+    };
+    parallel_for(n, grain, task, threads);
     return {packed, k, n};
 }
 
-void gemm(const Gemm& type, const Operand& a, const Packed& b, const Result& c, size_t m) {
+void gemm(const Gemm& type, const Operand& a, const Packed& b, const Result& c, size_t m,
+          int threads) {
     if (m == 0 || b.n == 0) return;
     const size_t padded = round_up(b.n, type.columns);
-    for_parts(type, Plan(type, m, b.n, b.k), c, m, b.n, [&](const Part& mine) {
+    for_parts(type, Plan(type, m, b.n, b.k, threads), c, m, b.n, [&](const Part& mine) {
         const auto panels = [&](size_t first, size_t depth, size_t j, size_t) {
             return b.data + padded * packed_k(type, first) +
                    (mine.column + j) * packed_k(type, depth);
@@ -166,9 +177,9 @@ void gemm(const Gemm& type, const Operand& a, const Packed& b, const Result& c, 
 }
 
 void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c, size_t m, size_t k,
-          size_t n) {
+          size_t n, int threads) {
     if (m == 0 || n == 0) return;
-    const Plan plan(type, m, n, k);
+    const Plan plan(type, m, n, k, threads);
     if (type.row && m == 1 && k > 0 && !a.transposed && !b.transposed)
         return for_parts(type, plan, c, m, n, [&](const Part& mine) {
             for (size_t first = 0; first < k; first += type.block)
@@ -202,11 +213,11 @@ void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c,
         size_t first = 0, end;
         do {
             end = std::min(first + depth, k);
-            const Packed mine =
-                gemm_pack(type, part(type, b, first, j), end - first, width, packed.data());
+            const Packed mine = gemm_pack(type, part(type, b, first, j), end - first, width,
+                                          packed.data(), threads);
             const Result to{c.data + j * type.sum, c.stride,
                             c.epilogue && end == k ? &rest : nullptr, c.accumulate || first > 0};
-            gemm(type, part(type, a, 0, first), mine, to, m);
+            gemm(type, part(type, a, 0, first), mine, to, m, threads);
             first = end;
         } while (end < k);
     }

@@ -7,6 +7,7 @@
 // threads.
 #pragma once
 #include "kernels.h"
+#include "parallel.h"
 #include "sizes.h"
 
 namespace firth {
@@ -40,14 +41,16 @@ inline size_t packed_k(const Gemm& type, size_t k) { return round_up(k, type.ste
 
 size_t gemm_packed_bytes(const Gemm& type, size_t k, size_t n);
 
-// On all threads. b: k x n; packed: gemm_packed_bytes bytes, aligned to 64.
-Packed gemm_pack(const Gemm& type, const Operand& b, size_t k, size_t n, char* packed);
+// b: k x n; packed: gemm_packed_bytes bytes, aligned to 64.
+Packed gemm_pack(const Gemm& type, const Operand& b, size_t k, size_t n, char* packed,
+                 int threads = num_threads());
 
-// On all threads. a: m x b.k; c: m x b.n
-void gemm(const Gemm& type, const Operand& a, const Packed& b, const Result& c, size_t m);
+// a: m x b.k; c: m x b.n
+void gemm(const Gemm& type, const Operand& a, const Packed& b, const Result& c, size_t m,
+          int threads = num_threads());
 
 // The same with B not packed yet: packs and multiplies a few megabytes of B at a time.
 void gemm(const Gemm& type, const Operand& a, const Operand& b, const Result& c, size_t m, size_t k,
-          size_t n);
+          size_t n, int threads = num_threads());
 
 }  // namespace firth

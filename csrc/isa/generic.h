@@ -77,6 +77,16 @@ FIRTH_INLINE void store_partial(int32_t* p, i32xN v, size_t n) {
     store_partial((float*)p, (f32xN)v, n);
 }
 
+// The first n lanes, which may be all of them.
+template <class T>
+FIRTH_INLINE vector_of<T> load_up_to(const T* p, size_t n) {
+    return n == kLanes<T> ? load(p) : load_partial(p, n);
+}
+template <class T>
+FIRTH_INLINE void store_up_to(T* p, vector_of<T> v, size_t n) {
+    n == kLanes<T> ? store(p, v) : store_partial(p, v, n);
+}
+
 // ---- bfloat16: each 32-bit lane holds two, the lower half first ---------------------------------
 
 // kLanesF32 bfloat16, widened exactly.
@@ -87,13 +97,8 @@ FIRTH_INLINE f32xN load_bf16(const uint16_t* p) {
     return (f32xN)(__builtin_convertvector(half, i32xN) << 16);
 }
 
-#if FIRTH_NATIVE_BF16
-constexpr bool kNativeBf16 = true;
-#else
-constexpr bool kNativeBf16 = false;
-
-// Rounds to nearest, ties to even, and stores kLanesF32 bfloat16.
-FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) {
+// Rounds to nearest, ties to even, and stores kLanesF32 bfloat16; NaN stays, denormals too.
+FIRTH_INLINE void round_bf16(uint16_t* p, f32xN v) {
     typedef uint16_t u16xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 2)));
     typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
     const u32xN bits = (u32xN)v;
@@ -101,6 +106,13 @@ FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) {
     const u16xN half = __builtin_convertvector(v == v ? rounded : (bits >> 16) | 0x40, u16xN);
     memcpy(p, &half, sizeof half);
 }
+
+// The same as fast as the level can, which may take denormals for 0.
+#if FIRTH_NATIVE_BF16
+constexpr bool kNativeBf16 = true;
+#else
+constexpr bool kNativeBf16 = false;
+FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) { round_bf16(p, v); }
 #endif
 
 // ---- bytes: each 32-bit lane holds four, which meet four signed bytes that all lanes have in

@@ -1,5 +1,5 @@
-// exp and log of vectors of float and double. No intrinsics, no tables. ULP figures are maxima over
-// the tested range, on levels with fma (SSE2 has none: add half a unit).
+// exp, log and activations of vectors of float and double. No intrinsics, no tables. ULP figures
+// are maxima over the tested range, on levels with fma (SSE2 has none: add half a unit).
 #pragma once
 
 namespace firth::FIRTH_LEVEL {
@@ -168,6 +168,40 @@ FIRTH_INLINE V normal_tail(V a, T) {
     const V square = a * a, lost = fma(a, a, -square);
     const V e = exp_negative(square * set1(T(-0.5)), T());
     return series * fma(e * lost, set1(T(-0.5)), e);
+}
+
+// z sigmoid(x) = z / (1 + e^-x), with e^-|x| so that nothing overflows. Far left it is 0 (times
+// the sign of z), for z = -inf too. x has the sign of z.
+template <class V, class T>
+FIRTH_INLINE V times_sigmoid(V z, V x, T) {
+    const V e = exp_negative(-max(x, -x), T());
+    const V numerator = z < T(0) ? max(set1(T(-1000)), z) * e : z;
+    return numerator / (set1(T(1)) + e);
+}
+
+// relu: max(z, 0). silu: z sigmoid(z). gelu: z Phi(z), Phi the normal distribution (Hendrycks and
+// Gimpel, arXiv:1606.08415); gelu_tanh: their approximation z/2 (1 + tanh(u)) = z sigmoid(2 u),
+// u = sqrt(2/pi) (z + 0.044715 z^3). NaN stays; +inf stays; -inf gives 0.
+template <class V, class T>
+FIRTH_INLINE V activate(V z, int activation, T) {
+    const V zero = set1(T(0));
+    switch (activation) {
+        case kRelu:
+            return zero > z ? zero : z;
+        case kSilu:
+            return times_sigmoid(z, z, T());
+        case kGelu: {
+            const V far = set1(T(100)), tail = normal_tail(max(z, -z), T());
+            // NaN fails every comparison and passes through the last one.
+            return z < zero ? max(-far, z) * tail : z > far ? z : fma(-z, tail, z);
+        }
+        case kGeluTanh: {
+            const V square = z * z, twice = set1(T(1.5957691216057308)) * z;
+            return times_sigmoid(z, fma(twice * set1(T(0.044715)), square, twice), T());
+        }
+        default:
+            return z;
+    }
 }
 
 }  // namespace firth::FIRTH_LEVEL

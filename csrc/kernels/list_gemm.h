@@ -1,17 +1,22 @@
 // Kernels of the matrix product, a row of `Gemm` for each type: gemm.cpp, gemm_pack.cpp,
 // gemm_finish.cpp; table.cpp fills the rows.
 #pragma once
+#include "../activations.h"
 #include "list.h"
 
 namespace firth {
 
-// What a product does to its finished sums: C = activation(scale C + bias) + residual.
-enum Activation { kNone, kRelu, kGelu, kGeluTanh, kSilu };
+// What a product does to its finished sums: C = activation(scale C + bias) + residual. Unsigned by
+// signed bytes, of which row i stands for row_offsets[i] + row_scales[i] a and column j for
+// column_scales[j] b, with sums column_sums of b: in place of scale C the float32
+//   (row_scales[i] C + row_offsets[i] column_sums[j]) column_scales[j].
 struct Epilogue {
     double scale;
     int activation;
-    const void *bias, *residual;  // of the type of C: n, and m x n; or null
+    const void *bias, *residual;  // of the type of the result: n, and m x n; or null
     ptrdiff_t stride;             // of residual, in elements
+    const float *row_scales = nullptr, *row_offsets = nullptr;     // m; bytes only
+    const float *column_scales = nullptr, *column_sums = nullptr;  // n
 };
 
 // What a level does with one type of operands in the product C = A B (engines/gemm.h): the layout
@@ -36,7 +41,7 @@ struct Gemm {
     // c (+)= a B for one contiguous row and B as it lies, k x n; null where packing costs less
     void (*row)(const void* a, const void* b, ptrdiff_t b_stride, void* c, size_t n, size_t k,
                 bool accumulate);
-    // null: sums of integers have no epilogue
+    // null: sums of signed bytes have no epilogue
     void (*finish)(void* c, ptrdiff_t c_stride, size_t m, size_t n, const Epilogue& epilogue);
 };
 
@@ -56,10 +61,12 @@ struct Gemm {
 #define FIRTH_GEMM_UNPACK_KERNELS(K, type) \
     K(void, gemm_unpack_a, type, (const void* src, void* dst, ptrdiff_t stride, size_t m, size_t k))
 
-#define FIRTH_GEMM_FLOAT_KERNELS(K, type) \
+#define FIRTH_GEMM_ROW_KERNELS(K, type) \
     K(void, gemm_row, type, \
       (const void* a, const void* b, ptrdiff_t b_stride, void* c, size_t n, size_t k, \
-       bool accumulate)) \
+       bool accumulate))
+
+#define FIRTH_GEMM_FINISH_KERNELS(K, type) \
     K(void, gemm_finish, type, \
       (void* c, ptrdiff_t c_stride, size_t m, size_t n, const Epilogue& epilogue))
 
@@ -72,6 +79,9 @@ FIRTH_DECLARE_LIST(FIRTH_GEMM_KERNELS(FIRTH_DECLARE_OF, f32)
                    FIRTH_GEMM_UNPACK_KERNELS(FIRTH_DECLARE_OF, f32)
                    FIRTH_GEMM_UNPACK_KERNELS(FIRTH_DECLARE_OF, f64)
                    FIRTH_GEMM_UNPACK_KERNELS(FIRTH_DECLARE_OF, bf16)
-                   FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f32)
-                   FIRTH_GEMM_FLOAT_KERNELS(FIRTH_DECLARE_OF, f64))
+                   FIRTH_GEMM_ROW_KERNELS(FIRTH_DECLARE_OF, f32)
+                   FIRTH_GEMM_ROW_KERNELS(FIRTH_DECLARE_OF, f64)
+                   FIRTH_GEMM_FINISH_KERNELS(FIRTH_DECLARE_OF, f32)
+                   FIRTH_GEMM_FINISH_KERNELS(FIRTH_DECLARE_OF, f64)
+                   FIRTH_GEMM_FINISH_KERNELS(FIRTH_DECLARE_OF, u8s8))
 // clang-format on

@@ -28,7 +28,30 @@ GOOD["tile_product"] = {
     "product": 1, "a": zeros(3, 8, dtype=U8), "b": zeros(2, 20, dtype=U8),
     "c": zeros(3, 20, dtype=U8),
 }  # fmt: skip
+GOOD["matmul_bytes"] = {
+    "a": zeros(4, 3, dtype=U8), "b": zeros(3, 2, dtype=I8), "out": zeros(4, 2),
+    "row_scales": zeros(4), "row_offsets": zeros(4), "column_scales": zeros(2),
+    "column_sums": zeros(2), "bias": zeros(2), "activation": 1, "residual": zeros(4, 2),
+}  # fmt: skip
+FACTORS = [
+    ("matmul_bytes", {name: array}, ValueError, text)
+    for names, text in (
+        (("row_scales", "row_offsets"), "matmul_bytes: row scales and offsets: want shape (M,)"),
+        (("column_scales", "column_sums"), "matmul_bytes: column scales and sums: want shape (N,)"),
+    )
+    for name in names
+    for array in (zeros(3), zeros(4, 2))
+]
 CASES = [
+    *FACTORS,
+    ("matmul_bytes", {"a": zeros(4, 2, dtype=U8)}, ValueError, "shapes of a, b and out differ"),
+    ("matmul_bytes", {"out": zeros(3, 2)}, ValueError, "matmul: shapes of a, b and out differ"),
+    ("matmul_bytes", {"bias": zeros(3)}, ValueError, "matmul: bias: want shape (N,)"),
+    ("matmul_bytes", {"activation": 5}, ValueError, "matmul: no activation has the number 5"),
+    ("matmul_bytes", {"residual": zeros(3, 2)}, ValueError, ROWS),
+    ("matmul_bytes", {"a": zeros(4, 6, dtype=U8)[:, ::2]}, ValueError, f"matmul: a{AXIS}"),
+    ("matmul_bytes", {"b": zeros(6, 4, dtype=I8)[::2, ::2]}, ValueError, f"matmul: b{AXIS}"),
+    ("matmul_bytes", {"out": SUMS["out"]}, TypeError, "incompatible function arguments"),
     ("pack", {"b": zeros(3)}, ValueError, f"pack: b{AXIS}"),
     ("pack", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"pack: b{AXIS}"),
     ("matmul", {"b": zeros(6, 4)[::2, ::2]}, ValueError, f"matmul: b{AXIS}"),
@@ -81,3 +104,7 @@ def test_packed_for_another_dtype():
     wrong = native("pack")(zeros(3, 2, dtype=U16))
     message = "matmul: b was packed for another level or dtype"
     refused(native("matmul"), good, ("matmul", {"b": wrong}, ValueError, message))
+    bytes_ = zeros(3, 2, dtype=I8)
+    good = {**GOOD["matmul_bytes"], "b": native("pack")(bytes_, unsigned_left=True)}
+    for b in (wrong, native("pack")(bytes_)):
+        refused(native("matmul_bytes"), good, ("matmul_bytes", {"b": b}, ValueError, message))

@@ -108,6 +108,47 @@ def softmax_backward(level: Level, dy: NDArray[Any], y: NDArray[Any], dx: NDArra
 def log_softmax_backward(
     level: Level, dy: NDArray[Any], y: NDArray[Any], dx: NDArray[Any]
 ) -> None: ...
+def layer_norm(
+    level: Level,
+    x: NDArray[Any],
+    gain: NDArray[Any] | None,
+    bias: NDArray[Any] | None,
+    eps: float,
+    out: NDArray[Any],
+) -> None: ...
+def rms_norm(
+    level: Level, x: NDArray[Any], gain: NDArray[Any] | None, eps: float, out: NDArray[Any]
+) -> None: ...
+def rotary(
+    level: Level,
+    x: NDArray[np.float32],
+    cosines: NDArray[np.float32],
+    sines: NDArray[np.float32],
+    positions: NDArray[np.int32],
+    interleaved: bool,
+) -> None: ...
+def quantize_rows(
+    level: Level,
+    x: NDArray[np.float32],
+    codes: NDArray[np.uint8],
+    scales: NDArray[np.float32],
+    offsets: NDArray[np.float32],
+) -> None: ...
+def quantize_weights(
+    level: Level,
+    x: NDArray[np.float32],
+    codes: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None: ...
+def gated(
+    level: Level,
+    gate: NDArray[np.float32],
+    up: NDArray[np.float32],
+    activation: int,
+    out: NDArray[np.float32],
+) -> None: ...
+def to_bfloat16(level: Level, x: NDArray[np.float32], out: NDArray[np.uint16]) -> None: ...
 
 class Packed:
     @property
@@ -123,6 +164,19 @@ def matmul(
     activation: int,
     scale: float,
     residual: NDArray[Any] | None,
+) -> None: ...
+def matmul_bytes(
+    level: Level,
+    a: NDArray[np.uint8],
+    b: NDArray[np.int8] | Packed,
+    out: NDArray[np.float32],
+    row_scales: NDArray[np.float32],
+    row_offsets: NDArray[np.float32],
+    column_scales: NDArray[np.float32],
+    column_sums: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    activation: int,
+    residual: NDArray[np.float32] | None,
 ) -> None: ...
 
 class KeysValues:
