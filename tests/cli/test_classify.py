@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ import firth
 from commands import error, run
 from firth import _native
 from firth.cli import main
+from interrupting import interrupt
 
 
 @pytest.fixture
@@ -120,26 +119,14 @@ def test_training_is_resumed_to_the_same_bits(
     """SIGTERM in the second epoch; all that shapes the model comes from the checkpoint."""
     options = "--dim 5 --epochs 4 --lr 0.3 --word-ngrams 2 --bucket 50 --seed 3 --workers 1"
     assert main(["classify", "train", "labelled.txt", "-o", "whole.bin", *options.split()]) == 0
-    original = _native.fasttext.FastTextTrainer
-
-    class Interrupting:
-        def __init__(self, *args: Any) -> None:
-            self.trainer = original(*args)
-            self.blocks = self.trainer.blocks
-
-        def train(self, epoch: int, *args: Any) -> Any:
-            if epoch == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return self.trainer.train(epoch, *args)
-
-    monkeypatch.setattr(_native.fasttext, "FastTextTrainer", Interrupting)
-    capsys.readouterr()
-    command = ["classify", "train", "labelled.txt", "-o", "m.bin"]
-    assert main([*command, *options.split()]) == 143
+    with monkeypatch.context() as patch:
+        interrupt(patch, _native.fasttext, "FastTextTrainer", lambda epochs: epochs[-1] == 1)
+        capsys.readouterr()
+        command = ["classify", "train", "labelled.txt", "-o", "m.bin"]
+        assert main([*command, *options.split()]) == 143
     again = f"firth {' '.join(command)} --resume"
     message = f"the state is in m.bin.checkpoint; continue with: {again}\n"
     assert capsys.readouterr().err == f"\nfirth: terminated; {message}"
-    monkeypatch.setattr(_native.fasttext, "FastTextTrainer", original)
     assert "remove the file to start anew" in error(capsys, *command)
     assert "takes --dim from the checkpoint" in error(capsys, *command, "--resume", "--dim", "3")
     Path("other.txt").write_text("__label__a x\n")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 
 import numpy as np
@@ -12,6 +11,7 @@ import firth
 from firth import FormatError, GloVe, _native
 from firth.kernels import backends, use
 from firth.words.cooccurrences import cooccurrences
+from interrupting import interrupt
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -288,30 +288,13 @@ def test_damaged_files(tmp_path):
         assert data[place - 64 : place].count(0) > 0, "only padding is not covered by checksums"
 
 
-def _interrupting(at):
-    """A trainer that is struck in epoch ``at``, during native code."""
-    original = _native.words.GloveTrainer
-
-    class Interrupting:
-        def __init__(self, *args, **kwargs):
-            self.trainer = original(*args, **kwargs)
-            self.visits = self.trainer.visits
-
-        def train(self, epoch, *args):
-            if epoch == at:
-                os.kill(os.getpid(), signal.SIGTERM)  # as Ctrl-C, which Word2Vec's test has
-            return self.trainer.train(epoch, *args)
-
-    return Interrupting
-
-
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_interrupt_leaves_a_checkpoint(tmp_path, monkeypatch):
     sentences = zipf_sentences(sentences=300)
     path = tmp_path / "checkpoint"
     model = GloVe(vector_size=50, min_count=1, epochs=20, workers=1)
     model.build_vocab(sentences)
-    monkeypatch.setattr(_native.words, "GloveTrainer", _interrupting(5))
+    interrupt(monkeypatch, _native.words, "GloveTrainer", lambda epochs: epochs[-1] == 5)
     with pytest.raises(KeyboardInterrupt, match=f"the state of training is in {path}"):
         model.train(sentences, checkpoint=path)
     monkeypatch.undo()
@@ -334,7 +317,7 @@ def test_a_second_training_is_resumed(tmp_path, monkeypatch):
     sentences, path = zipf_sentences(sentences=30), tmp_path / "checkpoint"
     model = GloVe(sentences, vector_size=5, min_count=1, epochs=2, workers=1)
 
-    monkeypatch.setattr(_native.words, "GloveTrainer", _interrupting(4))
+    interrupt(monkeypatch, _native.words, "GloveTrainer", lambda epochs: epochs[-1] == 4)
     with pytest.raises(KeyboardInterrupt):
         model.train(sentences, epochs=4, checkpoint=path)
     monkeypatch.undo()

@@ -25,6 +25,7 @@ from firth import FastText, GloVe, KeyedVectors, Word2Vec, _native
 from firth.kernels import skipgram_negative_sampling, use
 from firth.kernels._dispatch import active_level, levels
 from firth.words import CallbackAny2Vec, corpus, save_facebook_model, training
+from interrupting import interrupt
 from texts import counted, encoded
 
 SMALL = {"sg": 1, "vector_size": 20, "min_count": 1, "sample": 0, "epochs": 2}
@@ -297,22 +298,10 @@ def test_checkpoint_resumes_to_the_same_bits(text, tmp_path, monkeypatch, kind, 
     path = tmp_path / "checkpoint"
     model = kind(**settings)
     model.build_vocab(corpus_file=text)
-    original = _native.words.WordTrainer
-    calls = []
-
-    class Interrupting:  # Ctrl-C strikes during the fourth call of native code
-        def __init__(self, *args, **kwargs):
-            self.trainer = original(*args, **kwargs)
-            self.blocks, self.start = self.trainer.blocks, self.trainer.start
-
-        def train(self, *args):
-            calls.append(args)
-            if len(calls) == 4:
-                os.kill(os.getpid(), signal.SIGINT)
-            return self.trainer.train(*args)
-
     monkeypatch.setattr("firth.epochs._SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(_native.words, "WordTrainer", Interrupting)
+    calls = interrupt(
+        monkeypatch, _native.words, "WordTrainer", lambda calls: len(calls) == 4, signal.SIGINT
+    )
     with pytest.raises(KeyboardInterrupt, match=f"the state of training is in {path}"):
         model.train(corpus_file=text, checkpoint=path)
     monkeypatch.undo()
