@@ -61,6 +61,7 @@ _TRAINERS: list[Callable[..., object]] = [
     lambda **more: firth.FastText.resume("none", [["a"]], **more),
     lambda **more: firth.GloVe.resume("none", [["a"]], **more),
     lambda **more: fasttext.train_supervised("none", **more),
+    lambda **more: fasttext.train_unsupervised("none", **more),
     lambda **more: fasttext.resume("none", "none", **more),
 ]
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import firth
 import firth.fasttext as fasttext
 from firth import FormatError, _native
+from firth.formats import container
 from interrupting import interrupt
 from topics import TOPICS, train, write_corpus
 
@@ -153,3 +155,84 @@ def test_a_classifier_resumes_to_the_same_bits(tmp_path, monkeypatch):
     whole.save_model(tmp_path / "model.bin")
     with pytest.raises(FormatError):
         fasttext.resume(tmp_path / "model.bin", text)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"model": "cbow", "maxn": 0}, {"loss": "hs", "minCountLabel": 900}]
+)
+def test_word_vectors_resume_to_the_same_bits(
+    corpora: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: Any
+) -> None:
+    text, state = corpora[0], tmp_path / "state"
+    settings = {"dim": 8, "epoch": 3, "t": 1e-2, "bucket": 100, "lr": 0.1, "seed": 7} | more
+    whole = fasttext.train_unsupervised(text, thread=1, verbose=0, **settings)
+    monkeypatch.setattr("firth.epochs._SLICE_SECONDS", 0.0)
+    calls = interrupt(monkeypatch, _native.words, "WordTrainer", lambda calls: len(calls) == 5)
+    with pytest.raises(KeyboardInterrupt, match=f"the state of training is in {state}"):
+        fasttext.train_unsupervised(text, thread=1, verbose=0, checkpoint=state, **settings)
+    monkeypatch.undo()
+    assert calls == [0, 0, 0, 0, 1]  # in the second of three epochs, of 4 blocks
+    assert firth.KeyedVectors.load(state).vectors.shape == (len(whole.words), 8)
+    with pytest.raises(ValueError, match="belongs to another corpus"):
+        fasttext.resume(state, corpora[1], verbose=0)
+    kept = tmp_path / "kept"
+    kept.write_bytes(state.read_bytes())
+    fasttext.resume(kept, text, verbose=0, checkpoint=kept)
+    assert kept.exists()  # a file named by the caller is not removed
+    packed = tmp_path / "text.gz"
+    packed.write_bytes(gzip.compress(text.read_bytes()))
+    resumed = fasttext.resume(state, packed, thread=1, verbose=0)
+    assert not state.exists()
+    for name, model in (("whole.bin", whole), ("resumed.bin", resumed)):
+        model.save_model(tmp_path / name)
+    assert (tmp_path / "resumed.bin").read_bytes() == (tmp_path / "whole.bin").read_bytes()
+    mine, other = vars(resumed), vars(whole)
+    assert all(mine[name] == other[name] for name in ("lr", "seed", "label", "thread", "verbose"))
+
+
+def test_what_is_no_checkpoint_is_not_resumed(corpora: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    firth.FastText(corpus_file=corpora[0], vector_size=4, bucket=10, epochs=1).save(path)
+    with pytest.raises(FormatError, match="holds a FastText model"):
+        fasttext.resume(path, corpora[0])
+    assert path.exists()
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 1.0, 0.0])
+def test_frequent_words_are_thinned_out_as_fasttext_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float
+) -> None:
+    """Dictionary::initTableDiscard: by a word's share of all words, rare ones and labels too."""
+    text, state = tmp_path / "text", tmp_path / "state"
+    text.write_text(
+        "__label__a often often often often some some rare1 rare2\n" * 4 + "rare3\n" * 3
+    )
+    interrupt(monkeypatch, _native.words, "WordTrainer", lambda calls: True)
+    with pytest.raises(KeyboardInterrupt):
+        fasttext.train_unsupervised(
+            text, dim=4, minCount=5, maxn=0, t=threshold, verbose=0, checkpoint=state
+        )
+    found = container.read(state)
+    assert found.strings["keys"] == ["often", "some", "</s>"]
+    counts = found.arrays["attribute:count"]
+    assert counts.tolist() == [16, 8, 7]
+    share = counts / (4 * 10 + 3 * 2)
+    want = np.minimum(np.sqrt(threshold / share) + threshold / share, 1)
+    if not threshold:  # all words stay
+        want = np.ones(3)
+    kept = found.arrays["attribute:sample_int"] / (2**32 - 1)
+    np.testing.assert_allclose(kept, want, rtol=1e-9)
+
+
+@pytest.mark.parametrize("settings", [{"minn": 6, "maxn": 3}, {"maxn": 0, "wordNgrams": 2}])
+def test_buckets_that_nothing_uses(
+    corpora: tuple[Path, Path], tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    model = fasttext.train_unsupervised(
+        corpora[0], dim=4, epoch=1, bucket=50, verbose=0, **settings
+    )
+    assert model.get_input_matrix().shape == (len(model.words), 4)
+    model.save_model(tmp_path / "model.bin")
+    again = fasttext.load_model(tmp_path / "model.bin")
+    np.testing.assert_array_equal(again["goal"], model["goal"])
+    assert not again["unheard"].any()

@@ -1,4 +1,4 @@
-"""The state of a classifier's training, in a file of firth's own."""
+"""Checkpoints of training, in files of firth's own; here those of a classifier."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ def train(
 
     label, thread, verbose = given["label"], given["thread"], given["verbose"]
     fit(content, label, text, run, thread, verbose, checkpoint, save)
+
+
+def of_words(path: PathLike) -> bool:
+    """Whether a checkpoint is one of `train_unsupervised`, which is a FastText model's and more."""
+    found = container.read(path, mmap="r")
+    return found.kind == "fasttext" and "asked" in found.meta
 
 
 def read(path: PathLike) -> tuple[Content, dict[str, Any], dict[str, Any]]:

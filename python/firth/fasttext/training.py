@@ -15,7 +15,7 @@ from firth.arguments import Real, Rules, Whole, check_all
 from firth.epochs import check_checkpoint, new_run, remove_checkpoint
 from firth.fasttext import checkpoints
 from firth.fasttext.fit import mapped
-from firth.fasttext.model import EOS, Model
+from firth.fasttext.model import Model
 from firth.fasttext.quantise import packed
 from firth.formats import fasttext as files
 from firth.formats.fasttext import Args, Content
@@ -136,7 +136,7 @@ def resume(
     *,
     checkpoint: PathLike | None = None,
 ) -> Model:
-    """Finish what `train_supervised` left in a checkpoint; with one thread to the same bits.
+    """Finish what training left in a checkpoint; with one thread to the bits of an unbroken run.
 
     Parameters
     ----------
@@ -145,17 +145,21 @@ def resume(
     input : path-like
         The same text.
     thread, verbose
-        As for `train_supervised`.
+        As for the training.
     checkpoint : path-like, optional
         Where to leave the state instead; then nothing is removed.
 
     Raises
     ------
     ValueError
-        The text is another; FormatError: the file is no checkpoint of a classifier.
+        The text is another; FormatError: the file is no checkpoint of these functions.
     """
     check_all("resume", _RANGES, {"thread": thread, "verbose": verbose})
     check_checkpoint("resume", checkpoint)
+    if checkpoints.of_words(path):
+        from firth.fasttext import unsupervised
+
+        return unsupervised.resume(path, input, thread, verbose, checkpoint)
     content, given, run = checkpoints.read(path)
     given |= {"thread": thread, "verbose": verbose}
     lines = mapped(input)
@@ -189,6 +193,7 @@ def train_unsupervised(
     verbose: int = 2,
     pretrainedVectors: PathLike = "",
     seed: int = 0,
+    checkpoint: PathLike | None = None,
     **others: Any,
 ) -> Model:
     """Train word vectors from words and their character n-grams on a file with a sentence per line.
@@ -206,14 +211,21 @@ def train_unsupervised(
     lr, dim, ws, epoch, minCount, minn, maxn, neg, bucket, thread, t, verbose, seed
         Initial learning rate, D, window, passes over the file, least count of a word, shortest and
         longest n-gram, negatives, rows of n-grams, threads, threshold for dropping frequent words,
-        0 for no progress bar, seed of the random numbers.
+        0 for no progress bar, seed of the random numbers. Of ``t`` 0 means that all words stay.
+    checkpoint : path-like, optional
+        Where to leave the state of training on Ctrl-C, and every ten minutes; see `resume`.
 
     Raises
     ------
     ValueError
-        An argument out of range, or no words.
+        An argument out of range. RuntimeError: no word occurs ``minCount`` times.
+    FloatingPointError
+        Training diverged: the learning rate is too high.
+    KeyboardInterrupt
+        On Ctrl-C, after the checkpoint is written.
     """
     given = _checked("train_unsupervised", locals())
+    check_checkpoint("train_unsupervised", checkpoint)
     if given["model"] not in ("skipgram", "cbow"):
         raise ValueError("Unrecognized model name")
     args = _args(given, given["model"])
@@ -221,38 +233,9 @@ def train_unsupervised(
         raise ValueError(f"train_unsupervised: loss must be 'ns' or 'hs', got {given['loss']!r}")
     if given["pretrainedVectors"]:
         raise NotImplementedError("train_unsupervised: pretrainedVectors is not offered")
-    from firth.words.corpus import LineEnds, opened
-    from firth.words.fasttext import FastText, facebook_content
-    from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD
+    from firth.fasttext import unsupervised  # late, for all of firth.words
 
-    labels: dict[bytes, int] = {}
-
-    def no_labels(word: str, count: int, _: int) -> int:
-        if not word.startswith(given["label"]):
-            return RULE_DEFAULT
-        if count >= given["minCountLabel"]:
-            labels[word.encode()] = count
-        return RULE_DISCARD
-
-    progress = False if given["verbose"] == 0 else None
-    with opened("train_unsupervised", None, given["input"], progress=progress) as lines:
-        trained = FastText(
-            LineEnds(lines, EOS), sg=int(given["model"] == "skipgram"), vector_size=args.dim,
-            window=args.ws, min_count=args.minCount, alpha=given["lr"], min_alpha=0.0,
-            sample=args.t, hs=int(given["loss"] == "hs"),
-            negative=args.neg if given["loss"] == "ns" else 0, ns_exponent=0.5, epochs=args.epoch,
-            min_n=args.minn, max_n=args.maxn, bucket=args.bucket, seed=given["seed"],
-            workers=given["thread"], trim_rule=no_labels, progress=progress,
-        )  # fmt: skip
-    content = facebook_content(trained, lr_update_rate=args.lrUpdateRate)
-    content.args = args
-    entries = sorted(labels.items(), key=lambda entry: -entry[1])
-    held = packed(
-        [*content.entries(), *(name for name, _ in entries)],
-        [*content.counts.tolist(), *(count for _, count in entries)],
-    )
-    content = dataclasses.replace(content, **held, labels=len(entries))
-    return Model(content, **_kept(given))
+    return unsupervised.train(given["input"], args, _kept(given), checkpoint)
 
 
 _SECOND_NAMES = {
