@@ -103,6 +103,27 @@ def byte_operands(m: int, n: int, k: int, left: type) -> Callable[..., Any]:
     return make
 
 
+def coded_operands(m: int, n: int, k: int) -> Callable[..., Any]:
+    """A product as an encoder's layer has it: rows and weights coded, a bias and an activation."""
+
+    def make(rng: np.random.Generator) -> Arguments:
+        rows = kernels.quantize_rows(normal(rng, m, k))
+        weights = kernels.quantize_weights(normal(rng, n, k))
+        options = {
+            "row_scales": rows.scales, "row_offsets": rows.offsets,
+            "column_scales": weights.scales, "column_sums": weights.sums,
+            "bias": normal(rng, n), "activation": "gelu",
+        }  # fmt: skip
+        return (rows.codes, np.ascontiguousarray(weights.codes.T)), options
+
+    return make
+
+
+def heads(rng: np.random.Generator) -> Arguments:
+    """Queries of 512 tokens, 12 heads of 64."""
+    return (normal(rng, 512, 12, 64), np.arange(512)), {}
+
+
 def bags(dtype: Any) -> Callable[..., Any]:
     """1000 texts of 25 tokens, a table of 30,000 x 256."""
 
@@ -126,6 +147,7 @@ SEARCHED = size(20_000), 384
 ATTENTION = (1, 12, 512, 64), (1, 12, 512, 64), (1, 12, 512, 64)
 BFLOAT16 = ml_dtypes.bfloat16
 TRAINING = ("skipgram_negative_sampling", "cbow_negative_sampling", "hierarchical_softmax")
+TO_BYTES = ("quantize_rows", "quantize_weights")
 CASES = [
     Case("dot", "(10000, 384)", arrays((10_000, 384), (384,)), 1e-5),
     *(
@@ -149,6 +171,15 @@ CASES = [
         for left in (np.uint8, np.int8)
         for m, n, k in ((256, 256, 256), (1, 1024, 768))
     ),
+    Case("matmul", "uint8 256 x 1536 x 384, scaled, gelu", coded_operands(256, 1536, 384), 1e-5),
+    *(
+        Case(name, "(512, 384)", arrays((512, 384), (384,)), 1e-5)
+        for name in ("layer_norm", "rms_norm")
+    ),
+    Case("rotary", "512 tokens, 12 heads of 64", heads, 1e-6),
+    *(Case(name, "(512, 384)", arrays((512, 384)), 0) for name in TO_BYTES),
+    Case("gated", "(512, 1536)", arrays((512, 1536), (512, 1536)), 1e-5),
+    Case("to_bfloat16", "(512, 384)", arrays((512, 384)), 0),
     *(
         Case("scaled_dot_product_attention", f"{np.dtype(dtype).name} {ATTENTION[0]}{note}",
              arrays(*ATTENTION, dtype=dtype, is_causal=bool(note)), tolerance)
@@ -197,7 +228,9 @@ def answer(case: Case, function: Callable[..., Any], arguments: Arguments) -> li
     given = function(*positional, **arguments[1])
     if isinstance(given, kernels.TopK):
         given = given.scores
-    parts = (given.codes, given.bounds) if isinstance(given, kernels.ByteCodes) else (given,)
+    if isinstance(given, kernels.ByteCodes):
+        given = given.codes, given.bounds
+    parts = given if isinstance(given, tuple) else (given,)
     return [*parts, *(positional[place] for place in case.updates)]
 
 

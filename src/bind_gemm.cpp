@@ -52,8 +52,10 @@ Epilogue epilogue(const std::optional<array<S>>& bias, int activation, double sc
     }
     if (residual) {
         if (residual->ndim() != 2 || residual->shape(0) != out.shape(0) ||
-            residual->shape(1) != out.shape(1) || !whole_strides(*residual) ||
-            (residual->shape(1) > 1 && residual->strides(1) != sizeof(S)))
+            residual->shape(1) != out.shape(1) ||
+            (residual->size() > 0 &&
+             (!whole_strides(*residual) ||
+              (residual->shape(1) > 1 && residual->strides(1) != sizeof(S)))))
             throw py::value_error("matmul: residual: want shape (M, N), contiguous rows");
         e.residual = residual->data();
         e.stride = residual->strides(0) / ptrdiff_t(sizeof(S));
@@ -110,10 +112,10 @@ struct ByteScales {
 // a: uint8; b: int8, or packed for uint8; out: the sums, scaled.
 template <class Right>
 void matmul_bytes(const Level& level, const py::array_t<uint8_t>& a, const Right& b,
-                  array<float>& out, const array<float>& row_scales,
+                  array<float>& out, const Optional<float>& bias, int activation,
+                  const std::optional<py::array_t<float>>& residual, const array<float>& row_scales,
                   const array<float>& row_offsets, const array<float>& column_scales,
-                  const array<float>& column_sums, const Optional<float>& bias, int activation,
-                  const std::optional<py::array_t<float>>& residual) {
+                  const array<float>& column_sums) {
     constexpr bool packed = std::is_same_v<Right, PackedObject>;
     const Operand left = operand(a, "matmul: a");
     Operand right{};
@@ -228,10 +230,10 @@ void bind_gemm(py::module_& kernels) {
                row_offsets = py::arg("row_offsets").noconvert(),
                column_scales = py::arg("column_scales").noconvert(),
                column_sums = py::arg("column_sums").noconvert();
-    kernels.def("matmul_bytes", &matmul_bytes<py::array_t<int8_t>>, level, a, b, out, row_scales,
-                row_offsets, column_scales, column_sums, bias, activation, residual);
-    kernels.def("matmul_bytes", &matmul_bytes<PackedObject>, level, a, b, out, row_scales,
-                row_offsets, column_scales, column_sums, bias, activation, residual);
+    kernels.def("matmul_bytes", &matmul_bytes<py::array_t<int8_t>>, level, a, b, out, bias,
+                activation, residual, row_scales, row_offsets, column_scales, column_sums);
+    kernels.def("matmul_bytes", &matmul_bytes<PackedObject>, level, a, b, out, bias, activation,
+                residual, row_scales, row_offsets, column_scales, column_sums);
 }
 
 }  // namespace firth

@@ -26,6 +26,20 @@ CALLS = {
         lambda a, b, bias, residual: kernels.matmul(a, b, bias=bias, residual=residual),
         A, B.T.copy(), S, S[:, None] + S,
     ),
+    "matmul of coded numbers": (
+        lambda rows, offsets, columns, sums: kernels.matmul(
+            np.uint8([[1, 2], [3, 4]]), np.int8([[1, 2], [3, 4]]), row_scales=rows,
+            row_offsets=offsets, column_scales=columns, column_sums=sums,
+        ),
+        S, S, S, S,
+    ),
+    "layer_norm": (kernels.layer_norm, A, A[0], B[0]),
+    "rms_norm": (kernels.rms_norm, A, A[0]),
+    "quantize_rows": (kernels.quantize_rows, A),
+    "quantize_weights": (kernels.quantize_weights, A),
+    "gated": (kernels.gated, A, B),
+    "to_bfloat16": (kernels.to_bfloat16, A),
+    "rotary": (lambda x: kernels.rotary(x, [0, 3], rotated=2), np.stack([A, B])),
     "pack": (lambda b: kernels.matmul(A, kernels.pack(b)), B.T.copy()),
     "scaled_dot_product_attention": (kernels.scaled_dot_product_attention, A, B, B, S[:, None] + S),
     "cosine_topk": (lambda q, keys: kernels.cosine_topk(q, keys, 2), A, B),
@@ -42,7 +56,7 @@ CALLS = {
         S, S,
     ),
 }  # fmt: skip
-DOUBLES = {"dot", "softmax", "log_softmax"}  # kernels of float64 too
+DOUBLES = {"dot", "softmax", "log_softmax", "layer_norm", "rms_norm"}  # kernels of float64 too
 
 
 def state() -> tuple[np.ndarray, np.ndarray]:
@@ -191,6 +205,7 @@ def integers(*shape: int) -> np.ndarray:
 
 # Of each kernel with indices: its arguments, and the places of the arrays of indices.
 INDEXED = {
+    "rotary": ([np.zeros((2, 1, 4), np.float32), integers(2)], (1,)),
     "skipgram_negative_sampling": (
         [A.copy(), B.copy(), integers(4), integers(4), integers(4, 3), 0.1], (2, 3, 4),
     ),

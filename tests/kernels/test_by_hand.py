@@ -43,6 +43,68 @@ def test_matmul(backend):
     assert_array_equal(kernels.matmul(a, b), [[19, 22, 2], [43, 50, 4]])
 
 
+def test_matmul_of_coded_numbers(backend):
+    # Rows 10 + 2 (1, 3) and 0 + (4, 0), columns 3 (1, -1) and (2, 2).
+    a, b = np.uint8([[1, 3], [4, 0]]), np.int8([[1, 2], [-1, 2]])
+    got = kernels.matmul(
+        a, b, row_scales=f32([2, 1]), row_offsets=f32([10, 0]), column_scales=f32([3, 1]),
+        column_sums=f32([0, 4]),
+    )  # fmt: skip
+    assert_array_equal(got, [[-12, 56], [12, 8]])
+
+
+def test_quantize_rows(backend):
+    codes, scales, offsets = kernels.quantize_rows(f32([[-1, 0, 254, 100.5], [7, 7, 7, 7]]))
+    assert_array_equal(codes, [[0, 1, 255, 102], [0, 0, 0, 0]])  # 101.5 is a tie
+    assert_array_equal(scales, [1, 0])
+    assert_array_equal(offsets, [-1, 7])
+
+
+def test_quantize_weights(backend):
+    codes, scales, sums = kernels.quantize_weights(f32([[-254, 5, 7, 0], [0, 0, 0, 0]]))
+    assert_array_equal(codes, [[-127, 2, 4, 0], [0, 0, 0, 0]])  # 2.5 and 3.5 are ties
+    assert_array_equal(scales, [2, 0])
+    assert_array_equal(sums, [-121, 0])
+
+
+def test_layer_norm(backend):
+    # mean 3, variance 4
+    x = f32([[1, 5, 1, 5]])
+    assert_array_equal(kernels.layer_norm(x, eps=0), [[-1, 1, -1, 1]])
+    got = kernels.layer_norm(x, f32([1, 2, 3, 4]), f32([10, 20, 30, 40]), eps=12)
+    assert_array_equal(got, [[9.5, 21, 28.5, 42]])
+
+
+def test_rms_norm(backend):
+    x = f32([[1, 7, 5, 5]])  # mean square 25
+    close(kernels.rms_norm(x, eps=0), [[0.2, 1.4, 1, 1]])
+    close(kernels.rms_norm(x, f32([2, 1, 1, 1]), eps=75), [[0.2, 0.7, 0.5, 0.5]])
+
+
+def test_rotary(backend):
+    # theta 1/16: the angles of the two pairs are p and p 16^(1/2) = 4 p.
+    x = f32([[[1, 2, 3, 4, 9]]])
+    c, s = math.cos(5), math.sin(5)
+    d, t = math.cos(20), math.sin(20)
+    got = kernels.rotary(x, [5], theta=1 / 16, rotated=4)
+    close(got, [[[c - 3 * s, 2 * d - 4 * t, 3 * c + s, 4 * d + 2 * t, 9]]])
+    got = kernels.rotary(x, [5], theta=1 / 16, rotated=4, interleaved=True)
+    close(got, [[[c - 2 * s, 2 * c + s, 3 * d - 4 * t, 4 * d + 3 * t, 9]]])
+
+
+def test_gated(backend):
+    gate, up = f32([-LOG3, 0, LOG3, 2]), f32([4, 7, 4, 1])  # sigmoid 1/4, 1/2, 3/4
+    close(kernels.gated(gate, up, "silu")[:3], [-LOG3, 0, 3 * LOG3])
+    assert_array_equal(kernels.gated(gate, up, "relu")[[0, 3]], [0, 2])
+    assert_array_equal(kernels.gated(gate, up, None), gate * up)
+
+
+def test_to_bfloat16(backend):
+    # 1 + 2^-8 is a tie, to the even 1; 1 + 3 2^-8 is one to 1 + 2^-6
+    got = kernels.to_bfloat16(f32([1, -2, 1 + 2**-8, 1 + 3 * 2**-8]))
+    assert_array_equal(got, [0x3F80, 0xC000, 0x3F80, 0x3F82])
+
+
 def test_scaled_dot_product_attention(backend):
     # Scores 0 and log 3 are weights 1/4 and 3/4 of the values 4 and 8; the depth 4 scales by 1/2.
     query = f32([[1, 0, 0, 0], [1, 0, 0, 0]])

@@ -170,13 +170,13 @@ def matmul_bytes(
     a: NDArray[np.uint8],
     b: NDArray[np.int8] | Packed,
     out: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    activation: int,
+    residual: NDArray[np.float32] | None,
     row_scales: NDArray[np.float32],
     row_offsets: NDArray[np.float32],
     column_scales: NDArray[np.float32],
     column_sums: NDArray[np.float32],
-    bias: NDArray[np.float32] | None,
-    activation: int,
-    residual: NDArray[np.float32] | None,
 ) -> None: ...
 
 class KeysValues:

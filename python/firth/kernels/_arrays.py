@@ -158,6 +158,26 @@ def output(function: str, out: Any, shape: tuple[int, ...], dtype: DTypeLike) ->
     return out
 
 
+def row_output(
+    function: str, out: Any, shape: tuple[int, ...], dtype: DTypeLike, *reads: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`output` for a kernel that goes row by row, and the same seen as rows (R, N).
+
+    A new array where ``out`` is not contiguous, or overlaps one of ``reads`` and is not exactly it:
+    what is written could be read later.
+    """
+    result = output(function, out, shape, dtype)
+
+    def exactly(x: NDArray[Any]) -> bool:
+        place = x.ctypes.data, x.strides, x.dtype
+        return place == (result.ctypes.data, result.strides, result.dtype)
+
+    safe = all(exactly(x) or not np.may_share_memory(result, x) for x in reads)
+    if not (safe and result.flags.c_contiguous and result.flags.aligned):
+        result = np.empty(shape, dtype)
+    return result, result.reshape(math.prod(shape[:-1]), *(shape[-1:] or (1,)))
+
+
 def deliver(result: Any, out: NDArray[Any] | None) -> Any:
     """What a kernel returns: ``out``, filled, if given, else the result (0-d as a scalar)."""
     if out is None:

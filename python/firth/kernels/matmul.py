@@ -100,6 +100,10 @@ def matmul(
     activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None,
     scale: float = 1.0,
     residual: Any = None,
+    row_scales: Any = None,
+    row_offsets: Any = None,
+    column_scales: Any = None,
+    column_sums: Any = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Product of two matrices, ``activation(scale * (a @ b) + bias) + residual``.
@@ -120,13 +124,19 @@ def matmul(
         Factor of the product.
     residual : array_like, shape (M, N), dtype of the result, optional
         Added last.
+    row_scales, row_offsets : array_like, shape (M,), float32, optional
+    column_scales, column_sums : array_like, shape (N,), float32, optional
+        Of uint8 by int8, all four together: what the bytes stand for, as `quantize_rows` and
+        `quantize_weights` give it. The sums then become ``(row_scales * (a @ b) + row_offsets *
+        column_sums) * column_scales``, in float32, to which ``bias``, ``activation`` and
+        ``residual`` apply.
     out : ndarray, shape (M, N), dtype of the result, optional
         Receives the result; may overlap any argument.
 
     Returns
     -------
-    ndarray, shape (M, N), float32 (float64 for float64, int32 for bytes); ``out`` itself where it
-    was given.
+    ndarray, shape (M, N), float32 (float64 for float64, int32 for bytes without ``row_scales``);
+    ``out`` itself where it was given.
 
     Raises
     ------
@@ -134,8 +144,9 @@ def matmul(
         Another dtype, or different dtypes; ``scale`` is no real number.
     ValueError
         An operand is not 2-D, the inner axes differ, ``activation`` is unknown, ``scale`` is not
-        finite in the dtype of the result, ``bias``, ``residual`` or ``out`` does not fit, or
-        operands are bytes and anything is to be done to their sums.
+        finite in the dtype of the result, ``bias``, ``residual``, ``out`` or a factor of rows or
+        columns does not fit, only some of these four are given, or given for other operands than
+        uint8 by int8, or operands are bytes without them and anything is to be done to their sums.
 
     Notes
     -----
@@ -147,7 +158,10 @@ def matmul(
     takes denormal inputs and denormal sums as 0; elsewhere they are widened to float32. The level
     tiles sums 32 of them at a time, those of even and those of odd k apart, before it adds them to
     the rest, denormals being 0 too. Products of bytes are exact, and so is their sum up to
-    K = 65,793 (uint8) or 131,071 (int8); beyond it wraps as NumPy's int32.
+    K = 65,793 (uint8) or 131,071 (int8); beyond it wraps as NumPy's int32. What ``row_scales`` and
+    the others make of it is rounded to float32 once an operation, the sum itself included: within
+    4 eps of ``(|row_scales * (a @ b)| + |row_offsets * column_sums|) * |column_scales|``, and
+    without an activation the same bits on every level.
 
     silu and gelu err by at most 8 ULP of their result, besides what an error of their argument
     does; gelu_tanh by 8 + 4 |z + 0.044715 z^3| (the error of the exponent). Results whose
@@ -157,20 +171,26 @@ def matmul(
     if np.asarray(a).dtype.name in ("int8", "uint8"):
         whole = b.array if isinstance(b, PackedMatrix) else np.asarray(b)
         sums = np.matmul(np.asarray(a).astype(np.int32), whole.astype(np.int32))
-        return _arrays.deliver(sums, out)  # type: ignore[no-any-return]
-    left = _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(a)))
-    right = b.array if isinstance(b, PackedMatrix) else _arrays.bfloat16_bits(np.asarray(b))
-    z = np.matmul(left, _arrays.widen_bfloat16(right)) * left.dtype.type(scale)
+        if row_scales is None:
+            return _arrays.deliver(sums, out)  # type: ignore[no-any-return]
+        of_row, offset, of_column, ones = (
+            np.asarray(x, np.float32) for x in (row_scales, row_offsets, column_scales, column_sums)
+        )
+        z = (of_row[:, None] * sums.astype(np.float32) + offset[:, None] * ones) * of_column
+    else:
+        left = _arrays.widen_bfloat16(_arrays.bfloat16_bits(np.asarray(a)))
+        right = b.array if isinstance(b, PackedMatrix) else _arrays.bfloat16_bits(np.asarray(b))
+        z = np.matmul(left, _arrays.widen_bfloat16(right)) * left.dtype.type(scale)
     if bias is not None:
         z = z + np.asarray(bias)
     if activation is not None:
-        z = _activated(z.astype(np.float64), activation).astype(z.dtype)
+        z = activated(z.astype(np.float64), activation).astype(z.dtype)
     if residual is not None:
         z = z + np.asarray(residual)
     return _arrays.deliver(z, out)  # type: ignore[no-any-return]
 
 
-def _activated(z: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
+def activated(z: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
     """The activations in float64; limits at -inf."""
     if activation == "relu":
         return np.where(z < 0, 0, z)
@@ -222,6 +242,10 @@ def _(
     activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None,
     scale: float = 1.0,
     residual: Any = None,
+    row_scales: Any = None,
+    row_offsets: Any = None,
+    column_scales: Any = None,
+    column_sums: Any = None,
     out: NDArray[Any] | None = None,
 ) -> tuple[Any, ...]:
     plain = b.array if isinstance(b, PackedMatrix) else _operand("matmul", "b", b, a)
@@ -237,53 +261,80 @@ def _(
         )
     if activation not in ACTIVATIONS:
         raise ValueError(f"matmul: activation must be one of {ACTIVATIONS}, got {activation!r}")
-    if bytes_ and not (bias is None and activation is None and residual is None and scale == 1):
-        raise ValueError(
-            "matmul: products of bytes are int32 sums, which take no bias, activation, scale "
-            "or residual"
-        )
     shape = a.shape[0], plain.shape[1]
-    dtype = {1: np.int32, 8: np.float64}.get(a.itemsize, np.float32)
+    rows, columns = shape[:1], shape[1:]
+    factors = {
+        "row_scales": (row_scales, rows), "row_offsets": (row_offsets, rows),
+        "column_scales": (column_scales, columns), "column_sums": (column_sums, columns),
+    }  # fmt: skip
+    scaled = any(value is not None for value, _ in factors.values())
+    if scaled and (a.dtype != np.uint8 or any(value is None for value, _ in factors.values())):
+        raise ValueError(
+            f"matmul: {', '.join(factors)} are for uint8 by int8, and all of them or none"
+        )
+    if bytes_ and not (bias is None and activation is None and residual is None and scale == 1):
+        if not scaled:
+            raise ValueError(
+                "matmul: products of bytes are int32 sums, which take no bias, activation, scale "
+                "or residual without row_scales"
+            )
+        if scale != 1:
+            raise ValueError("matmul: scale must be 1 beside row_scales")
+    dtype = {1: np.float32 if scaled else np.int32, 8: np.float64}.get(a.itemsize, np.float32)
     scale = 1.0 if bytes_ else _arrays.factor("matmul", "scale", scale, dtype)
+    scales = [_addend(name, value, of, dtype) for name, (value, of) in factors.items()]
     bias = _addend("bias", bias, shape[1:], dtype)
     residual = _addend("residual", residual, shape, dtype)
     result = _arrays.output("matmul", out, shape, dtype)
     if out is not None and (
-        any(np.may_share_memory(out, x) for x in (a, plain, bias, residual) if x is not None)
+        any(
+            np.may_share_memory(out, x)
+            for x in (a, plain, bias, residual, *scales)
+            if x is not None
+        )
         or not (out.flags.c_contiguous and out.flags.aligned)
     ):
         result = np.empty(shape, dtype)
     left = _arrays.matrix(a)
     right = b if isinstance(b, PackedMatrix) else _arrays.matrix(plain)
     number = ACTIVATIONS.index(activation)
-    return result, left, right, result, bias, number, scale, residual
+    return result, left, right, result, bias, number, scale, residual, *scales
 
 
 @matmul.for_numba
 def _(
-    a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual: Any
+    a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual: Any, *scales: Any
 ) -> tuple[Any, ...]:
-    # Copies in the dtype of `out`; x + -0.0 is x, so there is always something to add.
-    a, b = (np.array(_arrays.widen_bfloat16(x), out.dtype, order="C") for x in (a, b))
+    # Copies in the dtype of the sums; x + -0.0 is x, so there is always something to add.
+    sums = np.int32 if a.itemsize == 1 else out.dtype
+    a, b = (np.array(_arrays.widen_bfloat16(x), sums, order="C") for x in (a, b))
     bias = np.full(out.shape[1], -0.0, out.dtype) if bias is None else np.array(bias)
     if residual is None:
         residual = np.full((1, out.shape[1]), -0.0, out.dtype)
-    return a, b, out, bias, activation, scale, np.array(residual, order="C")
+    scales = tuple(np.zeros(0, np.float32) if x is None else np.array(x) for x in scales)
+    return a, b, out, bias, activation, scale, np.array(residual, order="C"), *scales
 
 
 @matmul.numba
-def _(a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual: Any) -> None:
-    # a: (M, K), b: (K, N), out: (M, N), bias: (N,), residual: (M or 1, N). Row by row: the inner
-    # loop runs along contiguous columns.
+def _(
+    a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual: Any,
+    row_scales: Any, row_offsets: Any, column_scales: Any, column_sums: Any,
+) -> None:  # fmt: skip
+    # a: (M, K), b: (K, N), out: (M, N), bias: (N,), residual: (M or 1, N), row_...: (M,) or (0,),
+    # column_...: (N,) or (0,). Row by row: the inner loop runs along contiguous columns.
+    sums = np.empty(out.shape[1], a.dtype)
     for m in range(out.shape[0]):
-        for n in range(out.shape[1]):
-            out[m, n] = 0
+        sums[:] = 0
         for k in range(a.shape[1]):
             for n in range(out.shape[1]):
-                out[m, n] += a[m, k] * b[k, n]
+                sums[n] += a[m, k] * b[k, n]
         added = residual[min(m, residual.shape[0] - 1)]
         for n in range(out.shape[1]):
-            z = np.float64(out[m, n]) * scale + np.float64(bias[n])
+            z = np.float64(sums[n]) * scale
+            if row_scales.size:
+                z = row_scales[m] * z + np.float64(row_offsets[m]) * column_sums[n]
+                z *= column_scales[n]
+            z += np.float64(bias[n])
             if activation == 1:
                 z = 0.0 if z < 0 else z
             elif activation == 2:
@@ -304,7 +355,10 @@ def _(a: Any, b: Any, out: Any, bias: Any, activation: Any, scale: Any, residual
 @matmul.native
 def _(
     level: _native.Level, a: Any, b: Any, out: Any, bias: Any, activation: int, scale: float,
-    residual: Any,
+    residual: Any, *scales: Any,
 ) -> None:  # fmt: skip
     right = b.at(level, a.dtype) if isinstance(b, PackedMatrix) else b
-    _native.kernels.matmul(level, a, right, out, bias, activation, scale, residual)
+    if scales[0] is None:
+        _native.kernels.matmul(level, a, right, out, bias, activation, scale, residual)
+    else:
+        _native.kernels.matmul_bytes(level, a, right, out, bias, activation, residual, *scales)
