@@ -33,7 +33,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     // Submodules; functions of firth._native.kernels take the level to run on as first argument.
     py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),
                 search = module.def_submodule("search"), files = module.def_submodule("files"),
-                fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text");
+                fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text"),
+                transformer = module.def_submodule("transformer");
     firth::bind_kernels(kernels);
     firth::bind_gemm(kernels);
     firth::bind_attention(kernels);
@@ -47,6 +48,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_id_map(search);
     firth::bind_fasttext(fasttext);
     firth::bind_vectors(files);
+    firth::bind_transformer(transformer);
 
     module.def("levels", [] {
         size_t count;

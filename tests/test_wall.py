@@ -129,7 +129,7 @@ RANKS = [
     {"arguments", "errors", "interrupt", "optional", "progress"},
     {"formats", "kernels"},
     {"epochs", "geometry", "spelling"},
-    {"search", "tokenizers"},
+    {"search", "tokenizers", "transformer"},
     {"words"},
     {"fasttext", "downloader"},
     {"nn", "models"},

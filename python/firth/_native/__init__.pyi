@@ -4,6 +4,7 @@ from . import files as files
 from . import kernels as kernels
 from . import search as search
 from . import text as text
+from . import transformer as transformer
 from . import words as words
 
 class Level:

@@ -1,0 +1,493 @@
+#include "engines/transformer/run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "caches.h"
+#include "engines/attention.h"
+#include "parallel.h"
+#include "sizes.h"
+
+namespace firth::transformer {
+namespace {
+
+constexpr size_t kRows = 16;  // of a step over rows that threads share
+
+// One group of texts on its way through the layers. T = its tokens.
+class Group {
+  public:
+    Group(const Stack& stack, const Texts& texts, const Outputs& outputs, const size_t* members,
+          size_t count, size_t tokens, int threads)
+        : stack_(stack),
+          plan_(stack.plan),
+          kernels_(stack.kernels),
+          texts_(texts),
+          outputs_(outputs),
+          members_(members),
+          count_(count),
+          tokens_(tokens),
+          threads_(threads),
+          states_(2 * tokens * plan_.width * sizeof(float)),
+          x_(states_.data<float>()),
+          y_(x_ + tokens * plan_.width),
+          wide_(tokens *
+                std::max({plan_.joined(), stack.layers.empty() ? 0 : up_width(),
+                          stack.embedding_width()}) *
+                sizeof(float)),
+          attended_(tokens * plan_.queries() * sizeof(float)),
+          narrow_(tokens * narrow_bytes()),
+          scales_(2 * tokens * sizeof(float)),
+          places_(tokens * sizeof(int32_t)) {}
+
+    void run() {
+        embed();
+        deliver_states(0);
+        for (size_t i = 0; i < stack_.layers.size(); i++) {
+            attend(i);
+            feed(*stack_.layers[i]);
+            if (i + 1 < stack_.layers.size()) deliver_states(i + 1);
+        }
+        norm(stack_.final, x_, x_, plan_.width);
+        if (!stack_.layers.empty()) deliver_states(stack_.layers.size());
+        if (outputs_.hidden) deliver(outputs_.hidden);
+        if (outputs_.pooling != Pooling::none) pool();
+    }
+
+  private:
+    size_t up_width() const {
+        size_t most = 0;
+        for (const auto& layer : stack_.layers) most = std::max(most, layer->up.outputs);
+        return most;
+    }
+    // Of a token's operand in bfloat16 or bytes.
+    size_t narrow_bytes() const {
+        if (stack_.precision == Precision::float32) return 0;
+        const size_t element = stack_.precision == Precision::int8 ? 1 : 2;
+        return element *
+               std::max({plan_.width, plan_.queries(), plan_.hidden, stack_.embedding_width()});
+    }
+    size_t length(size_t member) const {
+        return size_t(texts_.offsets[member + 1] - texts_.offsets[member]);
+    }
+    // body(begin, end) over the group's tokens.
+    template <class Body>
+    void rows(const Body& body) const {
+        if (threads_ == 1) return body(size_t(0), tokens_);
+        parallel_for(tokens_, kRows, body, threads_);
+    }
+    // body(text, its first token in the group) for each text
+    template <class Body>
+    void each_text(const Body& body) const {
+        for (size_t i = 0, first = 0; i < count_; first += length(members_[i]), i++)
+            body(members_[i], first);
+    }
+
+    // x, out: T x n, contiguous; in place where there is no norm
+    void norm(const Norm& weights, const float* x, float* out, size_t n) const {
+        if (!weights.present()) return;
+        norm_rows(weights, x, ptrdiff_t(n), out, ptrdiff_t(n), n);
+    }
+    void norm_rows(const Norm& weights, const float* x, ptrdiff_t x_stride, float* out,
+                   ptrdiff_t out_stride, size_t n) const {
+        const float* gain = weights.gain.data();
+        const float* bias = weights.bias.empty() ? nullptr : weights.bias.data();
+        rows([&](size_t begin, size_t end) {
+            const float* from = x + ptrdiff_t(begin) * x_stride;
+            float* to = out + ptrdiff_t(begin) * out_stride;
+            if (plan_.rms)
+                kernels_.f32.rms_norm(from, x_stride, gain, plan_.epsilon, to, out_stride,
+                                      end - begin, n);
+            else
+                kernels_.f32.layer_norm(from, x_stride, gain, bias, plan_.epsilon, to, out_stride,
+                                        end - begin, n);
+        });
+    }
+
+    // out = activation(x W^T + b) + residual. x: T x inputs, x_stride elements from row to row;
+    // out: T x outputs, not residual; residual: as out, or null.
+    void multiply(const Linear& w, const float* x, ptrdiff_t x_stride, float* out,
+                  int activation = kNone, const float* residual = nullptr) const {
+        const ptrdiff_t stride = ptrdiff_t(w.outputs), inputs = ptrdiff_t(w.inputs);
+        Epilogue e{};
+        e.scale = 1.0, e.activation = activation, e.residual = residual, e.stride = stride;
+        if (!w.bias.empty()) e.bias = w.bias.data();
+        Operand a{reinterpret_cast<const char*>(x), x_stride * ptrdiff_t(sizeof(float)), false};
+        if (stack_.precision != Precision::float32)
+            a = {narrow_.data(), inputs * ptrdiff_t(w.type->element), false};
+        if (stack_.precision == Precision::int8) {
+            float *scales = scales_.data<float>(), *lows = scales + tokens_;
+            rows([&](size_t begin, size_t end) {
+                kernels_.quantize_rows(x + ptrdiff_t(begin) * x_stride, x_stride, end - begin,
+                                       w.inputs, narrow_.data<uint8_t>() + begin * w.inputs,
+                                       scales + begin, lows + begin);
+            });
+            e.row_scales = scales, e.row_offsets = lows;
+            e.column_scales = w.scales.data(), e.column_sums = w.sums.data();
+        } else if (stack_.precision == Precision::bfloat16) {
+            rows([&](size_t begin, size_t end) {
+                kernels_.narrow_f32(x + ptrdiff_t(begin) * x_stride, x_stride,
+                                    narrow_.data<uint16_t>() + begin * w.inputs, inputs,
+                                    end - begin, w.inputs);
+            });
+        }
+        gemm(*w.type, a, Packed{w.packed.data(), w.inputs, w.outputs},
+             Result{reinterpret_cast<char*>(out), stride, &e}, tokens_, threads_);
+    }
+
+    // The place of each token in the tables of positions and angles.
+    void place() {
+        int32_t* places = places_.data<int32_t>();
+        each_text([&](size_t member, size_t first) {
+            const size_t at = size_t(texts_.offsets[member]);
+            for (size_t i = 0; i < length(member); i++)
+                places[first + i] = texts_.positions ? texts_.positions[at + i]
+                                                     : int32_t(i + plan_.position_offset);
+        });
+    }
+
+    void embed() {
+        place();
+        const size_t width = stack_.embedding_width();
+        const bool projected = stack_.projection.type != nullptr;
+        float* x = projected ? wide_.data<float>() : x_;
+        const int32_t* places = places_.data<int32_t>();
+        each_text([&](size_t member, size_t first) {
+            const size_t at = size_t(texts_.offsets[member]);
+            for (size_t i = 0; i < length(member); i++) {
+                const float* token = stack_.tokens.data + size_t(texts_.ids[at + i]) * width;
+                const float* place = stack_.positions.data
+                                         ? stack_.positions.data + size_t(places[first + i]) * width
+                                         : nullptr;
+                const size_t kind = texts_.types ? size_t(texts_.types[at + i]) : 0;
+                const float* type = stack_.types.data ? stack_.types.data + kind * width : nullptr;
+                float* row = x + (first + i) * width;
+                for (size_t j = 0; j < width; j++) {
+                    float sum = token[j] * plan_.embedding_factor;
+                    if (type) sum += type[j];
+                    if (place) sum += place[j];
+                    row[j] = sum;
+                }
+            }
+        });
+        norm(stack_.embedding, x, x, width);
+        if (projected) multiply(stack_.projection, x, ptrdiff_t(width), x_);
+    }
+
+    // The end of a sublayer: x = after(x + inner(from W^T + b)). from: T x inputs
+    void add(const Sublayer& norms, const Linear& w, const float* from, ptrdiff_t stride) {
+        if (norms.inner.present()) {
+            multiply(w, from, stride, y_);
+            norm(norms.inner, y_, y_, plan_.width);
+            rows([&](size_t begin, size_t end) {
+                for (size_t i = begin * plan_.width; i < end * plan_.width; i++) y_[i] += x_[i];
+            });
+        } else {
+            multiply(w, from, stride, y_, kNone, x_);
+        }
+        std::swap(x_, y_);
+        norm(norms.after, x_, x_, plan_.width);
+    }
+    // What a sublayer takes: T x D
+    const float* before(const Sublayer& norms) {
+        norm(norms.before, x_, y_, plan_.width);
+        return norms.before.present() ? y_ : x_;
+    }
+
+    void attend(size_t i) {
+        const Layer& layer = *stack_.layers[i];
+        float* joined = wide_.data<float>();
+        multiply(layer.joined, before(layer.attention), ptrdiff_t(plan_.width), joined);
+        const ptrdiff_t stride = ptrdiff_t(plan_.joined());
+        const auto norm_heads = [&](const Norm& weights, float* x, size_t heads) {
+            if (weights.present())
+                for (size_t h = 0; h < heads; h++, x += plan_.head_width)
+                    norm_rows(weights, x, stride, x, stride, plan_.head_width);
+        };
+        norm_heads(layer.query_norm, joined, plan_.heads);
+        norm_heads(layer.key_norm, joined + plan_.queries(), plan_.key_heads);
+        if (!stack_.angles.empty()) {
+            const Angles& angles = *stack_.angles[i];
+            rows([&](size_t begin, size_t end) {  // queries and keys stand one behind the other
+                kernels_.rotary_f32(joined + ptrdiff_t(begin) * stride, stride,
+                                    angles.cosines.data(), angles.sines.data(),
+                                    places_.data<int32_t>() + begin, end - begin,
+                                    plan_.heads + plan_.key_heads, plan_.head_width, plan_.rotated,
+                                    plan_.interleaved);
+            });
+        }
+        const ptrdiff_t window = stack_.windows.empty() ? -1 : stack_.windows[i];
+        each_text([&](size_t member, size_t first) { attend_text(member, first, window, i); });
+        add(layer.attention, layer.out, attended_.data<float>(), ptrdiff_t(plan_.queries()));
+    }
+
+    // One text's attention, from wide_ to attended_.
+    void attend_text(size_t member, size_t first, ptrdiff_t window, size_t layer) {
+        const size_t count = length(member), width = plan_.head_width;
+        if (count == 0) return;
+        const ptrdiff_t stride = ptrdiff_t(plan_.joined());
+        const float* query = wide_.data<float>() + ptrdiff_t(first) * stride;
+        const float *key = query + plan_.queries(), *value = key + plan_.keys();
+        AttentionShape shape{};
+        shape.queries = count, shape.keys = count, shape.depth = width, shape.values = width;
+        shape.query_stride = shape.key_stride = shape.value_stride = stride;
+        shape.out_stride = ptrdiff_t(plan_.queries());
+        shape.causal = plan_.causal;
+        shape.scale = plan_.scale;
+
+        // Which keys count: often the first ones, all of them before the padding.
+        const uint8_t* seen = texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr;
+        const uint8_t* mask = texts_.masks ? texts_.masks[member] : nullptr;
+        if (seen && !mask) {
+            size_t leading = 0;
+            while (leading < count && seen[leading]) leading++;
+            if (std::none_of(seen + leading, seen + count, [](uint8_t s) { return s; })) {
+                shape.keys = leading;
+                seen = nullptr;
+            }
+        }
+        const bool relative = stack_.relative.data;
+        const bool general = seen || mask;
+        const auto kept = [&](size_t q, size_t k) {
+            const ptrdiff_t distance = ptrdiff_t(k) - ptrdiff_t(q);
+            return (!seen || seen[k]) && (!mask || mask[q * count + k]) &&
+                   (window < 0 || std::abs(distance) <= window);
+        };
+        // Without `general` a mask depends on the distance of key and query alone: 2 S - 1 values,
+        // read at key - query. Otherwise S x S.
+        const size_t line = 2 * count - 1, size = general ? count * count : line;
+        const size_t masks = relative ? plan_.heads : general || window >= 0 ? 1 : 0;
+        const Scratch space(masks * size * (relative ? sizeof(float) : 1));
+        if (general) {
+            shape.mask_stride = ptrdiff_t(count), shape.mask_key_stride = 1;
+        } else {
+            shape.mask_stride = -1, shape.mask_key_stride = 1;
+        }
+        const size_t middle = general ? 0 : count - 1;  // where query 0 meets key 0
+        if (relative) {
+            shape.mask = AttentionShape::additive;
+            fill_relative(count, window, general, kept, space.data<float>());
+        } else if (masks) {
+            shape.mask = AttentionShape::boolean;
+            uint8_t* at = space.data<uint8_t>();
+            for (size_t q = 0; general && q < count; q++)
+                for (size_t k = 0; k < count; k++) at[q * count + k] = kept(q, k);
+            for (size_t d = 0; !general && d < line; d++)
+                at[d] = std::abs(ptrdiff_t(d) - ptrdiff_t(middle)) <= window;
+        }
+        std::vector<AttentionHead<float>> heads(plan_.heads);
+        for (size_t h = 0; h < plan_.heads; h++) {
+            const size_t shared = h / (plan_.heads / plan_.key_heads);
+            const void* from = nullptr;
+            if (relative)
+                from = space.data<float>() + h * size + middle;
+            else if (masks)
+                from = space.data<uint8_t>() + middle;
+            heads[h] = {query + h * width,
+                        key + shared * width,
+                        value + shared * width,
+                        0,
+                        from,
+                        attended_.data<float>() + first * plan_.queries() + h * width,
+                        nullptr};
+        }
+        attention(kernels_, shape, heads.data(), heads.size(), nullptr);
+        if (outputs_.attentions) deliver_attention(shape, heads, member, layer);
+    }
+
+    // to: H x S x S where `general`, else H x (2 S - 1)
+    template <class Kept>
+    void fill_relative(size_t count, ptrdiff_t window, bool general, const Kept& kept,
+                       float* to) const {
+        const size_t line = 2 * count - 1;
+        std::vector<size_t> buckets(line);
+        for (size_t d = 0; d < line; d++)
+            buckets[d] = relative_bucket(ptrdiff_t(d) - ptrdiff_t(count - 1), stack_.relative.rows,
+                                         plan_.distances);
+        for (size_t h = 0; h < plan_.heads; h++) {
+            const auto bias = [&](size_t d) {
+                return stack_.relative.data[buckets[d] * plan_.heads + h];
+            };
+            if (!general)
+                for (size_t d = 0; d < line; d++) {
+                    const ptrdiff_t distance = ptrdiff_t(d) - ptrdiff_t(count - 1);
+                    *to++ = window < 0 || std::abs(distance) <= window ? bias(d) : -HUGE_VALF;
+                }
+            for (size_t q = 0; general && q < count; q++)
+                for (size_t k = 0; k < count; k++)
+                    *to++ = kept(q, k) ? bias(k + count - 1 - q) : -HUGE_VALF;
+        }
+    }
+
+    // The shares that queries give keys, for people to look at: plain loops.
+    void deliver_attention(const AttentionShape& shape,
+                           const std::vector<AttentionHead<float>>& heads, size_t member,
+                           size_t layer) const {
+        const auto squares = [&](size_t b) { return plan_.heads * length(b) * length(b); };
+        size_t at = 0, all = 0;
+        for (size_t b = 0; b < texts_.count; b++) {
+            if (b < member) at += squares(b);
+            all += squares(b);
+        }
+        float* to = outputs_.attentions + layer * all + at;
+        for (const auto& head : heads)
+            for (size_t q = 0; q < shape.queries; q++, to += shape.queries) {
+                std::fill(to, to + shape.queries, -HUGE_VALF);
+                float best = -HUGE_VALF;
+                for (size_t k = 0; k < shape.keys; k++) {
+                    if (shape.causal && k > q) break;
+                    const ptrdiff_t place =
+                        ptrdiff_t(q) * shape.mask_stride + ptrdiff_t(k) * shape.mask_key_stride;
+                    double score = 0;
+                    for (size_t i = 0; i < shape.depth; i++)
+                        score +=
+                            double(head.query[ptrdiff_t(q) * shape.query_stride + ptrdiff_t(i)]) *
+                            double(head.key[ptrdiff_t(k) * shape.key_stride + ptrdiff_t(i)]);
+                    score *= shape.scale;
+                    if (shape.mask == AttentionShape::additive)
+                        score += double(static_cast<const float*>(head.mask)[place]);
+                    if (shape.mask == AttentionShape::boolean &&
+                        !static_cast<const uint8_t*>(head.mask)[place])
+                        continue;
+                    to[k] = float(score);
+                    best = std::max(best, to[k]);
+                }
+                double sum = 0;
+                for (size_t k = 0; k < shape.queries; k++) {
+                    to[k] = best == -HUGE_VALF ? 0.0f : std::exp(to[k] - best);
+                    sum += double(to[k]);
+                }
+                for (size_t k = 0; k < shape.queries && sum > 0; k++)
+                    to[k] = float(double(to[k]) / sum);
+            }
+    }
+
+    void feed(const Layer& layer) {
+        float* wide = wide_.data<float>();
+        const ptrdiff_t stride = ptrdiff_t(layer.up.outputs);
+        multiply(layer.up, before(layer.feed), ptrdiff_t(plan_.width), wide,
+                 layer.gated ? int(kNone) : plan_.activation);
+        if (layer.gated)  // in place of the gate, which comes first
+            rows([&](size_t begin, size_t end) {
+                float* gate = wide + ptrdiff_t(begin) * stride;
+                kernels_.gate_f32(gate, gate + plan_.hidden, stride, gate, stride, end - begin,
+                                  plan_.hidden, plan_.activation);
+            });
+        add(layer.feed, layer.down, wide, stride);
+    }
+
+    // x_ to the places of its texts in N x D
+    void deliver(float* to) const {
+        each_text([&](size_t member, size_t first) {
+            std::memcpy(to + size_t(texts_.offsets[member]) * plan_.width, x_ + first * plan_.width,
+                        length(member) * plan_.width * sizeof(float));
+        });
+    }
+    void deliver_states(size_t i) const {
+        if (!outputs_.states) return;
+        const size_t all = size_t(texts_.offsets[texts_.count]) * plan_.width;
+        deliver(outputs_.states + i * all);
+    }
+
+    // One row a text of those tokens that are seen; zeros where there are none.
+    void pool() const {
+        const size_t width = plan_.width;
+        each_text([&](size_t member, size_t first) {
+            const uint8_t* seen = texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr;
+            float* out = outputs_.pooled + member * width;
+            std::fill(out, out + width, 0.0f);
+            double divisor = 0;
+            for (size_t i = 0; i < length(member); i++) {
+                if (seen && !seen[i]) continue;
+                const float* row = x_ + (first + i) * width;
+                const float weight = outputs_.pooling == Pooling::weighted ? float(i + 1) : 1.0f;
+                const bool begin = divisor == 0;
+                divisor += double(weight);
+                switch (outputs_.pooling) {
+                    case Pooling::first:
+                        if (!begin) continue;
+                        [[fallthrough]];
+                    case Pooling::last:
+                        std::memcpy(out, row, width * sizeof(float));
+                        break;
+                    case Pooling::max:
+                        for (size_t j = 0; j < width; j++)
+                            out[j] = begin || row[j] > out[j] || row[j] != row[j] ? row[j] : out[j];
+                        break;
+                    default:
+                        for (size_t j = 0; j < width; j++) out[j] += weight * row[j];
+                }
+            }
+            const bool sum = outputs_.pooling == Pooling::mean ||
+                             outputs_.pooling == Pooling::weighted ||
+                             outputs_.pooling == Pooling::mean_sqrt;
+            if (!sum || divisor == 0) return;
+            if (outputs_.pooling == Pooling::mean_sqrt) divisor = std::sqrt(divisor);
+            for (size_t j = 0; j < width; j++) out[j] = float(double(out[j]) / divisor);
+        });
+    }
+
+    const Stack& stack_;
+    const Plan& plan_;
+    const Kernels& kernels_;
+    const Texts& texts_;
+    const Outputs& outputs_;
+    const size_t* members_;
+    size_t count_, tokens_;
+    int threads_;
+    Scratch states_;    // 2 x T x D
+    float *x_, *y_;     // the state of each token, and room for the next one
+    Scratch wide_;      // T x joined, or x up
+    Scratch attended_;  // T x H W
+    Scratch narrow_;    // T x what multiply() needs
+    Scratch scales_;    // 2 x T
+    Scratch places_;    // T
+};
+
+// Tokens of a group: enough to use each packed weight often, few enough that a token's widest rows
+// stay in L2.
+size_t group_tokens(const Stack& stack) {
+    size_t widest = stack.plan.joined();
+    for (const auto& layer : stack.layers) widest = std::max(widest, layer->up.outputs);
+    const size_t token = (widest + 3 * stack.plan.width) * sizeof(float);
+    return std::clamp(l2_bytes() / 2 / token, size_t(32), size_t(256));
+}
+
+}  // namespace
+
+void run(const Stack& stack, const Texts& texts, const Outputs& outputs) {
+    if (texts.count == 0) return;
+    const auto length = [&](size_t b) { return texts.offsets[b + 1] - texts.offsets[b]; };
+    std::vector<size_t> order(texts.count);
+    std::iota(order.begin(), order.end(), size_t(0));
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return length(a) > length(b); });
+    const size_t threads = size_t(num_threads()), all = size_t(texts.offsets[texts.count]);
+    const size_t most = std::min(group_tokens(stack), divide_up(all, threads));
+    std::vector<size_t> begins;  // of the groups, in order
+    size_t tokens = 0;
+    for (size_t i = 0; i < order.size(); i++) {
+        const size_t more = size_t(length(order[i]));
+        if (i == 0 || tokens + more > most) begins.push_back(i), tokens = 0;
+        tokens += more;
+    }
+    const size_t groups = begins.size();
+    begins.push_back(order.size());
+    const auto go = [&](size_t g, int inner) {
+        size_t sum = 0;
+        for (size_t i = begins[g]; i < begins[g + 1]; i++) sum += size_t(length(order[i]));
+        Group(stack, texts, outputs, order.data() + begins[g], begins[g + 1] - begins[g], sum,
+              inner)
+            .run();
+    };
+    if (groups < threads) {
+        for (size_t g = 0; g < groups; g++) go(g, int(threads));
+        return;
+    }
+    parallel_for(groups, 1, [&](size_t begin, size_t end) {
+        for (size_t g = begin; g < end; g++) go(g, 1);
+    });
+}
+
+}  // namespace firth::transformer

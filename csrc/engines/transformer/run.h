@@ -1,0 +1,37 @@
+// Runs texts through a stack of layers, without padding.
+//
+// Texts are put into groups that fit a cache; each group goes through all layers on one thread, the
+// longest first. Where there are fewer groups than threads, the threads share each step of a group.
+// The bits of a text depend on itself alone: every step works row by row, in an order that knows
+// neither its neighbours nor the threads, and attention sees one text.
+#pragma once
+#include <stdint.h>
+
+#include "engines/transformer/stack.h"
+
+namespace firth::transformer {
+
+// N tokens of B texts, one behind the other.
+struct Texts {
+    const int32_t* ids;           // N, each below the number of tokens
+    const int64_t* offsets;       // B + 1
+    size_t count;                 // B
+    const int32_t* types;         // N, or null: 0
+    const int32_t* positions;     // N, or null: counted in each text
+    const uint8_t* seen;          // N: which tokens are keys; or null: all
+    const uint8_t* const* masks;  // B pointers to S x S: which keys a query sees; or null: all
+};
+
+enum class Pooling { none, first, last, mean, mean_sqrt, weighted, max };
+
+struct Outputs {
+    float* hidden;      // N x D, or null
+    float* states;      // (layers + 1) x N x D, or null
+    float* attentions;  // layers x texts, H x S x S each; or null
+    Pooling pooling;    // of the tokens that are seen
+    float* pooled;      // B x D, where there is pooling
+};
+
+void run(const Stack& stack, const Texts& texts, const Outputs& outputs);
+
+}  // namespace firth::transformer

@@ -1,0 +1,104 @@
+#include "engines/transformer/stack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "parallel.h"
+
+namespace firth::transformer {
+namespace {
+
+const Gemm& type_of(const Kernels& kernels, Precision precision) {
+    switch (precision) {
+        case Precision::bfloat16:
+            return kernels.gemm_bf16;
+        case Precision::int8:
+            return kernels.gemm_u8s8;
+        default:
+            return kernels.gemm_f32;
+    }
+}
+
+std::vector<float> copy(const Array& from) {
+    return std::vector<float>(from.data, from.data + from.rows * from.columns);
+}
+
+}  // namespace
+
+Norm::Norm(const Array& gains, const Array& biases) {
+    if (gains.data) gain = copy(gains);
+    if (biases.data) bias = copy(biases);
+}
+
+Linear::Linear(const Kernels& kernels, Precision precision, const std::vector<Array>& weights,
+               const std::vector<Array>& biases)
+    : type(&type_of(kernels, precision)), inputs(weights.at(0).columns) {
+    for (const Array& w : weights) outputs += w.rows;
+    if (std::any_of(biases.begin(), biases.end(), [](const Array& b) { return b.data; })) {
+        for (size_t i = 0; i < weights.size(); i++) {
+            const std::vector<float> part =
+                biases[i].data ? copy(biases[i]) : std::vector<float>(weights[i].rows, 0.0f);
+            bias.insert(bias.end(), part.begin(), part.end());
+        }
+    }
+    // One matrix of the type's elements; a single one of float32 is packed from where it lies.
+    AlignedBuffer narrowed;
+    const char* whole = reinterpret_cast<const char*>(weights[0].data);
+    if (precision != Precision::float32 || weights.size() > 1) {
+        narrowed = AlignedBuffer(product(outputs, inputs) * type->element);
+        whole = narrowed.data();
+    }
+    if (precision == Precision::int8) scales.resize(outputs), sums.resize(outputs);
+    size_t first = 0;
+    for (const Array& w : weights) {
+        if (whole == reinterpret_cast<const char*>(w.data)) break;
+        const size_t grain = (size_t(1) << 16) / inputs + 1;
+        parallel_for(w.rows, grain, [&](size_t begin, size_t end) {
+            const float* from = w.data + begin * inputs;
+            const size_t row = first + begin, n = end - begin;
+            char* to = narrowed.data() + row * inputs * type->element;
+            const ptrdiff_t stride = ptrdiff_t(inputs);
+            if (precision == Precision::int8)
+                kernels.quantize_weights(from, stride, n, inputs, reinterpret_cast<int8_t*>(to),
+                                         scales.data() + row, sums.data() + row);
+            else if (precision == Precision::bfloat16)
+                kernels.narrow_f32(from, stride, reinterpret_cast<uint16_t*>(to), stride, n,
+                                   inputs);
+            else
+                std::memcpy(to, from, n * inputs * sizeof(float));
+        });
+        first += w.rows;
+    }
+    packed = AlignedBuffer(gemm_packed_bytes(*type, inputs, outputs));
+    const Operand b{whole, ptrdiff_t(inputs * type->element), true};
+    gemm_pack(*type, b, inputs, outputs, packed.data());
+}
+
+size_t Linear::bytes() const { return type ? gemm_packed_bytes(*type, inputs, outputs) : 0; }
+
+size_t Stack::bytes() const {
+    size_t sum = projection.bytes();
+    std::vector<const Layer*> seen;  // shared layers count once
+    for (const auto& layer : layers) {
+        if (std::find(seen.begin(), seen.end(), layer.get()) != seen.end()) continue;
+        seen.push_back(layer.get());
+        sum += layer->joined.bytes() + layer->out.bytes() + layer->up.bytes() + layer->down.bytes();
+    }
+    return sum;
+}
+
+size_t relative_bucket(ptrdiff_t distance, size_t buckets, ptrdiff_t most) {
+    const ptrdiff_t half = ptrdiff_t(buckets / 2), exact = half / 2;
+    const ptrdiff_t far = distance < 0 ? -distance : distance;
+    ptrdiff_t size = far;
+    if (far >= exact) {
+        // In float32, as PyTorch: some distances fall on a border.
+        const float steps =
+            std::log(float(far) / float(exact)) / float(std::log(double(most) / double(exact)));
+        size = std::min(exact + ptrdiff_t(steps * float(half - exact)), half - 1);
+    }
+    return size_t(size + (distance > 0 ? half : 0));
+}
+
+}  // namespace firth::transformer

@@ -1,0 +1,102 @@
+// A stack of transformer layers: its numbers and its weights, packed for one level. The names are
+// those of python/firth/transformer/plan.py, which says what a layer computes.
+//
+// D = width, H = heads, K = heads of keys and values, W = width of a head, F = hidden width.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "engines/gemm.h"
+#include "memory.h"
+
+namespace firth::transformer {
+
+struct Plan {
+    size_t width, heads, key_heads, head_width, hidden;
+    int activation;  // Activation of list_gemm.h
+    bool rms;        // norms without mean and bias
+    double epsilon;
+    bool causal;
+    double scale;  // of the scores
+    size_t position_offset;
+    float embedding_factor;
+    size_t rotated;
+    bool interleaved;
+    ptrdiff_t distances;  // of the relative positions, see relative_bucket
+
+    size_t queries() const { return heads * head_width; }
+    size_t keys() const { return key_heads * head_width; }
+    size_t joined() const { return queries() + 2 * keys(); }  // query, key and value of a token
+};
+
+enum class Precision { float32, bfloat16, int8 };
+
+// Rows of float32 as the caller holds them, or nothing.
+struct Array {
+    const float* data = nullptr;
+    size_t rows = 0, columns = 0;
+};
+
+struct Norm {
+    std::vector<float> gain, bias;  // gain is empty: no norm
+
+    Norm() = default;
+    Norm(const Array& gains, const Array& biases);
+    bool present() const { return !gain.empty(); }
+};
+
+// y = x W^T + b
+struct Linear {
+    const Gemm* type = nullptr;  // of float32, bfloat16, or uint8 by int8
+    size_t inputs = 0, outputs = 0;
+    AlignedBuffer packed;
+    std::vector<float> bias;          // outputs, or empty
+    std::vector<float> scales, sums;  // outputs, of int8: of the rows of W, see quantize_weights
+
+    // Of matrices one below the other. weights: (outputs, inputs), biases: of as many, each may be
+    // nothing. On all threads.
+    Linear(const Kernels& kernels, Precision precision, const std::vector<Array>& weights,
+           const std::vector<Array>& biases);
+    Linear() = default;
+    size_t bytes() const;
+};
+
+struct Sublayer {
+    Norm before, inner, after;
+};
+
+struct Layer {
+    Sublayer attention, feed;
+    Norm query_norm, key_norm;
+    Linear joined;  // query, key and value
+    Linear out;
+    Linear up;  // where gated: gate, then up
+    Linear down;
+    bool gated = false;
+};
+
+// Cosines and sines of rotary positions: rows x rotated / 2 each.
+struct Angles {
+    std::vector<float> cosines, sines;
+    size_t rows = 0;
+};
+
+struct Stack {
+    const Kernels& kernels;
+    Plan plan;
+    Precision precision;
+    Array tokens, positions, types, relative;  // the caller keeps them
+    Norm embedding, final;
+    Linear projection;
+    std::vector<std::shared_ptr<const Layer>> layers;
+    std::vector<ptrdiff_t> windows;                     // one a layer, or empty; -1: none
+    std::vector<std::shared_ptr<const Angles>> angles;  // one a layer, or empty
+
+    size_t embedding_width() const { return tokens.columns; }
+    size_t bytes() const;  // of what is packed
+};
+
+// The bucket of the distance of a key from its query (Raffel et al., arXiv:1910.10683).
+size_t relative_bucket(ptrdiff_t distance, size_t buckets, ptrdiff_t most);
+
+}  // namespace firth::transformer

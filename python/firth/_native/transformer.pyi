@@ -1,0 +1,33 @@
+# Stacks of transformer layers.
+from typing import Any
+
+from numpy.typing import NDArray
+
+from firth._native import Level
+
+class Stack:
+    def __init__(
+        self,
+        level: Level,
+        plan: Any,
+        outside: dict[str, NDArray[Any]],
+        layers: list[dict[str, NDArray[Any]]],
+        angles: list[tuple[NDArray[Any], NDArray[Any]]],
+        precision: str,
+    ) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    def run(
+        self,
+        ids: NDArray[Any],
+        offsets: NDArray[Any],
+        *,
+        types: NDArray[Any] | None,
+        positions: NDArray[Any] | None,
+        seen: NDArray[Any] | None,
+        masks: list[NDArray[Any]] | None,
+        hidden: bool,
+        states: bool,
+        attentions: bool,
+        pooling: str,
+    ) -> tuple[Any, Any, Any, Any]: ...

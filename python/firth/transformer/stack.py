@@ -1,0 +1,173 @@
+"""A stack of transformer layers that runs: weights packed for the ISA level in use."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.kernels._dispatch import active, active_level
+from firth.kernels.rotary import rotary_table
+from firth.transformer import reference
+from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights, check
+
+Precision = Literal["float32", "bfloat16", "int8"]
+PRECISIONS = ("float32", "bfloat16", "int8")
+POOLINGS = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
+
+class Stack:
+    """The layers of a model.
+
+    Parameters
+    ----------
+    plan : Plan
+    weights : Weights
+        Kept; float16 and bfloat16 arrays are widened.
+    precision : {"float32", "bfloat16", "int8"}
+        Of the operands of products with weights. bfloat16 rounds both to 8 bits of mantissa, sums
+        are float32. int8 has a scale for each row of weights, and for each token a scale and an
+        offset; its sums are exact. All else is float32.
+
+    Raises
+    ------
+    ValueError
+        A weight is missing, unknown or of a shape that the plan does not say.
+    """
+
+    def __init__(self, plan: Plan, weights: Weights, precision: Precision = "float32") -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"Stack: precision must be one of {PRECISIONS}, got {precision!r}")
+        check(plan, weights)
+        single: dict[int, dict[str, NDArray[np.float32]]] = {}  # shared layers stay one object
+        for layer in weights.layers:
+            single.setdefault(id(layer), _floats(layer))
+        self.plan = plan
+        self.precision = precision
+        self.weights = Weights(
+            _floats(weights.outside), [single[id(layer)] for layer in weights.layers]
+        )
+        self._native: dict[str, _native.transformer.Stack] = {}
+
+    def __repr__(self) -> str:
+        return f"Stack<{self.plan.layers} layers of {self.plan.width}, {self.precision}>"
+
+    @property
+    def native(self) -> _native.transformer.Stack:
+        """The stack of the active level; packed when first asked for."""
+        level = active_level()
+        if level.name not in self._native:
+            tables = {
+                theta: rotary_table(self.plan.positions, self.plan.rotated, theta)
+                for theta in set(self.plan.thetas)
+            }
+            self._native[level.name] = _native.transformer.Stack(
+                level,
+                self.plan,
+                self.weights.outside,
+                self.weights.layers,
+                [tables[theta] for theta in self.plan.thetas],
+                self.precision,
+            )
+        return self._native[level.name]
+
+    @property
+    def most_tokens(self) -> int | None:
+        """How many tokens a text may have, or None."""
+        table = self.weights.outside.get("positions")
+        if table is not None:
+            return len(table) - self.plan.position_offset
+        return self.plan.positions or None
+
+    def run(self, batch: Batch, *, states: bool = False, attentions: bool = False) -> Result:
+        """All tokens of a batch through all layers.
+
+        A text's result has the same bits in any batch and on any number of threads.
+
+        Raises
+        ------
+        ValueError
+            Ids, types or positions that the tables do not have, or a text that is too long.
+        """
+        if active() == "numpy":
+            found = reference.run(self.plan, self.weights, batch)
+            return Result(
+                found.hidden,
+                found.states if states else None,
+                found.attentions if attentions else None,
+            )
+        hidden, all_states, flat, _ = self._run(batch, True, states, attentions, "")
+        return Result(
+            hidden,
+            list(all_states) if states else None,
+            self._squares(batch, flat) if attentions else None,
+        )
+
+    def pool(self, batch: Batch, pooling: str) -> NDArray[np.float32]:
+        """One vector a text, (B, D): ``pooling`` of those of its tokens that are seen.
+
+        cls takes the first, lasttoken the last; mean_sqrt_len_tokens is the sum over the square
+        root of the number, weightedmean has weights of 1, 2, ... A text without tokens gives zeros.
+        """
+        if active() == "numpy":
+            return pooled(batch, reference.run(self.plan, self.weights, batch).hidden, pooling)
+        found: NDArray[np.float32] = self._run(batch, False, False, False, pooling)[3]
+        return found
+
+    def _run(
+        self, batch: Batch, hidden: bool, states: bool, attentions: bool, pooling: str
+    ) -> tuple[NDArray[np.float32], ...]:
+        return self.native.run(
+            batch.ids,
+            batch.offsets,
+            types=batch.types,
+            positions=batch.positions,
+            seen=batch.seen,
+            masks=batch.mask,
+            hidden=hidden,
+            states=states,
+            attentions=attentions,
+            pooling=pooling,
+        )
+
+    def _squares(self, batch: Batch, flat: NDArray[np.float32]) -> list[list[NDArray[np.float32]]]:
+        heads, counts = self.plan.heads, np.diff(batch.offsets)
+        ends = np.concatenate([[0], np.cumsum(heads * counts**2)])
+        return [
+            [
+                row[a:b].reshape(heads, n, n)
+                for (a, b), n in zip(pairwise(ends), counts, strict=True)
+            ]
+            for row in flat
+        ]
+
+
+def _floats(arrays: Arrays) -> dict[str, NDArray[np.float32]]:
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+
+
+def pooled(batch: Batch, hidden: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
+    """`Stack.pool` in NumPy, from the tokens' vectors (N, D)."""
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
+    out = np.zeros((len(batch), hidden.shape[1]), np.float32)
+    seen = np.ones(len(hidden), bool) if batch.seen is None else batch.seen
+    for b, (begin, end) in enumerate(pairwise(batch.offsets)):
+        places = np.flatnonzero(seen[begin:end])
+        rows = hidden[begin:end][places].astype(np.float64)
+        if not len(rows):
+            continue
+        if pooling == "cls":
+            out[b] = rows[0]
+        elif pooling == "lasttoken":
+            out[b] = rows[-1]
+        elif pooling == "max":
+            out[b] = rows.max(0)
+        elif pooling == "weightedmean":
+            out[b] = (places + 1) @ rows / (places + 1).sum()
+        else:
+            out[b] = rows.sum(0) / (len(rows) if pooling == "mean" else len(rows) ** 0.5)
+    return out

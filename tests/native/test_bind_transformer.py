@@ -1,0 +1,198 @@
+"""What src/bind_transformer.cpp refuses so that memory stays safe."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bindings import zeros
+from firth import _native
+from firth.kernels import _dispatch
+
+I32, I64 = np.int32, np.int64
+PLAN = {
+    "width": 6, "heads": 4, "key_heads": 2, "head_width": 3, "hidden": 5, "activation_number": 2,
+    "norm": "layer", "epsilon": 1e-12, "causal": False, "scale": 0.5, "position_offset": 1,
+    "embedding_factor": 1.0, "rotated": 2, "interleaved": False, "distances": 128, "windows": [],
+}  # fmt: skip
+OUTSIDE = {"tokens": zeros(9, 6), "positions": zeros(5, 6), "types": zeros(2, 6)}
+LAYER = {
+    "attention.query.weight": zeros(12, 6),
+    "attention.key.weight": zeros(6, 6),
+    "attention.value.weight": zeros(6, 6),
+    "attention.out.weight": zeros(6, 12),
+    "feed.up.weight": zeros(5, 6),
+    "feed.down.weight": zeros(6, 5),
+}
+ROWS = "Stack: relative must have 4, 8, ... rows"
+SHAPE = " does not have the shape that is planned"
+TABLE = (zeros(4, 1), zeros(4, 1))
+
+
+def make(
+    plan: Any = (), outside: Any = (), layer: Any = (), angles: Any = (), precision: str = "int8"
+) -> Any:
+    without = {"-" + name for name in OUTSIDE}
+    arrays = OUTSIDE | dict(outside)
+    kept = {k: v for k, v in arrays.items() if k not in without and "-" + k not in arrays}
+    return _native.transformer.Stack(
+        _dispatch.active_level(),
+        SimpleNamespace(**PLAN | dict(plan)),
+        kept,
+        [LAYER | dict(layer)],
+        list(angles),
+        precision,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"plan": {"width": 0}}, ValueError, "Stack: sizes of a plan are from 1 to 2^24"),
+        ({"plan": {"hidden": 2**24 + 1}}, ValueError, "Stack: sizes of a plan are from 1 to 2^24"),
+        ({"plan": {"key_heads": 3}}, ValueError, "Stack: heads, key_heads and rotated do not fit"),
+        ({"plan": {"rotated": 1}}, ValueError, "Stack: heads, key_heads and rotated do not fit"),
+        ({"plan": {"rotated": 4}}, ValueError, "Stack: heads, key_heads and rotated do not fit"),
+        ({"plan": {"head_width": 2**23}}, ValueError, "Stack: heads are too wide"),
+        ({"plan": {"activation_number": 5}}, ValueError, "Stack: no activation has this number"),
+        ({"plan": {"windows": [1, 2]}}, ValueError, "Stack: windows: want one a layer"),
+        ({"precision": "float16"}, ValueError, "Stack: no precision is named float16"),
+        ({"outside": {"-tokens": None}}, ValueError, "Stack: tokens is missing"),
+        ({"outside": {"tokens": zeros(9, 5)}}, ValueError, f"Stack: tokens{SHAPE}"),
+        ({"outside": {"tokens": zeros(9)}}, ValueError, f"Stack: tokens{SHAPE}"),
+        ({"outside": {"positions": zeros(5, 7)}}, ValueError, f"Stack: positions{SHAPE}"),
+        ({"outside": {"relative": zeros(4, 3)}}, ValueError, f"Stack: relative{SHAPE}"),
+        (
+            {"outside": {"relative": zeros(6, 4)}},
+            ValueError,
+            "Stack: relative must have 4, 8, ... rows",
+        ),
+        ({"outside": {"embedding.gain": zeros(5)}}, ValueError, f"Stack: embedding.gain{SHAPE}"),
+        (
+            {"outside": {"projection.weight": zeros(6, 0)}},
+            ValueError,
+            "Stack: projection.weight has no columns",
+        ),
+        (
+            {"outside": {"projection.weight": zeros(5, 6)}},
+            ValueError,
+            f"Stack: projection.weight{SHAPE}",
+        ),
+        (
+            {"outside": {"tokens": zeros(9, 6, dtype=np.float64)}},
+            TypeError,
+            "Stack: tokens: want a contiguous array of float32",
+        ),
+        (
+            {"outside": {"tokens": zeros(9, 12)[:, ::2]}},
+            TypeError,
+            "Stack: tokens: want a contiguous array of float32",
+        ),
+        ({"outside": {"tokens": [[1.0]]}}, TypeError, ": want a contiguous array of float32"),
+        (
+            {"layer": {"feed.up.weight": zeros(6, 6)}},
+            ValueError,
+            f"Stack: feed.up.weight{SHAPE}",
+        ),
+        (
+            {"layer": {"feed.gate.weight": zeros(6, 6)}},
+            ValueError,
+            f"Stack: feed.gate.weight{SHAPE}",
+        ),
+        (
+            {"layer": {"attention.key.bias": zeros(7)}},
+            ValueError,
+            f"Stack: attention.key.bias{SHAPE}",
+        ),
+        (
+            {"layer": {"attention.key_norm.gain": zeros(6)}},
+            ValueError,
+            f"Stack: attention.key_norm.gain{SHAPE}",
+        ),
+        ({"angles": [TABLE, TABLE]}, ValueError, "Stack: angles: want one pair a layer"),
+        (
+            {"angles": [(zeros(4, 2), zeros(4, 1))]},
+            ValueError,
+            "Stack: angles: want two tables of rotated / 2 columns",
+        ),
+        (
+            {"angles": [(zeros(4, 1), zeros(5, 1))]},
+            ValueError,
+            "Stack: angles: want two tables of rotated / 2 columns",
+        ),
+    ],
+)
+def test_stacks_that_cannot_be(change: Any, error: type[Exception], message: str) -> None:
+    make(angles=[TABLE])
+    with pytest.raises(error) as caught:
+        make(**change)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", LAYER)
+def test_a_weight_is_missing(name: str) -> None:
+    layer = {other: array for other, array in LAYER.items() if other != name}
+    with pytest.raises(ValueError, match=r"\.weight is missing"):
+        _native.transformer.Stack(
+            _dispatch.active_level(), SimpleNamespace(**PLAN), OUTSIDE, [layer], [], "float32"
+        )
+
+
+GOOD = {
+    "ids": zeros(3, dtype=I32), "offsets": np.array([0, 1, 3]), "types": None, "positions": None,
+    "seen": None, "masks": None, "hidden": True, "states": True, "attentions": True,
+    "pooling": "mean",
+}  # fmt: skip
+OFFSETS = "Stack.run: offsets"
+MASKS = "Stack.run: masks: want one of S x S for each text"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"offsets": np.array([1, 3])}, f"{OFFSETS}: want B + 1 numbers from 0 on"),
+        ({"offsets": zeros(0, dtype=I64)}, f"{OFFSETS}: want B + 1 numbers from 0 on"),
+        ({"offsets": zeros(2, 1, dtype=I64)}, f"{OFFSETS}: want B + 1 numbers from 0 on"),
+        (
+            {"offsets": np.array([0, 2, 1, 3])},
+            "Stack.run: offsets must not decrease or pass the last token",
+        ),
+        (
+            {"offsets": np.array([0, 4])},
+            "Stack.run: offsets must not decrease or pass the last token",
+        ),
+        ({"offsets": np.array([0, 2])}, "Stack.run: offsets must end at the last token"),
+        ({"ids": zeros(3, 1, dtype=I32)}, "Stack.run: ids: want one for each token"),
+        ({"ids": np.array([0, 9, 0], I32)}, "Stack.run: ids: 9 is not in [0, 9)"),
+        ({"ids": np.array([0, -1, 0], I32)}, "Stack.run: ids: -1 is not in [0, 9)"),
+        ({"types": zeros(2, dtype=I32)}, "Stack.run: types: want one for each token"),
+        ({"types": np.array([0, 2, 0], I32)}, "Stack.run: types: 2 is not in [0, 2)"),
+        ({"positions": np.array([0, 4, 0], I32)}, "Stack.run: positions: 4 is not in [0, 4)"),
+        (
+            {"ids": zeros(4, dtype=I32), "offsets": np.array([0, 4])},
+            "Stack.run: a text of 4 tokens, positions are for 3",
+        ),
+        ({"seen": zeros(2, dtype=np.bool_)}, "Stack.run: seen: want one for each token"),
+        ({"masks": [zeros(1, 1, dtype=np.bool_)]}, MASKS),
+        ({"masks": [zeros(1, 1, dtype=np.bool_), zeros(2, 1, dtype=np.bool_)]}, MASKS),
+        ({"masks": [zeros(1, 1, dtype=np.bool_), zeros(4, dtype=np.bool_)]}, MASKS),
+        ({"pooling": "median"}, "Stack.run: no pooling is named median"),
+    ],
+)
+def test_texts_that_do_not_fit(change: dict[str, Any], message: str) -> None:
+    stack = make(angles=[TABLE])
+    assert stack.nbytes > 0
+    stack.run(**GOOD)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
+        stack.run(**GOOD | change)
+    assert message in str(caught.value)
+
+
+def test_dtypes_are_never_converted() -> None:
+    stack = make(angles=[TABLE])
+    for change in ({"ids": zeros(3, dtype=I64)}, {"offsets": np.array([0, 1, 3], I32)}):
+        with pytest.raises(TypeError, match="incompatible function arguments"):
+            stack.run(**GOOD | change)

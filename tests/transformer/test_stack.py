@@ -1,0 +1,382 @@
+"""Stacks of layers in native code against the reference, for plans of every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import firth
+from conftest import BACKENDS, REQUIRED, unavailable
+from firth.kernels import _dispatch, quantize_rows, quantize_weights
+from firth.transformer import Batch, Plan, Stack, Weights, reference
+from firth.transformer.stack import POOLINGS, pooled
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "numba"])  # stacks have no such code
+def code(request):
+    """Run the test on each backend that a stack has."""
+    if reason := unavailable(request.param):
+        pytest.fail(reason) if request.param in REQUIRED else pytest.skip(reason)
+    with _dispatch.use(request.param):
+        yield request.param
+
+
+LENGTHS = [5, 1, 33, 0, 17, 2, 9, 64]
+PLAIN = Plan(width=24, layers=2, heads=3, hidden=40)
+
+
+def linear(rng, outputs, inputs, bias=True):
+    found = {"weight": rng.standard_normal((outputs, inputs)) / inputs**0.5}
+    if bias:
+        found["bias"] = rng.standard_normal(outputs) / 4
+    return found
+
+
+def norm(rng, n, bias=True):
+    found = {"gain": 1 + rng.standard_normal(n) / 8}
+    if bias:
+        found["bias"] = rng.standard_normal(n) / 8
+    return found
+
+
+def flat(parts):
+    return {
+        f"{name}.{kind}": np.asarray(array, np.float32)
+        for name, arrays in parts.items()
+        for kind, array in arrays.items()
+    }
+
+
+def make_layer(rng, plan, norms=("after",), bias=True, gated=False, head_norms=False):
+    queries, keys = plan.heads * plan.head_width, plan.key_heads * plan.head_width
+    parts = {
+        "attention.query": linear(rng, queries, plan.width, bias),
+        "attention.key": linear(rng, keys, plan.width, bias),
+        "attention.value": linear(rng, keys, plan.width, bias),
+        "attention.out": linear(rng, plan.width, queries, bias),
+        "feed.up": linear(rng, plan.hidden, plan.width, bias),
+        "feed.down": linear(rng, plan.width, plan.hidden, bias),
+    }
+    if gated:
+        parts["feed.gate"] = linear(rng, plan.hidden, plan.width, bias)
+    with_bias = bias and plan.norm == "layer"
+    for name in norms:
+        parts[f"attention.{name}"] = norm(rng, plan.width, with_bias)
+        parts[f"feed.{name}"] = norm(rng, plan.width, with_bias)
+    if head_norms:
+        parts["attention.query_norm"] = norm(rng, plan.head_width, False)
+        parts["attention.key_norm"] = norm(rng, plan.head_width, False)
+    return flat(parts)
+
+
+def make(plan, seed=0, embedding=None, positions=80, types=2, relative=0, final=False, **layer):
+    rng = np.random.default_rng(seed)
+    width = embedding or plan.width
+    outside = {"tokens": rng.standard_normal((50, width)).astype(np.float32)}
+    if positions:
+        outside["positions"] = rng.standard_normal((positions, width)).astype(np.float32)
+    if types:
+        outside["types"] = rng.standard_normal((types, width)).astype(np.float32)
+    parts = {"embedding": norm(rng, width, plan.norm == "layer")}
+    if embedding:
+        parts["projection"] = linear(rng, plan.width, width)
+    if final:
+        parts["final"] = norm(rng, plan.width, plan.norm == "layer")
+    if relative:
+        outside["relative"] = rng.standard_normal((relative, plan.heads)).astype(np.float32)
+    return Weights(
+        outside | flat(parts), [make_layer(rng, plan, **layer) for _ in range(plan.layers)]
+    )
+
+
+def make_batch(lengths=LENGTHS, seed=1, types=True):
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    n = int(offsets[-1])
+    return Batch(
+        rng.integers(0, 50, n).astype(np.int32),
+        offsets,
+        types=rng.integers(0, 2, n).astype(np.int32) if types else None,
+    )
+
+
+BERT = {}
+KINDS = {
+    "bert": (PLAIN, {}),
+    "one layer, wide heads": (Plan(width=24, layers=1, heads=2, hidden=7, head_width=20), {}),
+    "no layers": (Plan(width=24, layers=0, heads=3, hidden=40), {}),
+    "relu, no types": (dataclasses.replace(PLAIN, activation="relu"), {"types": 0}),
+    "roberta": (dataclasses.replace(PLAIN, position_offset=2), {}),
+    "albert, electra": (PLAIN, {"embedding": 10}),
+    "mpnet": (PLAIN, {"relative": 32, "types": 0}),
+    "gpt": (
+        dataclasses.replace(PLAIN, causal=True, activation="gelu_tanh"),
+        {"norms": ("before",), "final": True},
+    ),
+    "modernbert": (
+        dataclasses.replace(PLAIN, thetas=(160.0, 10.0), positions=70, windows=(-1, 3)),
+        {"norms": ("before",), "final": True, "bias": False, "gated": True, "positions": 0},
+    ),
+    "llama": (
+        Plan(
+            width=32, layers=2, heads=4, hidden=48, key_heads=2, activation="silu", norm="rms",
+            epsilon=1e-6, causal=True, thetas=(100.0, 100.0), positions=64, interleaved=True,
+        ),
+        {
+            "norms": ("before",), "final": True, "bias": False, "gated": True, "positions": 0,
+            "types": 0,
+        },
+    ),
+    "gemma": (
+        Plan(
+            width=32, layers=2, heads=4, hidden=48, key_heads=1, head_width=16, norm="rms",
+            activation="gelu_tanh", epsilon=1e-6, causal=True, thetas=(100.0, 20.0), positions=64,
+            windows=(4, -1), embedding_factor=5.5, scale=0.3,
+        ),
+        {
+            "norms": ("before", "inner"), "final": True, "bias": False, "gated": True,
+            "positions": 0, "types": 0, "head_norms": True,
+        },
+    ),
+    "part of a head is rotated": (
+        Plan(width=36, layers=1, heads=3, hidden=20, thetas=(50.0,), rotated=4, positions=64),
+        {"positions": 0},
+    ),
+    "mpnet with windows": (
+        dataclasses.replace(PLAIN, windows=(2, -1), distances=20), {"relative": 8},
+    ),
+}  # fmt: skip
+
+
+def tolerance(plan):
+    """Bound on the error of a state: of order 1, after the products of all layers.
+
+    A sum of n products of order 1 / sqrt(n) errs by at most n eps sqrt(n); a layer has four of
+    them, one behind the other, whose errors add up (norms and residuals keep their size).
+    """
+    n = max(plan.width, plan.hidden, plan.heads * plan.head_width)
+    return 4 * (plan.layers + 1) * n**1.5 * float(np.finfo(np.float32).eps)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_native_code_computes_what_the_reference_says(code, kind):
+    plan, options = KINDS[kind]
+    weights, batch = make(plan, **options), make_batch(types=options.get("types") != 0)
+    want = reference.run(plan, weights, batch)
+    got = Stack(plan, weights).run(batch, states=True, attentions=True)
+    within = tolerance(plan)
+    assert got.hidden.shape == (sum(LENGTHS), plan.width)
+    assert got.hidden.dtype == np.float32
+    assert len(got.states) == plan.layers + 1
+    for ours, theirs in zip(got.states, want.states, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=within * max(1, abs(theirs).max()))
+    np.testing.assert_array_equal(got.hidden, got.states[-1])
+    assert len(got.attentions) == plan.layers
+    for layer, expected in zip(got.attentions, want.attentions, strict=True):
+        for one, text, length in zip(layer, expected, LENGTHS, strict=True):
+            assert one.shape == (plan.heads, length, length)
+            np.testing.assert_allclose(one, text, rtol=0, atol=within)
+
+
+@pytest.mark.parametrize("kind", ["bert", "mpnet", "modernbert", "gemma", "mpnet with windows"])
+@pytest.mark.parametrize("what", ["padding", "holes", "masks", "masks and holes", "nothing seen"])
+def test_keys_that_are_not_seen(kind, what):
+    plan, options = KINDS[kind]
+    weights, batch = make(plan, **options), make_batch(types=options.get("types") != 0)
+    rng = np.random.default_rng(2)
+    n = sum(LENGTHS)
+    seen = masks = None
+    if what == "padding":
+        seen = np.concatenate([np.arange(m) < (m + 1) // 2 for m in LENGTHS])
+    elif what == "nothing seen":
+        seen = np.zeros(n, bool)
+    elif "holes" in what:
+        seen = rng.random(n) < 0.7
+    if "masks" in what:
+        masks = [rng.random((m, m)) < 0.6 for m in LENGTHS]
+    batch = dataclasses.replace(batch, seen=seen, mask=masks)
+    want = reference.run(plan, weights, batch)
+    got = Stack(plan, weights).run(batch, attentions=True)
+    within = tolerance(plan)
+    np.testing.assert_allclose(
+        got.hidden, want.hidden, rtol=0, atol=within * max(1, abs(want.hidden).max())
+    )
+    for layer, expected in zip(got.attentions, want.attentions, strict=True):
+        for one, text in zip(layer, expected, strict=True):
+            np.testing.assert_allclose(one, text, rtol=0, atol=within)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("kind", ["bert", "albert, electra", "mpnet", "modernbert", "gemma"])
+def test_a_text_has_the_same_bits_in_any_company(kind, precision):
+    plan, options = KINDS[kind]
+    weights = make(plan, **options)
+    stack = Stack(plan, weights, precision)
+    lengths = [*LENGTHS, 60, 1, 1, 40, *range(30)]
+    batch = make_batch(lengths, types=options.get("types") != 0)
+    ends = batch.offsets
+    try:
+        firth.set_num_threads(1)
+        alone = stack.run(batch).hidden
+        for threads in (2, 3, 7):
+            firth.set_num_threads(threads)
+            np.testing.assert_array_equal(stack.run(batch).hidden, alone)
+            for b in (0, 2, 3, len(lengths) - 1):
+                here = slice(ends[b], ends[b + 1])
+                one = Batch(
+                    batch.ids[here],
+                    np.array([0, lengths[b]]),
+                    types=None if batch.types is None else batch.types[here],
+                )
+                np.testing.assert_array_equal(stack.run(one).hidden, alone[here])
+    finally:
+        firth.set_num_threads(2)
+
+
+def test_shared_layers_are_packed_once():
+    weights = make(PLAIN)
+    both = Weights(weights.outside, [weights.layers[0], weights.layers[0]])
+    shared, apart = Stack(PLAIN, both), Stack(PLAIN, weights)
+    assert shared.native.nbytes * 2 == apart.native.nbytes
+    batch = make_batch()
+    np.testing.assert_allclose(
+        shared.run(batch).hidden,
+        reference.run(PLAIN, both, batch).hidden,
+        rtol=0,
+        atol=4 * tolerance(PLAIN),
+    )
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_pooling(pooling):
+    plan, options = KINDS["bert"]
+    stack, batch = Stack(plan, make(plan, **options)), make_batch()
+    rng = np.random.default_rng(3)
+    for seen in (None, rng.random(sum(LENGTHS)) < 0.6):
+        batch = dataclasses.replace(batch, seen=seen)
+        got = stack.pool(batch, pooling)
+        want = pooled(batch, stack.run(batch).hidden, pooling)
+        eps = float(np.finfo(np.float32).eps)
+        sums = max(LENGTHS) ** 1.5 * abs(want).max()
+        np.testing.assert_allclose(got, want, rtol=0, atol=eps * sums)
+        assert not got[LENGTHS.index(0)].any()
+
+
+def coded(name_to_arrays, name, x, activation=None):
+    """What int8 does to a product, in float64: `reference.linear` of what the codes stand for."""
+    weight, bias = name_to_arrays[f"{name}.weight"], name_to_arrays.get(f"{name}.bias")
+    codes, scales, _ = quantize_weights(np.ascontiguousarray(weight, np.float32))
+    rows, steps, lows = quantize_rows(np.ascontiguousarray(x, np.float32))
+    stands_for = {"w.weight": codes * scales[:, None].astype(np.float64)}
+    if bias is not None:
+        stands_for["w.bias"] = bias
+    value = lows[:, None].astype(np.float64) + steps[:, None].astype(np.float64) * rows
+    return LINEAR(stands_for, "w", value, activation)
+
+
+LINEAR = reference.linear
+
+
+def test_int8_rounds_weights_and_tokens_and_nothing_else(monkeypatch):
+    plan = Plan(width=48, layers=2, heads=3, hidden=96)
+    weights, batch = make(plan), make_batch()
+    exact = reference.run(plan, weights, batch).hidden
+    monkeypatch.setattr(reference, "linear", coded)
+    want = reference.run(plan, weights, batch).hidden
+    got = Stack(plan, weights, "int8").run(batch).hidden
+    # Where float32 falls on the other side of a border, a code differs by one: rarely.
+    error = abs(got - want)
+    assert np.median(error) < tolerance(plan) / 8
+    assert error.mean() < abs(want - exact).mean() / 4
+    assert 0 < abs(got - exact).mean() < 0.03
+
+
+def test_bfloat16_is_near(code):
+    plan, options = KINDS["bert"]
+    weights, batch = make(plan, **options), make_batch()
+    exact = reference.run(plan, weights, batch).hidden
+    got = Stack(plan, weights, "bfloat16").run(batch).hidden
+    least = 0 if code == "numpy" else 1e-6  # the reference rounds nothing
+    assert least <= abs(got - exact).mean() < 0.02  # 2^-9 an operand
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": np.array([50], np.int32)}, "ids: 50 is not in"),
+        ({"ids": np.array([-1], np.int32)}, "ids: -1 is not in"),
+        ({"types": np.array([2], np.int32)}, "types: 2 is not in"),
+        ({"positions": np.array([80], np.int32)}, "positions: 80 is not in"),
+        ({"offsets": np.array([0, 2])}, "offsets must not decrease or pass the last token"),
+    ],
+)
+def test_numbers_that_no_table_has(change, message):
+    stack = Stack(PLAIN, make(PLAIN))
+    batch = Batch(np.array([1], np.int32), np.array([0, 1]))
+    with pytest.raises(ValueError, match=message):
+        stack.run(dataclasses.replace(batch, **change))
+
+
+def test_a_text_that_is_too_long():
+    stack = Stack(PLAIN, make(PLAIN))
+    assert stack.most_tokens == 80
+    assert stack.run(make_batch([80])).hidden.shape == (80, 24)
+    with pytest.raises(ValueError, match="a text of 81 tokens, positions are for 80"):
+        stack.run(make_batch([3, 81]))
+    plan, options = KINDS["llama"]
+    rotary = Stack(plan, make(plan, **options))
+    assert rotary.most_tokens == 64
+    with pytest.raises(ValueError, match="a text of 65 tokens, positions are for 64"):
+        rotary.run(make_batch([65], types=False))
+
+
+def test_nothing_to_do():
+    stack = Stack(PLAIN, make(PLAIN))
+    empty = Batch(np.empty(0, np.int32), np.zeros(1, np.int64))
+    assert stack.run(empty).hidden.shape == (0, 24)
+    assert stack.pool(empty, "mean").shape == (0, 24)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"width": 25}, "3 heads do not divide"),
+        ({"heads": 0}, "heads must be at least 1"),
+        ({"key_heads": 2, "head_width": 8}, "2 key_heads do not divide 3 heads"),
+        ({"activation": "swish"}, "activation must be in"),
+        ({"norm": "batch"}, "norm must be"),
+        ({"thetas": (1.0,), "positions": 4}, "thetas must have 2 values"),
+        ({"thetas": (1.0, 1.0)}, "number of positions"),
+        ({"thetas": (1.0, 1.0), "positions": 4, "rotated": 3}, "rotated must be even"),
+        ({"rotated": 9}, "at most W"),
+        ({"windows": (1,)}, "windows must have 2 values"),
+    ],
+)
+def test_plans_that_cannot_be(plan, message):
+    given = {"width": 24, "layers": 2, "heads": 3, "hidden": 40} | plan
+    with pytest.raises(ValueError, match=message):
+        Plan(**given)
+
+
+def test_weights_that_do_not_fit():
+    weights = make(PLAIN)
+    layer = dict(weights.layers[1])
+    del layer["feed.up.weight"]
+    with pytest.raises(ValueError, match=r"layer 1: feed.up.weight is missing"):
+        Stack(PLAIN, Weights(weights.outside, [weights.layers[0], layer]))
+    layer = weights.layers[1] | {"feed.up.weight": np.zeros((40, 23), np.float32)}
+    with pytest.raises(ValueError, match=r"layer 1: feed.up.weight must have shape \(40, 24\)"):
+        Stack(PLAIN, Weights(weights.outside, [weights.layers[0], layer]))
+    with pytest.raises(ValueError, match="2 layers are planned, 1 are there"):
+        Stack(PLAIN, Weights(weights.outside, weights.layers[:1]))
+    with pytest.raises(ValueError, match=r"unknown arrays \['wordz'\]"):
+        Stack(PLAIN, Weights({**weights.outside, "wordz": np.zeros(3)}, weights.layers))
+    outside = {k: v for k, v in weights.outside.items() if k != "embedding.gain"}
+    with pytest.raises(ValueError, match=r"embedding\.bias stands alone"):
+        Stack(PLAIN, Weights(outside, weights.layers))
+    with pytest.raises(ValueError, match="precision must be one of"):
+        Stack(PLAIN, weights, "float64")
+    with pytest.raises(ValueError, match="pooling"):
+        Stack(PLAIN, weights).pool(make_batch(), "average")
