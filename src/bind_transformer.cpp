@@ -81,12 +81,19 @@ Plan read_plan(const py::object& from) {
     return plan;
 }
 
+// Which inputs of a layer's products stay in float32, ascending: joined, out, up, down.
+using Apart = std::vector<std::vector<uint32_t>>;
+
 std::shared_ptr<Layer> read_layer(const Kernels& kernels, Precision precision, const Plan& plan,
-                                  const py::dict& arrays) {
+                                  const py::dict& arrays, const Apart& apart) {
     const Reader from(arrays, nullptr);  // everything is packed or copied
     const size_t width = plan.width, queries = plan.queries(), keys = plan.keys();
     const auto linear = [&](std::vector<std::string> names, std::vector<size_t> outputs,
-                            size_t inputs) {
+                            size_t inputs, const std::vector<uint32_t>& without) {
+        for (size_t i = 0; i < without.size(); i++)
+            if (without.size() > kMostApart || without[i] >= inputs ||
+                (i > 0 && without[i] <= without[i - 1]))
+                throw py::value_error("Stack: apart: want few inputs, ascending");
         std::vector<Array> weights, biases;
         for (size_t i = 0; i < names.size(); i++) {
             weights.push_back(from.matrix(names[i] + ".weight", outputs[i], inputs));
@@ -95,7 +102,7 @@ std::shared_ptr<Layer> read_layer(const Kernels& kernels, Precision precision, c
                 throw py::value_error("Stack: " + names[i] + ".weight is missing");
         }
         WithoutGil unlocked;
-        return Linear(kernels, precision, weights, biases);
+        return Linear(kernels, precision, weights, biases, without);
     };
     const auto sublayer = [&](const std::string& name) {
         return Sublayer{from.norm(name + ".before", width), from.norm(name + ".inner", width),
@@ -107,12 +114,13 @@ std::shared_ptr<Layer> read_layer(const Kernels& kernels, Precision precision, c
     layer->query_norm = from.norm("attention.query_norm", plan.head_width);
     layer->key_norm = from.norm("attention.key_norm", plan.head_width);
     layer->joined = linear({"attention.query", "attention.key", "attention.value"},
-                           {queries, keys, keys}, width);
-    layer->out = linear({"attention.out"}, {width}, queries);
+                           {queries, keys, keys}, width, apart[0]);
+    layer->out = linear({"attention.out"}, {width}, queries, apart[1]);
     layer->gated = arrays.contains("feed.gate.weight");
-    layer->up = layer->gated ? linear({"feed.gate", "feed.up"}, {plan.hidden, plan.hidden}, width)
-                             : linear({"feed.up"}, {plan.hidden}, width);
-    layer->down = linear({"feed.down"}, {width}, plan.hidden);
+    layer->up = layer->gated
+                    ? linear({"feed.gate", "feed.up"}, {plan.hidden, plan.hidden}, width, apart[2])
+                    : linear({"feed.up"}, {plan.hidden}, width, apart[2]);
+    layer->down = linear({"feed.down"}, {width}, plan.hidden, apart[3]);
     return layer;
 }
 
@@ -128,7 +136,7 @@ Precision read_precision(const std::string& name) {
 std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
                                   const py::dict& outside, const std::vector<py::dict>& layers,
                                   const std::vector<std::pair<array<float>, array<float>>>& angles,
-                                  const std::string& precision) {
+                                  const std::string& precision, const std::vector<Apart>& apart) {
     const Kernels& kernels = *level;
     auto made = std::unique_ptr<StackObject>(new StackObject{{kernels,
                                                               read_plan(plan_of),
@@ -168,12 +176,17 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
     if (stack.relative.data && (stack.relative.rows < 4 || stack.relative.rows % 4))
         throw py::value_error("Stack: relative must have 4, 8, ... rows");
     std::vector<std::pair<PyObject*, std::shared_ptr<const Layer>>> known;
+    const Apart nothing(4);
+    for (const Apart& one : apart)
+        if (apart.size() != layers.size() || one.size() != 4)
+            throw py::value_error("Stack: apart: want four lists a layer");
     for (const py::dict& arrays : layers) {
         std::shared_ptr<const Layer> layer;
         for (const auto& [dict, same] : known)
             if (dict == arrays.ptr()) layer = same;
         if (!layer) {
-            layer = read_layer(kernels, stack.precision, plan, arrays);
+            layer = read_layer(kernels, stack.precision, plan, arrays,
+                               apart.empty() ? nothing : apart[stack.layers.size()]);
             known.emplace_back(arrays.ptr(), layer);
         }
         stack.layers.push_back(layer);
@@ -212,6 +225,14 @@ void check_ids(const array<int32_t>& ids, size_t n, size_t below, const char* na
             throw py::value_error(std::string("Stack.run: ") + name + ": " +
                                   std::to_string(ids.data()[i]) + " is not in [0, " +
                                   std::to_string(below) + ")");
+}
+
+// How many positions there are.
+size_t places_of(const Stack& stack) {
+    size_t places = std::numeric_limits<int32_t>::max();
+    if (stack.positions.data) places = stack.positions.rows;
+    for (const auto& table : stack.angles) places = std::min(places, table->rows);
+    return places;
 }
 
 Pooling read_pooling(const std::string& name) {
@@ -257,9 +278,7 @@ py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
         throw py::value_error("Stack.run: offsets must end at the last token");
     check_ids(ids, n, stack.tokens.rows, "ids");
     if (types) check_ids(*types, n, stack.types.data ? stack.types.rows : 1, "types");
-    size_t places = std::numeric_limits<int32_t>::max();
-    if (stack.positions.data) places = stack.positions.rows;
-    for (const auto& table : stack.angles) places = std::min(places, table->rows);
+    const size_t places = places_of(stack);
     if (positions)
         check_ids(*positions, n, places, "positions");
     else if (longest + plan.position_offset > places)
@@ -280,7 +299,7 @@ py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
                       positions ? positions->data() : nullptr,
                       seen ? reinterpret_cast<const uint8_t*>(seen->data()) : nullptr,
                       masks ? mask_data.data() : nullptr};
-    Outputs outputs{nullptr, nullptr, nullptr, pooling, nullptr};
+    Outputs outputs{nullptr, nullptr, nullptr, pooling, nullptr, nullptr};
     py::object hidden = py::none(), states = py::none(), attentions = py::none(),
                pooled = py::none();
     const auto make_array = [](std::vector<size_t> shape, py::object* holder) {
@@ -300,12 +319,34 @@ py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
     return py::make_tuple(hidden, states, attentions, pooled);
 }
 
+// For each layer the largest magnitudes of the inputs of its products, one behind the other: joined
+// (D), out (H W), up (D), down (F), while a text of these ids runs.
+py::array_t<float> greatest_inputs(const StackObject& self, const array<int32_t>& ids) {
+    const Stack& stack = self.stack;
+    const size_t n = size_t(ids.size());
+    check_ids(ids, n, stack.tokens.rows, "ids");
+    if (n + stack.plan.position_offset > places_of(stack))
+        throw py::value_error("Stack.greatest_inputs: more ids than positions");
+    const size_t columns = 2 * stack.plan.width + stack.plan.queries() + stack.plan.hidden;
+    py::array_t<float> found({stack.layers.size(), columns});
+    std::fill_n(found.mutable_data(), found.size(), 0.0f);
+    const int64_t offsets[] = {0, int64_t(n)};
+    const Texts text{ids.data(), offsets, 1, nullptr, nullptr, nullptr, nullptr};
+    const Outputs outputs{nullptr, nullptr, nullptr, Pooling::none, nullptr, found.mutable_data()};
+    {
+        WithoutGil unlocked;
+        run(stack, text, outputs);
+    }
+    return found;
+}
+
 }  // namespace
 
 void bind_transformer(py::module_& transformer) {
     py::class_<StackObject>(transformer, "Stack")
         .def(py::init(&make), py::arg("level"), py::arg("plan"), py::arg("outside"),
-             py::arg("layers"), py::arg("angles"), py::arg("precision"))
+             py::arg("layers"), py::arg("angles"), py::arg("precision"), py::arg("apart"))
+        .def("greatest_inputs", &greatest_inputs, py::arg("ids").noconvert())
         .def_property_readonly("nbytes", [](const StackObject& self) { return self.stack.bytes(); })
         .def("run", &run_texts, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),
              py::kw_only(), py::arg("types").noconvert(), py::arg("positions").noconvert(),

@@ -51,6 +51,10 @@ Epilogue part(const Gemm& type, Epilogue e, size_t row, size_t column) {
         e.row_offsets += row;
         e.column_scales += column;
         e.column_sums += column;
+        if (e.rank) {
+            e.left += row * e.rank;
+            e.right += column;
+        }
     }
     return e;
 }

@@ -48,7 +48,12 @@ void gemm_finish_u8s8(void* c, ptrdiff_t c_stride, size_t m, size_t n, const Epi
     finish((float*)c, c_stride, m, n, e, [=, &e](size_t i, size_t j, size_t count) {
         const f32xN sum = to_f32(load_up_to(sums + (ptrdiff_t)i * c_stride + j, count));
         const f32xN ones = set1(e.row_offsets[i]) * load_up_to(e.column_sums + j, count);
-        return (set1(e.row_scales[i]) * sum + ones) * load_up_to(e.column_scales + j, count);
+        f32xN z = (set1(e.row_scales[i]) * sum + ones) * load_up_to(e.column_scales + j, count);
+        for (size_t r = 0; r < e.rank; r++) {
+            const float* right = e.right + (ptrdiff_t)r * e.right_stride + j;
+            z += set1(e.left[i * e.rank + r]) * load_up_to(right, count);
+        }
+        return z;
     });
 }
 

@@ -9,7 +9,9 @@ namespace firth {
 // What a product does to its finished sums: C = activation(scale C + bias) + residual. Unsigned by
 // signed bytes, of which row i stands for row_offsets[i] + row_scales[i] a and column j for
 // column_scales[j] b, with sums column_sums of b: in place of scale C the float32
-//   (row_scales[i] C + row_offsets[i] column_sums[j]) column_scales[j].
+//   (row_scales[i] C + row_offsets[i] column_sums[j]) column_scales[j] + sum_r left[i, r] right[r,
+//   j]
+// whose last part holds what is not left to bytes.
 struct Epilogue {
     double scale;
     int activation;
@@ -17,6 +19,9 @@ struct Epilogue {
     ptrdiff_t stride;             // of residual, in elements
     const float *row_scales = nullptr, *row_offsets = nullptr;     // m; bytes only
     const float *column_scales = nullptr, *column_sums = nullptr;  // n
+    const float *left = nullptr, *right = nullptr;                 // m x rank; rank x n
+    size_t rank = 0;
+    ptrdiff_t right_stride = 0;
 };
 
 // What a level does with one type of operands in the product C = A B (engines/gemm.h): the layout

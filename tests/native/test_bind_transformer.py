@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +34,12 @@ TABLE = (zeros(4, 1), zeros(4, 1))
 
 
 def make(
-    plan: Any = (), outside: Any = (), layer: Any = (), angles: Any = (), precision: str = "int8"
+    plan: Any = (),
+    outside: Any = (),
+    layer: Any = (),
+    angles: Any = (),
+    precision: str = "int8",
+    apart: Any = (),
 ) -> Any:
     without = {"-" + name for name in OUTSIDE}
     arrays = OUTSIDE | dict(outside)
@@ -45,6 +51,7 @@ def make(
         [LAYER | dict(layer)],
         list(angles),
         precision,
+        list(apart),
     )
 
 
@@ -59,6 +66,15 @@ def make(
         ({"plan": {"head_width": 2**23}}, ValueError, "Stack: heads are too wide"),
         ({"plan": {"activation_number": 5}}, ValueError, "Stack: no activation has this number"),
         ({"plan": {"windows": [1, 2]}}, ValueError, "Stack: windows: want one a layer"),
+        ({"apart": [[[], [], []]]}, ValueError, "Stack: apart: want four lists a layer"),
+        ({"apart": [[[]] * 4] * 2}, ValueError, "Stack: apart: want four lists a layer"),
+        ({"apart": [[[6], [], [], []]]}, ValueError, "Stack: apart: want few inputs, ascending"),
+        ({"apart": [[[], [1, 1], [], []]]}, ValueError, "Stack: apart: want few inputs, ascending"),
+        (
+            {"apart": [[[], range(9), [], []]]},
+            ValueError,
+            "Stack: apart: want few inputs, ascending",
+        ),
         ({"precision": "float16"}, ValueError, "Stack: no precision is named float16"),
         ({"outside": {"-tokens": None}}, ValueError, "Stack: tokens is missing"),
         ({"outside": {"tokens": zeros(9, 5)}}, ValueError, f"Stack: tokens{SHAPE}"),
@@ -137,7 +153,7 @@ def test_a_weight_is_missing(name: str) -> None:
     layer = {other: array for other, array in LAYER.items() if other != name}
     with pytest.raises(ValueError, match=r"\.weight is missing"):
         _native.transformer.Stack(
-            _dispatch.active_level(), SimpleNamespace(**PLAN), OUTSIDE, [layer], [], "float32"
+            _dispatch.active_level(), SimpleNamespace(**PLAN), OUTSIDE, [layer], [], "float32", []
         )
 
 
@@ -146,16 +162,15 @@ GOOD = {
     "seen": None, "masks": None, "hidden": True, "states": True, "attentions": True,
     "pooling": "mean",
 }  # fmt: skip
-OFFSETS = "Stack.run: offsets"
 MASKS = "Stack.run: masks: want one of S x S for each text"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"offsets": np.array([1, 3])}, f"{OFFSETS}: want B + 1 numbers from 0 on"),
-        ({"offsets": zeros(0, dtype=I64)}, f"{OFFSETS}: want B + 1 numbers from 0 on"),
-        ({"offsets": zeros(2, 1, dtype=I64)}, f"{OFFSETS}: want B + 1 numbers from 0 on"),
+        ({"offsets": np.array([1, 3])}, "Stack.run: offsets: want B + 1 numbers from 0 on"),
+        ({"offsets": zeros(0, dtype=I64)}, "Stack.run: offsets: want B + 1 numbers from 0 on"),
+        ({"offsets": zeros(2, 1, dtype=I64)}, "Stack.run: offsets: want B + 1 numbers from 0 on"),
         (
             {"offsets": np.array([0, 2, 1, 3])},
             "Stack.run: offsets must not decrease or pass the last token",
@@ -189,6 +204,17 @@ def test_texts_that_do_not_fit(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
         stack.run(**GOOD | change)
     assert message in str(caught.value)
+
+
+def test_ids_that_nobody_can_look_at() -> None:
+    stack = make(precision="float32")
+    assert stack.greatest_inputs(zeros(4, dtype=I32)).shape == (1, 29)
+    with pytest.raises(
+        ValueError, match=re.escape("Stack.greatest_inputs: more ids than positions")
+    ):
+        stack.greatest_inputs(zeros(5, dtype=I32))
+    with pytest.raises(ValueError, match=re.escape("Stack.run: ids: 9 is not in")):
+        stack.greatest_inputs(np.array([9], I32))
 
 
 def test_dtypes_are_never_converted() -> None:

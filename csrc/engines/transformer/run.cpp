@@ -38,7 +38,7 @@ class Group {
                 sizeof(float)),
           attended_(tokens * plan_.queries() * sizeof(float)),
           narrow_(tokens * narrow_bytes()),
-          scales_(2 * tokens * sizeof(float)),
+          scales_((3 + kMostApart) * tokens * sizeof(float)),
           places_(tokens * sizeof(int32_t)) {}
 
     void run() {
@@ -46,7 +46,7 @@ class Group {
         deliver_states(0);
         for (size_t i = 0; i < stack_.layers.size(); i++) {
             attend(i);
-            feed(*stack_.layers[i]);
+            feed(i);
             if (i + 1 < stack_.layers.size()) deliver_states(i + 1);
         }
         norm(stack_.final, x_, x_, plan_.width);
@@ -117,14 +117,14 @@ class Group {
         if (stack_.precision != Precision::float32)
             a = {narrow_.data(), inputs * ptrdiff_t(w.type->element), false};
         if (stack_.precision == Precision::int8) {
-            float *scales = scales_.data<float>(), *lows = scales + tokens_;
+            float *scales = scales_.data<float>(), *lows = scales + tokens_, *left = lows + tokens_;
             rows([&](size_t begin, size_t end) {
-                kernels_.quantize_rows(x + ptrdiff_t(begin) * x_stride, x_stride, end - begin,
-                                       w.inputs, narrow_.data<uint8_t>() + begin * w.inputs,
-                                       scales + begin, lows + begin);
+                code_tokens(w, x, x_stride, begin, end, scales, lows, left);
             });
             e.row_scales = scales, e.row_offsets = lows;
             e.column_scales = w.scales.data(), e.column_sums = w.sums.data();
+            e.left = left, e.right = w.right.data();
+            e.rank = 1 + w.apart.size(), e.right_stride = stride;
         } else if (stack_.precision == Precision::bfloat16) {
             rows([&](size_t begin, size_t end) {
                 kernels_.narrow_f32(x + ptrdiff_t(begin) * x_stride, x_stride,
@@ -134,6 +134,37 @@ class Group {
         }
         gemm(*w.type, a, Packed{w.packed.data(), w.inputs, w.outputs},
              Result{reinterpret_cast<char*>(out), stride, &e}, tokens_, threads_);
+    }
+
+    // Codes of tokens [begin, end), and what the product of bytes leaves to float32: left is T x (1
+    // + apart), see Linear.
+    void code_tokens(const Linear& w, const float* x, ptrdiff_t x_stride, size_t begin, size_t end,
+                     float* scales, float* lows, float* left) const {
+        const size_t n = w.inputs, rank = 1 + w.apart.size();
+        const Scratch rest(n * sizeof(float));
+        for (size_t t = begin; t < end; t++) {
+            const float* row = x + ptrdiff_t(t) * x_stride;
+            for (size_t r = 1; r < rank; r++) left[t * rank + r] = row[w.apart[r - 1]];
+            if (rank > 1) {
+                std::memcpy(rest.data(), row, n * sizeof(float));
+                w.fill_apart(rest.data<float>());
+                row = rest.data<float>();
+            }
+            uint8_t* codes = narrow_.data<uint8_t>() + t * n;
+            kernels_.quantize_rows(row, x_stride, 1, n, codes, scales + t, lows + t);
+            int32_t sum = 0;  // of the codes that are not apart
+            for (size_t i = 0; i < n; i++) sum += codes[i];
+            for (const uint32_t a : w.apart) sum -= codes[a];
+            left[t * rank] = scales[t] * float(sum) + lows[t] * float(n + 1 - rank);
+        }
+    }
+
+    // Raises `greatest` to the largest magnitudes of the inputs of a product. x: T x n
+    void look(const float* x, ptrdiff_t stride, size_t n, float* greatest) const {
+        for (size_t t = 0; t < tokens_; t++)
+            for (size_t i = 0; i < n; i++)
+                greatest[i] =
+                    std::max(greatest[i], std::fabs(x[ptrdiff_t(t) * stride + ptrdiff_t(i)]));
     }
 
     // The place of each token in the tables of positions and angles.
@@ -198,7 +229,8 @@ class Group {
     void attend(size_t i) {
         const Layer& layer = *stack_.layers[i];
         float* joined = wide_.data<float>();
-        multiply(layer.joined, before(layer.attention), ptrdiff_t(plan_.width), joined);
+        const float* x = before(layer.attention);
+        multiply(layer.joined, x, ptrdiff_t(plan_.width), joined);
         const ptrdiff_t stride = ptrdiff_t(plan_.joined());
         const auto norm_heads = [&](const Norm& weights, float* x, size_t heads) {
             if (weights.present())
@@ -219,6 +251,11 @@ class Group {
         }
         const ptrdiff_t window = stack_.windows.empty() ? -1 : stack_.windows[i];
         each_text([&](size_t member, size_t first) { attend_text(member, first, window, i); });
+        if (outputs_.greatest) {
+            look(x, ptrdiff_t(plan_.width), plan_.width, greatest(i));
+            look(attended_.data<float>(), ptrdiff_t(plan_.queries()), plan_.queries(),
+                 greatest(i) + plan_.width);
+        }
         add(layer.attention, layer.out, attended_.data<float>(), ptrdiff_t(plan_.queries()));
     }
 
@@ -363,10 +400,16 @@ class Group {
             }
     }
 
-    void feed(const Layer& layer) {
+    float* greatest(size_t layer) const {
+        return outputs_.greatest + layer * (2 * plan_.width + plan_.queries() + plan_.hidden);
+    }
+
+    void feed(size_t i) {
+        const Layer& layer = *stack_.layers[i];
         float* wide = wide_.data<float>();
         const ptrdiff_t stride = ptrdiff_t(layer.up.outputs);
-        multiply(layer.up, before(layer.feed), ptrdiff_t(plan_.width), wide,
+        const float* x = before(layer.feed);
+        multiply(layer.up, x, ptrdiff_t(plan_.width), wide,
                  layer.gated ? int(kNone) : plan_.activation);
         if (layer.gated)  // in place of the gate, which comes first
             rows([&](size_t begin, size_t end) {
@@ -374,6 +417,11 @@ class Group {
                 kernels_.gate_f32(gate, gate + plan_.hidden, stride, gate, stride, end - begin,
                                   plan_.hidden, plan_.activation);
             });
+        if (outputs_.greatest) {
+            float* to = greatest(i) + plan_.width + plan_.queries();
+            look(x, ptrdiff_t(plan_.width), plan_.width, to);
+            look(wide, stride, plan_.hidden, to + plan_.width);
+        }
         add(layer.feed, layer.down, wide, stride);
     }
 
@@ -441,7 +489,7 @@ class Group {
     Scratch wide_;      // T x joined, or x up
     Scratch attended_;  // T x H W
     Scratch narrow_;    // T x what multiply() needs
-    Scratch scales_;    // 2 x T
+    Scratch scales_;    // (2 + 1 + kMostApart) x T
     Scratch places_;    // T
 };
 

@@ -30,6 +30,9 @@ struct Outputs {
     float* attentions;  // layers x texts, H x S x S each; or null
     Pooling pooling;    // of the tokens that are seen
     float* pooled;      // B x D, where there is pooling
+    // layers x (D + H W + D + F), raised to the largest magnitudes of the inputs of the products:
+    // joined, out, up, down; or null. For a single text.
+    float* greatest;
 };
 
 void run(const Stack& stack, const Texts& texts, const Outputs& outputs);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "parallel.h"
 
@@ -32,8 +33,10 @@ Norm::Norm(const Array& gains, const Array& biases) {
 }
 
 Linear::Linear(const Kernels& kernels, Precision precision, const std::vector<Array>& weights,
-               const std::vector<Array>& biases)
-    : type(&type_of(kernels, precision)), inputs(weights.at(0).columns) {
+               const std::vector<Array>& biases, std::vector<uint32_t> inputs_apart)
+    : type(&type_of(kernels, precision)),
+      inputs(weights.at(0).columns),
+      apart(std::move(inputs_apart)) {
     for (const Array& w : weights) outputs += w.rows;
     if (std::any_of(biases.begin(), biases.end(), [](const Array& b) { return b.data; })) {
         for (size_t i = 0; i < weights.size(); i++) {
@@ -49,7 +52,10 @@ Linear::Linear(const Kernels& kernels, Precision precision, const std::vector<Ar
         narrowed = AlignedBuffer(product(outputs, inputs) * type->element);
         whole = narrowed.data();
     }
-    if (precision == Precision::int8) scales.resize(outputs), sums.resize(outputs);
+    if (precision == Precision::int8) {
+        scales.resize(outputs), sums.resize(outputs);
+        right.resize((1 + apart.size()) * outputs);
+    }
     size_t first = 0;
     for (const Array& w : weights) {
         if (whole == reinterpret_cast<const char*>(w.data)) break;
@@ -60,8 +66,7 @@ Linear::Linear(const Kernels& kernels, Precision precision, const std::vector<Ar
             char* to = narrowed.data() + row * inputs * type->element;
             const ptrdiff_t stride = ptrdiff_t(inputs);
             if (precision == Precision::int8)
-                kernels.quantize_weights(from, stride, n, inputs, reinterpret_cast<int8_t*>(to),
-                                         scales.data() + row, sums.data() + row);
+                code_rows(kernels, from, row, n, reinterpret_cast<int8_t*>(to));
             else if (precision == Precision::bfloat16)
                 kernels.narrow_f32(from, stride, reinterpret_cast<uint16_t*>(to), stride, n,
                                    inputs);
@@ -73,6 +78,31 @@ Linear::Linear(const Kernels& kernels, Precision precision, const std::vector<Ar
     packed = AlignedBuffer(gemm_packed_bytes(*type, inputs, outputs));
     const Operand b{whole, ptrdiff_t(inputs * type->element), true};
     gemm_pack(*type, b, inputs, outputs, packed.data());
+}
+
+void Linear::fill_apart(float* x) const {
+    size_t other = 0;
+    while (other < apart.size() && apart[other] == other) other++;
+    for (const uint32_t a : apart) x[a] = other < inputs ? x[other] : 0.0f;
+}
+
+// w: n rows of W, the first of which is number `row`; codes: n x inputs.
+void Linear::code_rows(const Kernels& kernels, const float* w, size_t row, size_t n,
+                       int8_t* codes) {
+    std::vector<float> rest(inputs);
+    for (size_t i = 0; i < n; i++) {
+        std::copy_n(w + i * inputs, inputs, rest.data());
+        for (size_t r = 0; r < apart.size(); r++)
+            right[(r + 1) * outputs + row + i] = rest[apart[r]];
+        fill_apart(rest.data());
+        const auto [low, high] = std::minmax_element(rest.begin(), rest.end());
+        const float middle = *low / 2 + *high / 2;
+        right[row + i] = middle;
+        for (float& x : rest) x -= middle;
+        for (const uint32_t a : apart) rest[a] = 0;
+        kernels.quantize_weights(rest.data(), ptrdiff_t(inputs), 1, inputs, codes + i * inputs,
+                                 &scales[row + i], &sums[row + i]);
+    }
 }
 
 size_t Linear::bytes() const { return type ? gemm_packed_bytes(*type, inputs, outputs) : 0; }

@@ -29,6 +29,8 @@ struct Plan {
     size_t joined() const { return queries() + 2 * keys(); }  // query, key and value of a token
 };
 
+constexpr size_t kMostApart = 8;  // inputs of a product that int8 leaves in float32
+
 enum class Precision { float32, bfloat16, int8 };
 
 // Rows of float32 as the caller holds them, or nothing.
@@ -46,19 +48,32 @@ struct Norm {
 };
 
 // y = x W^T + b
+//
+// int8: row j of W is middles[j] + scales[j] codes, but for the inputs `apart`, whose products stay
+// in float32: a few of the inputs of a trained model are many times as large as the others, and
+// would set the scale of each token. So
+//   y = (products of bytes) + (sum of the other inputs) middles + sum over r of x[apart[r]] W[, r].
 struct Linear {
     const Gemm* type = nullptr;  // of float32, bfloat16, or uint8 by int8
     size_t inputs = 0, outputs = 0;
     AlignedBuffer packed;
     std::vector<float> bias;          // outputs, or empty
     std::vector<float> scales, sums;  // outputs, of int8: of the rows of W, see quantize_weights
+    std::vector<uint32_t> apart;      // inputs, ascending
+    std::vector<float> right;         // 1 + apart.size() rows of outputs: middles, columns of W
 
     // Of matrices one below the other. weights: (outputs, inputs), biases: of as many, each may be
-    // nothing. On all threads.
+    // nothing; apart: of int8. On all threads.
     Linear(const Kernels& kernels, Precision precision, const std::vector<Array>& weights,
-           const std::vector<Array>& biases);
+           const std::vector<Array>& biases, std::vector<uint32_t> apart = {});
     Linear() = default;
     size_t bytes() const;
+
+    // Puts into the places `apart` of x (inputs) a number that stands elsewhere in x, or 0.
+    void fill_apart(float* x) const;
+
+  private:
+    void code_rows(const Kernels& kernels, const float* w, size_t row, size_t n, int8_t* codes);
 };
 
 struct Sublayer {

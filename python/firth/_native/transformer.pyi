@@ -14,7 +14,9 @@ class Stack:
         layers: list[dict[str, NDArray[Any]]],
         angles: list[tuple[NDArray[Any], NDArray[Any]]],
         precision: str,
+        apart: list[list[list[int]]],
     ) -> None: ...
+    def greatest_inputs(self, ids: NDArray[Any]) -> NDArray[Any]: ...
     @property
     def nbytes(self) -> int: ...
     def run(

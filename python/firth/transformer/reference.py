@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.kernels.layer_norm import layer_norm
 from firth.kernels.matmul import matmul
-from firth.kernels.rms_norm import rms_norm
+from firth.kernels.norm import layer_norm, rms_norm
 from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights
 
 Array = NDArray[np.float64]
@@ -37,7 +36,7 @@ def _text(plan: Plan, weights: Weights, batch: Batch, b: int) -> tuple[list[Arra
     here = slice(batch.offsets[b], batch.offsets[b + 1])
     ids, outside = batch.ids[here], weights.outside
     count = len(ids)
-    positions = np.arange(count) + plan.position_offset
+    positions: NDArray[Any] = np.arange(count) + plan.position_offset
     if batch.positions is not None:
         positions = batch.positions[here]
     x = plan.embedding_factor * outside["tokens"][ids].astype(np.float64)
@@ -134,20 +133,20 @@ def norm(plan: Plan, arrays: Arrays, name: str, x: Array) -> Array:
     gain, bias = arrays.get(f"{name}.gain"), arrays.get(f"{name}.bias")
     if gain is None:
         return x
+    gain = gain.astype(np.float64)
+    normed: Array
     if plan.norm == "rms":
-        return rms_norm.reference(x, gain.astype(np.float64), eps=plan.epsilon)
-    return layer_norm.reference(
-        x,
-        gain.astype(np.float64),
-        None if bias is None else bias.astype(np.float64),
-        eps=plan.epsilon,
-    )
+        normed = rms_norm.reference(x, gain, eps=plan.epsilon)
+    else:
+        bias = None if bias is None else bias.astype(np.float64)
+        normed = layer_norm.reference(x, gain, bias, eps=plan.epsilon)
+    return normed
 
 
 def rotate(
     x: Array, positions: NDArray[Any], theta: float, rotated: int, interleaved: bool
 ) -> Array:
-    """Turn pairs of the first `rotated` dimensions of x (heads, S, W).
+    """Turn pairs of the first `rotated` dimensions of x (heads, S, W): `kernels.rotary` in float64.
 
     Pair i by the angle position / theta^(2 i / rotated).
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights, check
 
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS = ("float32", "bfloat16", "int8")
+_APART = 4  # inputs of a product that int8 leaves in float32; see benchmarks/NOTES.md
+_LOOKED_AT = 128  # tokens of the text that shows them
 POOLINGS = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
 
@@ -29,8 +31,15 @@ class Stack:
         Kept; float16 and bfloat16 arrays are widened.
     precision : {"float32", "bfloat16", "int8"}
         Of the operands of products with weights. bfloat16 rounds both to 8 bits of mantissa, sums
-        are float32. int8 has a scale for each row of weights, and for each token a scale and an
-        offset; its sums are exact. All else is float32.
+        are float32. int8 has a scale and an offset for each row of weights and for each token, and
+        exact sums; the few inputs of each product that are the largest stay in float32. All else
+        is float32.
+
+    Attributes
+    ----------
+    apart : list of lists
+        Of int8, once it has run: for each layer the inputs that stay in float32, of the products
+        with query, key and value, with out, with gate and up, and with down.
 
     Raises
     ------
@@ -42,14 +51,15 @@ class Stack:
         if precision not in PRECISIONS:
             raise ValueError(f"Stack: precision must be one of {PRECISIONS}, got {precision!r}")
         check(plan, weights)
-        single: dict[int, dict[str, NDArray[np.float32]]] = {}  # shared layers stay one object
+        single: dict[int, dict[str, NDArray[Any]]] = {}  # shared layers stay one object
         for layer in weights.layers:
             single.setdefault(id(layer), _floats(layer))
         self.plan = plan
         self.precision = precision
-        self.weights = Weights(
-            _floats(weights.outside), [single[id(layer)] for layer in weights.layers]
-        )
+        self._outside = _floats(weights.outside)
+        self._layers = [single[id(layer)] for layer in weights.layers]
+        self.weights = Weights(self._outside, list(self._layers))
+        self.apart: list[list[list[int]]] = []
         self._native: dict[str, _native.transformer.Stack] = {}
 
     def __repr__(self) -> str:
@@ -64,15 +74,37 @@ class Stack:
                 theta: rotary_table(self.plan.positions, self.plan.rotated, theta)
                 for theta in set(self.plan.thetas)
             }
-            self._native[level.name] = _native.transformer.Stack(
-                level,
-                self.plan,
-                self.weights.outside,
-                self.weights.layers,
-                [tables[theta] for theta in self.plan.thetas],
-                self.precision,
-            )
+            angles = [tables[theta] for theta in self.plan.thetas]
+
+            def packed(precision: Precision) -> _native.transformer.Stack:
+                return _native.transformer.Stack(
+                    level, self.plan, self._outside, self._layers, angles, precision, self.apart
+                )
+
+            if self.precision == "int8" and not self.apart:
+                self.apart = self._apart(packed("float32"))
+            self._native[level.name] = packed(self.precision)
         return self._native[level.name]
+
+    def _apart(self, stack: _native.transformer.Stack) -> list[list[list[int]]]:
+        """The inputs of each layer's products that int8 leaves in float32: the largest ones.
+
+        Trained models have a few inputs that are far larger than the others, in every text. So any
+        text shows them, also one of random tokens.
+        """
+        most = min(_LOOKED_AT, self.most_tokens or _LOOKED_AT)
+        tokens = len(self.weights.outside["tokens"])
+        ids = np.random.default_rng(0).integers(0, tokens, most).astype(np.int32)
+        found = stack.greatest_inputs(ids)
+        for layer in self.weights.layers:  # those that share weights share the inputs
+            same = [i for i, other in enumerate(self.weights.layers) if other is layer]
+            found[same] = found[same].max(axis=0)
+        width, queries = self.plan.width, self.plan.heads * self.plan.head_width
+        parts = np.split(found, np.cumsum([width, queries, width]), axis=1)
+        return [
+            [np.sort(np.argsort(-part[i], kind="stable")[:_APART]).tolist() for part in parts]
+            for i in range(self.plan.layers)
+        ]
 
     @property
     def most_tokens(self) -> int | None:
@@ -145,7 +177,7 @@ class Stack:
         ]
 
 
-def _floats(arrays: Arrays) -> dict[str, NDArray[np.float32]]:
+def _floats(arrays: Arrays) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
 
 
