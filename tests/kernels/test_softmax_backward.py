@@ -158,14 +158,12 @@ def test_errors(function):
 @pytest.mark.parametrize(
     "name", [n for n in kernels.__all__ if isinstance(getattr(kernels, n), _dispatch.Kernel)]
 )
-def test_a_kernel_without_a_gradient_says_so(name):
+def test_only_some_kernels_have_a_gradient(name):
     function = getattr(kernels, name)
     if function in (softmax, log_softmax):
         assert isinstance(function.backward, _dispatch.Kernel)
         assert not hasattr(function.backward, "backward")
         return
-    with pytest.raises(AttributeError, match=f"^{name} has no backward$"):
-        function.backward(np.ones(3), np.ones(3), np.ones(3))
     assert not hasattr(function, "backward")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -254,21 +254,36 @@ class Model:
         """All labels; of an unsupervised model its words."""
         return self._entries(self._supervised, "strict")
 
+    @overload
+    def get_words(
+        self, include_freq: Literal[False] = False, on_unicode_error: str = "strict"
+    ) -> list[str]: ...
+    @overload
+    def get_words(
+        self, include_freq: Literal[True], on_unicode_error: str = "strict"
+    ) -> tuple[list[str], NDArray[np.int64]]: ...
     def get_words(self, include_freq: bool = False, on_unicode_error: str = "strict") -> Any:
         """All words; with ``include_freq`` also how often each occurred in the training text."""
-        words = self._entries(False, on_unicode_error)
-        if include_freq:
-            return words, self._content.counts[: self._content.nwords].copy()
-        return words
+        return self._listed(False, include_freq, on_unicode_error)
 
+    @overload
+    def get_labels(
+        self, include_freq: Literal[False] = False, on_unicode_error: str = "strict"
+    ) -> list[str]: ...
+    @overload
+    def get_labels(
+        self, include_freq: Literal[True], on_unicode_error: str = "strict"
+    ) -> tuple[list[str], NDArray[np.int64]]: ...
     def get_labels(self, include_freq: bool = False, on_unicode_error: str = "strict") -> Any:
         """All labels, with ``include_freq`` also their counts; unsupervised: as `get_words`."""
-        if not self._supervised:
-            return self.get_words(include_freq, on_unicode_error)
-        labels = self._entries(True, on_unicode_error)
-        if include_freq:
-            return labels, self._content.counts[self._content.nwords :].copy()
-        return labels
+        return self._listed(self._supervised, include_freq, on_unicode_error)
+
+    def _listed(self, labels: bool, include_freq: bool, on_unicode_error: str) -> Any:
+        names = self._entries(labels, on_unicode_error)
+        if not include_freq:
+            return names
+        words, counts = self._content.nwords, self._content.counts
+        return names, (counts[words:] if labels else counts[:words]).copy()
 
     def get_word_id(self, word: str) -> int:
         """The number of the word in the dictionary, -1 if it is unknown."""

@@ -26,13 +26,14 @@ page makes these few.
 
 The gradient of a kernel is on the same page, as a kernel of its own with the same four parts::
 
-    @name.gradient
+    @kernel
     def name_backward(gradient, ...): ...
 
-    @name_backward.prepare
-    ...
+    @differentiable(name_backward)
+    def name(x, *, out=None): ...
 
-and is reached as ``name.backward``; a kernel without one has no such attribute.
+and is reached as ``name.backward``; a kernel without one has no such attribute. It stands first so
+that type checkers know the signatures of both.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -223,7 +224,6 @@ class Kernel(Generic[P, R]):
         self._numba: Callable[..., Any]
         self._native: Callable[..., Any]
         self._for_numba: Callable[..., tuple[Any, ...]] = lambda *arguments: arguments
-        self._backward: Kernel[..., Any] | None = None
 
     def __repr__(self) -> str:
         return f"<firth kernel {self.reference.__name__}>"
@@ -260,19 +260,6 @@ class Kernel(Generic[P, R]):
         compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(self._numba)
         return compiled
 
-    @property
-    def backward(self) -> Kernel[..., Any]:
-        """The gradient, a kernel itself. AttributeError where there is none."""
-        if self._backward is None:
-            raise AttributeError(f"{self.reference.__name__} has no backward")
-        return self._backward
-
-    def gradient(self, reference: Callable[Q, S]) -> Kernel[Q, S]:
-        """Register the gradient by its NumPy reference, a decorator on the kernel's page."""
-        derivative = Kernel(reference)
-        self._backward = derivative
-        return derivative
-
     def prepare(self, function: Callable[P, tuple[Any, ...]]) -> None:
         """Register the check that runs before every backend."""
         # Python's errors about arguments then name the kernel.
@@ -287,6 +274,10 @@ class Kernel(Generic[P, R]):
     # `numba` and `native` serve twice: on the page as decorators that register an implementation,
     # afterwards as callables with the public arguments that run it whatever backend is active.
 
+    @overload
+    def numba(self, function: Callable[..., Any], /) -> None: ...
+    @overload
+    def numba(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     def numba(self, *args: Any, **kwargs: Any) -> Any:
         """Run the Numba version (on its page: register it)."""
         if not hasattr(self, "_numba"):
@@ -294,6 +285,10 @@ class Kernel(Generic[P, R]):
             return None
         return self._run(_parse("numba", "numba"), args, kwargs)
 
+    @overload
+    def native(self, function: Callable[..., Any], /) -> None: ...
+    @overload
+    def native(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     def native(self, *args: Any, **kwargs: Any) -> Any:
         """Run the C++ version at the active level (on its page: register it)."""
         if not hasattr(self, "_native"):
@@ -302,6 +297,22 @@ class Kernel(Generic[P, R]):
         return self._run(f"native:{active_level().name}", args, kwargs)
 
 
+class Differentiable(Kernel[P, R], Generic[P, R, Q, S]):
+    """A kernel with a gradient; made by the `differentiable` decorator."""
+
+    def __init__(self, reference: Callable[P, R], backward: Kernel[Q, S]) -> None:
+        super().__init__(reference)
+        self.backward = backward
+        """The gradient, a kernel itself."""
+
+
 def kernel(reference: Callable[P, R]) -> Kernel[P, R]:
     """Turn a NumPy reference into a public kernel; see the head of this module."""
     return Kernel(reference)
+
+
+def differentiable(
+    backward: Kernel[Q, S],
+) -> Callable[[Callable[P, R]], Differentiable[P, R, Q, S]]:
+    """As `kernel`, for one that has a gradient."""
+    return lambda reference: Differentiable(reference, backward)

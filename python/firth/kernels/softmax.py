@@ -7,15 +7,71 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from firth import _native
 from firth.kernels import _arrays
-from firth.kernels._dispatch import kernel
+from firth.kernels._dispatch import differentiable, kernel
 
 
 @kernel
-def softmax(x: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
+def softmax_backward(
+    gradient: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Gradient of a loss by the argument of `softmax`: ``y * (gradient - sum(gradient * y))``.
+
+    Parameters
+    ----------
+    gradient : array_like, any shape of at least one axis, float32 or float64
+        The gradient of the loss by ``y``.
+    y : array_like, shape and dtype of `gradient`
+        The result of `softmax`.
+    axis : int
+        The axis of the forward pass. Read in place where it is the last and contiguous.
+    out : ndarray, shape and dtype of `gradient`, optional
+        Receives the result; may be `gradient` or `y` itself, or overlap them.
+
+    Returns
+    -------
+    ndarray of the shape and dtype of `gradient`; `out` itself where it was given.
+
+    Raises
+    ------
+    TypeError
+        A dtype other than float32 and float64, or different ones.
+    numpy.exceptions.AxisError
+        There is no such axis (a ValueError).
+    ValueError
+        Shapes differ, or `out` does not fit.
+
+    Notes
+    -----
+    The sum of n products errs by at most n eps sum(|gradient * y|). A slice does not depend on
+    other slices. NaN and inf propagate within their slice.
+    """
+    gradient, y = np.asarray(gradient), np.asarray(y)
+    total = (gradient * y).sum(axis, keepdims=True)
+    delivered: NDArray[Any] = _arrays.deliver(y * gradient - y * total, out)
+    return delivered
+
+
+@kernel
+def log_softmax_backward(
+    gradient: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Gradient of a loss by the argument of `log_softmax`: ``gradient - exp(y) sum(gradient)``.
+
+    Parameters, results, errors and notes are those of `softmax_backward`, with ``y`` the result of
+    `log_softmax`. Where exp(y) is below the least normal number it counts as 0.
+    """
+    gradient, y = np.asarray(gradient), np.asarray(y)
+    total = gradient.sum(axis, keepdims=True)
+    delivered: NDArray[Any] = _arrays.deliver(gradient - np.exp(y) * total, out)
+    return delivered
+
+
+@differentiable(softmax_backward)
+def softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Softmax along one axis: ``exp(x) / sum(exp(x))``, computed so that nothing overflows.
 
     Parameters
@@ -56,11 +112,12 @@ def softmax(x: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
     x = np.asarray(x)
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, max - (-max)
         terms = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
-        return _arrays.deliver(terms / terms.sum(axis, keepdims=True), out)
+        delivered: NDArray[Any] = _arrays.deliver(terms / terms.sum(axis, keepdims=True), out)
+        return delivered
 
 
-@kernel
-def log_softmax(x: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
+@differentiable(log_softmax_backward)
+def log_softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Logarithm of `softmax` along one axis: ``x - log(sum(exp(x)))``, without overflow.
 
     Parameters
@@ -96,7 +153,9 @@ def log_softmax(x: Any, axis: int = -1, *, out: NDArray[Any] | None = None) -> A
     # inf - inf, max - (-max), the sum of nothing
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         shifted = x - x.max(axis, keepdims=True, initial=-np.inf)
-        return _arrays.deliver(shifted - np.log(np.exp(shifted).sum(axis, keepdims=True)), out)
+        result = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
+        delivered: NDArray[Any] = _arrays.deliver(result, out)
+        return delivered
 
 
 def _prepare(
@@ -214,60 +273,6 @@ def _(level: _native.Level, x: Any, out: Any) -> None:
 
 
 # ---- gradients -----------------------------------------------------------------------------------
-
-
-@softmax.gradient
-def softmax_backward(
-    gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None
-) -> Any:
-    """Gradient of a loss by the argument of `softmax`: ``y * (gradient - sum(gradient * y))``.
-
-    Parameters
-    ----------
-    gradient : array_like, any shape of at least one axis, float32 or float64
-        The gradient of the loss by ``y``.
-    y : array_like, shape and dtype of `gradient`
-        The result of `softmax`.
-    axis : int
-        The axis of the forward pass. Read in place where it is the last and contiguous.
-    out : ndarray, shape and dtype of `gradient`, optional
-        Receives the result; may be `gradient` or `y` itself, or overlap them.
-
-    Returns
-    -------
-    ndarray of the shape and dtype of `gradient`; `out` itself where it was given.
-
-    Raises
-    ------
-    TypeError
-        A dtype other than float32 and float64, or different ones.
-    numpy.exceptions.AxisError
-        There is no such axis (a ValueError).
-    ValueError
-        Shapes differ, or `out` does not fit.
-
-    Notes
-    -----
-    The sum of n products errs by at most n eps sum(|gradient * y|). A slice does not depend on
-    other slices. NaN and inf propagate within their slice.
-    """
-    gradient, y = np.asarray(gradient), np.asarray(y)
-    total = (gradient * y).sum(axis, keepdims=True)
-    return _arrays.deliver(y * gradient - y * total, out)
-
-
-@log_softmax.gradient
-def log_softmax_backward(
-    gradient: Any, y: Any, axis: int = -1, *, out: NDArray[Any] | None = None
-) -> Any:
-    """Gradient of a loss by the argument of `log_softmax`: ``gradient - exp(y) sum(gradient)``.
-
-    Parameters, results, errors and notes are those of `softmax_backward`, with ``y`` the result of
-    `log_softmax`. Where exp(y) is below the least normal number it counts as 0.
-    """
-    gradient, y = np.asarray(gradient), np.asarray(y)
-    total = gradient.sum(axis, keepdims=True)
-    return _arrays.deliver(gradient - np.exp(y) * total, out)
 
 
 def _prepare_backward(

@@ -14,7 +14,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from firth.formats import container
 from firth.formats.files import PathLike
 from firth.words.corpus import Sentences, opened
 from firth.words.vocabulary import prune_vocab
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _KIND = "phrases"
 
@@ -177,7 +180,7 @@ class _Transformation:
         container.write(fname, _KIND, values, meta, strings)
 
     @classmethod
-    def load(cls, fname: PathLike) -> Any:
+    def load(cls, fname: PathLike) -> Self:
         """Load a file of `save`; FormatError for another file."""
         content = container.read(fname, _KIND)
         try:
@@ -193,7 +196,7 @@ class _Transformation:
             model: Any = {"Phrases": Phrases, "FrozenPhrases": FrozenPhrases}[meta["class"]]
             if not issubclass(model, cls):
                 raise ValueError(f"holds a {meta['class']}")
-            loaded = model.__new__(model)
+            loaded: Self = model.__new__(model)
             for name in ("threshold", "min_count", "delimiter"):
                 setattr(loaded, name, meta[name])
             loaded.scoring = _SCORERS[meta["scoring"]]
@@ -204,6 +207,9 @@ class _Transformation:
         return loaded
 
     def _table(self) -> dict[Key, Any]:
+        raise NotImplementedError
+
+    def _restore(self, table: dict[Key, float], meta: dict[str, Any]) -> None:
         raise NotImplementedError
 
     def _joined(self, key: Key) -> str:
