@@ -7,6 +7,7 @@
 
 #include "caches.h"
 #include "engines/attention.h"
+#include "engines/transformer/masks.h"
 #include "parallel.h"
 #include "sizes.h"
 
@@ -273,88 +274,23 @@ class Group {
         shape.causal = plan_.causal;
         shape.scale = plan_.scale;
 
-        // Which keys count: often the first ones, all of them before the padding.
-        const uint8_t* seen = texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr;
-        const uint8_t* mask = texts_.masks ? texts_.masks[member] : nullptr;
-        if (seen && !mask) {
-            size_t leading = 0;
-            while (leading < count && seen[leading]) leading++;
-            if (std::none_of(seen + leading, seen + count, [](uint8_t s) { return s; })) {
-                shape.keys = leading;
-                seen = nullptr;
-            }
-        }
-        const bool relative = stack_.relative.data;
-        const bool general = seen || mask;
-        const auto kept = [&](size_t q, size_t k) {
-            const ptrdiff_t distance = ptrdiff_t(k) - ptrdiff_t(q);
-            return (!seen || seen[k]) && (!mask || mask[q * count + k]) &&
-                   (window < 0 || std::abs(distance) <= window);
-        };
-        // Without `general` a mask depends on the distance of key and query alone: 2 S - 1 values,
-        // read at key - query. Otherwise S x S.
-        const size_t line = 2 * count - 1, size = general ? count * count : line;
-        const size_t masks = relative ? plan_.heads : general || window >= 0 ? 1 : 0;
-        const Scratch space(masks * size * (relative ? sizeof(float) : 1));
-        if (general) {
-            shape.mask_stride = ptrdiff_t(count), shape.mask_key_stride = 1;
-        } else {
-            shape.mask_stride = -1, shape.mask_key_stride = 1;
-        }
-        const size_t middle = general ? 0 : count - 1;  // where query 0 meets key 0
-        if (relative) {
-            shape.mask = AttentionShape::additive;
-            fill_relative(count, window, general, kept, space.data<float>());
-        } else if (masks) {
-            shape.mask = AttentionShape::boolean;
-            uint8_t* at = space.data<uint8_t>();
-            for (size_t q = 0; general && q < count; q++)
-                for (size_t k = 0; k < count; k++) at[q * count + k] = kept(q, k);
-            for (size_t d = 0; !general && d < line; d++)
-                at[d] = std::abs(ptrdiff_t(d) - ptrdiff_t(middle)) <= window;
-        }
+        const TextMask mask(stack_, count, window,
+                            texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr,
+                            texts_.masks ? texts_.masks[member] : nullptr);
+        mask.describe(&shape);
         std::vector<AttentionHead<float>> heads(plan_.heads);
         for (size_t h = 0; h < plan_.heads; h++) {
             const size_t shared = h / (plan_.heads / plan_.key_heads);
-            const void* from = nullptr;
-            if (relative)
-                from = space.data<float>() + h * size + middle;
-            else if (masks)
-                from = space.data<uint8_t>() + middle;
             heads[h] = {query + h * width,
                         key + shared * width,
                         value + shared * width,
                         0,
-                        from,
+                        mask.of(h),
                         attended_.data<float>() + first * plan_.queries() + h * width,
                         nullptr};
         }
         attention(kernels_, shape, heads.data(), heads.size(), nullptr);
         if (outputs_.attentions) deliver_attention(shape, heads, member, layer);
-    }
-
-    // to: H x S x S where `general`, else H x (2 S - 1)
-    template <class Kept>
-    void fill_relative(size_t count, ptrdiff_t window, bool general, const Kept& kept,
-                       float* to) const {
-        const size_t line = 2 * count - 1;
-        std::vector<size_t> buckets(line);
-        for (size_t d = 0; d < line; d++)
-            buckets[d] = relative_bucket(ptrdiff_t(d) - ptrdiff_t(count - 1), stack_.relative.rows,
-                                         plan_.distances);
-        for (size_t h = 0; h < plan_.heads; h++) {
-            const auto bias = [&](size_t d) {
-                return stack_.relative.data[buckets[d] * plan_.heads + h];
-            };
-            if (!general)
-                for (size_t d = 0; d < line; d++) {
-                    const ptrdiff_t distance = ptrdiff_t(d) - ptrdiff_t(count - 1);
-                    *to++ = window < 0 || std::abs(distance) <= window ? bias(d) : -HUGE_VALF;
-                }
-            for (size_t q = 0; general && q < count; q++)
-                for (size_t k = 0; k < count; k++)
-                    *to++ = kept(q, k) ? bias(k + count - 1 - q) : -HUGE_VALF;
-        }
     }
 
     // The shares that queries give keys, for people to look at: plain loops.
@@ -438,41 +374,11 @@ class Group {
         deliver(outputs_.states + i * all);
     }
 
-    // One row a text of those tokens that are seen; zeros where there are none.
     void pool() const {
-        const size_t width = plan_.width;
         each_text([&](size_t member, size_t first) {
-            const uint8_t* seen = texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr;
-            float* out = outputs_.pooled + member * width;
-            std::fill(out, out + width, 0.0f);
-            double divisor = 0;
-            for (size_t i = 0; i < length(member); i++) {
-                if (seen && !seen[i]) continue;
-                const float* row = x_ + (first + i) * width;
-                const float weight = outputs_.pooling == Pooling::weighted ? float(i + 1) : 1.0f;
-                const bool begin = divisor == 0;
-                divisor += double(weight);
-                switch (outputs_.pooling) {
-                    case Pooling::first:
-                        if (!begin) continue;
-                        [[fallthrough]];
-                    case Pooling::last:
-                        std::memcpy(out, row, width * sizeof(float));
-                        break;
-                    case Pooling::max:
-                        for (size_t j = 0; j < width; j++)
-                            out[j] = begin || row[j] > out[j] || row[j] != row[j] ? row[j] : out[j];
-                        break;
-                    default:
-                        for (size_t j = 0; j < width; j++) out[j] += weight * row[j];
-                }
-            }
-            const bool sum = outputs_.pooling == Pooling::mean ||
-                             outputs_.pooling == Pooling::weighted ||
-                             outputs_.pooling == Pooling::mean_sqrt;
-            if (!sum || divisor == 0) return;
-            if (outputs_.pooling == Pooling::mean_sqrt) divisor = std::sqrt(divisor);
-            for (size_t j = 0; j < width; j++) out[j] = float(double(out[j]) / divisor);
+            pool_text(outputs_.pooling, x_ + first * plan_.width, length(member), plan_.width,
+                      texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr,
+                      outputs_.pooled + member * plan_.width);
         });
     }
 

@@ -7,6 +7,7 @@
 #pragma once
 #include <stdint.h>
 
+#include "engines/transformer/pooling.h"
 #include "engines/transformer/stack.h"
 
 namespace firth::transformer {
@@ -21,8 +22,6 @@ struct Texts {
     const uint8_t* seen;          // N: which tokens are keys; or null: all
     const uint8_t* const* masks;  // B pointers to S x S: which keys a query sees; or null: all
 };
-
-enum class Pooling { none, first, last, mean, mean_sqrt, weighted, max };
 
 struct Outputs {
     float* hidden;      // N x D, or null
