@@ -12,16 +12,21 @@ using namespace text;
 
 namespace {
 
-std::unique_ptr<WordPiece> make_wordpiece(const std::vector<std::string>& tokens,
-                                          const array<int32_t>& ids, const std::string& prefix,
-                                          int32_t unknown, size_t longest_word,
-                                          std::vector<std::u32string> reserved) {
+std::unique_ptr<WordPiece> make_wordpiece(
+    const std::vector<std::string>& tokens, const array<int32_t>& ids, const std::string& prefix,
+    int32_t unknown, size_t longest_word,
+    std::vector<std::pair<std::u32string, int32_t>> reserved) {
     if (ids.ndim() != 1 || static_cast<size_t>(ids.size()) != tokens.size() ||
         std::any_of(ids.data(), ids.data() + ids.size(), [](int32_t id) { return id < 0; }) ||
         unknown < 0 || longest_word > 1 << 16)
         throw py::value_error("WordPiece: want an id >= 0 for each token");
+    std::vector<WordPiece::Reserved> all;
+    for (auto& [text, id] : reserved) {
+        if (text.empty()) throw py::value_error("WordPiece: a reserved text is empty");
+        all.push_back({std::move(text), id});
+    }
     return std::make_unique<WordPiece>(tokens, ids.data(), prefix, unknown, longest_word,
-                                       std::move(reserved));
+                                       std::move(all));
 }
 
 void set_page(WordPiece& self, size_t page, const array<uint32_t>& entries,
@@ -37,9 +42,11 @@ void set_page(WordPiece& self, size_t page, const array<uint32_t>& entries,
     self.set_page(page, entries.data(), std::move(more));
 }
 
-// The texts are read where Python keeps them; `texts` is a tuple, so that they stay there.
+// The texts are read where Python keeps them; `texts` is a tuple, so that they stay there. Returns
+// ids (N,), offsets (B + 1,), texts left to others, pages that are missing, spans (N, 2) and words
+// (N,), both empty without `places`.
 py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_characters,
-                 size_t most_ids) {
+                 size_t most_ids, bool places) {
     std::vector<CodePoints> views;
     views.reserve(texts.size());
     for (const py::handle text : texts) {
@@ -51,10 +58,16 @@ py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_char
     WordPiece::Encoded result;
     {
         WithoutGil unlocked;
-        result = self.encode(views, most_characters, most_ids);
+        result = self.encode(views, most_characters, most_ids, places);
     }
-    return py::make_tuple(to_array(std::move(result.ids)), to_array(std::move(result.offsets)),
-                          to_array(std::move(result.skipped)));
+    WordPiece::Found& found = result.found;
+    py::list missing;
+    for (size_t page = 0; page < WordPiece::kPages; page++)
+        if (found.missing[page]) missing.append(page);
+    return py::make_tuple(to_array(std::move(found.ids)), to_array(std::move(result.offsets)),
+                          to_array(std::move(result.skipped)), missing,
+                          to_matrix<int64_t>(std::move(found.spans)),
+                          to_array(std::move(found.words)));
 }
 
 template <class T>
@@ -122,7 +135,8 @@ void bind_embedding(py::module_& text, py::module_& kernels) {
              py::arg("prefix"), py::arg("unknown"), py::arg("longest_word"), py::arg("reserved"))
         .def("set_page", &set_page, py::arg("page"), py::arg("entries").noconvert(),
              py::arg("more"))
-        .def("encode", &encode, py::arg("texts"), py::arg("most_characters"), py::arg("most_ids"));
+        .def("encode", &encode, py::arg("texts"), py::arg("most_characters"), py::arg("most_ids"),
+             py::arg("places"));
 }
 
 }  // namespace firth

@@ -51,6 +51,7 @@ WANT = "WordPiece: want an id >= 0 for each token"
         ("negative", {"ids": np.array([0, -1], I32)}, ValueError, WANT),
         ("unknown", {"unknown": -1}, ValueError, WANT),
         ("longest", {"longest_word": 1 << 17}, ValueError, WANT),
+        ("empty", {"reserved": [("", 0)]}, ValueError, "WordPiece: a reserved text is empty"),
     ],
     ids=lambda case: case[0],
 )
@@ -85,6 +86,6 @@ def test_wordpiece_set_page(case):
 
 def test_wordpiece_encode():
     pieces = native("WordPiece")(**WORDPIECE)
-    good = {"texts": ("a",), "most_characters": 10, "most_ids": 10}
+    good = {"texts": ("a",), "most_characters": 10, "most_ids": 10, "places": True}
     case = ("encode", {"texts": (b"a",)}, TypeError, "WordPiece.encode: want strings")
     refused(pieces.encode, good, case)

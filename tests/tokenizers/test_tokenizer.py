@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from firth import FormatError
-from firth.tokenizers.tokenizer import Tokenizer, _normalized
+from firth.tokenizers.characters import normalized
+from firth.tokenizers.tokenizer import Tokenizer
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -76,6 +77,8 @@ TOKENIZERS = [
     wordpiece(lowercase=False, strip_accents=True, clean_text=False),
     wordpiece(strip_accents=False, handle_chinese_chars=False, longest=6),
     wordpiece(clean_text=False, added=[{"content": "cat"}, {"content": "ß", "lstrip": True}]),
+    # One that is the beginning of another, one that must be a word.
+    wordpiece(added=[{"content": "a"}, {"content": "ab c"}, {"content": "x", "single_word": True}]),
 ]
 
 
@@ -93,10 +96,23 @@ def by_library(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in encodings]
 
 
+def check_places(tokenizer: Tokenizer, texts: list[str]) -> None:
+    """Ids, spans and words are those of the library."""
+    pieces = tokenizer.encode(texts, places=True)
+    for i, encoding in enumerate(tokenizer.library.encode_batch(texts, add_special_tokens=False)):
+        own = slice(*pieces.offsets[i : i + 2])
+        assert pieces.ids[own].tolist() == encoding.ids, texts[i]
+        assert pieces.spans[own].tolist() == [list(span) for span in encoding.offsets], texts[i]
+        assert pieces.words[own].tolist() == encoding.word_ids, texts[i]
+
+
 def test_common_text_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     tokenizer = wordpiece()
-    texts = ["The cats sat.", "UNAFFABLE", "", "  ", "naïve Café", "“quoted” – 中文 😀", "a" * 101]
+    texts = [
+        "The cats sat.", "UNAFFABLE", "", "  ", "naïve Café", "“quoted” – 中文 😀", "a" * 101,
+        "a[MASK]cat [SEP]",
+    ]  # fmt: skip
     got = [[tokenizer.tokens[i] for i in ids] for ids in lists(tokenizer.encode_batch(texts))]
     assert got == [
         ["the", "cat", "##s", "sat", "."],
@@ -106,9 +122,10 @@ def test_common_text_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
         ["naive", "cafe"],
         ["[UNK]", "q", *(f"##{c}" for c in "uoted"), "[UNK]", "[UNK]", "中", "文", "😀"],
         ["[UNK]"],
+        ["a", "[MASK]", "cat", "[SEP]"],
     ]
     with pytest.raises(ImportError, match=r"pip install tokenizers"):
-        tokenizer.encode_batch(["[MASK]"])
+        tokenizer.encode_batch(["\u0378"])
 
 
 # All code points; of the planes for private use only the first ones, as examples.
@@ -118,17 +135,20 @@ CODE_POINTS = [c for c in range(0xF0100) if not 0xD800 <= c < 0xE000]
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_every_code_point(tokenizer: Tokenizer) -> None:
     """Alone, and inside a word, where it may vanish, split or join."""
-    known = [c for c in map(chr, CODE_POINTS) if _normalized(c, *tokenizer._normalizer) is not None]
+    known = [c for c in map(chr, CODE_POINTS) if normalized(c, *tokenizer._normalizer) is not None]
     assert len(known) > 60_000
-    # A text that holds a reserved token is left to the library: these characters only alone.
+    # A text that holds a token which takes spaces with it or must be a word is left to the library.
+    added = tokenizer.settings["added_tokens"]
+    left = [token["content"] for token in added if token["lstrip"] or token["single_word"]]
     pieces = [f"{c} a{c}b ##{c}" for c in known]
-    reserved = [p for p in pieces if any(r in p for r in tokenizer._reserved)]
-    kept = [p for p in pieces if p not in reserved]
-    texts = [" ".join(kept[i : i + 100]) for i in range(0, len(kept), 100)] + reserved
-    assert lists(tokenizer.encode_batch(texts)) == by_library(tokenizer, texts)
+    kept = [p for p in pieces if not any(content in p for content in left)]
+    others = [p for p in pieces if any(content in p for content in left)]
+    texts = [" ".join(kept[i : i + 100]) for i in range(0, len(kept), 100)]
+    texts += others
+    check_places(tokenizer, texts)
     assert tokenizer._native is not None
-    skipped = tokenizer._native.encode(tuple(texts), sys.maxsize, sys.maxsize)[2]
-    assert len(skipped) == len(reserved)
+    skipped = tokenizer._native.encode(tuple(texts), sys.maxsize, sys.maxsize, False)[2]
+    assert len(skipped) == len(others) >= len(left)
 
 
 def test_which_code_points_are_native() -> None:
@@ -136,11 +156,11 @@ def test_which_code_points_are_native() -> None:
                         (0x20AC, 0x20AC), (0x3041, 0x3096), (0x4E00, 0x9FA5), (0xAC00, 0xD7A3),
                         (0x1F300, 0x1F320), (0x1F600, 0x1F64F)):  # fmt: skip
         missing = [
-            c for c in range(first, last) if _normalized(chr(c), True, True, True, True) is None
+            c for c in range(first, last) if normalized(chr(c), True, True, True, True) is None
         ]
         assert missing == []
     for c in (0x378, 0xD800, 0x166D, 0x302E):  # unassigned, changed, reordered
-        assert _normalized(chr(c), True, True, True, True) is None
+        assert normalized(chr(c), True, True, True, True) is None
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
@@ -155,9 +175,11 @@ def test_which_code_points_are_native() -> None:
     )
 )
 @example(texts=["[CLS] the [UNK]cat[SEP]", "[unk] [MAS K]", "xcat", "ßß a ß"])
+@example(texts=["[MASK][MASK]a[MASK", "the cat[SEP]", "a \u0378 [CLS] \u0301a", "\U0010ffff é中"])
 @example(texts=["a" * 100 + " " + "a" * 101 + " " + "ab" * 60, "İİ", "ΑΣ ΟΔΟΣ"])
 def test_ids_are_the_librarys(tokenizer: Tokenizer, texts: list[str]) -> None:
     assert lists(tokenizer.encode_batch(texts)) == by_library(tokenizer, texts)
+    check_places(tokenizer, texts)
 
 
 @settings(max_examples=300, deadline=None)
@@ -184,15 +206,19 @@ def test_batch_does_not_matter() -> None:
     assert together == by_library(tokenizer, texts)
 
 
-def test_lone_surrogates_are_refused_as_by_the_library() -> None:
-    with pytest.raises((UnicodeEncodeError, TypeError)):
-        wordpiece().encode_batch(["a", "\ud800"])
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_lone_surrogates_are_refused(kind: str) -> None:
+    tokenizer = wordpiece() if kind == "wordpiece" else Tokenizer(trained(kind).to_str())
+    with pytest.raises(ValueError, match=r"lone surrogate '\\ud800' at character 2: not Unicode"):
+        tokenizer.encode_batch(["a", "b \ud800"])
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
 @pytest.mark.parametrize("bad", [None, 3, b"a"])
-def test_only_strings(bad: Any) -> None:
-    with pytest.raises(TypeError):
-        wordpiece().encode_batch(["a", bad])
+def test_only_strings(kind: str, bad: Any) -> None:
+    tokenizer = wordpiece() if kind == "wordpiece" else Tokenizer(trained(kind).to_str())
+    with pytest.raises(TypeError, match="string"):
+        tokenizer.encode_batch(["a", bad])
 
 
 def trained(kind: str) -> Any:
@@ -225,8 +251,9 @@ def test_other_kinds_go_to_the_library(kind: str) -> None:
     tokenizer = Tokenizer(library.to_str())
     vocab = library.get_vocab()
     assert tokenizer.tokens == tuple(sorted(vocab, key=vocab.__getitem__))
+    check_places(tokenizer, ["the cat played", "", "déjà vu 中", "zzz"])
     assert tokenizer.unk_id == {"bpe": None, "unigram": 1, "wordlevel": 0}[kind]
-    assert tokenizer.token_to_id("the") == library.token_to_id("the")
+    assert tokenizer.ids == vocab
     texts = ["the cat played", "", "déjà vu 中", "zzz"]
     want = [encoding.ids for encoding in library.encode_batch(texts, add_special_tokens=False)]
     assert lists(tokenizer.encode_batch(texts)) == want

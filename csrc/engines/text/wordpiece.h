@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <bitset>
 #include <string>
 #include <vector>
 
@@ -33,11 +34,17 @@ class WordPiece {
         kSeveral,      // the entries more[value / 16], `value % 16` of them, one after the other
     };
 
+    // A text that is a token wherever it occurs, before anything else is looked at; where several
+    // begin, the longest counts. id < 0: the whole text that holds it is left to others.
+    struct Reserved {
+        std::u32string text;  // not empty
+        int32_t id;
+    };
+
     // tokens[i], in UTF-8, has ids[i] >= 0; tokens inside a word carry `prefix`. A word of more
-    // than `longest_word` code points, and one that cannot be cut into tokens, becomes `unknown`. A
-    // text that holds one of `reserved` is left to others.
+    // than `longest_word` code points, and one that cannot be cut into tokens, becomes `unknown`.
     WordPiece(const std::vector<std::string>& tokens, const int32_t* ids, const std::string& prefix,
-              int32_t unknown, size_t longest_word, std::vector<std::u32string> reserved);
+              int32_t unknown, size_t longest_word, std::vector<Reserved> reserved);
     ~WordPiece();
     WordPiece(const WordPiece&) = delete;
     WordPiece& operator=(const WordPiece&) = delete;
@@ -47,15 +54,27 @@ class WordPiece {
     void set_page(size_t page, const uint32_t* entries, std::vector<uint32_t> more);
     static constexpr size_t kPages = 0x1100;
 
-    struct Encoded {
+    // The code points [start, end) of a text.
+    struct Span {
+        int64_t start, end;
+    };
+    struct Found {
         std::vector<int32_t> ids;
+        // Only where places are asked for. Of each id: what it stands for, and which word of its
+        // text it belongs to; a reserved text is a word, and so is a punctuation mark.
+        std::vector<Span> spans;
+        std::vector<int32_t> words;
+        std::bitset<kPages> missing;  // pages that were needed and are not set
+    };
+    struct Encoded {
+        Found found;
         std::vector<int64_t> offsets;  // text i has ids[offsets[i], offsets[i + 1])
         std::vector<int64_t> skipped;  // texts left to others; they have no ids
     };
 
     // Of each text the first `most_characters`, then of its ids the first `most_ids`.
-    Encoded encode(const std::vector<CodePoints>& texts, size_t most_characters,
-                   size_t most_ids) const;
+    Encoded encode(const std::vector<CodePoints>& texts, size_t most_characters, size_t most_ids,
+                   bool places) const;
 
   private:
     // Open addressing over strings kept in one buffer.
@@ -93,12 +112,16 @@ class WordPiece {
         std::vector<uint32_t> more;
     };
 
+    template <bool kPlaces>
     class Scanner;
+    template <bool kPlaces>
+    Encoded encode_texts(const std::vector<CodePoints>& texts, size_t most_characters,
+                         size_t most_ids) const;
 
     Vocabulary words_, inner_;  // inner_: the tokens inside a word, without their prefix
     int32_t unknown_;
     size_t longest_word_;
-    std::vector<std::u32string> reserved_;
+    std::vector<Reserved> reserved_;  // longest first
     std::array<std::atomic<const Page*>, kPages> pages_{};
 };
 

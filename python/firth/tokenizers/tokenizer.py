@@ -2,7 +2,9 @@
 
 What most BERT-like models have (BertNormalizer, BertPreTokenizer, WordPiece) runs in native code
 for almost any text. Every other tokenizer, and the rare text that native code does not promise to
-cut in the same way, goes to the `tokenizers` package, which is needed for these only.
+cut in the same way, goes to the `tokenizers` package, which is needed for these only: characters
+that Unicode has added or changed since its version 3.2 (emoji are native), combining marks without
+a place of their own, and added tokens that take spaces with them or must be whole words.
 
 B = texts, N = ids of all of them.
 """
@@ -13,9 +15,8 @@ import contextlib
 import functools
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,52 @@ from firth import _native
 from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.optional import needs
+from firth.tokenizers.characters import Normalizer, page_of
 
 Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Ids of all texts (N,), and where each text starts, with N at the end (B + 1,)."""
+
+
+class Pieces(NamedTuple):
+    """Texts as ids, and where these are in the texts.
+
+    Attributes
+    ----------
+    ids : ndarray, shape (N,), int32
+    offsets : ndarray, shape (B + 1,), int64
+        Text b has ``ids[offsets[b]:offsets[b + 1]]``.
+    spans : ndarray, shape (N, 2), int64
+        The characters ``text[start:end]`` of each id; no rows where places were not asked for.
+    words : ndarray, shape (N,), int32
+        Which word of its text an id belongs to; empty where places were not asked for.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    words: NDArray[np.int32]
+
+    def filled(self, at: NDArray[np.int64], others: Pieces) -> Pieces:
+        """With ``others`` as the texts at these numbers, which have no ids yet."""
+        lengths, inserted = np.diff(self.offsets), np.zeros(len(self.offsets) - 1, bool)
+        lengths[at], inserted[at] = np.diff(others.offsets), True
+        offsets = np.zeros_like(self.offsets)
+        np.cumsum(lengths, out=offsets[1:])
+        new = np.repeat(inserted, lengths)
+
+        def joined(mine: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:
+            if not len(mine) + len(more):
+                return mine
+            both = np.empty((len(new), *mine.shape[1:]), mine.dtype)
+            both[new], both[~new] = more, mine
+            return both
+
+        return Pieces(
+            joined(self.ids, others.ids),
+            offsets,
+            joined(self.spans, others.spans),
+            joined(self.words, others.words),
+        )
 
 
 class Tokenizer:
@@ -43,8 +87,14 @@ class Tokenizer:
     ----------
     json : str
         The text as it was given.
+    settings : dict
+        What the text says, without the vocabulary.
+    vocabulary : dict of str to int
+        The tokens of the model, without added ones.
+    ids : dict of str to int
+        All tokens.
     tokens : tuple of str
-        The vocabulary with the added tokens, by id.
+        All tokens by id.
     unk_id : int or None
         The id for unknown words.
 
@@ -55,17 +105,19 @@ class Tokenizer:
     """
 
     def __init__(self, text: str, path: PathLike | None = None) -> None:
-        self.json, self._path = text, path
+        self.json, self.path = text, path
         try:
             settings = json.loads(text)
             model = settings["model"]
-            vocab = model["vocab"]
+            vocab = model.pop("vocab")
+            model.pop("merges", None)
             if isinstance(vocab, list):  # Unigram: pairs of token and score
                 vocab = {token: i for i, (token, _) in enumerate(vocab)}
-            ids = dict(vocab)
-            for added in settings.get("added_tokens") or ():
-                ids[added["content"]] = added["id"]
-            for token, i in ids.items():
+            added = [
+                (token["content"], token["id"]) for token in settings.get("added_tokens") or ()
+            ]
+            ids = dict(added) | vocab  # the model's own id counts
+            for token, i in (*vocab.items(), *added):
                 if type(i) is not int or not 0 <= i < 2**31:
                     raise ValueError(f"token {token!r} has id {i!r}")
                 token.encode()
@@ -75,12 +127,11 @@ class Tokenizer:
                 raise ValueError("the vocabulary is empty")
             if type(self.unk_id) not in (int, type(None)):
                 raise ValueError(f"unk_id is {self.unk_id!r}")
-            self._native = self._make_native(settings)
+            self.settings, self.vocabulary, self.ids = settings, vocab, ids
+            self._native = self._make_native()
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FormatError(f"malformed tokenizer: {error}", path) from None
         self.tokens = tuple(sorted(ids, key=ids.__getitem__))
-        self._ids = ids
-        self._pages: set[int] = set()
 
     @classmethod
     def from_file(cls, path: PathLike) -> Tokenizer:
@@ -92,28 +143,27 @@ class Tokenizer:
         except UnicodeDecodeError as error:
             raise FormatError("is not UTF-8 text", path, error.start) from None
 
-    def token_to_id(self, token: str) -> int | None:
-        """The id of a token, or None."""
-        return self._ids.get(token)
+    def __reduce__(self) -> Any:
+        return Tokenizer, (self.json, self.path)
 
     @functools.cached_property
     def library(self) -> Any:
         """The same tokenizer as a ``tokenizers.Tokenizer``, without padding and truncation."""
         tokenizers = needs("tokenizers", "this tokenizer (or this text)")
-        with self._damage_named():
+        with self.damage_named():
             tokenizer = tokenizers.Tokenizer.from_str(self.json)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
 
     @contextlib.contextmanager
-    def _damage_named(self) -> Iterator[None]:
+    def damage_named(self) -> Iterator[None]:
         """Turns what the package raises, Exception itself or a Rust panic, into a FormatError."""
         try:
             yield
         except BaseException as error:
             if type(error) is Exception or type(error).__name__ == "PanicException":
-                raise FormatError(f"malformed tokenizer: {error}", self._path) from None
+                raise FormatError(f"malformed tokenizer: {error}", self.path) from None
             raise
 
     def encode_batch(
@@ -140,57 +190,91 @@ class Tokenizer:
 
         Raises
         ------
-        TypeError
-            A text is no string.
+        TypeError, ValueError
+            A text is no string, or no Unicode.
         ImportError
             The `tokenizers` package is needed and not installed.
         FormatError
             The `tokenizers` package refuses the JSON, or fails with it.
         """
+        pieces = self.encode(texts, max_length, max_characters)
+        return pieces.ids, pieces.offsets
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        max_length: int | None = None,
+        max_characters: int | None = None,
+        *,
+        places: bool = False,
+    ) -> Pieces:
+        """As `encode_batch`, with the places of the ids in their texts where they are asked for."""
         if self._native is None:
-            return self._encode_by_library(texts, max_length, max_characters)
+            return self._encode_by_library(texts, max_length, max_characters, places)
         most_ids = sys.maxsize if max_length is None else max_length
         most_characters = sys.maxsize if max_characters is None else max_characters
-        ids, offsets, skipped = self._native.encode(tuple(texts), most_characters, most_ids)
+        ids, offsets, skipped, missing, spans, words = self._native.encode(
+            tuple(texts), most_characters, most_ids, places
+        )
+        found = Pieces(ids, offsets, spans, words)
         if not skipped.size:
-            return ids, offsets
+            return found
         rest = [texts[i] for i in skipped]
-        encode = self.encode_batch if self._learn(rest) else self._encode_by_library
-        more, more_offsets = encode(rest, max_length, max_characters)
-        # The ids of the skipped texts go between those of the others.
-        pieces = np.split(ids, offsets[skipped])
-        inserts = np.split(more, more_offsets[1:-1])
-        merged = [pieces[0]]
-        for insert, piece in zip(inserts, pieces[1:], strict=True):
-            merged += [insert, piece]
-        lengths = np.diff(offsets, prepend=0)
-        lengths[skipped + 1] = np.diff(more_offsets)
-        return np.concatenate(merged), np.cumsum(lengths)
+        if missing:  # characters that native code has not been told about
+            self._learn(missing)
+            return found.filled(
+                skipped, self.encode(rest, max_length, max_characters, places=places)
+            )
+        return found.filled(
+            skipped, self._encode_by_library(rest, max_length, max_characters, places)
+        )
 
     def _encode_by_library(
-        self, texts: Sequence[str], max_length: int | None, max_characters: int | None
-    ) -> Encoded:
+        self,
+        texts: Sequence[str],
+        max_length: int | None,
+        max_characters: int | None,
+        places: bool,
+    ) -> Pieces:
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"a text must be a string, got {type(text).__name__}")
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"a text has the lone surrogate {text[error.start]!a} at character "
+                    f"{error.start}: not Unicode"
+                ) from None
         library = self.library
-        with self._damage_named():
-            encodings = library.encode_batch_fast(
-                [text[:max_characters] for text in texts], add_special_tokens=False
-            )
+        with self.damage_named():
+            encode = library.encode_batch if places else library.encode_batch_fast
+            encodings = encode([text[:max_characters] for text in texts], add_special_tokens=False)
         lists = [encoding.ids[:max_length] for encoding in encodings]
         offsets = np.zeros(len(lists) + 1, np.int64)
         np.cumsum([len(ids) for ids in lists], out=offsets[1:])
-        ids = np.fromiter((i for ids in lists for i in ids), np.int32, int(offsets[-1]))
-        return ids, offsets
+        count = int(offsets[-1])
+        ids = np.fromiter((i for ids in lists for i in ids), np.int32, count)
+        spans, words = np.zeros((0, 2), np.int64), np.zeros(0, np.int32)
+        if places:
+            pairs = (pair for e in encodings for span in e.offsets[:max_length] for pair in span)
+            spans = np.fromiter(pairs, np.int64, 2 * count).reshape(-1, 2)
+            words = np.fromiter(
+                (word for e in encodings for word in e.word_ids[:max_length]), np.int32, count
+            )
+        return Pieces(ids, offsets, spans, words)
 
-    def _make_native(self, settings: Any) -> _native.text.WordPiece | None:
+    def _make_native(self) -> _native.text.WordPiece | None:
         """The native tokenizer, where it does the same as the settings say."""
-        model, added = settings["model"], settings.get("added_tokens") or ()
-        normalizer = settings.get("normalizer") or {}
-        pre_tokenizer = settings.get("pre_tokenizer") or {}
+        model, added = self.settings["model"], self.settings.get("added_tokens") or ()
+        normalizer = self.settings.get("normalizer") or {}
+        pre_tokenizer = self.settings.get("pre_tokenizer") or {}
         prefix = model.get("continuing_subword_prefix")
         longest = model.get("max_input_chars_per_word")
+        vocab = self.vocabulary
         if (
             model.get("type") != "WordPiece"
-            or model.get("unk_token") not in model["vocab"]
+            or model.get("unk_token") not in vocab
             or not isinstance(prefix, str)
             or type(longest) is not int
             or not 0 <= longest <= 10_000
@@ -201,96 +285,32 @@ class Tokenizer:
             return None
         lower = normalizer.get("lowercase", True)
         strip = normalizer.get("strip_accents")
-        self._normalizer = (
+        self._normalizer = Normalizer(
             normalizer.get("clean_text", True),
             normalizer.get("handle_chinese_chars", True),
             lower if strip is None else strip,
             lower,
         )
-        self._reserved = [token["content"] for token in added if token["content"]]
-        vocab = model["vocab"]
-        return _native.text.WordPiece(
+        flags = ("single_word", "lstrip", "rstrip")
+        reserved = [
+            (content, -1 if any(token.get(flag) for flag in flags) else self.ids[content])
+            for token in added
+            if (content := token["content"])
+        ]
+        self._starts = {ord(content[0]) for content, _ in reserved}
+        native = _native.text.WordPiece(
             [token.encode() for token in vocab],
             np.fromiter(vocab.values(), np.int32, len(vocab)),
             prefix.encode(),
             vocab[model["unk_token"]],
             longest,
-            self._reserved,
+            reserved,
         )
+        native.set_page(0, *page_of(0, self._normalizer, self._starts))
+        return native
 
-    def _learn(self, texts: Iterable[str]) -> bool:
-        """Tell native code about the characters of these texts; False where there is no news."""
+    def _learn(self, pages: Iterable[int]) -> None:
+        """Tell native code about the characters of these pages."""
         assert self._native is not None
-        pages = {ord(c) >> 8 for c in set().union(*texts)} - self._pages
-        starts = {ord(content[0]) for content in self._reserved}
         for page in pages:
-            entries, more = np.zeros(256, np.uint32), list[int]()
-            for i in range(256):
-                normalized = _normalized(chr(256 * page + i), *self._normalizer)
-                if normalized is None:
-                    continue
-                parts = [_entry(c) for c in normalized]
-                if len(parts) == 1:
-                    entries[i] = parts[0]
-                elif parts:
-                    entries[i] = _SEVERAL << 24 | len(more) << 4 | len(parts)
-                    more += parts
-                else:
-                    entries[i] = _NOTHING << 24
-                if 256 * page + i in starts:
-                    entries[i] |= 1 << 31
-            self._native.set_page(page, entries, more)
-        self._pages |= pages
-        return bool(pages)
-
-
-# The kinds of entries in csrc/engines/text/wordpiece.h.
-_NOTHING, _SPACE, _LETTER, _PUNCTUATION, _SEVERAL = range(1, 6)
-
-# Unicode's White_Space, which is what Rust splits at; Python's str.isspace adds four separators.
-_SPACES = set("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000")
-_SPACES |= {chr(c) for c in range(0x2000, 0x200B)}
-_ASCII_PUNCTUATION = set("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-_CHINESE = (
-    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
-    (0x2B740, 0x2B81F), (0x2B920, 0x2CEAF), (0x2F800, 0x2FA1F),
-)  # fmt: skip
-
-
-def _entry(char: str) -> int:
-    """How BertPreTokenizer takes a character."""
-    if char in _SPACES:
-        return _SPACE << 24
-    if char in _ASCII_PUNCTUATION or unicodedata.category(char).startswith("P"):
-        return _PUNCTUATION << 24 | ord(char)
-    return _LETTER << 24 | ord(char)
-
-
-def _normalized(char: str, clean: bool, chinese: bool, strip: bool, lower: bool) -> str | None:
-    """What BertNormalizer makes of a character; None where the `tokenizers` package must say.
-
-    The package and Python may know different versions of Unicode. What version 3.2 knew and today's
-    Python sees in the same way is the same for all; so are Latin-1 (which changed long ago) and
-    symbols such as emoji. The tests compare all code points.
-    """
-    category = unicodedata.category(char)
-    stable = category == unicodedata.ucd_3_2_0.category(char) or char < "\u0100"
-    if category in ("Cn", "Cs") or not (stable or (category == "So" and char > "\uffff")):
-        return None
-    text = char
-    if clean:
-        if char in "\t\n\r":
-            text = " "
-        elif category.startswith("C") or char == "\ufffd":
-            text = ""
-        elif char in _SPACES:
-            text = " "
-    if chinese and any(first <= ord(char) <= last for first, last in _CHINESE):
-        text = f" {char} "
-    if strip:
-        text = unicodedata.normalize("NFD", text)
-        text = "".join(c for c in text if unicodedata.category(c) != "Mn")
-        if any(unicodedata.combining(c) for c in text):
-            return None  # its place depends on its neighbours
-    # One by one: as in the package, no rule looks at the neighbours.
-    return "".join(c.lower() for c in text) if lower else text
+            self._native.set_page(page, *page_of(page, self._normalizer, self._starts))
