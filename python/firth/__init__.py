@@ -14,11 +14,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firth import downloader, fasttext, kernels, models, search, words
+    from firth import downloader, fasttext, kernels, models, search, tokenizers, words
     from firth.errors import FormatError
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
+    from firth.tokenizers import AutoTokenizer, BertTokenizer
     from firth.words import (
         FastText,
         GloVe,
@@ -41,6 +42,8 @@ __version__ = "0.1.0"
 
 # Public name -> the module that holds it. Subpackages are listed under their own name.
 _HOME = {
+    "AutoTokenizer": "firth.tokenizers",
+    "BertTokenizer": "firth.tokenizers",
     "FastText": "firth.words",
     "FormatError": "firth.errors",
     "GloVe": "firth.words",
@@ -60,10 +63,13 @@ _HOME = {
     "models": "firth.models",
     "search": "firth.search",
     "set_num_threads": "firth.system",
+    "tokenizers": "firth.tokenizers",
     "words": "firth.words",
 }
 
 __all__ = [
+    "AutoTokenizer",
+    "BertTokenizer",
     "FastText",
     "FormatError",
     "GloVe",
@@ -83,6 +89,7 @@ __all__ = [
     "models",
     "search",
     "set_num_threads",
+    "tokenizers",
     "words",
 ]
 

@@ -43,12 +43,16 @@ class Pieces(NamedTuple):
         The characters ``text[start:end]`` of each id; no rows where places were not asked for.
     words : ndarray, shape (N,), int32
         Which word of its text an id belongs to; empty where places were not asked for.
+    tokens : ndarray, shape (N,), object
+        What the `tokenizers` package calls the ids, which for unknown pieces is the text; None
+        for ids of native code. Empty where that has found all, or places were not asked for.
     """
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
     spans: NDArray[np.int64]
     words: NDArray[np.int32]
+    tokens: NDArray[np.object_] = np.zeros(0, object)
 
     def filled(self, at: NDArray[np.int64], others: Pieces) -> Pieces:
         """With ``others`` as the texts at these numbers, which have no ids yet."""
@@ -70,6 +74,9 @@ class Pieces(NamedTuple):
             offsets,
             joined(self.spans, others.spans),
             joined(self.words, others.words),
+            joined(np.full(len(self.ids), None), others.tokens)
+            if others.tokens.size
+            else self.tokens,
         )
 
 
@@ -255,14 +262,18 @@ class Tokenizer:
         np.cumsum([len(ids) for ids in lists], out=offsets[1:])
         count = int(offsets[-1])
         ids = np.fromiter((i for ids in lists for i in ids), np.int32, count)
-        spans, words = np.zeros((0, 2), np.int64), np.zeros(0, np.int32)
-        if places:
-            pairs = (pair for e in encodings for span in e.offsets[:max_length] for pair in span)
-            spans = np.fromiter(pairs, np.int64, 2 * count).reshape(-1, 2)
-            words = np.fromiter(
-                (word for e in encodings for word in e.word_ids[:max_length]), np.int32, count
-            )
-        return Pieces(ids, offsets, spans, words)
+        if not places:
+            return Pieces(ids, offsets, np.zeros((0, 2), np.int64), np.zeros(0, np.int32))
+        pairs = (pair for e in encodings for span in e.offsets[:max_length] for pair in span)
+        words = (word for e in encodings for word in e.word_ids[:max_length])
+        tokens = (token for e in encodings for token in e.tokens[:max_length])
+        return Pieces(
+            ids,
+            offsets,
+            np.fromiter(pairs, np.int64, 2 * count).reshape(-1, 2),
+            np.fromiter(words, np.int32, count),
+            np.fromiter(tokens, object, count),
+        )
 
     def _make_native(self) -> _native.text.WordPiece | None:
         """The native tokenizer, where it does the same as the settings say."""
