@@ -63,7 +63,7 @@ def check_row(mine: Any, other: Any, *but: str) -> None:
 texts = st.text(st.sampled_from("ab c é中,"), max_size=24)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     samples=st.lists(st.tuples(texts, texts), min_size=1, max_size=4),
     pair=st.booleans(),
@@ -131,12 +131,12 @@ def test_rows_are_the_librarys(
             encoding.pad(longest, direction=padding_side, pad_id=0, pad_token="[PAD]")
     found = ours(given, **arguments)
     for i, other in enumerate(wanted):
-        # The library forgets the template's types in what overflows, and without a template that
-        # padding belongs to no text.
+        # The library forgets the template's types in what overflows, and without a template to
+        # which text what overflows and padding belong.
         again = i > 0 and overflows[i] == overflows[i - 1]
         check_row(
             found[i], other, "type_ids" if again else "",
-            "sequence_ids" if ours.kind == "none" and width is not None else "",
+            "sequence_ids" if ours.kind == "none" and (again or width is not None) else "",
         )  # fmt: skip
     assert len(found["input_ids"]) == len(wanted)
     assert found["input_ids"] == [encoding.ids for encoding in wanted]
@@ -144,7 +144,7 @@ def test_rows_are_the_librarys(
         assert found["overflow_to_sample_mapping"] == overflows
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     samples=st.lists(st.tuples(texts, texts), max_size=6),
     pair=st.booleans(),
