@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,52 +48,91 @@ def read(path: PathLike) -> dict[str, NDArray[Any]]:
         An array is bfloat16 and ml_dtypes is not installed.
     """
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8)
-        if len(start) < 8:
-            raise TruncatedError("ends within its first 8 bytes", path, len(start))
-        length = int.from_bytes(start, "little")
-        if start[:1] == b"{" or length > 100_000_000:  # the format's own limit
-            raise FormatError(f"is not a safetensors file: a header of {length} bytes", path, 0)
-        if length > size - 8:
-            raise TruncatedError(f"ends within its header of {length} bytes", path, size)
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            entries = sorted((_entry(name, entry) for name, entry in header.items()), key=_begin)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise FormatError(f"malformed header: {error}", path, 8) from None
-        arrays, data = {}, 8 + length
-        end = 0
-        for name, dtype, shape, begin, stop in entries:
-            if begin != end:
-                raise FormatError(f"array {name!r} does not start where the last ends", path, 8)
-            end = stop
-            if end > size - data:
-                raise TruncatedError(f"ends within array {name!r}", path, size)
-            flat = np.fromfile(file, np.uint8, end - begin).view(dtype)
-            try:
-                arrays[name] = flat.reshape(shape)
-            except ValueError as error:  # no bytes, but axes beyond what NumPy can count
-                raise FormatError(f"array {name!r}: {error}", path, 8) from None
-        if end != size - data:
-            raise FormatError("goes on behind its last array", path, data + end)
+        entries, _ = _header(file, path)
+        return {
+            entry.name: _shaped(np.fromfile(file, np.uint8, entry.end - entry.begin), entry, path)
+            for entry in entries
+        }
+
+
+def mapped(path: PathLike) -> dict[str, NDArray[Any]]:
+    """The arrays of a file by name, read-only: its pages, which are read when they are touched.
+
+    Nothing is copied but arrays that are not aligned to their items, which no common writer makes.
+    The file must not be shortened while an array lives.
+
+    Raises
+    ------
+    FormatError, ImportError
+        As `read`.
+    """
+    with open(path, "rb") as file:
+        entries, data = _header(file, path)
+        pages = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    arrays = {}
+    for entry in entries:
+        array = _shaped(pages[data + entry.begin : data + entry.end], entry, path)
+        if not array.flags.aligned:
+            array = array.copy()
+            array.flags.writeable = False
+        arrays[entry.name] = array
     return arrays
 
 
-def _entry(name: str, entry: Any) -> tuple[str, np.dtype[Any], tuple[int, ...], int, int]:
-    """Name, dtype, shape, begin and end, of which the sizes are known to agree."""
+class _Entry(NamedTuple):
+    """An array in the header, of which the sizes are known to agree."""
+
+    begin: int  # begin and end first: entries are sorted, an empty array before what begins there
+    end: int
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+def _header(file: BinaryIO, path: PathLike) -> tuple[list[_Entry], int]:
+    """The entries in the order of their bytes, all within the file, and where the data begins."""
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    if len(start) < 8:
+        raise TruncatedError("ends within its first 8 bytes", path, len(start))
+    length = int.from_bytes(start, "little")
+    if start[:1] == b"{" or length > 100_000_000:  # the format's own limit
+        raise FormatError(f"is not a safetensors file: a header of {length} bytes", path, 0)
+    if length > size - 8:
+        raise TruncatedError(f"ends within its header of {length} bytes", path, size)
+    try:
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        entries = sorted(_entry(name, entry) for name, entry in header.items())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FormatError(f"malformed header: {error}", path, 8) from None
+    data, end = 8 + length, 0
+    for entry in entries:
+        if entry.begin != end:
+            raise FormatError(f"array {entry.name!r} does not start where the last ends", path, 8)
+        end = entry.end
+        if end > size - data:
+            raise TruncatedError(f"ends within array {entry.name!r}", path, size)
+    if end != size - data:
+        raise FormatError("goes on behind its last array", path, data + end)
+    return entries, data
+
+
+def _shaped(flat: NDArray[np.uint8], entry: _Entry, path: PathLike) -> NDArray[Any]:
+    try:
+        return flat.view(entry.dtype).reshape(entry.shape)
+    except ValueError as error:  # no bytes, but axes beyond what NumPy can count
+        raise FormatError(f"array {entry.name!r}: {error}", path, 8) from None
+
+
+def _entry(name: str, entry: Any) -> _Entry:
     dtype, shape = _dtype(entry["dtype"]), entry["shape"]
     begin, end = entry["data_offsets"]
     if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
         raise ValueError(f"{name!r} has sizes that are no counts")
     if end - begin != math.prod(shape) * dtype.itemsize or len(shape) > 32:
         raise ValueError(f"{name!r} of shape {shape} and {dtype} does not take {end - begin} bytes")
-    return name, dtype, tuple(shape), begin, end
-
-
-def _begin(entry: tuple[str, np.dtype[Any], tuple[int, ...], int, int]) -> tuple[int, int]:
-    return entry[3:]  # an empty array comes before the one that starts at the same place
+    return _Entry(begin, end, name, dtype, tuple(shape))
 
 
 def write(path: PathLike, arrays: Mapping[str, NDArray[Any]]) -> None:
