@@ -1,7 +1,8 @@
 """Weights of a stack from the arrays of a file, by a table of names.
 
-A table has for each name of `firth.transformer.plan` where its array is: a name in the file, or a
-`Part` of an array there. A name that ends with "?" may be missing.
+A table has for each name of `firth.transformer.plan` where its array is: a name in the file, a
+`Part` of an array there, or a tuple of these, of which the first that is there counts. A name that
+ends with "?" may be missing.
 """
 
 from __future__ import annotations
@@ -19,15 +20,23 @@ from firth.transformer.plan import Arrays, Weights
 
 @dataclass(frozen=True)
 class Part:
-    """Rows ``begin`` to ``end`` of an array, or of its transpose."""
+    """Rows ``begin`` to ``end`` of an array, or of its transpose.
+
+    ``of``: how many rows the whole has; 0: any number that is enough.
+    """
 
     name: str
     begin: int = 0
     end: int | None = None
     transposed: bool = False
+    of: int = 0
 
 
-Source = str | Part
+Source = str | Part | tuple[str | Part, ...]
+
+
+def _all(source: Source) -> tuple[str | Part, ...]:
+    return source if isinstance(source, tuple) else (source,)
 
 
 class Names:
@@ -53,27 +62,52 @@ class Names:
         Raises
         ------
         FormatError
-            It is missing, or too short for its part.
+            It is missing, or its part has no room in it.
         """
-        part = Part(source) if isinstance(source, str) else source
-        name = part.name.removesuffix("?")
-        for prefix in self.prefixes:
-            array = self.arrays.get(prefix + name)
-            if array is None:
-                continue
-            if part.transposed:
-                array = array.T
-            if part.end is not None and (array.ndim < 1 or len(array) < part.end):
-                raise FormatError(f"array {name!r} of shape {array.shape} is too small", self.path)
-            return array[part.begin : part.end] if part.end is not None else array
-        if part.name.endswith("?"):
+        parts = [Part(one) if isinstance(one, str) else one for one in _all(source)]
+        for part in parts:
+            name = part.name.removesuffix("?")
+            for prefix in self.prefixes:
+                array = self.arrays.get(prefix + name)
+                if array is None:
+                    continue
+                if part.transposed:
+                    array = array.T
+                if part.end is None:
+                    return array
+                rows = len(array) if array.ndim else 0
+                if rows < part.end or part.of not in (0, rows):
+                    raise FormatError(
+                        f"array {name!r} of shape {array.shape} must have {part.of or part.end} "
+                        "rows",
+                        self.path,
+                    )
+                return array[part.begin : part.end]
+        if parts[-1].name.endswith("?"):
             return None
-        raise FormatError(f"has no array {self.prefixes[0] + name!r}", self.path)
+        raise FormatError(f"has no array {self.prefixes[0] + parts[0].name!r}", self.path)
+
+    def has(self, name: str) -> bool:
+        """Whether there is an array of that name."""
+        return any(prefix + name in self.arrays for prefix in self.prefixes)
 
     def read(self, table: Mapping[str, Source]) -> dict[str, NDArray[Any]]:
         """The arrays of a table that are there."""
         found = {name: self.find(source) for name, source in table.items()}
         return {name: array for name, array in found.items() if array is not None}
+
+    def check(self, array: NDArray[Any], shape: tuple[int | None, ...], source: Source) -> None:
+        """FormatError where an array of the file has another shape, or no floating point."""
+        first = _all(source)[0]
+        name = (first if isinstance(first, str) else first.name).removesuffix("?")
+        if array.ndim != len(shape) or any(
+            want not in (None, n) for want, n in zip(shape, array.shape, strict=True)
+        ):
+            raise FormatError(
+                f"array {name!r} has shape {array.shape}, the configuration says {shape}", self.path
+            )
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+            raise FormatError(f"array {name!r} is {array.dtype}, wanted floating point", self.path)
 
     def weights(
         self, outside: Mapping[str, Source], layers: Sequence[Mapping[str, Source]]

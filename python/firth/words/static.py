@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.formats import hub
 from firth.formats.files import PathLike
 from firth.kernels import embedding_bag
 from firth.optional import needs
@@ -153,7 +154,9 @@ class StaticModel:
         """
         folder = os.fspath(path)
         if not os.path.exists(folder):
-            folder = _download(folder, token, subfolder, force_download)
+            below = f"{subfolder.strip('/')}/" if subfolder else ""
+            files = [below + file for file in model2vec.FILES]
+            folder = hub.folder(folder, files, token, force_download=force_download)
         content = model2vec.read(os.path.join(folder, subfolder) if subfolder else folder)
         config = content.config
         model = cls(
@@ -405,27 +408,3 @@ def _quantize(rows: NDArray[Any], name: str) -> NDArray[Any]:
     steps = np.rint((rows.astype(np.float16) / scale).astype(np.float16))
     quantized: NDArray[Any] = steps.clip(-127, 127).astype(np.int8)
     return quantized
-
-
-def _download(name: str, token: str | None, subfolder: str | None, force_download: bool) -> str:
-    """The folder into which huggingface_hub puts a model."""
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise FileNotFoundError(
-            f"from_pretrained: no folder {name!r}; models of the Hugging Face hub need "
-            "huggingface_hub: pip install huggingface_hub"
-        ) from None
-    patterns = [f"{subfolder.strip('/')}/{file}" if subfolder else file for file in model2vec.FILES]
-    error: Exception | None = None
-    for local_only in (False,) if force_download else (True, False):
-        try:
-            folder: str = huggingface_hub.snapshot_download(
-                name, token=token, allow_patterns=patterns, local_files_only=local_only
-            )
-            return folder
-        except (OSError, ValueError) as problem:  # what its own exceptions derive from
-            error = problem
-    raise FileNotFoundError(
-        f"from_pretrained: no folder {name!r}, and the Hugging Face hub does not give it: {error}"
-    ) from error

@@ -1,0 +1,90 @@
+"""The folder of a model: ``config.json`` and safetensors, as transformers writes them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from numpy.typing import NDArray
+
+from firth.encoders.architectures import read_json
+from firth.errors import FormatError
+from firth.formats import hub, safetensors
+from firth.formats.files import PathLike
+
+_CONFIG, _WHOLE, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "pytorch_model.pt")
+
+
+def folder_of(name: PathLike, token: str | None = None) -> str:
+    """A folder itself, or that of a model of the Hugging Face hub.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is neither.
+    """
+    folder = os.fspath(name)
+    if os.path.isdir(folder):
+        return folder
+    if os.path.exists(folder):
+        raise NotADirectoryError(f"from_pretrained: {folder} is a file; give the folder it is in")
+    return hub.folder(folder, (_CONFIG, "model*.safetensors", _INDEX), token)
+
+
+def read_config(folder: PathLike) -> tuple[dict[str, Any], str]:
+    """The content of ``config.json``, and its path."""
+    path = os.path.join(folder, _CONFIG)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"from_pretrained: {os.fspath(folder)} has no {_CONFIG}")
+    return read_json(path), path
+
+
+def read_arrays(folder: PathLike) -> tuple[dict[str, NDArray[Any]], str]:
+    """All arrays of a model, mapped; and the path of the file that names them.
+
+    Raises
+    ------
+    FileNotFoundError
+        No weights, or a part of them is missing.
+    FormatError
+        Weights in a pickle only, or a malformed file.
+    """
+    whole, index = os.path.join(folder, _WHOLE), os.path.join(folder, _INDEX)
+    if os.path.exists(whole):
+        return safetensors.mapped(whole), whole
+    if os.path.exists(index):
+        return _read_parts(folder, index), index
+    for name in _PICKLES:
+        if os.path.exists(path := os.path.join(folder, name)):
+            raise FormatError(
+                "is a pickle, which can run any code when it is read. Where you trust it, convert "
+                "it with PyTorch: transformers.AutoModel.from_pretrained(folder)"
+                ".save_pretrained(folder)",
+                path,
+            )
+    raise FileNotFoundError(
+        f"from_pretrained: {os.fspath(folder)} has neither {_WHOLE} nor {_INDEX}"
+    )
+
+
+def _read_parts(folder: PathLike, index: str) -> dict[str, NDArray[Any]]:
+    """Arrays that are spread over several files."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise FormatError("has no object 'weight_map'", index)
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    arrays = {}
+    for name, file in places.items():
+        # A name only: a path could lead out of the folder.
+        if not isinstance(file, str) or os.path.basename(file) != file or file in ("", ".", ".."):
+            raise FormatError(f"weight_map: {file!r} is not the name of a file", index)
+        if file not in parts:
+            path = os.path.join(folder, file)
+            if not os.path.exists(path):
+                raise FileNotFoundError(f"from_pretrained: {index} names {file}, which is missing")
+            parts[file] = safetensors.mapped(path)
+        if name not in parts[file]:
+            raise FormatError(f"weight_map: {file} has no array {name!r}", index)
+        arrays[name] = parts[file][name]
+    return arrays

@@ -1,0 +1,430 @@
+"""Models: a stack, its heads, and transformers' way of calling them.
+
+B = texts, S = tokens of each, padding included, N = B S, D = width, L = layers, H = heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth.encoders import architectures
+from firth.encoders.architecture import Architecture
+from firth.encoders.config import Config
+from firth.encoders.files import folder_of, read_arrays, read_config
+from firth.encoders.heads import Floats, HeadWeights
+from firth.encoders.initial import random_arrays
+from firth.encoders.outputs import ModelOutput
+from firth.errors import FormatError
+from firth.formats.files import PathLike
+from firth.transformer.plan import Batch, check
+from firth.transformer.stack import PRECISIONS, Precision, Stack
+from firth.transformer.weights import Names
+
+M = TypeVar("M", bound="Model")
+
+
+class Model:
+    """An encoder with the heads of a task; what the classes below have in common.
+
+    Parameters
+    ----------
+    config : mapping
+        The content of a ``config.json``.
+    arrays : mapping of str to ndarray
+        By the names that a file has; float32, float16 or bfloat16. float32 is not copied.
+    compute_type : {"float32", "bfloat16", "int8"}
+        Of products within layers, see `firth.transformer.Stack`. Heads are float32.
+    path : path, optional
+        For errors.
+
+    Attributes
+    ----------
+    config : firth.encoders.config.Config
+        By attribute, as ``config.hidden_size``.
+    stack : firth.transformer.Stack
+        The layers.
+
+    Raises
+    ------
+    FormatError
+        An architecture that is unknown or not this class's, a field that is bad, an array that is
+        missing or of another shape.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = architectures.KINDS  # that this class takes
+    needed: ClassVar[tuple[str, ...]] = ()  # heads
+    optional: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+        compute_type: Precision = "float32",
+        *,
+        path: PathLike | None = None,
+    ) -> None:
+        if compute_type not in PRECISIONS:
+            raise ValueError(
+                f"{type(self).__name__}: compute_type must be one of {PRECISIONS}, got "
+                f"{compute_type!r}"
+            )
+        self._architecture, self.config = self._find(config, path)
+        names = Names(arrays, path or "weights", ("", *self._architecture.prefixes))
+        plan = self._architecture.plan(self.config)
+        weights = self._architecture.weights(self.config, names)
+        try:
+            check(plan, weights)
+        except ValueError as error:
+            raise FormatError(str(error), names.path) from None
+        self.stack = Stack(plan, weights, compute_type)
+        tokens = self.stack.weights.outside["tokens"]
+        heads = self._architecture.heads(self.config)
+        self._heads: dict[str, HeadWeights] = {}
+        for name in self.needed:
+            self._heads[name] = HeadWeights(heads[name], plan, names, tokens)
+        for name in self.optional:
+            if name in heads and names.has(f"{heads[name].steps[0].name}.weight"):
+                self._heads[name] = HeadWeights(heads[name], plan, names, tokens)
+
+    @classmethod
+    def _find(cls, config: Mapping[str, Any], path: PathLike | None) -> tuple[Architecture, Config]:
+        """The architecture, which must be one of those that the class takes and have its heads."""
+        architecture, checked = architectures.find(config, path)
+        kind = config["model_type"]
+        if kind not in cls.kinds:
+            other = next((one.__name__ for one in cls.__mro__ if one.__name__[:4] == "Auto"), None)
+            hint = f"; {other} takes any" if other else ""
+            raise FormatError(
+                f"config: model_type is {kind!r}, {cls.__name__} takes {' '.join(cls.kinds)}{hint}",
+                path,
+            )
+        for name in cls.needed:
+            if name not in architecture.heads(checked):
+                raise FormatError(f"config: {kind} has no head for {cls.__name__}", path)
+        return architecture, checked
+
+    @classmethod
+    def from_pretrained(
+        cls: type[M],
+        path: PathLike,
+        compute_type: Precision = "float32",
+        *,
+        token: str | None = None,
+        **options: Any,
+    ) -> M:
+        """Load a folder of transformers' layout; weights are mapped, not copied.
+
+        Parameters
+        ----------
+        path : path-like
+            A folder with config.json and model.safetensors, or model.safetensors.index.json and
+            the parts that it names; or a name on the Hugging Face hub, from its cache or
+            downloaded, where huggingface_hub is installed.
+        compute_type : {"float32", "bfloat16", "int8"}
+        token : str, optional
+            For private models on the hub.
+        **options
+            ``output_hidden_states``, ``output_attentions``: what calls return where they do not
+            say it.
+
+        Raises
+        ------
+        FormatError
+            A file is malformed, holds another model, or is a pickle.
+        FileNotFoundError
+            A file is missing.
+        """
+        for name in options:
+            if name not in ("output_hidden_states", "output_attentions"):
+                raise TypeError(f"from_pretrained: unknown argument {name!r}")
+        folder = folder_of(path, token)
+        values, config_path = read_config(folder)
+        cls._find(values, config_path)  # before the weights are looked at
+        arrays, arrays_path = read_arrays(folder)
+        return cls({**values, **options}, arrays, compute_type, path=arrays_path)
+
+    @classmethod
+    def from_config(
+        cls: type[M],
+        config: Mapping[str, Any],
+        compute_type: Precision = "float32",
+        *,
+        seed: int = 0,
+    ) -> M:
+        """A model with random weights, as it is before training.
+
+        ``config`` is the content of a ``config.json``; fields that it lacks are those of the
+        architecture's first model, so ``{"model_type": "bert"}`` is BERT-base.
+        """
+        architecture, checked = cls._find(config, None)
+        arrays = random_arrays(architecture, checked, (*cls.needed, *cls.optional), seed)
+        return cls(config, arrays, compute_type)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}<{self.config.model_type}, {self.stack.plan.layers} layers of "
+            f"{self.stack.plan.width}, {self.stack.precision}>"
+        )
+
+    def eval(self: M) -> M:
+        """Do nothing: there is no dropout."""
+        return self
+
+    def num_parameters(self) -> int:
+        """How many numbers were learned; those that are used in several places count once."""
+        weights = self.stack.weights
+        layers = {id(layer): layer for layer in weights.layers}
+        arrays = [*weights.outside.values(), *(a for one in layers.values() for a in one.values())]
+        return sum(array.size for array in arrays) + sum(one.size for one in self._heads.values())
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        input_ids : array_like of int, shape (B, S)
+            Lists, NumPy arrays, or PyTorch's.
+        attention_mask : array_like, shape (B, S) or (B, S, S), optional
+            Not 0 for the tokens that are seen; by every token, or (third axis) by each.
+        token_type_ids : array_like of int, shape (B, S), optional
+            Segments [0]. Models without segments ignore them.
+        position_ids : array_like of int, shape (B, S) or (S,), optional
+        output_hidden_states, output_attentions : bool, optional
+            Return the states before the first layer and after each, L + 1 of shape (B, S, D); the
+            weights with which tokens (third axis) look at tokens, L of shape (B, H, S, S).
+        return_dict : bool
+            False: a tuple instead of a `ModelOutput`.
+
+        Returns
+        -------
+        ModelOutput
+            float32 arrays: what the class says, ``hidden_states``, ``attentions``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Arrays of another type or shape, or numbers that the model does not have; texts of more
+            tokens than it has positions.
+        """
+        ids = self._integers("input_ids", input_ids, None, self.config.vocab_size)
+        batch = self._batch(ids, attention_mask, token_type_ids, position_ids)
+        states = self._asked(output_hidden_states, "output_hidden_states")
+        attentions = self._asked(output_attentions, "output_attentions")
+        result = self.stack.run(batch, states=states, attentions=attentions)
+        output = ModelOutput(
+            **self._finish(batch, ids.shape, result.hidden),
+            hidden_states=tuple(_texts(state, ids.shape) for state in result.states)
+            if result.states is not None
+            else None,
+            attentions=tuple(
+                np.array(layer, np.float32).reshape(len(ids), -1, *2 * ids.shape[1:])
+                for layer in result.attentions
+            )
+            if result.attentions is not None
+            else None,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
+        """What the class returns, from the states (N, D) of texts of shape (B, S)."""
+        raise NotImplementedError
+
+    def _asked(self, value: bool | None, name: str) -> bool:
+        return bool(self.config.get(name, False) if value is None else value)
+
+    def _integers(
+        self, name: str, value: Any, shape: tuple[int, ...] | None, count: int
+    ) -> NDArray[np.int32]:
+        """An argument as integers (B, S) from 0 to count - 1."""
+        where = f"{type(self).__name__}: {name}"
+        if value is None:
+            raise TypeError(f"{where} must be given")
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            raise ValueError(
+                f"{where} must have rows of one length; tokenizers have padding=True for that"
+            ) from None
+        if shape is not None and array.shape in (shape[1:], (1, *shape[1:])):
+            array = np.broadcast_to(array, shape)
+        if array.ndim != 2 or (shape is not None and array.shape != shape) or not array.shape[1]:
+            wanted = "(B, S), S at least 1" if shape is None else shape
+            raise ValueError(f"{where} must have shape {wanted}, got {array.shape}")
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"{where} must be integers, got {array.dtype}")
+        if array.size and not 0 <= array.min() <= array.max() < count:
+            worst = array.min() if array.min() < 0 else array.max()
+            raise ValueError(f"{where} must be from 0 to {count - 1}, got {worst}")
+        return np.ascontiguousarray(array, np.int32)
+
+    def _batch(self, ids: NDArray[np.int32], mask: Any, types: Any, positions: Any) -> Batch:
+        """Each row of ids (B, S), padding included, is a text of the batch."""
+        count, length = ids.shape
+        outside = self.stack.weights.outside
+        most = self.stack.most_tokens
+        if most is not None and length > most and positions is None:
+            raise ValueError(
+                f"{type(self).__name__}: texts of {length} tokens, but the model has positions for "
+                f"{most}; tokenizers have truncation=True for that"
+            )
+        if positions is not None:
+            rows = self.stack.plan.positions or len(outside["positions"])
+            positions = self._integers("position_ids", positions, ids.shape, rows).ravel()
+        elif self._architecture.positions is not None:
+            positions = self._architecture.positions(self.config, ids).ravel()
+        if "types" not in outside:
+            types = None
+        elif types is not None:
+            types = self._integers(
+                "token_type_ids", types, ids.shape, len(outside["types"])
+            ).ravel()
+        seen, masks = self._masks(mask, count, length)
+        offsets = np.arange(count + 1, dtype=np.int64) * length
+        return Batch(ids.ravel(), offsets, types, positions, seen, masks)
+
+    def _masks(
+        self, mask: Any, count: int, length: int
+    ) -> tuple[NDArray[np.bool_] | None, list[NDArray[np.bool_]] | None]:
+        """Which tokens are seen, by all (N,), or by each in its text, B arrays (S, S)."""
+        if mask is None:
+            return None, None
+        array = np.asarray(mask)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{type(self).__name__}: attention_mask must be numbers, got {array.dtype}"
+            )
+        if array.shape == (count, length):
+            seen = np.ascontiguousarray(array != 0).ravel()
+            return (None if seen.all() else seen), None
+        if array.shape == (count, length, length):
+            return None, list(np.ascontiguousarray(array != 0))
+        raise ValueError(
+            f"{type(self).__name__}: attention_mask must have shape {(count, length)} or "
+            f"{(count, length, length)}, got {array.shape}"
+        )
+
+
+def _texts(rows: Floats, shape: tuple[int, ...]) -> Floats:
+    """Rows (N, D) of texts of shape (B, S), as (B, S, D)."""
+    return rows.reshape(*shape, rows.shape[1])
+
+
+class AutoModel(Model):
+    """The bare encoder of any known architecture.
+
+    Calls return ``last_hidden_state`` (B, S, D) and, where the file has a pooler, ``pooler_output``
+    (B, D).
+    """
+
+    optional = ("pooler",)
+
+    def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
+        pooler = self._heads.get("pooler")
+        return {
+            "last_hidden_state": _texts(hidden, shape),
+            "pooler_output": None if pooler is None else pooler.run(batch, shape, hidden),
+        }
+
+
+class _Scoring(Model):
+    """A model with one head; calls return ``logits``."""
+
+    def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
+        return {"logits": self._heads[self.needed[0]].run(batch, shape, hidden)}
+
+
+class AutoModelForMaskedLM(_Scoring):
+    """Any known encoder that tells masked tokens; ``logits`` (B, S, V) for each token there is."""
+
+    needed = ("masked_lm",)
+
+
+class AutoModelForSequenceClassification(_Scoring):
+    """Any known encoder with classes of texts; ``logits`` (B, ``config.num_labels``)."""
+
+    needed = ("sequence",)
+
+
+class AutoModelForTokenClassification(_Scoring):
+    """Any known encoder with classes of tokens; ``logits`` (B, S, ``config.num_labels``)."""
+
+    needed = ("tokens",)
+
+
+class AutoModelForQuestionAnswering(Model):
+    """Any known encoder that finds answers; ``start_logits`` and ``end_logits`` (B, S)."""
+
+    needed = ("span",)
+
+    def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
+        scores = self._heads["span"].run(batch, shape, hidden)
+        return {
+            "start_logits": np.ascontiguousarray(scores[..., 0]),
+            "end_logits": np.ascontiguousarray(scores[..., 1]),
+        }
+
+
+class BertModel(AutoModel):
+    """BERT without a head: ``last_hidden_state`` (B, S, D) and ``pooler_output`` (B, D)."""
+
+    kinds = ("bert",)
+
+
+class BertForMaskedLM(AutoModelForMaskedLM):
+    """BERT that tells masked tokens; ``logits`` (B, S, V)."""
+
+    kinds = ("bert",)
+
+
+class BertForNextSentencePrediction(_Scoring):
+    """BERT that judges pairs of sentences; ``logits`` (B, 2): [0] follows, [1] does not."""
+
+    kinds = ("bert",)
+    needed = ("next_sentence",)
+
+
+class BertForPreTraining(Model):
+    """BERT with both heads of its training.
+
+    Calls return ``prediction_logits`` (B, S, V) and ``seq_relationship_logits`` (B, 2).
+    """
+
+    kinds = ("bert",)
+    needed = ("masked_lm", "next_sentence")
+
+    def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
+        return {
+            "prediction_logits": self._heads["masked_lm"].run(batch, shape, hidden),
+            "seq_relationship_logits": self._heads["next_sentence"].run(batch, shape, hidden),
+        }
+
+
+class BertForSequenceClassification(AutoModelForSequenceClassification):
+    """BERT with classes of texts; ``logits`` (B, ``config.num_labels``)."""
+
+    kinds = ("bert",)
+
+
+class BertForTokenClassification(AutoModelForTokenClassification):
+    """BERT with classes of tokens; ``logits`` (B, S, ``config.num_labels``)."""
+
+    kinds = ("bert",)
+
+
+class BertForQuestionAnswering(AutoModelForQuestionAnswering):
+    """BERT that finds answers in texts; ``start_logits`` and ``end_logits`` (B, S)."""
+
+    kinds = ("bert",)

@@ -1,0 +1,47 @@
+"""Models of the Hugging Face hub: from its cache on this machine, or downloaded into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def folder(
+    name: str, files: Sequence[str], token: str | None = None, *, force_download: bool = False
+) -> str:
+    """The folder in which huggingface_hub keeps these files of a model.
+
+    Parameters
+    ----------
+    name : str
+        As in ``sentence-transformers/all-MiniLM-L6-v2``.
+    files : sequence of str
+        Names, or patterns with ``*``.
+    token : str, optional
+        For private models.
+    force_download : bool
+        Ask the hub whether there is something newer than what the cache has.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such model, no network, or no huggingface_hub.
+    """
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise FileNotFoundError(
+            f"from_pretrained: no folder {name!r}; models of the Hugging Face hub need "
+            "huggingface_hub: pip install huggingface_hub"
+        ) from None
+    error: Exception | None = None
+    for local_only in (False,) if force_download else (True, False):
+        try:
+            found: str = huggingface_hub.snapshot_download(
+                name, token=token, allow_patterns=list(files), local_files_only=local_only
+            )
+            return found
+        except (OSError, ValueError) as problem:  # what its own exceptions derive from
+            error = problem
+    raise FileNotFoundError(
+        f"from_pretrained: no folder {name!r}, and the Hugging Face hub does not give it: {error}"
+    ) from error
