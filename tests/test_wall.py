@@ -131,7 +131,7 @@ RANKS = [
     {"epochs", "geometry", "spelling"},
     {"search", "tokenizers", "transformer"},
     {"words"},
-    {"fasttext", "downloader"},
+    {"downloader", "encoders", "fasttext"},
     {"nn", "models"},
     {"rag"},
     {"serve", "distributed", "system"},

@@ -14,7 +14,21 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firth import downloader, fasttext, kernels, models, search, tokenizers, words
+    from firth import downloader, encoders, fasttext, kernels, models, search, tokenizers, words
+    from firth.encoders import (
+        AutoModel,
+        AutoModelForMaskedLM,
+        AutoModelForQuestionAnswering,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        BertForMaskedLM,
+        BertForNextSentencePrediction,
+        BertForPreTraining,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+        BertModel,
+    )
     from firth.errors import FormatError
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
@@ -42,7 +56,19 @@ __version__ = "0.1.0"
 
 # Public name -> the module that holds it. Subpackages are listed under their own name.
 _HOME = {
+    "AutoModel": "firth.encoders",
+    "AutoModelForMaskedLM": "firth.encoders",
+    "AutoModelForQuestionAnswering": "firth.encoders",
+    "AutoModelForSequenceClassification": "firth.encoders",
+    "AutoModelForTokenClassification": "firth.encoders",
     "AutoTokenizer": "firth.tokenizers",
+    "BertForMaskedLM": "firth.encoders",
+    "BertForNextSentencePrediction": "firth.encoders",
+    "BertForPreTraining": "firth.encoders",
+    "BertForQuestionAnswering": "firth.encoders",
+    "BertForSequenceClassification": "firth.encoders",
+    "BertForTokenClassification": "firth.encoders",
+    "BertModel": "firth.encoders",
     "BertTokenizer": "firth.tokenizers",
     "FastText": "firth.words",
     "FormatError": "firth.errors",
@@ -57,6 +83,7 @@ _HOME = {
     "Text8Corpus": "firth.words",
     "Word2Vec": "firth.words",
     "downloader": "firth.downloader",
+    "encoders": "firth.encoders",
     "fasttext": "firth.fasttext",
     "info": "firth.system",
     "kernels": "firth.kernels",
@@ -68,7 +95,19 @@ _HOME = {
 }
 
 __all__ = [
+    "AutoModel",
+    "AutoModelForMaskedLM",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "BertForMaskedLM",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
     "BertTokenizer",
     "FastText",
     "FormatError",
@@ -83,6 +122,7 @@ __all__ = [
     "Text8Corpus",
     "Word2Vec",
     "downloader",
+    "encoders",
     "fasttext",
     "info",
     "kernels",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from firth.encoders import bert
 from firth.encoders.architecture import Architecture, Table
 from firth.encoders.config import Config
-from firth.encoders.heads import Head, Linear, Norm
+from firth.encoders.heads import Head, Linear, Norm, decoder
 from firth.errors import FormatError
 from firth.transformer.plan import Plan
 
@@ -98,12 +98,7 @@ def heads(config: Config) -> dict[str, Head]:
             (
                 Linear("predictions.dense", config.embedding_size, config.activation()),
                 Norm("predictions.LayerNorm"),
-                Linear(
-                    "predictions.decoder",
-                    config.vocab_size,
-                    bias=("predictions.bias", "predictions.decoder.bias"),
-                    tied=config.tie_word_embeddings,
-                ),
+                decoder("predictions", config),
             ),
         ),
         "sequence": Head("first", (pooler, Linear("classifier", config.num_labels))),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from firth.encoders.architecture import Architecture, Table
 from firth.encoders.config import Config
-from firth.encoders.heads import Head, Linear, Norm
+from firth.encoders.heads import Head, Linear, Norm, decoder
 from firth.transformer.plan import Plan
 
 DEFAULTS = {
@@ -92,12 +92,7 @@ def heads(config: Config) -> dict[str, Head]:
             (
                 Linear("cls.predictions.transform.dense", config.hidden_size, config.activation()),
                 Norm("cls.predictions.transform.LayerNorm"),
-                Linear(
-                    "cls.predictions.decoder",
-                    config.vocab_size,
-                    bias=("cls.predictions.bias", "cls.predictions.decoder.bias"),
-                    tied=config.tie_word_embeddings,
-                ),
+                decoder("cls.predictions", config),
             ),
         ),
         "next_sentence": Head("first", (pooler, Linear("cls.seq_relationship", 2))),

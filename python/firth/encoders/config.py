@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 from firth.arguments import Real, Rules, Whole, check_all, shortened
 from firth.errors import FormatError
 from firth.formats.files import PathLike
+
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 
 # Every number that a plan reads. The ranges keep a damaged file from asking for all memory.
 _NUMBERS: Rules = {
@@ -59,7 +61,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
 }
 
 # Names of activations in configurations, and what the engine calls them.
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
@@ -140,7 +142,7 @@ class Config:
         """All fields, those of the architecture included."""
         return dict(self._values)
 
-    def activation(self, name: str = "hidden_act") -> str:
+    def activation(self, name: str = "hidden_act") -> Activation:
         """What the engine calls the activation in a field; FormatError for one it does not have."""
         value = self._values.get(name)
         if not isinstance(value, str) or value not in _ACTIVATIONS:
@@ -174,7 +176,7 @@ class Config:
             field = self._aliases.get(name, name)
             raise FormatError(str(error).replace(name, field, 1), self.path) from None
 
-    def _refuse(self, name: str, wanted: str) -> None:
+    def _refuse(self, name: str, wanted: str) -> NoReturn:
         field, value = self._aliases.get(name, name), shortened(self._values.get(name))
         raise FormatError(f"config: {field} must be {wanted}, got {value}", self.path)
 

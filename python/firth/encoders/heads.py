@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.encoders.config import Activation, Config
 from firth.kernels.layer_norm import layer_norm
 from firth.kernels.matmul import PackedMatrix, matmul, pack
 from firth.transformer.plan import Batch, Plan
@@ -31,7 +32,7 @@ class Linear:
     name : str
         W is ``<name>.weight`` in a file, b ``<name>.bias``.
     outputs : int
-    activation : one of `firth.kernels.matmul.ACTIVATIONS`, or "tanh", optional
+    activation : {"relu", "gelu", "gelu_tanh", "silu", "tanh"}, optional
     bias : bool, or source
         Whether there is b; or where else it may be.
     tied : bool
@@ -40,7 +41,7 @@ class Linear:
 
     name: str
     outputs: int
-    activation: str | None = None
+    activation: Activation | Literal["tanh"] | None = None
     bias: bool | Source = True
     tied: bool = False
 
@@ -84,6 +85,17 @@ class Head:
 
     start: Literal["tokens", "first", "mean"]
     steps: tuple[Step, ...]
+
+
+def decoder(name: str, config: Config) -> Linear:
+    """The last step of a head for masked tokens, which has a bias beside that of its matrix.
+
+    Where the configuration ties the matrix to the table of embeddings, the two biases are one.
+    """
+    own, inner = f"{name}.bias", f"{name}.decoder.bias"
+    tied: bool = config.tie_word_embeddings
+    bias = (own, inner) if tied else (inner, own)
+    return Linear(f"{name}.decoder", config.vocab_size, bias=bias, tied=tied)
 
 
 class HeadWeights:

@@ -197,8 +197,9 @@ class Model:
         ----------
         input_ids : array_like of int, shape (B, S)
             Lists, NumPy arrays, or PyTorch's.
-        attention_mask : array_like, shape (B, S) or (B, S, S), optional
-            Not 0 for the tokens that are seen; by every token, or (third axis) by each.
+        attention_mask : array_like, shape (B, S), (B, S, S), or (B, 1, S, S) of bool, optional
+            Not 0 for the tokens that are seen; by every token, or (last axis) by each. What a token
+            that sees nothing gathers is 0.
         token_type_ids : array_like of int, shape (B, S), optional
             Segments [0]. Models without segments ignore them.
         position_ids : array_like of int, shape (B, S) or (S,), optional
@@ -224,13 +225,14 @@ class Model:
         states = self._asked(output_hidden_states, "output_hidden_states")
         attentions = self._asked(output_attentions, "output_attentions")
         result = self.stack.run(batch, states=states, attentions=attentions)
+        heads, (count, length) = self.stack.plan.heads, ids.shape
         output = ModelOutput(
             **self._finish(batch, ids.shape, result.hidden),
             hidden_states=tuple(_texts(state, ids.shape) for state in result.states)
             if result.states is not None
             else None,
             attentions=tuple(
-                np.array(layer, np.float32).reshape(len(ids), -1, *2 * ids.shape[1:])
+                np.array(layer, np.float32).reshape(count, heads, length, length)
                 for layer in result.attentions
             )
             if result.attentions is not None
@@ -306,6 +308,8 @@ class Model:
             raise TypeError(
                 f"{type(self).__name__}: attention_mask must be numbers, got {array.dtype}"
             )
+        if array.shape == (count, 1, length, length) and array.dtype == np.bool_:
+            array = array[:, 0]  # as transformers' models take it
         if array.shape == (count, length):
             seen = np.ascontiguousarray(array != 0).ravel()
             return (None if seen.all() else seen), None

@@ -69,7 +69,11 @@ def kinds_of_layers(config: Config) -> list[str]:
     kinds = config.get("layer_types")
     if kinds is None:
         return [_KINDS[i % every > 0] for i in range(count)]
-    if not isinstance(kinds, list) or len(kinds) != count or not set(kinds) <= set(_KINDS):
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) != count
+        or not all(kind in _KINDS for kind in kinds)
+    ):
         raise FormatError(
             f"config: layer_types must list one of {_KINDS} for each of {count} layers",
             config.path,

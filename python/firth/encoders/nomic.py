@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Config
-from firth.encoders.heads import Head, Linear, Norm
+from firth.encoders.config import Activation, Config
+from firth.encoders.heads import Head, Linear, Norm, decoder
 from firth.transformer.plan import Plan
 from firth.transformer.weights import Part
 
@@ -67,7 +67,7 @@ def plan(config: Config) -> Plan:
     )
 
 
-def activation(config: Config) -> str:
+def activation(config: Config) -> Activation:
     """That of the gate; Nomic's files name the whole of gate and product."""
     return "silu" if config.get("hidden_act") == "swiglu" else config.activation()
 
@@ -128,12 +128,7 @@ def heads(config: Config) -> dict[str, Head]:
             (
                 Linear("cls.predictions.transform.dense", config.hidden_size, activation(config)),
                 Norm("cls.predictions.transform.layer_norm"),
-                Linear(
-                    "cls.predictions.decoder",
-                    config.vocab_size,
-                    bias=("cls.predictions.bias", "cls.predictions.decoder.bias"),
-                    tied=config.tie_word_embeddings,
-                ),
+                decoder("cls.predictions", config),
             ),
         ),
         "sequence": Head("first", (pooler, classifier)),

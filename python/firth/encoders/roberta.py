@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from firth.encoders import bert
 from firth.encoders.architecture import Architecture
 from firth.encoders.config import Config
-from firth.encoders.heads import Head, Linear, Norm
+from firth.encoders.heads import Head, Linear, Norm, decoder
 from firth.errors import FormatError
 from firth.transformer.plan import Plan
 
@@ -36,7 +36,8 @@ def positions(config: Config, ids: NDArray[np.int32]) -> NDArray[np.int32]:
 def count(ids: NDArray[np.int32], padding: int) -> NDArray[np.int32]:
     """``padding`` where there is padding, else ``padding`` + 1, + 2, ... along each text (B, S)."""
     real = ids != padding
-    return (np.cumsum(real, axis=1) * real + padding).astype(np.int32)
+    places: NDArray[np.int64] = np.cumsum(real, axis=1) * real + padding
+    return places.astype(np.int32)
 
 
 def heads(config: Config) -> dict[str, Head]:
@@ -49,12 +50,7 @@ def heads(config: Config) -> dict[str, Head]:
             (
                 Linear("lm_head.dense", width, "gelu"),
                 Norm("lm_head.layer_norm"),
-                Linear(
-                    "lm_head.decoder",
-                    config.vocab_size,
-                    bias=("lm_head.bias", "lm_head.decoder.bias"),
-                    tied=config.tie_word_embeddings,
-                ),
+                decoder("lm_head", config),
             ),
         ),
         "sequence": Head(
