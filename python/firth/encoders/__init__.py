@@ -21,8 +21,11 @@ from firth.encoders.models import (
     BertModel,
 )
 from firth.encoders.outputs import ModelOutput
+from firth.encoders.pictures import Attention, ContextualVectors, contextual_vectors, show_attention
+from firth.encoders.tasks import answer_span, classify, fill_mask, label_tokens, next_sentence
 
 __all__ = [
+    "Attention",
     "AutoModel",
     "AutoModelForMaskedLM",
     "AutoModelForQuestionAnswering",
@@ -35,5 +38,13 @@ __all__ = [
     "BertForSequenceClassification",
     "BertForTokenClassification",
     "BertModel",
+    "ContextualVectors",
     "ModelOutput",
+    "answer_span",
+    "classify",
+    "contextual_vectors",
+    "fill_mask",
+    "label_tokens",
+    "next_sentence",
+    "show_attention",
 ]

@@ -17,6 +17,7 @@ from firth.encoders.config import Config
 from firth.encoders.files import folder_of, read_arrays, read_config
 from firth.encoders.heads import Floats, HeadWeights
 from firth.encoders.initial import random_arrays
+from firth.encoders.inputs import Inputs
 from firth.encoders.outputs import ModelOutput
 from firth.errors import FormatError
 from firth.formats.files import PathLike
@@ -47,6 +48,10 @@ class Model:
         By attribute, as ``config.hidden_size``.
     stack : firth.transformer.Stack
         The layers.
+    heads : dict of str to firth.encoders.heads.HeadWeights
+        By name of the task.
+    inputs : firth.encoders.inputs.Inputs
+        Makes batches for the stack.
 
     Raises
     ------
@@ -72,23 +77,24 @@ class Model:
                 f"{type(self).__name__}: compute_type must be one of {PRECISIONS}, got "
                 f"{compute_type!r}"
             )
-        self._architecture, self.config = self._find(config, path)
-        names = Names(arrays, path or "weights", ("", *self._architecture.prefixes))
-        plan = self._architecture.plan(self.config)
-        weights = self._architecture.weights(self.config, names)
+        architecture, self.config = self._find(config, path)
+        names = Names(arrays, path or "weights", ("", *architecture.prefixes))
+        plan = architecture.plan(self.config)
+        weights = architecture.weights(self.config, names)
         try:
             check(plan, weights)
         except ValueError as error:
             raise FormatError(str(error), names.path) from None
         self.stack = Stack(plan, weights, compute_type)
+        self.inputs = Inputs(type(self).__name__, architecture, self.config, self.stack)
         tokens = self.stack.weights.outside["tokens"]
-        heads = self._architecture.heads(self.config)
-        self._heads: dict[str, HeadWeights] = {}
+        heads = architecture.heads(self.config)
+        self.heads: dict[str, HeadWeights] = {}
         for name in self.needed:
-            self._heads[name] = HeadWeights(heads[name], plan, names, tokens)
+            self.heads[name] = HeadWeights(heads[name], plan, names, tokens)
         for name in self.optional:
             if name in heads and names.has(f"{heads[name].steps[0].name}.weight"):
-                self._heads[name] = HeadWeights(heads[name], plan, names, tokens)
+                self.heads[name] = HeadWeights(heads[name], plan, names, tokens)
 
     @classmethod
     def _find(cls, config: Mapping[str, Any], path: PathLike | None) -> tuple[Architecture, Config]:
@@ -179,7 +185,7 @@ class Model:
         weights = self.stack.weights
         layers = {id(layer): layer for layer in weights.layers}
         arrays = [*weights.outside.values(), *(a for one in layers.values() for a in one.values())]
-        return sum(array.size for array in arrays) + sum(one.size for one in self._heads.values())
+        return sum(array.size for array in arrays) + sum(one.size for one in self.heads.values())
 
     def __call__(
         self,
@@ -220,15 +226,16 @@ class Model:
             Arrays of another type or shape, or numbers that the model does not have; texts of more
             tokens than it has positions.
         """
-        ids = self._integers("input_ids", input_ids, None, self.config.vocab_size)
-        batch = self._batch(ids, attention_mask, token_type_ids, position_ids)
+        batch, (count, length) = self.inputs.rectangle(
+            input_ids, attention_mask, token_type_ids, position_ids
+        )
         states = self._asked(output_hidden_states, "output_hidden_states")
         attentions = self._asked(output_attentions, "output_attentions")
         result = self.stack.run(batch, states=states, attentions=attentions)
-        heads, (count, length) = self.stack.plan.heads, ids.shape
+        heads, shape = self.stack.plan.heads, (count, length)
         output = ModelOutput(
-            **self._finish(batch, ids.shape, result.hidden),
-            hidden_states=tuple(_texts(state, ids.shape) for state in result.states)
+            **self._finish(batch, shape, result.hidden),
+            hidden_states=tuple(_texts(state, shape) for state in result.states)
             if result.states is not None
             else None,
             attentions=tuple(
@@ -247,79 +254,6 @@ class Model:
     def _asked(self, value: bool | None, name: str) -> bool:
         return bool(self.config.get(name, False) if value is None else value)
 
-    def _integers(
-        self, name: str, value: Any, shape: tuple[int, ...] | None, count: int
-    ) -> NDArray[np.int32]:
-        """An argument as integers (B, S) from 0 to count - 1."""
-        where = f"{type(self).__name__}: {name}"
-        if value is None:
-            raise TypeError(f"{where} must be given")
-        try:
-            array = np.asarray(value)
-        except ValueError:
-            raise ValueError(
-                f"{where} must have rows of one length; tokenizers have padding=True for that"
-            ) from None
-        if shape is not None and array.shape in (shape[1:], (1, *shape[1:])):
-            array = np.broadcast_to(array, shape)
-        if array.ndim != 2 or (shape is not None and array.shape != shape) or not array.shape[1]:
-            wanted = "(B, S), S at least 1" if shape is None else shape
-            raise ValueError(f"{where} must have shape {wanted}, got {array.shape}")
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"{where} must be integers, got {array.dtype}")
-        if array.size and not 0 <= array.min() <= array.max() < count:
-            worst = array.min() if array.min() < 0 else array.max()
-            raise ValueError(f"{where} must be from 0 to {count - 1}, got {worst}")
-        return np.ascontiguousarray(array, np.int32)
-
-    def _batch(self, ids: NDArray[np.int32], mask: Any, types: Any, positions: Any) -> Batch:
-        """Each row of ids (B, S), padding included, is a text of the batch."""
-        count, length = ids.shape
-        outside = self.stack.weights.outside
-        most = self.stack.most_tokens
-        if most is not None and length > most and positions is None:
-            raise ValueError(
-                f"{type(self).__name__}: texts of {length} tokens, but the model has positions for "
-                f"{most}; tokenizers have truncation=True for that"
-            )
-        if positions is not None:
-            rows = self.stack.plan.positions or len(outside["positions"])
-            positions = self._integers("position_ids", positions, ids.shape, rows).ravel()
-        elif self._architecture.positions is not None:
-            positions = self._architecture.positions(self.config, ids).ravel()
-        if "types" not in outside:
-            types = None
-        elif types is not None:
-            types = self._integers(
-                "token_type_ids", types, ids.shape, len(outside["types"])
-            ).ravel()
-        seen, masks = self._masks(mask, count, length)
-        offsets = np.arange(count + 1, dtype=np.int64) * length
-        return Batch(ids.ravel(), offsets, types, positions, seen, masks)
-
-    def _masks(
-        self, mask: Any, count: int, length: int
-    ) -> tuple[NDArray[np.bool_] | None, list[NDArray[np.bool_]] | None]:
-        """Which tokens are seen, by all (N,), or by each in its text, B arrays (S, S)."""
-        if mask is None:
-            return None, None
-        array = np.asarray(mask)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(
-                f"{type(self).__name__}: attention_mask must be numbers, got {array.dtype}"
-            )
-        if array.shape == (count, 1, length, length) and array.dtype == np.bool_:
-            array = array[:, 0]  # as transformers' models take it
-        if array.shape == (count, length):
-            seen = np.ascontiguousarray(array != 0).ravel()
-            return (None if seen.all() else seen), None
-        if array.shape == (count, length, length):
-            return None, list(np.ascontiguousarray(array != 0))
-        raise ValueError(
-            f"{type(self).__name__}: attention_mask must have shape {(count, length)} or "
-            f"{(count, length, length)}, got {array.shape}"
-        )
-
 
 def _texts(rows: Floats, shape: tuple[int, ...]) -> Floats:
     """Rows (N, D) of texts of shape (B, S), as (B, S, D)."""
@@ -336,7 +270,7 @@ class AutoModel(Model):
     optional = ("pooler",)
 
     def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
-        pooler = self._heads.get("pooler")
+        pooler = self.heads.get("pooler")
         return {
             "last_hidden_state": _texts(hidden, shape),
             "pooler_output": None if pooler is None else pooler.run(batch, shape, hidden),
@@ -347,7 +281,7 @@ class _Scoring(Model):
     """A model with one head; calls return ``logits``."""
 
     def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
-        return {"logits": self._heads[self.needed[0]].run(batch, shape, hidden)}
+        return {"logits": self.heads[self.needed[0]].run(batch, shape, hidden)}
 
 
 class AutoModelForMaskedLM(_Scoring):
@@ -374,7 +308,7 @@ class AutoModelForQuestionAnswering(Model):
     needed = ("span",)
 
     def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
-        scores = self._heads["span"].run(batch, shape, hidden)
+        scores = self.heads["span"].run(batch, shape, hidden)
         return {
             "start_logits": np.ascontiguousarray(scores[..., 0]),
             "end_logits": np.ascontiguousarray(scores[..., 1]),
@@ -411,8 +345,8 @@ class BertForPreTraining(Model):
 
     def _finish(self, batch: Batch, shape: tuple[int, ...], hidden: Floats) -> dict[str, Any]:
         return {
-            "prediction_logits": self._heads["masked_lm"].run(batch, shape, hidden),
-            "seq_relationship_logits": self._heads["next_sentence"].run(batch, shape, hidden),
+            "prediction_logits": self.heads["masked_lm"].run(batch, shape, hidden),
+            "seq_relationship_logits": self.heads["next_sentence"].run(batch, shape, hidden),
         }
 
 
