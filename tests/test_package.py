@@ -81,7 +81,7 @@ def test_extras_are_used() -> None:
         for path in root.rglob("*.py")
         for name in re.findall(r'(?:needs\(\s*"|import )([\w.]+)', path.read_text())
     }
-    extras = {"numba", "words", "plot"}
+    extras = {"numba", "words", "models", "plot"}
     assert extras | {"all", "test", "peer", "bench", "dev"} == set(
         metadata.metadata("firth").get_all("Provides-Extra") or []
     )

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.encoders.config import Activation, Config
-from firth.kernels.layer_norm import layer_norm
-from firth.kernels.matmul import PackedMatrix, matmul, pack
+from firth.kernels import PackedMatrix, layer_norm, matmul, pack
 from firth.transformer.plan import Batch, Plan
 from firth.transformer.stack import pooled
 from firth.transformer.weights import Names, Source
