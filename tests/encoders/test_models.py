@@ -347,3 +347,19 @@ def test_public_names() -> None:
     for name in firth.encoders.__all__:
         if name.startswith(("Auto", "Bert")):
             assert getattr(firth, name) is getattr(firth.encoders, name)
+
+
+@pytest.mark.parametrize(("compute_type", "least"), [("bfloat16", 0.999), ("int8", 0.99)])
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_other_precisions(compute_type: Any, least: float, kind: str) -> None:
+    """The engine's tests say how near they must be; here, that they are asked for."""
+    config = SMALL[kind]
+    arrays = arrays_of(firth.AutoModel, config)
+    want = firth.AutoModel(config, arrays)(IDS).last_hidden_state
+    model = firth.AutoModel(config, arrays, compute_type)
+    got = model(IDS).last_hidden_state
+    assert repr(model).endswith(f"{compute_type}>")
+    cosines = (got * want).sum(-1) / np.linalg.norm(got, axis=-1) / np.linalg.norm(want, axis=-1)
+    assert cosines.min() > least
+    if kernels.active().startswith("native"):  # the others compute in float64
+        assert np.abs(got - want).max() > 1e-4
