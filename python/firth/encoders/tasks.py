@@ -282,7 +282,9 @@ def _head(model: Model, name: str, task: str) -> Any:
     try:
         return model.heads[name]
     except KeyError:
-        raise TypeError(f"{task}: a {type(model).__name__} has no head for it") from None
+        name = type(model).__name__
+        article = "an" if name[0] in "AEIOU" else "a"
+        raise TypeError(f"{task}: {article} {name} has no head for it") from None
 
 
 def _encode(tokenizer: Any, text: str, pair: str | None = None, **options: Any) -> Any:
