@@ -11,6 +11,7 @@ import pytest
 
 import firth
 from encoder_models import SMALL, VOCABULARY, arrays_of
+from firth import kernels
 from firth.encoders import answer_span, classify, fill_mask, label_tokens, next_sentence
 from firth.encoders.models import Model
 
@@ -21,6 +22,15 @@ TEXT = "He went to the bank, and the riverside was wide."
 def make(cls: type[Model], kind: str = "bert", **fields: Any) -> Any:
     config = SMALL[kind] | {"pad_token_id": 0, "vocab_size": len(VOCABULARY)} | fields
     return cls(config, arrays_of(cls, config))
+
+
+def same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
+    """Whether two results are equal, to the bit where products do not depend on the batch."""
+    error = 0 if kernels.active().startswith("native") else 1e-5
+    return [each["label"] for each in one] == [each["label"] for each in other] and all(
+        a["score"] == pytest.approx(b["score"], rel=error, abs=0)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -88,11 +98,13 @@ def test_classify(kind: str) -> None:
         assert [one["label"] for one in each] == [labels[str(i)] for i in np.argsort(-chances)]
         got = [one["score"] for one in each]
         np.testing.assert_allclose(got, np.sort(chances)[::-1], rtol=1e-4)
-    assert found[0] == found[4]
-    assert classify(model, tokenizer, TEXT, top_k=2) == classify(model, tokenizer, TEXT)[:2]
+    assert same(found[0], found[4])
+    assert same(found[0], classify(model, tokenizer, TEXT))
+    assert same(found[0][:2], classify(model, tokenizer, TEXT, top_k=2))
     assert classify(model, tokenizer, []) == []
     both = classify(model, tokenizer, [TEXT, "a"], ["It was closed.", "b"])
-    assert both[0] == classify(model, tokenizer, TEXT, "It was closed.") != found[0]
+    assert same(both[0], classify(model, tokenizer, TEXT, "It was closed."))
+    assert not same(both[0], found[0])
     with pytest.raises(ValueError, match="classify: 1 pairs for 2 texts"):
         classify(model, tokenizer, ["a", "b"], ["c"])
 
@@ -116,7 +128,9 @@ def test_texts_that_are_cut_are_counted() -> None:
     long = "the bank " * 40
     with pytest.warns(UserWarning, match="2 of 3 texts have more than 40 tokens and were cut"):
         found = classify(model, tokenizer, [long, "he", long])
-    assert found[0] == found[2] == classify(model, tokenizer, "the bank " * 19)
+    short = classify(model, tokenizer, "the bank " * 19)
+    assert same(found[0], short)
+    assert same(found[2], short)
 
 
 def test_label_tokens() -> None:
