@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,30 @@ def test_saved_and_read(tmp_path: Path) -> None:
     assert again(TEXTS[:11], padding=True) == tokenizer(TEXTS[:11], padding=True)
     assert again.model_max_length == 64
     assert json.loads(Path(paths[0]).read_text())["tokenizer_class"] == "BertTokenizer"
+
+
+def test_names_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is asked first; a path is not taken for a name."""
+    folder, asked = folders.bert(tmp_path / "folder"), []
+
+    class Hub:
+        @staticmethod
+        def snapshot_download(name: str, **options: Any) -> str:
+            asked.append((name, options["local_files_only"], set(options["allow_patterns"])))
+            if name != "bert-base-uncased":
+                raise FileNotFoundError("no such model")
+            return str(folder)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    assert read("bert-base-uncased")(TEXTS[0]) == read(folder)(TEXTS[0])
+    assert [one[:2] for one in asked] == [("bert-base-uncased", True)]
+    assert {"tokenizer.json", "vocab.txt", "tokenizer_config.json"} < asked[0][2]
+    with pytest.raises(FileNotFoundError, match="does not give it: no such model"):
+        read("some/model")
+    for path in ("/some/model", "./model", "a/b/c"):
+        with pytest.raises(FileNotFoundError, match="there is no folder"):
+            read(path)
+    assert [one[:2] for one in asked[1:]] == [("some/model", True), ("some/model", False)]
 
 
 def test_what_is_missing(tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ class BertTokenizer(Padding):
         ----------
         path : path-like
             A folder with ``tokenizer.json``, else ``vocab.txt``, else ``vocab.json`` and
-            ``merges.txt`` (RoBERTa's); or one of the first two files.
+            ``merges.txt`` (RoBERTa's); or one of the first two files; or a name on the Hugging
+            Face hub, where huggingface_hub is installed.
         use_fast : bool
             Has no effect: there is one kind of tokenizer.
         do_lower_case, tokenize_chinese_chars, strip_accents, add_prefix_space, \
@@ -136,7 +137,7 @@ clean_up_tokenization_spaces : optional
         Raises
         ------
         FileNotFoundError
-            There is no such folder.
+            There is no such folder, and no model of that name on the hub.
         FormatError
             It holds no tokenizer, or a file of it is malformed.
         """

@@ -19,10 +19,12 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from firth.errors import FormatError
+from firth.formats import hub
 from firth.formats.files import PathLike
 from firth.tokenizers.settings import (
     GENERIC,
@@ -45,20 +47,29 @@ _NORMALIZER = {
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
+FILES = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "config.json",
+)  # fmt: skip
+"""All names that a folder may have, to be asked for on a hub."""
+
+
 def read(path: PathLike, changes: Mapping[str, Any]) -> tuple[Tokenizer, Settings]:
     """Read a folder, or one file of it, with ``changes`` to what tokenizer_config.json says.
 
     Raises
     ------
     FileNotFoundError
-        There is no such folder.
+        There is no such folder, and no model of that name on the Hugging Face hub.
     FormatError
         It holds no tokenizer, or a file of it is malformed.
     """
     given = pathlib.Path(path)
+    if not given.exists():
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", os.fspath(path)):  # nor a name of the hub
+            raise FileNotFoundError(f"there is no folder {os.fspath(path)!r}")
+        given = pathlib.Path(hub.folder(os.fspath(path), FILES))
     folder = given.parent if given.is_file() else given
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {os.fspath(path)!r}")
     path = folder / "tokenizer_config.json"
     values = _object(path)
     if "added_tokens_decoder" not in values:
