@@ -18,30 +18,23 @@ namespace firth::FIRTH_LEVEL {
 namespace {
 
 // One step along K: a, b one unit a lane. A is read as Lefts, of which a unit has `parts`, and
-// `right` gives the part of a register of B that meets them.
-struct StepF32 {
-    typedef int32_t Unit;
-    typedef int32_t Left;
-    typedef float Sum;
-    static constexpr size_t elements = 1, parts = 1;
-    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
+// `right` gives the part of a register of B that meets them. Here a unit of `numbers` meets a unit.
+template <class T, class Sums, size_t numbers>
+struct Units {
+    typedef T Unit;
+    typedef T Left;
+    typedef Sums Sum;
+    static constexpr size_t elements = numbers, parts = 1;
+    FIRTH_INLINE vector_of<T> right(vector_of<T> b, size_t) { return b; }
+};
+struct StepF32 : Units<int32_t, float, 1> {
     FIRTH_INLINE f32xN apply(i32xN a, i32xN b, f32xN c) { return fma((f32xN)a, (f32xN)b, c); }
 };
-struct StepF64 {
-    typedef double Unit;
-    typedef double Left;
-    typedef double Sum;
-    static constexpr size_t elements = 1, parts = 1;
-    FIRTH_INLINE f64xN right(f64xN b, size_t) { return b; }
+struct StepF64 : Units<double, double, 1> {
     FIRTH_INLINE f64xN apply(f64xN a, f64xN b, f64xN c) { return fma(a, b, c); }
 };
 #if FIRTH_NATIVE_BF16
-struct StepBf16 {
-    typedef int32_t Unit;
-    typedef int32_t Left;
-    typedef float Sum;
-    static constexpr size_t elements = 2, parts = 1;
-    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
+struct StepBf16 : Units<int32_t, float, 2> {
     FIRTH_INLINE f32xN apply(i32xN a, i32xN b, f32xN c) { return dot_bf16(a, b, c); }
 };
 #else
@@ -58,12 +51,7 @@ struct StepBf16 {
 #endif
 
 #if FIRTH_NATIVE_BYTES
-struct StepU8S8 {
-    typedef int32_t Unit;
-    typedef int32_t Left;
-    typedef int32_t Sum;
-    static constexpr size_t elements = 4, parts = 1;
-    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
+struct StepU8S8 : Units<int32_t, int32_t, 4> {
     FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) { return dot_u8s8(a, b, c); }
 };
 // Packed B holds b + 128, which is unsigned: 128 times the sum of a's row is too much.
@@ -72,12 +60,7 @@ struct StepS8S8 : StepU8S8 {
 };
 #endif
 // Bytes as signed 16-bit numbers; sums modulo 2^32, as those of dot_u8s8.
-struct StepPairs {
-    typedef int32_t Unit;
-    typedef int32_t Left;
-    typedef int32_t Sum;
-    static constexpr size_t elements = 2, parts = 1;
-    FIRTH_INLINE i32xN right(i32xN b, size_t) { return b; }
+struct StepPairs : Units<int32_t, int32_t, 2> {
     FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) {
         typedef uint32_t u32xN __attribute__((vector_size(FIRTH_VECTOR_BYTES)));
         return (i32xN)((u32xN)c + (u32xN)dot_pairs(a, b));
