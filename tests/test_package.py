@@ -15,13 +15,7 @@ import pytest
 import firth
 from firth.optional import needs
 from firth.words import evaluation_file
-
-
-def python(code: str) -> str:
-    """Run code in a fresh interpreter and return what it prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from processes import printed
 
 
 def test_types_are_shipped() -> None:
@@ -106,7 +100,7 @@ def test_import_is_light() -> None:
         "firth.kernels",
         "firth.words",
     ]
-    loaded = python(f"import sys, firth; print([name for name in {heavy} if name in sys.modules])")
+    loaded = printed(f"import sys, firth; print([name for name in {heavy} if name in sys.modules])")
     assert loaded.strip() == "[]"
 
 
@@ -121,7 +115,7 @@ def test_optional_packages_are_not_imported() -> None:
         "scipy",
         "sklearn",
     ]
-    loaded = python(
+    loaded = printed(
         "import sys, firth, firth.cli\n"
         "for name in firth.__all__: getattr(firth, name)\n"
         "firth.NearestNeighbors(n_neighbors=1).fit([[0.0], [1.0]]).kneighbors([[0.2]])\n"
@@ -183,7 +177,7 @@ print(firth.kernels.dot([1.0], [2.0]))
 
 def test_a_subinterpreter_is_refused() -> None:
     """CPython before 3.12 hung there; later versions refuse compiled modules by themselves."""
-    refusal, result = python(SUBINTERPRETER).splitlines()
+    refusal, result = printed(SUBINTERPRETER).splitlines()
     assert "subinterpreter" in refusal
     assert result == "2.0"
 
@@ -192,7 +186,7 @@ def test_a_subinterpreter_is_refused() -> None:
     "start", ["firth.kernels.use('numba').__enter__()", "firth.kernels.dot.numba(x, x)"]
 )
 def test_missing_numba_is_named(start: str) -> None:
-    message = python(
+    message = printed(
         "import sys; sys.modules['numba'] = None\n"
         "import firth, numpy\n"
         "x = numpy.ones(3)\n"
@@ -203,7 +197,7 @@ def test_missing_numba_is_named(start: str) -> None:
 
 
 def test_missing_numba_in_the_environment() -> None:
-    message = python(
+    message = printed(
         "import os, sys; sys.modules['numba'] = None; os.environ['FIRTH_BACKEND'] = 'numba'\n"
         "import firth, numpy\n"
         "try: firth.kernels.dot(numpy.ones(3), numpy.ones(3))\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import subprocess
 import sys
 import threading
 import warnings
@@ -17,6 +16,7 @@ import firth
 from conftest import OTHER_V4X
 from firth import _native
 from firth.kernels import _dispatch, active, dot, use
+from processes import in_threads, printed, python
 
 
 def test_levels_name_themselves():
@@ -146,22 +146,12 @@ def test_references_are_silent():
     assert np.isnan(noisy.reference(1.0))
 
 
-def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_environment_chooses():
     code = "import firth; print(firth.info().backend)"
-    assert run(code, FIRTH_BACKEND="numpy").stdout.strip() == "numpy"
-    assert run(code, FIRTH_ISA="base").stdout.strip() == "native:base"
+    assert printed(code, FIRTH_BACKEND="numpy").strip() == "numpy"
+    assert printed(code, FIRTH_ISA="base").strip() == "native:base"
     for wrong in ({"FIRTH_BACKEND": "cuda"}, {"FIRTH_ISA": "v9"}):
-        result = run(code, **wrong)
+        result = python(code, **wrong)
         assert result.returncode == 1
         assert re.search("unknown or unavailable", result.stderr)
 
@@ -189,9 +179,9 @@ def test_thread_count():
     finally:
         firth.set_num_threads(before)
     code = "from firth import _native; print(_native.num_threads())"
-    assert run(code, FIRTH_NUM_THREADS="5").stdout.strip() == "5"
-    assert run(code, OMP_NUM_THREADS="7", FIRTH_NUM_THREADS="").stdout.strip() == "7"
-    assert run(code, OMP_NUM_THREADS="3,2", FIRTH_NUM_THREADS="").stdout.strip() == "3"
+    assert printed(code, FIRTH_NUM_THREADS="5").strip() == "5"
+    assert printed(code, OMP_NUM_THREADS="7", FIRTH_NUM_THREADS="").strip() == "7"
+    assert printed(code, OMP_NUM_THREADS="3,2", FIRTH_NUM_THREADS="").strip() == "3"
 
 
 @pytest.mark.parametrize("value", ["x", "0", "-2", "2.5", "4x", "1025", "99999999999999999999"])
@@ -207,13 +197,13 @@ for _ in range(2):
 firth.set_num_threads(2)
 print(firth.info().threads)
 """
-    lines = run(program, FIRTH_NUM_THREADS=value).stdout.splitlines()
+    lines = printed(program, FIRTH_NUM_THREADS=value).splitlines()
     message = f"FIRTH_NUM_THREADS: want a whole number from 1 to 1024, got '{value}'"
     assert lines == [message] * 4 + ["2"]
     # OpenMP's own runtimes ignore what they cannot read, and so do we.
     code = "from firth import _native; print(_native.num_threads())"
-    default = run(code, OMP_NUM_THREADS="", FIRTH_NUM_THREADS="").stdout
-    assert run(code, OMP_NUM_THREADS=value, FIRTH_NUM_THREADS="").stdout == default
+    default = printed(code, OMP_NUM_THREADS="", FIRTH_NUM_THREADS="")
+    assert printed(code, OMP_NUM_THREADS=value, FIRTH_NUM_THREADS="") == default
 
 
 def test_threads_do_not_change_bits():
@@ -234,17 +224,8 @@ def test_concurrent_calls():
     rng = np.random.default_rng(0)
     a = rng.standard_normal((20000, 100)).astype(np.float32)
     want = dot(a, a)
-    wrong = []
-
-    def work() -> None:
-        wrong.extend(1 for _ in range(20) if not np.array_equal(dot(a, a), want))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    right = in_threads(lambda: [np.array_equal(dot(a, a), want) for _ in range(20)])
+    assert right == [[True] * 20] * 4
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -260,8 +241,7 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 print(os.waitstatus_to_exitcode(status))
 """
-    result = run(code, FIRTH_NUM_THREADS="2", PYTHONWARNINGS="ignore")
-    assert result.stdout.strip() == "0", result.stderr
+    assert printed(code, FIRTH_NUM_THREADS="2", PYTHONWARNINGS="ignore").strip() == "0"
 
 
 def test_threadpoolctl_sees_the_pool():
@@ -276,7 +256,7 @@ with threadpoolctl.threadpool_limits(1, user_api="firth"):
 print(_native.num_threads())
 """
     pytest.importorskip("threadpoolctl")
-    assert run(code).stdout.split() == ["1", "4"]
+    assert printed(code).split() == ["1", "4"]
 
 
 LIMITED = """
@@ -305,8 +285,7 @@ assert (kernels.softmax(x) == np.float32(1 / 1000)).all()
 @pytest.mark.slow  # which keeps it from AddressSanitizer, whose address space has no such limit
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
 def test_no_thread_and_no_memory_are_no_crash():
-    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, "told"), done.stderr[-2000:]
+    assert printed(LIMITED).strip() == "told"
 
 
 def test_kernels_are_pickled_by_name():

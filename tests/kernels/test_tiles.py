@@ -12,9 +12,7 @@ import ctypes
 import mmap
 import os
 import platform
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +32,7 @@ from firth.kernels import (
     scaled_dot_product_attention,
     use,
 )
+from processes import in_threads, printed, python
 
 RECORDED = Path(__file__).with_name("tiles_recorded.npz")
 TILES = ["tiles", "tiles_emulated"]
@@ -217,20 +216,12 @@ def test_threads_of_the_caller(level):
     """Python's own threads and firth's pool beside each other."""
     a, b = example()
     want = matmul(a, b)
-    wrong = []
 
-    def work() -> None:
+    def right() -> bool:
         with use(f"native:{level}"):
-            for _ in range(5):
-                if not (matmul(a, b) == want).all():
-                    wrong.append(1)
+            return all((matmul(a, b) == want).all() for _ in range(5))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    assert in_threads(right) == [True] * 4
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -242,20 +233,6 @@ def test_children_of_fork(level):
     if child == 0:
         os._exit(0 if (matmul(a, b) == want).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def clean() -> dict[str, str]:
-    """The environment, in which nothing chooses a level."""
-    return {k: v for k, v in os.environ.items() if k not in {"FIRTH_ISA", "FIRTH_BACKEND"}}
-
-
-def run(code: str, **environment: str) -> str:
-    found = subprocess.run(
-        [sys.executable, "-c", code], env={**clean(), **environment}, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    return found.stdout
 
 
 def test_interrupted_calls(level):
@@ -279,7 +256,7 @@ while stopped < 20:
         assert (matmul(a, a.T) == want).all()
 print("whole")
 """
-    assert run(script, FIRTH_ISA=level) == "whole\n"
+    assert printed(script, FIRTH_ISA=level) == "whole\n"
 
 
 @pytest.mark.skipif(
@@ -336,14 +313,11 @@ def test_small_signal_stacks():
     """Where a thread has one already, the system refuses tiles: the next level serves and `info`
     says why. Afterwards the system refuses the stack, and products go on."""
     why = "a thread's alternate signal stack is too small to save tiles"
-    assert run(f"{STACK}\nassert small()\ncompute()") == f"native:v4x {why}\n"
-    assert run(f"{STACK}\nelsewhere(compute, True)") == f"native:v4x {why}\n"
-    assert run(f"{STACK}\ncompute()\nassert not small()\ncompute()") == "native:tiles \n" * 2
-    assert run(f"{STACK}\ncompute()\nelsewhere(compute, False)") == "native:tiles \n" * 2
-    refused = subprocess.run(
-        [sys.executable, "-c", f"{STACK}\nassert small()\ncompute()"],
-        env={**clean(), "FIRTH_ISA": "tiles"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    assert printed(f"{STACK}\nassert small()\ncompute()") == f"native:v4x {why}\n"
+    assert printed(f"{STACK}\nelsewhere(compute, True)") == f"native:v4x {why}\n"
+    assert printed(f"{STACK}\ncompute()\nassert not small()\ncompute()") == "native:tiles \n" * 2
+    assert printed(f"{STACK}\ncompute()\nelsewhere(compute, False)") == "native:tiles \n" * 2
+    refused = python(f"{STACK}\nassert small()\ncompute()", FIRTH_ISA="tiles")
     assert f"FIRTH_ISA: level 'tiles' does not run here: {why}" in refused.stderr
 
 
@@ -361,6 +335,6 @@ import firth, firth.kernels
 x = np.ones(3)
 print(before, granted()); firth.kernels.dot(x, x); print(granted(), firth.info().backend)
 """
-    assert run(granted) == "False False\nTrue native:tiles\n"
-    assert run(granted, FIRTH_ISA="v4x") == "False False\nFalse native:v4x\n"
-    assert run(granted, FIRTH_ISA="v4x", FIRTH_BACKEND="numpy") == "False False\nFalse numpy\n"
+    assert printed(granted) == "False False\nTrue native:tiles\n"
+    assert printed(granted, FIRTH_ISA="v4x") == "False False\nFalse native:v4x\n"
+    assert printed(granted, FIRTH_ISA="v4x", FIRTH_BACKEND="numpy") == "False False\nFalse numpy\n"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import firth
+from processes import printed
 
 pytestmark = pytest.mark.peer
 METRICS = ["cosine", "ip", "l2"]
@@ -126,8 +124,7 @@ def test_what_is_missing_is_named(module, package):
         f"try: firth.Index(2).to_{module}()\n"
         "except ImportError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"to_{module} needs {package}: pip install {package}"
+    assert printed(code).strip() == f"to_{module} needs {package}: pip install {package}"
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from firth import NearestNeighbors
+from processes import printed
 
 EPS = np.finfo(np.float64).eps
 
@@ -171,9 +170,7 @@ def test_parameters_and_state():
 def test_without_scikit_learn():
     """It is not required, and not imported if installed, which would take a second."""
     loaded = "import sys; from firth import NearestNeighbors; NearestNeighbors().fit([[1, 2]] * 9)"
-    subprocess.run(
-        [sys.executable, "-c", f"{loaded}; assert 'sklearn' not in sys.modules"], check=True
-    )
+    printed(f"{loaded}; assert 'sklearn' not in sys.modules")
     code = """
 import sys
 sys.modules["sklearn"] = None
@@ -190,8 +187,7 @@ except ValueError as error:
     print(error)
 print(near.fit([[1.0, 0.0], [0.0, 2.0], [3.0, 0.1]]).kneighbors([[9.0, 0.0]])[1].tolist())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
+    lines = printed(code).splitlines()
     assert lines[0] == "NearestNeighbors(metric='cosine', n_neighbors=2) True"
     assert "is not fitted yet" in lines[1]
     assert lines[2].startswith("Invalid parameter 'k'")

@@ -23,6 +23,7 @@ from firth import FormatError
 from firth.formats import container as files
 from firth.formats import log as logs
 from firth.search import records, storage
+from processes import printed
 
 DIM = 5
 RNG = np.random.default_rng(3)
@@ -584,7 +585,7 @@ def test_a_sync_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_killed_writers(tmp_path: Path) -> None:
-    run_script(Path(__file__).with_name("crash.py").read_text(), str(tmp_path), "120")
+    printed(Path(__file__).with_name("crash.py").read_text(), str(tmp_path), "120")
 
 
 # Damage of the file
@@ -722,15 +723,6 @@ def test_other_files(path: Path) -> None:
 # Other processes
 
 
-def run_script(source: str, *arguments: str) -> str:
-    made = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(source), *arguments],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return made.stdout
-
-
 @contextlib.contextmanager
 def processes(count: int, source: str, *arguments: str) -> Iterator[list[Any]]:
     started = [
@@ -826,11 +818,11 @@ def test_one_writer_at_a_time(path: Path) -> None:
         else:
             print("opened")
     """
-    assert run_script(source, str(path)) == f"{path} the index is open for writing elsewhere\n"
+    assert printed(source, str(path)) == f"{path} the index is open for writing elsewhere\n"
     index.compact()  # the lock is on the new log too
-    assert "elsewhere" in run_script(source, str(path))
+    assert "elsewhere" in printed(source, str(path))
     index.close()
-    assert run_script(source, str(path)) == "opened\n"
+    assert printed(source, str(path)) == "opened\n"
     index = firth.Index.open(path)
     del index  # it is not used any more
     firth.Index.open(path).close()
@@ -867,7 +859,7 @@ def test_a_fork_may_search_but_not_change(path: Path) -> None:
         assert os.waitpid(child, 0)[1] == 0
         assert len(firth.Index.open(sys.argv[1], "r")) == 4
     """
-    run_script(source, str(path))
+    printed(source, str(path))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
@@ -924,7 +916,7 @@ def test_a_full_disk(path: Path) -> None:
         assert firth.Index.open(path, "r", verify=True).ids.tolist() == index.ids.tolist()
         print(len(index))
     """
-    run_script(source, str(path))
+    printed(source, str(path))
 
 
 def test_no_log_beside_what_is_no_index(tmp_path):
