@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from damage import cut_and_changed
 from firth import FormatError
 from firth.errors import TruncatedError
 from firth.formats import safetensors
@@ -124,13 +125,7 @@ def test_truncated_anywhere(path: Path, read: Read) -> None:
 
 
 def test_random_damage_never_raises_anything_else(path: Path, read: Read) -> None:
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(700):
-        damaged = bytearray(whole[: rng.integers(len(whole) + 1)])
-        for position in rng.integers(0, max(1, len(damaged)), rng.integers(4)):
-            if damaged:
-                damaged[position] = rng.integers(256)
+    for damaged in cut_and_changed(path.read_bytes(), 700):
         path.write_bytes(damaged)
         with contextlib.suppress(FormatError):
             read(path)

@@ -132,32 +132,23 @@ def _iterations() -> int:
     return 100 - corpus.left
 
 
+_WORD2VEC = {"epochs": 2, "sample": 0, "negatives": "shared", "workers": 1}
+
+
 @pytest.mark.parametrize("after", [30, 80, 50])
-def test_a_corpus_that_changes(after: int, caplog: pytest.LogCaptureFixture) -> None:
-    corpus = _Changing(_iterations(), 50, after)
-    firth.Word2Vec(
-        corpus, min_count=1, vector_size=4, epochs=2, sample=0, negatives="shared", workers=1
-    )
-    found = [record.getMessage() for record in caplog.records]
-    if after == 50:
-        assert found == []
-    else:
-        (message,) = found
-        assert f"about {3 * after} instead of 150 in each epoch" in message
-
-
-@pytest.mark.parametrize("after", [50, 30])
-def test_a_corpus_that_changes_before_glove_trains(
-    after: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("model", "settings", "want"),
+    [(firth.Word2Vec, _WORD2VEC, "about {} instead of 150 in each epoch"),
+     (firth.GloVe, {"epochs": 1}, ": {} of the vocabulary instead of 150.")],
+)  # fmt: skip
+def test_a_corpus_that_changes(
+    after: int, model: Any, settings: Any, want: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     corpus = _Changing(_iterations(), 50, after)
-    firth.GloVe(corpus, min_count=1, vector_size=4, epochs=1)
+    model(corpus, min_count=1, vector_size=4, **settings)
     found = [record.getMessage() for record in caplog.records]
-    if after == 50:
-        assert found == []
-    else:
-        (message,) = found
-        assert f": {3 * after} of the vocabulary instead of 150." in message
+    assert len(found) == (after != 50)
+    assert all(want.format(3 * after) in message for message in found)
 
 
 @pytest.mark.parametrize("more", [{"max_vocab_size": 2}, {"null_word": 1}, {"max_final_vocab": 3}])
