@@ -113,6 +113,30 @@ double update_group(float* const* in, size_t m, float* const* positives,
     return loss;
 }
 
+namespace {
+
+// The contexts (width,) of a window, those that are not missing (< 0), against its n outputs: all
+// at once, where `out` are distinct rows and occur `out_times` (null: once), or one by one.
+double update_contexts(WordMatrix w_in, const int64_t* contexts, size_t width, bool shared,
+                       float* const* out, size_t n, const float* out_times, const float* labels,
+                       size_t dim, float rate, DistinctRows& in, UpdateScratch& scratch,
+                       const Kernels& kernels) {
+    double loss = 0;
+    in.clear();
+    for (size_t c = 0; c < width; c++) {
+        if (contexts[c] < 0) continue;
+        float* const row = w_in.row(contexts[c]);
+        if (shared)
+            in.add(row);
+        else
+            loss += update_pair(row, out, n, labels, dim, rate, scratch, nullptr, kernels, true);
+    }
+    if (in.size == 0) return loss;
+    return update_shared(in, out, n, out_times, labels, dim, rate, scratch, nullptr, kernels, true);
+}
+
+}  // namespace
+
 double skipgram_batch(WordMatrix w_in, WordMatrix w_out, size_t dim, const int64_t* centers,
                       const int64_t* contexts, const int64_t* negatives, size_t rows, size_t width,
                       size_t negative, bool shared, float rate, const Kernels& kernels) {
@@ -121,36 +145,21 @@ double skipgram_batch(WordMatrix w_in, WordMatrix w_out, size_t dim, const int64
     DistinctRows in, out;
     in.reserve(width);
     out.reserve(1 + negative);
-    std::vector<float*> outputs(1 + negative);
+    std::vector<float*> outputs;
     double loss = 0;
     for (size_t r = 0; r < rows; r++) {
-        float* const positive = w_out.row(centers[r]);
-        out.clear();
-        in.clear();
-        outputs[0] = positive;
-        out.add(positive);
-        size_t n = 1;
+        outputs.assign(1, w_out.row(centers[r]));
         for (size_t k = 0; k < negative; k++) {
             const int64_t id = negatives[r * negative + k];
-            if (id == centers[r]) continue;
-            if (shared)
-                out.add(w_out.row(id));
-            else
-                outputs[n++] = w_out.row(id);
+            if (id != centers[r]) outputs.push_back(w_out.row(id));
         }
-        for (size_t c = 0; c < width; c++) {
-            const int64_t id = contexts[r * width + c];
-            if (id < 0) continue;
-            if (shared)
-                in.add(w_in.row(id));
-            else
-                loss += update_pair(w_in.row(id), outputs.data(), n, nullptr, dim, rate, scratch,
-                                    nullptr, kernels, true);
-        }
-        if (in.size)
-            loss += update_shared(in, out.rows.data(), out.size,
-                                  out.repeated ? out.times.data() : nullptr, nullptr, dim, rate,
-                                  scratch, nullptr, kernels, true);
+        out.clear();
+        if (shared)
+            for (float* row : outputs) out.add(row);
+        loss += update_contexts(
+            w_in, contexts + r * width, width, shared, shared ? out.rows.data() : outputs.data(),
+            shared ? out.size : outputs.size(), shared && out.repeated ? out.times.data() : nullptr,
+            nullptr, dim, rate, in, scratch, kernels);
     }
     return loss;
 }
@@ -231,19 +240,8 @@ double tree_batch(WordMatrix w_in, WordMatrix w_tree, size_t dim, const int64_t*
             labels.push_back(codes[j] ? 0.0f : 1.0f);
         }
         if (path.empty()) continue;
-        in.clear();
-        for (size_t c = 0; c < width; c++) {
-            const int64_t id = contexts[r * width + c];
-            if (id < 0) continue;
-            if (shared)
-                in.add(w_in.row(id));
-            else
-                loss += update_pair(w_in.row(id), path.data(), path.size(), labels.data(), dim,
-                                    rate, scratch, nullptr, kernels, true);
-        }
-        if (in.size)
-            loss += update_shared(in, path.data(), path.size(), nullptr, labels.data(), dim, rate,
-                                  scratch, nullptr, kernels, true);
+        loss += update_contexts(w_in, contexts + r * width, width, shared, path.data(), path.size(),
+                                nullptr, labels.data(), dim, rate, in, scratch, kernels);
     }
     return loss;
 }
