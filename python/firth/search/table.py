@@ -298,11 +298,19 @@ class Table:
 
         ``names``: of labels that are new, in their order.
         """
-        if len(labels) == 0:
-            return
+        if len(labels):
+            self._change(lambda: self._append_rows(labels, names, fill))
+
+    def remove(self, labels: NDArray[np.int64]) -> None:
+        """Mark the rows of distinct labels as dead; all of them must exist."""
+        if len(labels):
+            self._change(lambda: self._remove_rows(labels))
+
+    def _change(self, operation: Callable[[], None]) -> None:
+        """An operation, all of it or nothing."""
         self._unfinished = True
         try:
-            self._append_rows(labels, names, fill)
+            operation()
         except BaseException:
             with contextlib.suppress(OSError):  # the next change tries again
                 self.mend()
@@ -379,36 +387,25 @@ class Table:
             segments, self.metric, state, None if self.cells == "auto" else self.cells
         )
 
-    def remove(self, labels: NDArray[np.int64]) -> None:
-        """Mark the rows of distinct labels as dead; all of them must exist."""
-        if len(labels) == 0:
-            return
-        self._unfinished = True
-        try:
-            state = self.state
-            log_end = state.log_end
-            if self.log is not None:
-                log_end = self.log.removed(state, labels)
-            with self.publishing:
-                slots = self.find(labels)
-                segments = list(state.segments)
-                table, self._map = self._known_labels(), None
-                kill(segments, slots, state.version + 1)
-                table.remove(labels)
-                self.state = replace(
-                    state,
-                    segments=tuple(segments),
-                    version=state.version + 1,
-                    live=state.live - len(slots),
-                    log_end=log_end,
-                )
-                self._map = table
-        except BaseException:
-            with contextlib.suppress(OSError):  # the next change tries again
-                self.mend()
-            raise
-        self._unfinished = False
-        self.compact_if_due()
+    def _remove_rows(self, labels: NDArray[np.int64]) -> None:
+        state = self.state
+        log_end = state.log_end
+        if self.log is not None:
+            log_end = self.log.removed(state, labels)
+        with self.publishing:
+            slots = self.find(labels)
+            segments = list(state.segments)
+            table, self._map = self._known_labels(), None
+            kill(segments, slots, state.version + 1)
+            table.remove(labels)
+            self.state = replace(
+                state,
+                segments=tuple(segments),
+                version=state.version + 1,
+                live=state.live - len(slots),
+                log_end=log_end,
+            )
+            self._map = table
 
     def compact_if_due(self) -> None:
         """Rewrite what is in memory when more than a quarter of it is dead.
