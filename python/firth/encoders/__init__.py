@@ -6,6 +6,13 @@
 
 from __future__ import annotations
 
+from firth.encoders.cross import CrossEncoder
+from firth.encoders.mining import (
+    community_detection,
+    paraphrase_mining,
+    paraphrase_mining_embeddings,
+    semantic_search,
+)
 from firth.encoders.models import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -22,6 +29,8 @@ from firth.encoders.models import (
 )
 from firth.encoders.outputs import ModelOutput
 from firth.encoders.pictures import Attention, ContextualVectors, contextual_vectors, show_attention
+from firth.encoders.sentence import SentenceTransformer
+from firth.encoders.similarity import cos_sim, dot_score, quantize_embeddings
 from firth.encoders.tasks import answer_span, classify, fill_mask, label_tokens, next_sentence
 
 __all__ = [
@@ -39,12 +48,21 @@ __all__ = [
     "BertForTokenClassification",
     "BertModel",
     "ContextualVectors",
+    "CrossEncoder",
     "ModelOutput",
+    "SentenceTransformer",
     "answer_span",
     "classify",
+    "community_detection",
     "contextual_vectors",
+    "cos_sim",
+    "dot_score",
     "fill_mask",
     "label_tokens",
     "next_sentence",
+    "paraphrase_mining",
+    "paraphrase_mining_embeddings",
+    "quantize_embeddings",
+    "semantic_search",
     "show_attention",
 ]

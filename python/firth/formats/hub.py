@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from firth.formats.files import PathLike
 
 
 def folder(
-    name: str, files: Sequence[str], token: str | None = None, *, force_download: bool = False
+    name: str,
+    files: Sequence[str],
+    token: str | bool | None = None,
+    *,
+    force_download: bool = False,
+    cache_folder: PathLike | None = None,
+    revision: str | None = None,
 ) -> str:
     """The folder in which huggingface_hub keeps these files of a model.
 
@@ -20,6 +29,10 @@ def folder(
         For private models.
     force_download : bool
         Ask the hub whether there is something newer than what the cache has.
+    cache_folder : path-like, optional
+        Instead of huggingface_hub's.
+    revision : str, optional
+        A branch, tag or commit.
 
     Raises
     ------
@@ -33,11 +46,13 @@ def folder(
             f"from_pretrained: no folder {name!r}; models of the Hugging Face hub need "
             "huggingface_hub: pip install huggingface_hub"
         ) from None
+    given: dict[str, Any] = {"cache_dir": cache_folder, "revision": revision}
+    given = {key: value for key, value in given.items() if value is not None}
     error: Exception | None = None
     for local_only in (False,) if force_download else (True, False):
         try:
             found: str = huggingface_hub.snapshot_download(
-                name, token=token, allow_patterns=list(files), local_files_only=local_only
+                name, token=token, allow_patterns=list(files), local_files_only=local_only, **given
             )
             return found
         except (OSError, ValueError) as problem:  # what its own exceptions derive from

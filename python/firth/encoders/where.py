@@ -1,0 +1,166 @@
+"""Where models come from: a folder, an installed package, the Hugging Face cache, or its hub."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from firth.encoders.architectures import read_json
+from firth.errors import FormatError
+from firth.formats import hub
+from firth.formats.files import PathLike
+
+_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "*/*.json", "*/model*.safetensors")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_SENTENCES = "sentence-transformers/"  # whose models are known by their bare names
+
+
+def folder_of(
+    name: PathLike,
+    *,
+    token: str | bool | None = None,
+    cache_folder: PathLike | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> str:
+    """The folder of a model.
+
+    Parameters
+    ----------
+    name : path-like
+        A folder; the name of an installed package that carries a model; or a name on the Hugging
+        Face hub, whose cache is looked at first. A name without a slash may be one of
+        sentence-transformers'.
+    token : str, optional
+        For private models on the hub.
+    cache_folder : path-like, optional
+        Instead of huggingface_hub's.
+    revision : str, optional
+        A branch, tag or commit on the hub.
+    local_files_only : bool
+        Download nothing.
+
+    Raises
+    ------
+    FileNotFoundError
+        None of these.
+    NotADirectoryError
+        A file.
+    """
+    given = os.fspath(name)
+    if os.path.isdir(given):
+        return given
+    if os.path.exists(given):
+        raise NotADirectoryError(f"{given} is a file; give the folder it is in")
+    if revision is None and (found := _in_package(given)):
+        return found
+    names = [given] if "/" in given else [_SENTENCES + given, given]
+    for one in names:
+        if found := _in_cache(one, cache_folder, revision or "main"):
+            return found
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", given):  # a path, or no name at all
+        raise FileNotFoundError(f"there is no folder {given!r}")
+    if local_files_only:
+        raise FileNotFoundError(
+            f"{given!r} is no folder, no installed package, and not in the Hugging Face cache"
+        )
+    for one in names:
+        try:
+            return hub.folder(one, _FILES, token, cache_folder=cache_folder, revision=revision)
+        except FileNotFoundError:
+            if one == names[-1]:
+                raise
+    raise AssertionError("a name is tried at least once")
+
+
+class Found(NamedTuple):
+    """A model on this machine."""
+
+    name: str  # that `folder_of` takes
+    folder: str
+    kind: str  # its model_type
+    source: str  # "package" or "cache"
+
+
+def installed() -> Iterator[Found]:
+    """All models in installed packages and in the Hugging Face cache.
+
+    What is no model, or cannot be read, is left out.
+    """
+    for distribution in importlib.metadata.distributions():
+        places = {str(file.parent) for file in distribution.files or () if file.name == _WEIGHTS[0]}
+        for place in sorted(places):
+            yield from _found(
+                distribution.metadata["Name"], str(distribution.locate_file(place)), "package"
+            )
+    root = _cache(None)
+    for entry in sorted(os.listdir(root)) if os.path.isdir(root) else ():
+        if entry.startswith("models--"):
+            name = entry.removeprefix("models--").replace("--", "/")
+            if folder := _in_cache(name, None, "main"):
+                yield from _found(name, folder, "cache")
+
+
+def _found(name: str, folder: str, source: str) -> Iterator[Found]:
+    if _holds(folder):
+        try:
+            kind = str(read_json(os.path.join(folder, "config.json")).get("model_type", "?"))
+        except (FormatError, OSError):
+            return
+        yield Found(name, folder, kind, source)
+
+
+def _holds(folder: str) -> bool:
+    """Whether a folder has a model's configuration and weights."""
+    return os.path.isfile(os.path.join(folder, "config.json")) and any(
+        os.path.isfile(os.path.join(folder, name)) for name in _WEIGHTS
+    )
+
+
+def _in_package(name: str) -> str | None:
+    """The folder of the model in an installed package, which is not imported."""
+    module = re.sub(r"[-.]", "_", name)
+    if not module.isidentifier():
+        return None
+    try:
+        spec: Any = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # of a module that is half there
+        return None
+    for root in (spec and spec.submodule_search_locations) or ():
+        for folder in (str(root), *(entry.path for entry in _folders(root))):
+            if _holds(folder):
+                return folder
+    return None
+
+
+def _folders(root: str) -> list[os.DirEntry[str]]:
+    with os.scandir(root) as entries:
+        return sorted((one for one in entries if one.is_dir()), key=lambda one: one.name)
+
+
+def _cache(folder: PathLike | None) -> str:
+    """Where huggingface_hub keeps models, by its variables."""
+    if folder is not None:
+        return os.fspath(folder)
+    if where := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return os.path.expanduser(where)
+    cache = os.environ.get("XDG_CACHE_HOME", os.path.join("~", ".cache"))
+    home = os.environ.get("HF_HOME", os.path.join(cache, "huggingface"))
+    return os.path.join(os.path.expanduser(home), "hub")
+
+
+def _in_cache(name: str, cache: PathLike | None, revision: str) -> str | None:
+    """The folder of a model in the cache, where all of it is there."""
+    root = os.path.join(_cache(cache), "models--" + name.replace("/", "--"))
+    commit = revision
+    try:
+        with open(os.path.join(root, "refs", revision), encoding="utf-8") as file:
+            commit = file.read(100).strip()
+    except (OSError, ValueError):  # no branch or tag: a commit, or nothing
+        pass
+    folder = os.path.join(root, "snapshots", commit)
+    return folder if _holds(folder) else None
