@@ -72,7 +72,14 @@ class Pooling:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What its ``config.json`` says, so that old and new versions of the package read it."""
+        """What its ``config.json`` says: what old versions read too, where they have the order."""
+        in_order = [mode for mode in _OLD_POOLINGS.values() if mode in self.modes]
+        if in_order != [*self.modes]:
+            return {
+                "embedding_dimension": self._width,
+                "pooling_mode": [*self.modes],
+                "include_prompt": self.include_prompt,
+            }
         return {
             "word_embedding_dimension": self._width,
             **{name: mode in self.modes for name, mode in _OLD_POOLINGS.items()},

@@ -6,13 +6,15 @@ B = texts, D = dimensions of their vectors.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth.encoders.batches import checked_text
+from firth.encoders.distill import distill
 from firth.encoders.modules import Floats
 from firth.encoders.pipeline import Pipeline
 from firth.encoders.precision import ComputeType, chosen
@@ -22,6 +24,7 @@ from firth.errors import FormatError, warn
 from firth.formats.files import PathLike
 from firth.geometry import lengths, normed
 from firth.optional import needs
+from firth.words import StaticModel
 
 _OUTPUTS = ("sentence_embedding", "token_embeddings", None)
 
@@ -316,6 +319,56 @@ class SentenceTransformer(Pipeline):
         self._save(path, settings)
 
     save = save_pretrained
+
+    def distill(
+        self,
+        vocabulary: Sequence[str] | None = None,
+        pca_dims: int | float | str | None = 256,
+        sif_coefficient: float | None = 1e-4,
+        token_remove_pattern: str | None = r"\[unused\d+\]",
+        pooling: str = "mean",
+        quantize_to: str = "float16",
+        show_progress_bar: bool | None = None,
+    ) -> StaticModel:
+        """A table of vectors of tokens that makes a text's vector in microseconds.
+
+        Each token goes through the transformer alone; the table is turned to its principal axes,
+        and frequent tokens, by their rank in the vocabulary, get less weight. After model2vec
+        (https://github.com/MinishLab/model2vec), which reads what ``save_pretrained`` writes.
+
+        Parameters
+        ----------
+        vocabulary : sequence of str, optional
+            Words that get vectors of their own, beside the tokenizer's.
+        pca_dims : int, float, "auto" or None
+            How many axes are kept; a float: as many as explain that share of the variance; "auto":
+            all; None: the table is not turned.
+        sif_coefficient : float, optional
+            a of the weight a / (a + share of the token); None: all have weight 1.
+        token_remove_pattern : str, optional
+            Tokens that this regular expression matches are left out.
+        pooling : {"mean", "first", "last"}
+            Of the tokens of a word, with the special ones.
+        quantize_to : {"float16", "float32", "float64"}
+            Of the table.
+        show_progress_bar : bool, optional
+
+        Returns
+        -------
+        StaticModel
+
+        Raises
+        ------
+        FormatError
+            The tokenizer is no WordPiece.
+        """
+        path = os.path.join(self._content.transformer, "tokenizer.json")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        return distill(
+            self._stack, text, vocabulary, pca_dims, sif_coefficient, token_remove_pattern,
+            pooling, quantize_to, show_progress_bar,
+        )  # fmt: skip
 
 
 def _listed(inputs: Any) -> list[Any]:
