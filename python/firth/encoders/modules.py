@@ -17,8 +17,8 @@ from firth.errors import FormatError
 from firth.formats import safetensors
 from firth.formats.files import PathLike
 from firth.geometry import lengths, normed
-from firth.kernels.layer_norm import layer_norm
 from firth.kernels.matmul import PackedMatrix, matmul, pack
+from firth.kernels.norm import layer_norm
 from firth.transformer.plan import Batch
 from firth.transformer.stack import POOLINGS, Stack, pooled
 
