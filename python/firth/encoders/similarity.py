@@ -138,8 +138,8 @@ def quantize_embeddings(
         ranges = _ranges(values if calibration_embeddings is None else calibration_embeddings)
     least, greatest = np.asarray(ranges, np.float32)
     steps = (greatest - least) / np.float32(255)
-    codes = np.floor((values - least) / np.where(steps == 0, np.float32(1), steps)).clip(0, 255)
-    codes = codes.astype(np.uint8)
+    places = (values - least) / np.where(steps == 0, np.float32(1), steps)
+    codes: NDArray[np.uint8] = np.floor(places).clip(0, 255).astype(np.uint8)
     return codes if precision == "uint8" else (codes ^ 128).view(np.int8)
 
 

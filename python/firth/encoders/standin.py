@@ -15,6 +15,8 @@ from firth.tokenizers import Tokenizer
 
 
 class AutoTokenizer:
+    """BERT's tokenizer, packed."""
+
     def __init__(self, tokenizer: Tokenizer, folder: PathLike) -> None:
         self._tokenizer = tokenizer
         settings = json.loads(tokenizer.json)
@@ -31,11 +33,13 @@ class AutoTokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: PathLike) -> AutoTokenizer:
+        """From a folder."""
         return cls(Tokenizer.from_file(os.path.join(folder, "tokenizer.json")), folder)
 
     def encode_packed(
         self, texts: Any, pairs: Any = None, max_length: int | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32] | None, int]:
+        """Ids, where texts start, types, how many were cut."""
         template = self._single if pairs is None else self._pair
         around = sum(
             len(self._special[p["SpecialToken"]["id"]]) for p in template if "SpecialToken" in p
