@@ -36,7 +36,8 @@ ELSEWHERE = {
 }
 PEERS = [
     "numpy", "gensim", "fasttext-numpy2", "model2vec", "tokenizers", "torch", "faiss-cpu",
-    "usearch", "hnswlib", "turbovec",
+    "usearch", "hnswlib", "turbovec", "sentence-transformers", "transformers", "onnxruntime",
+    "openvino", "ctranslate2",
 ]  # fmt: skip
 
 

