@@ -304,7 +304,6 @@ def run(repeats: int = 5) -> list[Row]:
                 repeats,
             )  # fmt: skip
         rows += starts(minilm(), size(repeats, 1))
-        del models, theirs, ours, single, alone
         folder = base(work)
         models, theirs = firths(folder), peers(folder, work)
         words = " ".join(paragraphs(10_000)).split()
@@ -323,7 +322,6 @@ def run(repeats: int = 5) -> list[Row]:
                 repeats,
             )  # fmt: skip
         rows += starts(minilm(), size(repeats, 1))
-        del models, theirs, ours, single, alone
         folder = base(work)
         models, theirs = firths(folder), peers(folder, work)
         words = " ".join(paragraphs(10_000)).split()
@@ -333,7 +331,7 @@ def run(repeats: int = 5) -> list[Row]:
         amount = tokens_of(models["float32"], texts)
         goals = {"float32": 1.1, "bfloat16": 1.2, "int8": 1.5}
         rows += rows_of(
-            f"BERT of base size, {len(texts)} texts of 128 tokens", texts, embedders(models), theirs, goals,
-            amount, repeats,
+            f"BERT of base size, {len(texts)} texts of 128 tokens", texts, embedders(models),
+            theirs, goals, amount, repeats,
         )  # fmt: skip
     return rows
