@@ -15,12 +15,12 @@ from firth.encoders.batches import Packing, batches, checked_text
 from firth.encoders.models import AutoModelForSequenceClassification
 from firth.encoders.modules import Floats, sigmoid
 from firth.encoders.precision import ComputeType, chosen
-from firth.encoders.standin import AutoTokenizer
 from firth.encoders.where import folder_of
 from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.kernels import softmax
 from firth.optional import needs
+from firth.tokenizers import AutoTokenizer
 
 Activation = Callable[[Floats], Any]
 

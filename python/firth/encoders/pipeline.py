@@ -17,8 +17,8 @@ from firth.encoders import saved
 from firth.encoders.batches import Packing, batches, checked_text
 from firth.encoders.models import AutoModel
 from firth.encoders.modules import Floats
-from firth.encoders.standin import AutoTokenizer
 from firth.formats.files import PathLike
+from firth.tokenizers import AutoTokenizer
 from firth.transformer.plan import Batch
 from firth.transformer.stack import Precision, Stack
 
@@ -84,11 +84,11 @@ class Pipeline:
             "input_ids": ids,
             "attention_mask": np.ones(len(ids), np.int64),
         }
-        if types is not None and "types" in self._stack.weights.outside:
-            found["token_type_ids"] = types
+        if "types" in self._stack.weights.outside:
+            found["token_type_ids"] = np.zeros(len(ids), np.int32) if types is None else types
         padded = {}
         for name, values in found.items():
-            fill = getattr(self.tokenizer, "pad_token_id", 0) if name == "input_ids" else 0
+            fill = self.tokenizer.pad_token_id if name == "input_ids" else 0
             padded[name] = np.full(mask.shape, fill or 0, np.int64)
             padded[name][mask] = values
         return padded
