@@ -96,9 +96,7 @@ def test_minilm(minilm):
     [
         ("auto", 0.9999),
         ("bfloat16", 0.9999),
-        pytest.param(
-            "int8", 0.999, marks=pytest.mark.xfail(strict=True, reason="0.998 is reached so far")
-        ),
+        ("int8", 0.999),
     ],
 )
 def test_cosines_of_fewer_bits(minilm, kind, least):
