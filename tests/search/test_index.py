@@ -339,3 +339,14 @@ def test_many_queries_are_answered_in_parts(monkeypatch):
             assert_array_equal(one.ids, other.ids)
             assert_array_equal(one.scores, other.scores)
         assert sum(index.stats()["last_search"].values()) > 0
+
+
+def test_a_compaction_of_memory_that_fails_is_a_warning(monkeypatch):
+    monkeypatch.setattr(table_module, "COMPACT_FROM", 1)
+    monkeypatch.setattr(table_module.Table, "compact_memory", lambda _: [][0])
+    index = firth.Index(2)
+    index.add(np.ones((8, 2)))
+    with pytest.warns(UserWarning, match="could not be compacted: IndexError") as caught:
+        index.remove([0, 1, 2])
+    assert caught[0].filename == __file__
+    assert len(index) == 5

@@ -23,7 +23,6 @@ import os
 import re
 import secrets
 import sys
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.errors import FormatError
+from firth.errors import FormatError, warn
 from firth.formats import container, log
 from firth.formats.files import PathLike
 from firth.interrupt import deferred_interrupt
@@ -132,7 +131,7 @@ class Stored:
                 self.compact(table)
         except Exception as error:  # the change itself is safe in the log
             self._failed_at = size
-            warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=5)
+            warn(f"the index could not be compacted: {error!r}")
 
     def compact(self, table: Table) -> None:
         """Rewrite the file with the changes in the log, and begin a new log.

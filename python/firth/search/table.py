@@ -26,7 +26,6 @@ import itertools
 import os
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.errors import warn
 from firth.search import filters
 from firth.search.arguments import whole
 from firth.search.cells import MOST, Cells
@@ -425,7 +425,7 @@ class Table:
             self._failed_at = 0
         except Exception as error:  # the change itself is done
             self._failed_at = dead
-            warnings.warn(f"the index could not be compacted: {error!r}", stacklevel=4)
+            warn(f"the index could not be compacted: {error!r}")
 
     def compact_memory(self) -> None:
         """Copy the live rows in memory to one new segment. Users see no difference."""
