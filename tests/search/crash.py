@@ -1,4 +1,4 @@
-"""Kills writers of an index at random points; run by test_storage.py: ``crash.py FOLDER KILLS``.
+"""Kills writers of an index at random points (test_storage_damage.py): ``crash.py FOLDER KILLS``.
 
 A child opens the index, changes it over and over, and reports on a pipe each time a change has
 returned; it is killed after some milliseconds. Then every reported change must be in the index, and

@@ -29,6 +29,8 @@ Files from before 2017 have neither magic and version, nor the number of pruned 
 bools; they are read too. The `Args` keep fastText's names. Version 11 has the same layout, but its
 supervised models never used character n-grams: ``maxn`` is read as 0, as fastText does, and
 written with version 12.
+
+Longer than most files: reader and writer of one layout stand beside it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 V = words of the vocabulary, D = dimensions of a vector. `firth.kernels.glove_adagrad` defines a
 training step, csrc/engines/words/glove.h how pairs are counted.
+
+Longer than most files: one class, whose parameters and attributes are described for users.
 """
 
 from __future__ import annotations
