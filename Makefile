@@ -99,7 +99,7 @@ sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedB
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(SANITIZE)/bin/python -m pytest -m 'not peer and not slow' -k 'not numba' \
 		tests/kernels tests/native tests/formats tests/tokenizers tests/words/test_training.py \
-		tests/fasttext tests/search tests/transformer
+		tests/words/test_analogy_sums.py tests/fasttext tests/search tests/transformer
 
 # Searches beside a writer under ThreadSanitizer. The first line shows that it would notice: a
 # program that races must end with its exit code.

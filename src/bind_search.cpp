@@ -1,5 +1,6 @@
 // Bindings of the search: segments as Python holds them, and the searches over lists of them.
 #include "bindings.h"
+#include "engines/search/analogies.h"
 #include "engines/search/codes.h"
 #include "engines/search/search.h"
 #include "sizes.h"
@@ -294,6 +295,47 @@ void bind_may_reach(const Level& level, const array<float>& queries, const std::
     may_reach(*level, chosen, query, count, n, code, bound, mean, rows, score, out);
 }
 
+// keys: (N, D) float32, float16 or int8, the latter with scales (N,); norms: (N,), of which only
+// NaN counts; words: (W, D), of length 1; analogies: (Q, 3), each a, b, c among the words; queries:
+// (Q, D); rows: (Q, k); undecided: (Q,)
+void bind_analogies(const Level& level, const py::array& keys,
+                    const std::optional<array<float>>& scales, const array<bool>& left_out,
+                    const array<float>& words, const array<uint32_t>& analogies,
+                    const array<float>& queries, array<int64_t>& rows, array<bool>& undecided) {
+    if (keys.ndim() != 2 || !(keys.flags() & py::array::c_style))
+        throw py::value_error("analogies: keys must be a C-contiguous matrix");
+    const auto count = static_cast<size_t>(keys.shape(0)), n = static_cast<size_t>(keys.shape(1));
+    const RowType type = HeldSegment::type_of(keys.dtype());
+    if ((type == RowType::i8) != scales.has_value() ||
+        (scales && static_cast<size_t>(scales->size()) != count) ||
+        static_cast<size_t>(left_out.size()) != count || n == 0 || n > kMostAnalogyDimensions)
+        throw py::value_error("analogies: scales, left_out or the dimension do not fit the keys");
+    const auto is = [](const py::array& x, ptrdiff_t m, size_t length) {
+        return x.ndim() == 2 && x.shape(0) == m && static_cast<size_t>(x.shape(1)) == length;
+    };
+    const ptrdiff_t asked = analogies.size() / 3;
+    if (words.ndim() != 2 || !is(words, words.shape(0), n) || !is(analogies, asked, 3) ||
+        !is(queries, asked, n) || undecided.size() != asked)
+        throw py::value_error("analogies: words, analogies, queries or undecided do not fit");
+    const auto k = static_cast<size_t>(rows.ndim() == 2 ? rows.shape(1) : 0);
+    if (!is(rows, asked, k) || k == 0 || k > kMostAnalogyRows)
+        throw py::value_error("analogies: rows must be 1 to " + std::to_string(kMostAnalogyRows) +
+                              " for each analogy");
+    const auto* triples = reinterpret_cast<const Analogy*>(analogies.data());
+    for (ptrdiff_t i = 0; i < analogies.size(); i++)
+        if (analogies.data()[i] >= words.shape(0))
+            throw py::value_error("analogies: there is no such word");
+    const KeyRows all{keys.data(), static_cast<ptrdiff_t>(n),        count, n,
+                      type,        scales ? scales->data() : nullptr};
+    const Analogies work{words.data(), triples, queries.data(), static_cast<size_t>(words.shape(0)),
+                         static_cast<size_t>(asked)};
+    const bool* out = left_out.data();
+    int64_t* row = rows.mutable_data();
+    bool* unknown = undecided.mutable_data();
+    WithoutGil unlocked;
+    analogies_topk(*level, all, out, work, k, row, unknown);
+}
+
 }  // namespace
 
 void bind_search(py::module_& module, py::module_& kernels) {
@@ -322,6 +364,10 @@ void bind_search(py::module_& module, py::module_& kernels) {
                py::arg("metric"), queries, py::arg("thresholds").noconvert(), py::arg("version"),
                py::arg("filters"), filter_of, py::arg("exclusions"), exclusion_of, threads,
                py::arg("exact") = false, cells);
+    module.def("analogies", &bind_analogies, py::arg("level"), py::arg("keys"),
+               py::arg("scales").noconvert(), py::arg("left_out").noconvert(),
+               py::arg("words").noconvert(), py::arg("analogies").noconvert(), queries,
+               py::arg("rows").noconvert(), py::arg("undecided").noconvert());
     kernels.def("may_reach", &bind_may_reach, py::arg("level"), queries, py::arg("metric"),
                 py::arg("codes").noconvert(), py::arg("bounds").noconvert(),
                 py::arg("centre").noconvert(), py::arg("rows"), py::arg("scores").noconvert(),

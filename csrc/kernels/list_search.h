@@ -1,5 +1,5 @@
-// Kernels of the search: exact_scores.cpp, near_rows.cpp, code_rows.cpp, scan_codes.cpp,
-// widen.cpp.
+// Kernels of the search: exact_scores.cpp, near_rows.cpp, near_sums.cpp, code_rows.cpp,
+// scan_codes.cpp, widen.cpp.
 #pragma once
 #include "list.h"
 
@@ -31,6 +31,12 @@ struct ScanHit {
     uint32_t query, row;
 };
 
+// What near_sums_f32 adds up: the products of word b, less those of a, plus those of c.
+struct Analogy {
+    uint32_t a, b, c;
+};
+constexpr size_t kSumColumns = 64;  // it takes so many products of a word, or a multiple
+
 }  // namespace firth
 
 #define FIRTH_SEARCH_KERNELS(K) \
@@ -51,6 +57,9 @@ struct ScanHit {
     K(size_t, near_rows_f32, \
       (const float* queries, size_t query_stride, size_t count, const float* least, \
        const float* keys, ptrdiff_t key_stride, size_t rows, size_t n, ScanHit* hits)) \
+    K(size_t, near_sums_f32, \
+      (const float* products, size_t columns, const Analogy* analogies, size_t count, \
+       const float* least, ScanHit* hits)) \
     K(void, widen_rows_f16, \
       (const uint16_t* keys, ptrdiff_t stride, size_t rows, size_t n, float* out, \
        size_t out_stride)) \

@@ -182,3 +182,60 @@ REACH = "may_reach: codes, bounds, centre, scores or reach do not fit"
 )
 def test_may_reach(case):
     refused(native("may_reach"), MAY_REACH, case)
+
+
+ANALOGIES = {
+    "keys": zeros(ROWS, D), "scales": None, "left_out": zeros(ROWS, dtype=bool),
+    "words": zeros(4, D), "analogies": np.full((7, 3), 3, np.uint32), "queries": zeros(7, D),
+    "rows": zeros(7, 8, dtype=I64), "undecided": zeros(7, dtype=bool),
+}  # fmt: skip
+KEYS = "analogies: scales, left_out or the dimension do not fit the keys"
+WORDS = "analogies: words, analogies, queries or undecided do not fit"
+FOUND = "analogies: rows must be 1 to 8 for each analogy"
+WIDE = (1 << 16) + 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("flat", {"keys": zeros(D)}, ValueError, "analogies: keys must be a C-contiguous matrix"),
+        (
+            "columns", {"keys": zeros(ROWS, 2 * D)[:, ::2]}, ValueError,
+            "analogies: keys must be a C-contiguous matrix",
+        ),
+        ("dtype", {"keys": zeros(ROWS, D, dtype=np.float64)}, TypeError, "must be float32"),
+        ("scales", {"scales": zeros(ROWS)}, ValueError, KEYS),
+        ("int8", {"keys": zeros(ROWS, D, dtype=np.int8)}, ValueError, KEYS),
+        (
+            "few", {"keys": zeros(ROWS, D, dtype=np.int8), "scales": zeros(ROWS - 1)}, ValueError,
+            KEYS,
+        ),
+        ("left out", {"left_out": zeros(ROWS - 1, dtype=bool)}, ValueError, KEYS),
+        (
+            "nothing", {"keys": zeros(ROWS, 0), "words": zeros(4, 0), "queries": zeros(7, 0)},
+            ValueError, KEYS,
+        ),
+        (
+            "wide", {"keys": zeros(1, WIDE), "words": zeros(4, WIDE), "queries": zeros(7, WIDE),
+                     "left_out": zeros(1, dtype=bool)}, ValueError, KEYS,
+        ),
+        ("words", {"words": zeros(4, D + 1)}, ValueError, WORDS),
+        ("one word", {"words": zeros(D)}, ValueError, WORDS),
+        ("pairs", {"analogies": zeros(9, 2, dtype=np.uint32)}, ValueError, WORDS),
+        ("list", {"analogies": zeros(21, dtype=np.uint32)}, ValueError, WORDS),
+        ("queries", {"queries": zeros(6, D)}, ValueError, WORDS),
+        ("dimension", {"queries": zeros(7, D - 1)}, ValueError, WORDS),
+        ("undecided", {"undecided": zeros(6, dtype=bool)}, ValueError, WORDS),
+        ("rows", {"rows": zeros(6, 8, dtype=I64)}, ValueError, FOUND),
+        ("none", {"rows": zeros(7, 0, dtype=I64)}, ValueError, FOUND),
+        ("many", {"rows": zeros(7, 9, dtype=I64)}, ValueError, FOUND),
+        ("row", {"rows": zeros(7, dtype=I64)}, ValueError, FOUND),
+        (
+            "high", {"analogies": np.full((7, 3), 4, np.uint32)}, ValueError,
+            "analogies: there is no such word",
+        ),
+    ],
+    ids=lambda case: case[0],
+)  # fmt: skip
+def test_analogies(case):
+    refused(native("analogies"), ANALOGIES, case)

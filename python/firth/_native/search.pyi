@@ -36,6 +36,17 @@ def search_range(
     exact: bool = False,
     cells: NDArray[Any] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], tuple[int, int, int]]: ...
+def analogies(
+    level: Level,
+    keys: NDArray[Any],
+    scales: NDArray[Any] | None,
+    left_out: NDArray[Any],
+    words: NDArray[Any],
+    analogies: NDArray[Any],
+    queries: NDArray[Any],
+    rows: NDArray[Any],
+    undecided: NDArray[Any],
+) -> None: ...
 
 class Segment:
     def __init__(

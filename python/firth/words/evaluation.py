@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from firth import geometry
 from firth.formats.files import PathLike
+from firth.words import analogy_sums
 from firth.words.similarity import Similarity
 
 _logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def evaluate_word_pairs(
     ValueError
         The file has no pair that can be used.
     """
-    rows = _index(self, restrict_vocab, case_insensitive)
+    rows, _ = _index(self, restrict_vocab, case_insensitive)
     gold, model, unknown = [], [], 0
     with open(pairs, encoding=encoding) as file:
         for number, line in enumerate(file):
@@ -128,17 +129,17 @@ def log_evaluate_word_pairs(
     _logger.info("Pairs with unknown words ratio: %.1f%%", oov)
 
 
-def _index(self: Similarity, limit: int | None, upper: bool) -> dict[Any, int]:
-    """The first row of each of the first ``limit`` keys, in upper case if ``upper``."""
+def _index(self: Similarity, limit: int | None, upper: bool) -> tuple[dict[Any, int], list[int]]:
+    """The first row of each of the first ``limit`` keys, in upper case if ``upper``.
+
+    By key, and by row: the first row whose key is equal to that of this one.
+    """
     rows: dict[Any, int] = {}
+    first = []
     for row, key in enumerate(self.index_to_key[:limit]):
-        rows.setdefault(_folded(key, upper), row)
-    return rows
-
-
-def _folded(key: Any, upper: bool) -> Any:
-    """A key, in upper case if ``upper`` (integers stay)."""
-    return key.upper() if upper and isinstance(key, str) else key
+        folded = key.upper() if upper and isinstance(key, str) else key  # integers stay
+        first.append(rows.setdefault(folded, row))
+    return rows, first
 
 
 # Analogies
@@ -183,25 +184,23 @@ def evaluate_word_analogies(
             "evaluate_word_analogies: similarity_function must be 'most_similar' or "
             f"'most_similar_cosmul', got {similarity_function!r}"
         )
-    rows = _index(self, restrict_vocab, case_insensitive)
+    rows, first = _index(self, restrict_vocab, case_insensitive)
     sections: list[dict[str, Any]] = []
-    asked = []  # (section, question, its rows or None where a word is missing)
+    asked, found = [], []  # (section, question), the rows of its words, -1 where one is missing
     for name, question in _questions(analogies, case_insensitive):
         if name is not None:
             sections.append({"section": name, "correct": [], "incorrect": []})
         else:
-            known = all(word in rows for word in question)
-            place = [rows[word] for word in question] if known else None
-            asked.append((sections[-1], question, place))
-    places = np.array([place for _, _, place in asked if place is not None], np.int64)
-    places = places.reshape(-1, 4)
+            asked.append((sections[-1], question))
+            found.append([rows.get(word, -1) for word in question])
+    places = np.array(found, np.int64).reshape(-1, 4)
+    known = np.asarray((places >= 0).all(axis=1))
+    places = places[known]
     method = _cosmul if similarity_function == "most_similar_cosmul" else _cosadd
     best = method(self, places[:, :3], restrict_vocab)
-    keys = self.index_to_key[:restrict_vocab]
-    first = np.array([rows[_folded(key, case_insensitive)] for key in keys], np.int64)
-    solved = iter(_solved(places, best, first).tolist())
-    for section, question, place in asked:
-        if place is not None:
+    solved = iter(_solved(places, best, np.array(first, np.int64)).tolist())
+    for (section, question), there in zip(asked, known.tolist(), strict=True):
+        if there:
             section["correct" if next(solved) else "incorrect"].append(question)
         elif dummy4unknown:
             section["incorrect"].append(question)
@@ -270,14 +269,20 @@ def _cosadd(self: Similarity, places: NDArray[np.int64], limit: int | None) -> N
     -1 where there are fewer.
     """
     candidates = self._candidates(0, len(self.index_to_key[:limit]))
-    words, inverse = np.unique(places, return_inverse=True)
-    values = self._values(words).astype(np.float64)
-    directions = geometry.unit(values)[inverse].reshape(*places.shape, self.vector_size)
-    a, b, c = np.moveaxis(directions, 1, 0)
-    ranked = self._ranked(geometry.unit(b + c - a), _BEST + 3, candidates, None)
     best = np.full((len(places), _BEST + 3), -1, np.int64)
-    for row, (_, found) in zip(best, ranked, strict=True):
-        row[: len(found)] = found
+    exact = np.float64 if self.vectors.dtype == np.float64 else np.float32
+    step = analogy_sums.at_once(self.vector_size)
+    for start in range(0, len(places), step):
+        words, terms = np.unique(places[start : start + step], return_inverse=True)
+        units = geometry.unit(self._values(words).astype(np.float64))
+        terms = terms.reshape(-1, 3)
+        queries = analogy_sums.queries(units, terms, exact)
+        found, rest = best[start : start + step], np.arange(len(terms))
+        if analogy_sums.pays(candidates.vectors, len(terms), len(words)):
+            rest = analogy_sums.topk(*candidates[:3], units, terms, queries, found)
+        ranked = self._ranked(queries[rest], _BEST + 3, candidates, None)
+        for place, (_, rows) in zip(rest, ranked, strict=True):
+            found[place, : len(rows)] = rows
     best[(best[:, :, None] == places[:, None, :]).any(axis=2)] = -1
     order = np.argsort(best < 0, axis=1, kind="stable")[:, :_BEST]
     return np.take_along_axis(best, order, axis=1)
