@@ -175,6 +175,9 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
     if (!stack.tokens.data) throw py::value_error("Stack: tokens is missing");
     if (stack.relative.data && (stack.relative.rows < 4 || stack.relative.rows % 4))
         throw py::value_error("Stack: relative must have 4, 8, ... rows");
+    if (stack.relative.data &&
+        size_t(std::max(plan.distances, ptrdiff_t(0))) <= stack.relative.rows / 4)
+        throw py::value_error("Stack: distances must exceed a quarter of the rows of relative");
     std::vector<std::pair<PyObject*, std::shared_ptr<const Layer>>> known;
     const Apart nothing(4);
     for (const Apart& one : apart)

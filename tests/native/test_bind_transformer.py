@@ -28,6 +28,7 @@ LAYER = {
     "feed.up.weight": zeros(5, 6),
     "feed.down.weight": zeros(6, 5),
 }
+DISTANCES = "Stack: distances must exceed a quarter of the rows of relative"
 ROWS = "Stack: relative must have 4, 8, ... rows"
 SHAPE = " does not have the shape that is planned"
 TABLE = (zeros(4, 1), zeros(4, 1))
@@ -86,6 +87,8 @@ def make(
             ValueError,
             "Stack: relative must have 4, 8, ... rows",
         ),
+        ({"outside": {"relative": zeros(8, 4)}, "plan": {"distances": 2}}, ValueError, DISTANCES),
+        ({"outside": {"relative": zeros(8, 4)}, "plan": {"distances": -9}}, ValueError, DISTANCES),
         ({"outside": {"embedding.gain": zeros(5)}}, ValueError, f"Stack: embedding.gain{SHAPE}"),
         (
             {"outside": {"projection.weight": zeros(6, 0)}},
