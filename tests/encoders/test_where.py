@@ -43,7 +43,7 @@ def test_the_cache_needs_no_library(tmp_path):
     assert where.folder_of("some/one", revision="abc") == str(folder)
     assert where.folder_of("some/one", cache_folder=tmp_path / "hub") == str(folder)
     short = cached(tmp_path, "sentence-transformers/short")
-    assert where.folder_of("short") == str(short)
+    assert where.folder_of("short", owner="sentence-transformers") == str(short)
 
 
 def test_what_is_nowhere(tmp_path):
@@ -73,7 +73,9 @@ def test_downloads(tmp_path, monkeypatch):
 
     hub = types.SimpleNamespace(snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    assert where.folder_of("short", token="t", revision="v1") == str(folder)
+    assert where.folder_of("short", token="t", revision="v1", owner="sentence-transformers") == str(
+        folder
+    )
     assert [name for name, _ in asked] == ["sentence-transformers/short"] * 2 + ["short"] * 2
     assert asked[-1][1]["token"] == "t"
     assert asked[-1][1]["revision"] == "v1"

@@ -9,27 +9,11 @@ from numpy.typing import NDArray
 
 from firth.encoders.architectures import read_json
 from firth.errors import FormatError
-from firth.formats import hub, safetensors
+from firth.formats import safetensors
 from firth.formats.files import PathLike
 
 _CONFIG, _WHOLE, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "pytorch_model.pt")
-
-
-def folder_of(name: PathLike, token: str | None = None) -> str:
-    """A folder itself, or that of a model of the Hugging Face hub.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is neither.
-    """
-    folder = os.fspath(name)
-    if os.path.isdir(folder):
-        return folder
-    if os.path.exists(folder):
-        raise NotADirectoryError(f"from_pretrained: {folder} is a file; give the folder it is in")
-    return hub.folder(folder, (_CONFIG, "model*.safetensors", _INDEX), token)
 
 
 def read_config(folder: PathLike) -> tuple[dict[str, Any], str]:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from firth.encoders import architectures
 from firth.encoders.architecture import Architecture
 from firth.encoders.config import Config
-from firth.encoders.files import folder_of, read_arrays, read_config
+from firth.encoders.files import read_arrays, read_config
 from firth.encoders.heads import Floats, HeadWeights
 from firth.encoders.initial import random_arrays
 from firth.encoders.inputs import Inputs
 from firth.encoders.outputs import ModelOutput
+from firth.encoders.where import folder_of
 from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.transformer.plan import Batch, check
@@ -128,8 +129,8 @@ class Model:
         ----------
         path : path-like
             A folder with config.json and model.safetensors, or model.safetensors.index.json and
-            the parts that it names; or a name on the Hugging Face hub, from its cache or
-            downloaded, where huggingface_hub is installed.
+            the parts that it names; or what else `firth.encoders.where.folder_of` takes: an
+            installed package, or a name on the Hugging Face hub.
         compute_type : {"float32", "bfloat16", "int8"}
         token : str, optional
             For private models on the hub.
@@ -147,7 +148,7 @@ class Model:
         for name in options:
             if name not in ("output_hidden_states", "output_attentions"):
                 raise TypeError(f"from_pretrained: unknown argument {name!r}")
-        folder = folder_of(path, token)
+        folder = folder_of(path, token=token)
         values, config_path = read_config(folder)
         cls._find(values, config_path)  # before the weights are looked at
         arrays, arrays_path = read_arrays(folder)

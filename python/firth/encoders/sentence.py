@@ -100,6 +100,7 @@ class SentenceTransformer(Pipeline):
             cache_folder=cache_folder,
             revision=revision,
             local_files_only=local_files_only,
+            owner="sentence-transformers",
         )
         super().__init__(folder, self.compute_type)
         settings = self._content.settings

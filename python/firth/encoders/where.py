@@ -16,7 +16,6 @@ from firth.formats.files import PathLike
 
 _FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "*/*.json", "*/model*.safetensors")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_SENTENCES = "sentence-transformers/"  # whose models are known by their bare names
 
 
 def folder_of(
@@ -26,6 +25,7 @@ def folder_of(
     cache_folder: PathLike | None = None,
     revision: str | None = None,
     local_files_only: bool = False,
+    owner: str | None = None,
 ) -> str:
     """The folder of a model.
 
@@ -33,8 +33,7 @@ def folder_of(
     ----------
     name : path-like
         A folder; the name of an installed package that carries a model; or a name on the Hugging
-        Face hub, whose cache is looked at first. A name without a slash may be one of
-        sentence-transformers'.
+        Face hub, whose cache is looked at first.
     token : str, optional
         For private models on the hub.
     cache_folder : path-like, optional
@@ -43,6 +42,8 @@ def folder_of(
         A branch, tag or commit on the hub.
     local_files_only : bool
         Download nothing.
+    owner : str, optional
+        Whose models on the hub may be named without it; they come before models without an owner.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def folder_of(
         raise NotADirectoryError(f"{given} is a file; give the folder it is in")
     if revision is None and (found := _in_package(given)):
         return found
-    names = [given] if "/" in given else [_SENTENCES + given, given]
+    names = [given] if owner is None or "/" in given else [f"{owner}/{given}", given]
     for one in names:
         if found := _in_cache(one, cache_folder, revision or "main"):
             return found
