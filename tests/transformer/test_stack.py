@@ -102,7 +102,6 @@ def make_batch(lengths=LENGTHS, seed=1, types=True):
     )
 
 
-BERT = {}
 KINDS = {
     "bert": (PLAIN, {}),
     "one layer, wide heads": (Plan(width=24, layers=1, heads=2, hidden=7, head_width=20), {}),
