@@ -229,3 +229,11 @@ def test_answers_in_long_contexts() -> None:
                 if score > best:
                     best, answer = score, " ".join(parts[begin + i - 4 : begin + j - 3])
     assert found["answer"] == answer == context[found["start"] : found["end"]]
+
+
+def test_long_contexts_are_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    words = {word: i for i, word in enumerate(VOCABULARY)}
+    limited = firth.BertTokenizer(words, model_max_length=40)
+    model = make(firth.BertForQuestionAnswering)
+    assert answer_span(model, limited, "what?", "the river was wide . " * 20) is not None
+    assert not caplog.records

@@ -24,7 +24,18 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from firth import __version__
-from firth.cli import ask, classify, demo, encoders, evaluate, index, plot, train, vectors
+from firth.cli import (
+    ask,
+    classify,
+    demo,
+    encoders,
+    evaluate,
+    fill_mask,
+    index,
+    plot,
+    train,
+    vectors,
+)
 from firth.cli.common import Parser, UserError, complain
 from firth.interrupt import ENDING, interrupt
 
@@ -134,6 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"firth {__version__}")
     parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="command")
-    for command in (train, ask, vectors, classify, index, encoders, evaluate, plot, demo):
+    for command in (
+        train, ask, vectors, classify, index, encoders, fill_mask, evaluate, plot, demo,
+    ):  # fmt: skip
         command.add(commands)
     return parser

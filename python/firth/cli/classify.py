@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from firth.cli.common import (
@@ -19,13 +18,13 @@ from firth.cli.common import (
     group,
     named,
     positive,
+    read_lines,
     say,
 )
 
 if TYPE_CHECKING:
     from firth.fasttext import Model
 
-_READ = 1 << 20  # bytes
 # The options that shape a model, and their names in fastText. A checkpoint holds them.
 _SHAPING = {
     "dim": "dim", "epochs": "epoch", "alpha": "lr", "loss": "loss", "word_ngrams": "wordNgrams",
@@ -144,7 +143,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _label(model: Model, source: BinaryIO, arguments: argparse.Namespace) -> None:
-    for lines in _lines(source):
+    for lines in read_lines(source):
         texts = [line.decode("utf-8", "replace") for line in lines]
         found = model.predict(texts, arguments.number, arguments.threshold, "replace")
         for labels, probabilities in zip(*found, strict=True):
@@ -155,17 +154,6 @@ def _label(model: Model, source: BinaryIO, arguments: argparse.Namespace) -> Non
                 ]
             say(" ".join(labels))
         sys.stdout.flush()  # a program that writes line by line gets an answer to each
-
-
-def _lines(source: Any) -> Iterator[list[bytes]]:
-    """Lists of lines, each as soon as it can be read."""
-    rest = b""
-    while data := source.read1(_READ):
-        *lines, rest = (rest + data).split(b"\n")
-        if lines:
-            yield lines
-    if rest:
-        yield [rest]
 
 
 def _test(arguments: argparse.Namespace) -> None:

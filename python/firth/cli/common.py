@@ -167,6 +167,17 @@ def named(path: str) -> Iterator[None]:
         raise UserError(str(error) if path in str(error) else f"{path}: {error}") from None
 
 
+def read_lines(source: Any) -> Iterator[list[bytes]]:
+    """Lists of lines of a pipe or a binary file, each as soon as it can be read."""
+    rest = b""
+    while data := source.read1(1 << 20):
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
+
+
 def megabytes(path: str) -> str:
     """Size of a file, or of those in a folder."""
     files = [path]

@@ -33,7 +33,8 @@ def fill_mask(model: Model, tokenizer: Any, text: str, top_k: int = 5) -> Any:
     -------
     list of dict
         ``score`` (a probability), ``token`` (its id), ``token_str``, ``sequence`` (the text with
-        it), the best first. For several masks a list of such lists; each mask is filled alone.
+        it), the best first. For several masks a list of such lists; each mask is filled alone, and
+        ``sequence`` keeps special tokens, the other masks among them.
 
     Raises
     ------
@@ -42,6 +43,8 @@ def fill_mask(model: Model, tokenizer: Any, text: str, top_k: int = 5) -> Any:
     """
     check_whole("fill_mask: top_k", top_k, 1)
     head = _head(model, "masked_lm", "fill_mask")
+    if tokenizer.mask_token_id is None:
+        raise ValueError("fill_mask: the tokenizer must have a mask token, and has none")
     encoded = _encode(tokenizer, text)
     ids = encoded["input_ids"][0]
     places = np.flatnonzero(ids == tokenizer.mask_token_id)
@@ -59,7 +62,9 @@ def fill_mask(model: Model, tokenizer: Any, text: str, top_k: int = 5) -> Any:
                     "score": float(chances[token]),
                     "token": int(token),
                     "token_str": tokenizer.decode([int(token)]),
-                    "sequence": tokenizer.decode(filled.tolist(), skip_special_tokens=True),
+                    "sequence": tokenizer.decode(
+                        filled.tolist(), skip_special_tokens=len(places) == 1
+                    ),
                 }
             )
         found.append(best)
@@ -215,7 +220,7 @@ def answer_span(
     head = _head(model, "span", "answer_span")
     check_whole("answer_span: top_k", top_k, 1)
     check_whole("answer_span: max_tokens", max_tokens, 1)
-    encoded = tokenizer(question, context, return_offsets_mapping=True)
+    encoded = tokenizer(question, context, return_offsets_mapping=True, verbose=False)
     ids = np.asarray(encoded["input_ids"], np.int32).ravel()
     offsets = np.asarray(encoded["offset_mapping"]).reshape(-1, 2)
     types = np.asarray(encoded.get("token_type_ids", np.zeros_like(ids)), np.int32).ravel()
@@ -288,9 +293,9 @@ def _head(model: Model, name: str, task: str) -> Any:
 
 
 def _encode(tokenizer: Any, text: str, pair: str | None = None, **options: Any) -> Any:
-    """One text, or a pair, as arrays (1, S)."""
+    """One text, or a pair, as arrays (1, S); the model says what is too long, not the tokenizer."""
     both = (text,) if pair is None else (text, pair)
-    return tokenizer(*both, return_tensors="np", **options)
+    return tokenizer(*both, return_tensors="np", verbose=False, **options)
 
 
 def _states(model: Model, encoded: Any) -> NDArray[np.float32]:
@@ -307,7 +312,7 @@ def _encode_all(
     if not texts:
         return [], None
     both = (texts,) if pairs is None else (texts, pairs)
-    encoded = tokenizer(*both)
+    encoded = tokenizer(*both, verbose=False)
     most = model.stack.most_tokens
     cut = sum(most is not None and len(ids) > most for ids in encoded["input_ids"])
     if cut:
