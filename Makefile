@@ -25,8 +25,8 @@ $(VENV)/firth.stamp: $(SOURCES)
 		$(EMULATED) .
 	$(PIP) install --quiet --force-reinstall --no-deps $(VENV)/wheel/firth-*.whl
 	touch $@
-# A level for the tests, which is in no wheel that users get: matrix tiles, emulated.
-EMULATED := --config-settings=cmake.define.FIRTH_EMULATE_TILES=ON
+# Levels for the tests, which are in no wheel that users get: matrix tiles and AVX-VNNI, emulated.
+EMULATED := --config-settings=cmake.define.FIRTH_EMULATE=ON
 BUILD_REQUIRES := scikit-build-core pybind11 cython cmake ninja
 
 # What an extra of pyproject.toml requires, beside the wheel that is there.

@@ -23,6 +23,12 @@ extern const Kernels kernels;
 namespace v3 {
 extern const Kernels kernels;
 }
+namespace v3x {
+extern const Kernels kernels;
+}
+namespace v3x_emulated {
+extern const Kernels kernels;
+}
 namespace v4 {
 extern const Kernels kernels;
 }
@@ -53,16 +59,18 @@ int extended_state(long operation, unsigned long argument) {
 // Of each level, why this machine does not run it, or null.
 struct Cpu {
     bool intel;  // the vendor
-    const char *v3, *v4, *v4x, *tiles;
+    const char *v3, *v3x, *v4, *v4x, *tiles, *v3x_emulated;
 
     Cpu() {
         unsigned a, b = 0, c = 0, d = 0;
         intel = __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx &&
                 c == signature_INTEL_ecx && d == signature_INTEL_edx;
         v3 = obstacle_v3();
+        v3x = v3 ? v3 : obstacle_v3x();
         v4 = v3 ? v3 : obstacle_v4();
         v4x = v4 ? v4 : obstacle_v4x();
         tiles = v4x ? v4x : obstacle_tiles();
+        v3x_emulated = v4 ? v4 : has_avx512_vnni() ? nullptr : "the CPU has no AVX512_VNNI";
     }
 
   private:
@@ -86,6 +94,17 @@ struct Cpu {
         return (b7_ & v3_ebx) == v3_ebx ? nullptr : lacks;
     }
 
+    // EAX of leaf 7, subleaf 1.
+    unsigned a71() const {
+        unsigned a = 0, b, c, d;
+        if (subleaves_ >= 1) __get_cpuid_count(7, 1, &a, &b, &c, &d);
+        return a;
+    }
+
+    bool has_avx512_vnni() const { return c7_ & 1u << 11; }
+
+    const char* obstacle_v3x() { return a71() & 1u << 4 ? nullptr : "the CPU has no AVX-VNNI"; }
+
     const char* obstacle_v4() {
         // AVX-512 F 16, DQ 17, CD 28, BW 30, VL 31
         const unsigned v4_ebx = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
@@ -94,10 +113,9 @@ struct Cpu {
     }
 
     const char* obstacle_v4x() {
-        unsigned a = 0, b, c, d;
-        if (subleaves_ >= 1) __get_cpuid_count(7, 1, &a, &b, &c, &d);
-        const bool has = (c7_ & 1u << 11) && (a & 1u << 5);
-        return has ? nullptr : "the CPU has no AVX512_VNNI and AVX512_BF16";
+        return has_avx512_vnni() && (a71() & 1u << 5)
+                   ? nullptr
+                   : "the CPU has no AVX512_VNNI and AVX512_BF16";
     }
 
     const char* obstacle_tiles() {
@@ -129,7 +147,7 @@ const Kernels& widened_v4x() {
 
 const LevelState* levels(size_t* count) {
     struct List {
-        LevelState items[6];
+        LevelState items[8];
         size_t size = 0;
         List() {
 #ifdef FIRTH_X86_LEVELS
@@ -140,11 +158,15 @@ const LevelState* levels(size_t* count) {
             // VDPBF16PS has half the rate of float32 on Intel's cores, twice that of it on AMD's.
             items[size++] = {cpu.intel ? &widened_v4x() : &v4x::kernels, cpu.v4x};
             items[size++] = {&v4::kernels, cpu.v4};
+#ifdef FIRTH_AVX_VNNI
+            items[size++] = {&v3x::kernels, cpu.v3x};
+#endif
             items[size++] = {&v3::kernels, cpu.v3};
 #endif
             items[size++] = {&base::kernels, nullptr};
-#ifdef FIRTH_TILES_EMULATED
+#ifdef FIRTH_EMULATE
             items[size++] = {&tiles_emulated::kernels, cpu.v4x};
+            items[size++] = {&v3x_emulated::kernels, cpu.v3x_emulated};
 #endif
         }
     };

@@ -9,8 +9,8 @@ struct LevelState {
     const char* obstacle;  // why this machine does not run it, or null
 };
 
-// The compiled levels, best first; the last is `base`, or in builds for tests `tiles_emulated`,
-// which is slower than all. `count` receives their number.
+// The compiled levels, best first, down to `base`; in builds for tests, those behind it that
+// emulate others, which nothing chooses by itself. `count` receives their number.
 const LevelState* levels(size_t* count);
 
 // v4x with the way of multiplying bfloat16 that `levels` has not chosen for this vendor's CPUs, for

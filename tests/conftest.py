@@ -21,12 +21,12 @@ if hasattr(signal, "SIGHUP"):
 
 REQUIRED = os.environ.get("FIRTH_REQUIRE", "").split(",")
 BACKENDS = ["numpy", "numba", "native:base", "native:v3", "native:v4", "native:v4x"]
-# Few CPUs have matrix tiles, few builds emulate them: where they are missing, that is said once, by
-# test_dispatch, and not by a skip of each test.
+# Few CPUs have matrix tiles or AVX-VNNI, few builds emulate them: where they are missing, that is
+# said once, by test_dispatch, and not by a skip of each test.
 BACKENDS += [
-    name
-    for name in ("native:tiles", "native:tiles_emulated")
-    if name in {*REQUIRED, *_dispatch.backends()}
+    f"native:{name}"
+    for name in ("v3x", "v3x_emulated", "tiles", "tiles_emulated")
+    if f"native:{name}" in {*REQUIRED, *_dispatch.backends()}
 ]
 # v4x has two ways of multiplying bfloat16, of which a CPU's vendor chooses one; tests of what
 # multiplies them run the other too, as a level of its own name.

@@ -1,7 +1,8 @@
 """Walls: objects of ISA levels share no code, csrc knows no Python, imports point one way.
 
 The first reads the symbols of the objects in `build/` with nm: a weak or foreign symbol in the
-object of a level could replace the copy that every CPU runs.
+object of a level could replace the copy that every CPU runs. The instructions of one level are read
+too, since few CPUs could show that it has others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ KERNELS = ROOT / "csrc" / "kernels"
 ALLOWED_UNDEFINED = {"memcpy", "memset", "memmove", "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"}
 compiler = shutil.which("g++") or shutil.which("clang++")
 needs_nm = pytest.mark.skipif(not shutil.which("nm"), reason="needs nm")
+# Those that some compilers or builds lack.
+OPTIONAL = {"tiles", "tiles_emulated", "v3x", "v3x_emulated"}
 
 
 def kernel_objects(level: str) -> list[Path]:
@@ -66,14 +70,42 @@ def faults(level: str, compiled: Path) -> list[str]:
 
 
 @needs_nm
-@pytest.mark.parametrize("level", ["base", "v3", "v4", "v4x", "tiles", "tiles_emulated"])
+@pytest.mark.parametrize("level", sorted({"base", "v3", "v4", "v4x"} | OPTIONAL))
 def test_objects_export_only_their_level(level):
-    if level.startswith("tiles") and level not in _dispatch.compiled:
+    if level in OPTIONAL and level not in _dispatch.compiled:
         pytest.skip("this build has no such level")
     if level != "base" and platform.machine() not in {"x86_64", "AMD64"}:
         pytest.skip("x86-64 levels only")
     for compiled in kernel_objects(level):
         assert faults(level, compiled) == [], compiled.name
+
+
+def instructions(level: str) -> Iterator[tuple[bytes, str]]:
+    """Bytes and text of each instruction of a level; without padding and without addresses."""
+    for compiled in kernel_objects(level):
+        command = ["objdump", "-d", "--insn-width=16", "--no-addresses", compiled]
+        listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for line in listing.splitlines():
+            if match := re.fullmatch(r"\s+((?:[0-9a-f]{2} )+)\s*(.*)", line):
+                text = re.sub(r"^(j\w+|call) .*|\s+#? <.*", r"\1", match[2]).strip()
+                if not re.search(r"\bnop[lw]?\b|\bxchg +%ax,%ax", text):
+                    yield bytes.fromhex(match[1]), text
+
+
+@pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
+@pytest.mark.skipif("v3x" not in _dispatch.compiled, reason="this build has no such level")
+def test_v3x_has_no_instruction_of_avx512():
+    """Its products of bytes have two encodings, of which CPUs without AVX-512 know the older."""
+    v3x = list(instructions("v3x"))
+    products = [code for code, text in v3x if "vpdpbusd" in text]
+    assert len(products) > 100
+    assert {code[0] for code in products} == {0xC4}
+    # in 64-bit mode the first byte of an EVEX instruction, and of nothing else
+    assert [text for code, text in v3x if code[0] == 0x62 or re.search("zmm|%k[0-7]", text)] == []
+    if "v3x_emulated" in _dispatch.compiled:  # what the tests run here is the same program
+        emulated = list(instructions("v3x_emulated"))
+        assert {code[0] for code, text in emulated if "vpdpbusd" in text} == {0x62}
+        assert [text.replace("{vex} ", "") for _, text in v3x] == [text for _, text in emulated]
 
 
 @needs_nm

@@ -1,4 +1,4 @@
-// AVX2 with FMA and F16C.
+// AVX2 with FMA and F16C, and with AVX-VNNI where the level has it (v3x).
 #pragma once
 #include <immintrin.h>
 
@@ -94,16 +94,37 @@ FIRTH_INLINE void interleave(f64xN a, f64xN b, f64xN* low, f64xN* high) {
 // ---- bytes
 
 constexpr size_t kCodeWords = 1;
-constexpr int kCodeLimit = 63;  // vpmaddubsw: two products must stay below 2^15
 typedef i32xN BytesXN;
 FIRTH_INLINE BytesXN split_bytes(i32xN v) { return v; }
 FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) { memcpy(words, code, 4); }
 FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b) {
     return (i32xN)_mm256_madd_epi16((__m256i)a, (__m256i)b);
 }
+
+#if FIRTH_AVX_VNNI  // set by CMake for the levels that have it
+#define FIRTH_NATIVE_BYTES 1
+// AVX-VNNI's instruction, or in builds for tests (v3x_emulated) the one of AVX512_VNNI and VL,
+// which does the same to the same registers. Both in asm, so that all else is the same code.
+#if FIRTH_AVX_VNNI_EMULATED
+#define FIRTH_BYTE_PRODUCT "vpdpbusd"
+#else
+#define FIRTH_BYTE_PRODUCT "%{vex%} vpdpbusd"
+#endif
+// sum + the products of four unsigned bytes of a and four signed ones of b.
+FIRTH_INLINE i32xN dot_u8s8(i32xN a, i32xN b, i32xN sum) {
+    asm(FIRTH_BYTE_PRODUCT " %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+    return sum;
+}
+constexpr int kCodeLimit = 127;
+FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
+    return dot_u8s8(rows, set1(code[0]), sum);
+}
+#else
+constexpr int kCodeLimit = 63;  // vpmaddubsw: two products must stay below 2^15
 FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
     const __m256i pairs = _mm256_maddubs_epi16((__m256i)rows, (__m256i)set1(code[0]));
     return sum + (i32xN)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
+#endif
 
 }  // namespace firth::FIRTH_LEVEL

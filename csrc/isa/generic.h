@@ -120,6 +120,12 @@ FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) { round_bf16(p, v); }
 // bytes exactly; store_code puts four of them into kCodeWords words; split_bytes prepares the
 // unsigned ones; dot_bytes(rows, code, sum) is sum + the four products.
 
+#if FIRTH_NATIVE_BYTES
+constexpr bool kNativeBytes = true;  // dot_u8s8 is one instruction, on bytes as they are
+#else
+constexpr bool kNativeBytes = false;
+#endif
+
 // A packed query is padded with zeros to a multiple of so many units of four codes: whole tiles.
 #if FIRTH_TILES
 constexpr size_t kCodeUnits = 16;

@@ -12,12 +12,12 @@ namespace firth::FIRTH_LEVEL {
 
 namespace {
 
-// Rows and queries that are taken at once, in registers: 32 of them hold 12 x 2 sums, 16 hold 4
-// x 2.
+// Rows and queries that are taken at once, in registers: 32 of them hold 12 x 2 sums, 16 hold 6 x 2
+// where a product is one instruction, and 4 x 2 where it needs a register besides.
 constexpr size_t kVectors = 2;
 constexpr size_t kRows = kVectors * kLanesF32;
 constexpr size_t kAhead = 8192;  // bytes from what is scanned to what is fetched
-constexpr size_t kQueries = kRegisters == 32 ? 12 : 4;
+constexpr size_t kQueries = kRegisters == 32 ? 12 : kNativeBytes ? 6 : 4;
 
 // Of kRows rows.
 struct Bounds {

@@ -36,15 +36,10 @@ namespace firth::FIRTH_LEVEL {
 #define FIRTH_TILE_GEMM(type, Element, Sum, packed, used, unpack, row, finish) \
     FIRTH_GEMM(type, Element, Sum, packed, kTileBytes / packed, 4096 / packed, 2 * kTileRows, \
                unpack, row, finish)
-constexpr size_t kBytePacked = 1;
 #else
 #define FIRTH_TILE_GEMM FIRTH_VECTOR_GEMM
-#if FIRTH_NATIVE_BYTES
-constexpr size_t kBytePacked = 1;
-#else
-constexpr size_t kBytePacked = 2;
 #endif
-#endif
+constexpr size_t kBytePacked = kNativeBytes ? 1 : 2;
 
 const Kernels kernels = {
     FIRTH_NAME(FIRTH_LEVEL),

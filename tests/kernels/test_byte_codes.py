@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from numpy.testing import assert_array_equal
 
 from conftest import LENGTHS, spiky
-from firth.kernels import byte_codes, may_reach
+from firth.kernels import _dispatch, byte_codes, may_reach, use
 
 METRICS = ["cosine", "ip", "l2"]
 
@@ -61,6 +61,27 @@ def test_no_row_is_missed(backend, d, metric):
     check(queries, rows, metric)
     check(queries, rows, metric, mean_of(rows, metric))
     check(queries, rows, metric, spiky(rng, (d,)))
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 7, 12, 13, 31])
+@pytest.mark.parametrize("d", [1, 4, 30, 65, 130])
+def test_levels_with_vnni_find_the_same(d, count):
+    """The same integers, compared with the same arithmetic."""
+    here = [name for name in ("v4x", "v3x", "v3x_emulated") if name in _dispatch.levels]
+    if len(here) < 2:
+        pytest.skip("this machine does not run two of them")
+    rng = np.random.default_rng(d * count)
+    rows = rng.standard_normal((150, d)).astype(np.float32)
+    queries = rng.standard_normal((count, d)).astype(np.float32)
+    coded = byte_codes(rows, None, "ip")
+    least = np.quantile(queries @ rows.T, 0.9, axis=1).astype(np.float32)
+    found = []
+    for level in here:
+        with use(f"native:{level}"):
+            found.append(may_reach(queries, coded, least))
+    for one in found[1:]:
+        assert_array_equal(one, found[0])
+    assert 0.05 < found[0].mean() < 0.6
 
 
 @pytest.mark.parametrize("d", LENGTHS)
