@@ -96,6 +96,28 @@ def test_normed_keeps_the_dtype_and_the_ends_of_its_range(backend: str) -> None:
         assert got.dtype == (np.float32 if dtype == np.float16 else dtype)
 
 
+def normed(rows: np.ndarray) -> np.ndarray:
+    return geometry.normed(rows, geometry.lengths(rows))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 7, 17, 100, 301])
+def test_a_row_has_the_same_bits_in_any_company(backend: str, d: int) -> None:
+    rng = np.random.default_rng(d)
+    odd = np.array([0, np.nan, np.inf, *SCALES])
+    rows = rng.standard_normal((40 + len(odd), d))
+    vector = rng.standard_normal(d)
+    with np.errstate(invalid="ignore"):
+        rows[40:] *= odd[:, None]
+        rows = rows[rng.permutation(len(rows))]
+        for block in (rows, np.asfortranarray(rows), np.repeat(rows, 2, axis=1)[:, ::2]):
+            for function in (geometry.unit, geometry.lengths, normed):
+                for row, got in zip(rows, function(block), strict=True):
+                    np.testing.assert_array_equal(got, function(row[None])[0])
+                    np.testing.assert_allclose(got, function(row), rtol=(d / 2 + 4) * EPS)
+            for row, got in zip(rows, geometry.cosines(vector, block), strict=True):
+                np.testing.assert_array_equal(got, geometry.cosines(vector, row[None])[0])
+
+
 def test_distances() -> None:
     a, b = np.array([[0.0, 3.0], [1e200, 0.0]]), np.array([[4.0, 0.0], [1e200, 0.0], [0.0, 3.0]])
     np.testing.assert_array_equal(geometry.distances(a, b), [[5, 1e200, 0], [1e200, 0, 1e200]])

@@ -2,7 +2,8 @@
 
 All code outside the kernels uses these. Squares of finite numbers may leave float64's range;
 lengths, directions and cosines here do not suffer from that: 1e-320 and 1e308 are as good as 1.
-The result for a row depends on this row only. D = length of a vector.
+The result for a row of a block depends on this row only; that for a vector alone, (D,), whose sums
+have another order, is equal up to rounding. D = length of a vector.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def lengths(rows: ArrayLike) -> NDArray[np.float64]:
 
     A row with NaN or inf has the length NaN or inf.
     """
-    exact = np.asarray(rows, np.float64)
+    exact = _contiguous(rows)
     with np.errstate(over="ignore", under="ignore"):
         squares = dot(exact, exact) if exact.ndim > 1 else _inner(exact, exact)
         found = np.asarray(np.sqrt(squares))
@@ -39,11 +40,14 @@ def lengths(rows: ArrayLike) -> NDArray[np.float64]:
 
 def unit(rows: ArrayLike) -> NDArray[np.float64]:
     """Rows (..., D) at length 1, float64; rows of zeros stay, those with NaN or inf have NaN."""
-    exact = np.asarray(rows, np.float64)
-    norms = lengths(exact)[..., None]
-    if ((norms >= _LEAST) & (norms <= _MOST)).all():
-        return exact / norms
-    return _directions(_near_one(exact)[0])
+    exact = _contiguous(rows)
+    norms = lengths(exact)
+    plain = (norms >= _LEAST) & (norms <= _MOST)
+    if plain.all():
+        return exact / norms[..., None]
+    found = exact / np.where(plain, norms, 1)[..., None]
+    found[~plain] = _directions(_near_one(exact[~plain])[0])
+    return found
 
 
 def normed(rows: NDArray[Any], norms: ArrayLike) -> NDArray[Any]:
@@ -63,7 +67,7 @@ def normed(rows: NDArray[Any], norms: ArrayLike) -> NDArray[Any]:
 
 def cosine(a: ArrayLike, b: ArrayLike) -> float:
     """Cosine of two vectors (D,): exactly 1 or -1 for parallel ones, 0 where one is all zeros."""
-    one, two = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    one, two = _contiguous(a), _contiguous(b)
     with np.errstate(all="ignore"):
         norms = math.sqrt(_inner(one, one)), math.sqrt(_inner(two, two))
         if min(norms) >= _LEAST and max(norms) <= _MOST:
@@ -80,7 +84,7 @@ def cosines(
 
     ``norms`` (N,) are the rows' `lengths`, where they are known: a row whose norm is NaN gets NaN.
     """
-    vector, rows = _near_one(np.asarray(query, np.float64))[0], np.asarray(rows, np.float64)
+    vector, rows = _near_one(np.asarray(query, np.float64))[0], _contiguous(rows)
     norms = np.asarray(lengths(rows) if norms is None else norms)
     if not np.isfinite(vector).all():
         return np.full(len(rows), np.nan)
@@ -152,6 +156,11 @@ def _near_one(exact: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     _, exponents = np.frexp(np.abs(exact).max(axis=-1, keepdims=True, initial=0))
     with np.errstate(under="ignore"):
         return np.ldexp(exact, -exponents, order="C"), exponents
+
+
+def _contiguous(rows: ArrayLike) -> NDArray[np.float64]:
+    """Rows as float64, one behind the other: NumPy sums in another order where they are not."""
+    return np.ascontiguousarray(rows, np.float64)
 
 
 def _inner(a: NDArray[np.float64], b: NDArray[np.float64]) -> Any:
