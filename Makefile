@@ -99,7 +99,8 @@ sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedB
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(SANITIZE)/bin/python -m pytest -m 'not peer and not slow' -k 'not numba' \
 		tests/kernels tests/native tests/formats tests/tokenizers tests/words/test_training.py \
-		tests/words/test_analogy_sums.py tests/fasttext tests/search tests/transformer
+		tests/words/test_analogy_sums.py tests/fasttext tests/search tests/transformer \
+		tests/encoders/test_fuzz.py tests/encoders/test_files.py tests/encoders/test_sentence.py
 
 # Searches beside a writer under ThreadSanitizer. The first line shows that it would notice: a
 # program that races must end with its exit code.

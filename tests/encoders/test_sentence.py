@@ -297,6 +297,23 @@ def test_arguments(model, folder):
         SentenceTransformer(folder, compute_type="int4")
 
 
+def test_pools_have_the_same_results(model):
+    pool = model.start_multi_process_pool(["cpu"] * 4)
+    want = model.encode(TEXTS, normalize_embeddings=True)
+    for got in (
+        model.encode(TEXTS, pool=pool, chunk_size=2, normalize_embeddings=True),
+        model.encode_multi_process(TEXTS, pool, chunk_size=2, normalize_embeddings=True),
+    ):
+        np.testing.assert_array_equal(got, want)
+    model.stop_multi_process_pool(pool)
+    got = model.encode_multi_process(
+        TEXTS, None, None, "the ", 8, 2, False, "binary", truncate_dim=8
+    )
+    np.testing.assert_array_equal(
+        got, model.encode(TEXTS, prompt="the ", precision="binary", truncate_dim=8)
+    )
+
+
 @pytest.mark.parametrize("compute_type", ["auto", "bfloat16", "int8"])
 def test_compute_types(folder, model, compute_type):
     got = SentenceTransformer(folder, compute_type=compute_type).encode(TEXTS)
@@ -356,7 +373,11 @@ def damaged(folder: Path, file: str, content: str | None) -> None:
         ("1_Pooling/config.json", '{"embedding_dimension": 99}', "pools vectors of 99"),
         ("1_Pooling/config.json", "[]", "not an object"),
         ("sentence_bert_config.json", '{"max_seq_length": -3}', "max_seq_length"),
-        ("config_sentence_transformers.json", '{"prompts": 3}', "prompts must be an object"),
+        ("config_sentence_transformers.json", '{"prompts": 3}', "prompts must be texts by name"),
+        ("config_sentence_transformers.json", '{"prompts": {"a": 3}}', "text must be str, got int"),
+        ("config_sentence_transformers.json", '{"default_prompt_name": []}', "not among the prom"),
+        ("config_sentence_transformers.json", '{"similarity_fn_name": "maxsim"}', "must be in"),
+        ("config_sentence_transformers.json", '{"truncate_dim": "3"}', "truncate_dim must be a"),
         ("config.json", '{"model_type": "nosuch"}', "is not one of the encoders"),
     ],
 )  # fmt: skip

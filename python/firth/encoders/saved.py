@@ -53,13 +53,13 @@ class Content:
         The folder of the transformer and its tokenizer.
     limits : dict
         Of sentence_bert_config.json.
-    settings : dict
-        Of config_sentence_transformers.json.
+    settings : dict and str
+        Of config_sentence_transformers.json, and its path.
     """
 
     transformer: str
     limits: dict[str, Any]
-    settings: dict[str, Any]
+    settings: tuple[dict[str, Any], str]
     parts: list[tuple[str, str]]  # kind and folder of what follows the transformer
 
     def read_modules(self, width: int) -> tuple[Pooling, list[Module]]:
@@ -93,7 +93,7 @@ def read(folder: str) -> Content:
         A file is malformed, or names what firth does not have.
     """
     path = os.path.join(folder, _SETTINGS)
-    settings = read_json(path) if os.path.exists(path) else {}
+    settings = read_json(path) if os.path.exists(path) else {}, path
     parts = _parts(folder)
     transformer = parts[0][1] if parts else folder
     for name in _LIMITS:

@@ -5,22 +5,20 @@ B = texts, D = dimensions of their vectors.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.encoders.batches import checked_text
 from firth.encoders.distill import distill
 from firth.encoders.modules import Floats
 from firth.encoders.pipeline import Pipeline
 from firth.encoders.precision import ComputeType, chosen
-from firth.encoders.similarity import PRECISIONS, SIMILARITIES, Precision, quantize_embeddings
+from firth.encoders.settings import Settings, checked_dim
+from firth.encoders.similarity import PRECISIONS, Precision, quantize_embeddings
 from firth.encoders.where import folder_of
-from firth.errors import FormatError, warn
 from firth.formats.files import PathLike
 from firth.geometry import lengths, normed
 from firth.optional import needs
@@ -29,7 +27,7 @@ from firth.words import StaticModel
 _OUTPUTS = ("sentence_embedding", "token_embeddings", None)
 
 
-class SentenceTransformer(Pipeline):
+class SentenceTransformer(Pipeline, Settings):
     """A model that gives texts of similar meaning similar vectors.
 
     Parameters
@@ -102,24 +100,14 @@ class SentenceTransformer(Pipeline):
             local_files_only=local_files_only,
             owner="sentence-transformers",
         )
-        super().__init__(folder, self.compute_type)
-        settings = self._content.settings
-        kept = settings.get("prompts") or {}
-        if not isinstance(kept, dict):
-            raise FormatError(
-                "config_sentence_transformers.json: prompts must be an object", folder
-            )
-        said = {"query": "", "document": "", **kept, **(prompts or {})}
-        self.prompts = {name: checked_text("prompts", text or "") for name, text in said.items()}
-        self.default_prompt_name = default_prompt_name or settings.get("default_prompt_name")
-        if self.default_prompt_name not in (None, *self.prompts):
-            raise ValueError(
-                f"SentenceTransformer: default_prompt_name {self.default_prompt_name!r} is not "
-                f"among the prompts {list(self.prompts)}"
-            )
-        named = settings.get("similarity_fn_name")
-        self.similarity_fn_name = similarity_fn_name or (named if named in SIMILARITIES else None)
-        self.truncate_dim = settings.get("truncate_dim") if truncate_dim is None else truncate_dim
+        Pipeline.__init__(self, folder, self.compute_type)
+        given = {
+            "prompts": prompts,
+            "default_prompt_name": default_prompt_name,
+            "similarity_fn_name": similarity_fn_name,
+            "truncate_dim": truncate_dim,
+        }
+        Settings.__init__(self, *self._content.settings, given)
 
     def __repr__(self) -> str:
         return (
@@ -133,43 +121,12 @@ class SentenceTransformer(Pipeline):
         """Always "cpu"."""
         return "cpu"
 
-    @property
-    def similarity_fn_name(self) -> str:
-        """The name of what `similarity` computes."""
-        return str(self._similarity_fn_name)
-
-    @similarity_fn_name.setter
-    def similarity_fn_name(self, value: Any) -> None:
-        value = getattr(value, "value", value) or "cosine"  # an enumeration in the original
-        if value not in SIMILARITIES:
-            raise ValueError(f"similarity_fn_name must be in {[*SIMILARITIES]}, got {value!r}")
-        self._similarity_fn_name = value
-
     def get_embedding_dimension(self) -> int:
         """D."""
         width = self._width
         return width if self.truncate_dim is None else min(width, self.truncate_dim)
 
     get_sentence_embedding_dimension = get_embedding_dimension
-
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> Floats:
-        """Similarities (n, m) of vectors (n, D) with vectors (m, D)."""
-        return SIMILARITIES[self.similarity_fn_name][0](embeddings1, embeddings2)
-
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Floats:
-        """Similarities (n,) of vectors (n, D), each with its own of (n, D)."""
-        return SIMILARITIES[self.similarity_fn_name][1](embeddings1, embeddings2)
-
-    @contextlib.contextmanager
-    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Inside the block `truncate_dim` is another."""
-        before, self.truncate_dim = self.truncate_dim, truncate_dim
-        try:
-            yield
-        finally:
-            self.truncate_dim = before
-
-    truncate_sentence_embeddings = truncate_embeddings
 
     def eval(self) -> SentenceTransformer:
         """Do nothing: there is no dropout."""
@@ -191,6 +148,33 @@ class SentenceTransformer(Pipeline):
             names = [name for name in ("document", "passage", "corpus") if name in self.prompts]
             options["prompt_name"] = names[0] if names else None
         return self.encode(inputs, **options)
+
+    def start_multi_process_pool(self, target_devices: Any = None) -> dict[str, Any]:
+        """A pool for `encode`, which does not need one: this process works on all cores."""
+        return {"input": None, "output": None, "processes": []}
+
+    @staticmethod
+    def stop_multi_process_pool(pool: dict[str, Any]) -> None:
+        """Do nothing: a pool has no processes."""
+
+    def encode_multi_process(
+        self,
+        sentences: Any,
+        pool: Any = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        chunk_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        precision: Precision = "float32",
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+    ) -> Any:
+        """`encode`, as older code calls it, with equal results."""
+        return self.encode(
+            sentences, prompt_name, prompt, batch_size, show_progress_bar, precision=precision,
+            normalize_embeddings=normalize_embeddings, truncate_dim=truncate_dim,
+        )  # fmt: skip
 
     def encode(
         self,
@@ -219,7 +203,8 @@ class SentenceTransformer(Pipeline):
         prompt : str, optional
             What is put in front of each text, instead.
         batch_size : int
-            Has no effect: batches are made by tokens, of a third of a second each.
+            Has no effect: nothing is padded, so batches are made by tokens, at most 131,072 each
+            (a third of a second), and need the same memory whatever the texts.
         show_progress_bar : bool, optional
             None: on a terminal, when it takes longer than three seconds.
         output_value : {"sentence_embedding", "token_embeddings", None}
@@ -259,9 +244,7 @@ class SentenceTransformer(Pipeline):
             raise ValueError(
                 f"encode: output_value must be one of {_OUTPUTS}, got {output_value!r}"
             )
-        dim = self.truncate_dim if truncate_dim is None else truncate_dim
-        if dim is not None and dim < 1:
-            raise ValueError(f"encode: truncate_dim must be at least 1, got {dim}")
+        dim = checked_dim("encode: truncate_dim", truncate_dim) or self.truncate_dim
         front = self._prompt(prompt, prompt_name)
         single = isinstance(inputs, str)
         texts = [inputs] if isinstance(inputs, str) else _listed(inputs)
@@ -287,19 +270,6 @@ class SentenceTransformer(Pipeline):
             return small[0]
         return small if convert_to_numpy else list(small)
 
-    def _prompt(self, prompt: str | None, name: str | None) -> str:
-        """What is put in front of each text."""
-        if prompt is not None:
-            if name is not None:
-                warn("encode: prompt and prompt_name are given; prompt counts")
-            return checked_text("encode: prompt", prompt)
-        name = name if name is not None else self.default_prompt_name
-        if name is None:
-            return ""
-        if name not in self.prompts:
-            raise ValueError(f"encode: prompt_name {name!r} is not among {list(self.prompts)}")
-        return self.prompts[name]
-
     @staticmethod
     def _last(rows: Floats, dim: int | None, normalize: bool) -> Floats:
         """Vectors cut and at length 1, where that is wanted."""
@@ -308,16 +278,7 @@ class SentenceTransformer(Pipeline):
 
     def save_pretrained(self, path: PathLike, **options: Any) -> None:
         """Write a folder that sentence-transformers and firth read; options have no effect."""
-        settings = {
-            **self._content.settings,
-            "prompts": self.prompts,
-            "default_prompt_name": self.default_prompt_name,
-            "similarity_fn_name": self.similarity_fn_name,
-        }
-        settings.setdefault("__version__", {"sentence_transformers": "2.0.0"})
-        if self.truncate_dim is not None:
-            settings["truncate_dim"] = self.truncate_dim
-        self._save(path, settings)
+        self._save(path, self._settings())
 
     save = save_pretrained
 

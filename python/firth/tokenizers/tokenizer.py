@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.arguments import shortened
 from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.optional import needs
@@ -80,6 +81,11 @@ class Pieces(NamedTuple):
         )
 
 
+_OBJECTS = (
+    "truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder",
+)  # fmt: skip
+
+
 class Tokenizer:
     """A tokenizer read from JSON.
 
@@ -116,6 +122,9 @@ class Tokenizer:
         try:
             settings = json.loads(text)
             model = settings["model"]
+            for name in _OBJECTS:
+                if not isinstance(settings.get(name), (dict, type(None))):
+                    raise ValueError(f"{name} is {shortened(settings[name])}, not an object")
             vocab = model.pop("vocab")
             model.pop("merges", None)
             if isinstance(vocab, list):  # Unigram: pairs of token and score
