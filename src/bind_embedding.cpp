@@ -1,74 +1,13 @@
-// Bindings for turning texts into vectors: the WordPiece tokenizer and means of rows.
+// Binding for means and sums of the rows of a table, which turn texts into vectors.
 #include <algorithm>
 #include <optional>
 
 #include "bindings.h"
-#include "engines/text/wordpiece.h"
 #include "parallel.h"
 
 namespace firth {
 
-using namespace text;
-
 namespace {
-
-std::unique_ptr<WordPiece> make_wordpiece(
-    const std::vector<std::string>& tokens, const array<int32_t>& ids, const std::string& prefix,
-    int32_t unknown, size_t longest_word,
-    std::vector<std::pair<std::u32string, int32_t>> reserved) {
-    if (ids.ndim() != 1 || static_cast<size_t>(ids.size()) != tokens.size() ||
-        std::any_of(ids.data(), ids.data() + ids.size(), [](int32_t id) { return id < 0; }) ||
-        unknown < 0 || longest_word > 1 << 16)
-        throw py::value_error("WordPiece: want an id >= 0 for each token");
-    std::vector<WordPiece::Reserved> all;
-    for (auto& [text, id] : reserved) {
-        if (text.empty()) throw py::value_error("WordPiece: a reserved text is empty");
-        all.push_back({std::move(text), id});
-    }
-    return std::make_unique<WordPiece>(tokens, ids.data(), prefix, unknown, longest_word,
-                                       std::move(all));
-}
-
-void set_page(WordPiece& self, size_t page, const array<uint32_t>& entries,
-              std::vector<uint32_t> more) {
-    if (page >= WordPiece::kPages || entries.ndim() != 1 || entries.size() != 256)
-        throw py::value_error("WordPiece.set_page: want 256 entries of a page below 0x1100");
-    for (py::ssize_t i = 0; i < 256; i++) {
-        const uint32_t entry = entries.data()[i];
-        if ((entry >> 24 & 0x7f) == WordPiece::kSeveral &&
-            (entry & 0xffffff) / 16 + entry % 16 > more.size())
-            throw py::value_error("WordPiece.set_page: an entry points behind the end");
-    }
-    self.set_page(page, entries.data(), std::move(more));
-}
-
-// The texts are read where Python keeps them; `texts` is a tuple, so that they stay there. Returns
-// ids (N,), offsets (B + 1,), texts left to others, pages that are missing, spans (N, 2) and words
-// (N,), both empty without `places`.
-py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_characters,
-                 size_t most_ids, bool places) {
-    std::vector<CodePoints> views;
-    views.reserve(texts.size());
-    for (const py::handle text : texts) {
-        if (!PyUnicode_Check(text.ptr())) throw py::type_error("WordPiece.encode: want strings");
-        views.push_back({PyUnicode_DATA(text.ptr()),
-                         static_cast<size_t>(PyUnicode_GET_LENGTH(text.ptr())),
-                         static_cast<int>(PyUnicode_KIND(text.ptr()))});
-    }
-    WordPiece::Encoded result;
-    {
-        WithoutGil unlocked;
-        result = self.encode(views, most_characters, most_ids, places);
-    }
-    WordPiece::Found& found = result.found;
-    py::list missing;
-    for (size_t page = 0; page < WordPiece::kPages; page++)
-        if (found.missing[page]) missing.append(page);
-    return py::make_tuple(to_array(std::move(found.ids)), to_array(std::move(result.offsets)),
-                          to_array(std::move(result.skipped)), missing,
-                          to_matrix<int64_t>(std::move(found.spans)),
-                          to_array(std::move(found.words)));
-}
 
 template <class T>
 auto embedding_bag_kernel(const Kernels& k, bool bfloat16) {
@@ -118,7 +57,7 @@ void embedding_bag(const Level& level, const py::array_t<T>& table, bool bfloat1
 
 }  // namespace
 
-void bind_embedding(py::module_& text, py::module_& kernels) {
+void bind_embedding(py::module_& kernels) {
     const auto table = py::arg("table").noconvert(), rows = py::arg("rows").noconvert(),
                weights = py::arg("weights").noconvert(), offsets = py::arg("offsets").noconvert(),
                out = py::arg("out").noconvert();
@@ -129,14 +68,6 @@ void bind_embedding(py::module_& text, py::module_& kernels) {
                 weights, offsets, normalize, out);
     kernels.def("embedding_bag", &embedding_bag<int8_t>, py::arg("level"), table, bfloat16, rows,
                 weights, offsets, normalize, out);
-
-    py::class_<WordPiece>(text, "WordPiece")
-        .def(py::init(&make_wordpiece), py::arg("tokens"), py::arg("ids").noconvert(),
-             py::arg("prefix"), py::arg("unknown"), py::arg("longest_word"), py::arg("reserved"))
-        .def("set_page", &set_page, py::arg("page"), py::arg("entries").noconvert(),
-             py::arg("more"))
-        .def("encode", &encode, py::arg("texts"), py::arg("most_characters"), py::arg("most_ids"),
-             py::arg("places"));
 }
 
 }  // namespace firth

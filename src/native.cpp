@@ -40,7 +40,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_attention(kernels);
     firth::bind_backward(kernels);
     firth::bind_transformer_kernels(kernels);
-    firth::bind_embedding(text, kernels);
+    firth::bind_embedding(kernels);
+    firth::bind_text(text);
     firth::bind_words(words, kernels);
     firth::bind_glove(words, kernels);
     firth::bind_subwords(words);

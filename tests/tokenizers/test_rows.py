@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from firth import BertTokenizer, FormatError
 from firth.tokenizers import template
-from firth.tokenizers.rows import kept, windows
 from tokenizer_folders import special, vocab, wordpiece_json, write
 from tokenizer_folders import template as made
 
@@ -192,32 +191,52 @@ def test_packed_takes_the_models_limit(both: tuple[BertTokenizer, Any]) -> None:
         ours.encode_packed(["a", "b"], ["a"])
 
 
-def test_kept_by_hand() -> None:
+@pytest.fixture(scope="module")
+def bare() -> BertTokenizer:
+    return BertTokenizer(vocab())
+
+
+def test_kept_by_hand(bare: BertTokenizer) -> None:
     def sizes(first: int, second: int, room: int, strategy: str = "longest_first") -> list[int]:
-        return [
-            int(one[0]) for one in kept([np.array([first]), np.array([second])], room, strategy)
-        ]
+        found = bare("a " * first, "b " * second, max_length=room + 3, truncation=strategy)
+        return [found.sequence_ids().count(0), found.sequence_ids().count(1)]
 
     assert sizes(3, 9, 8) == [3, 5]
     assert sizes(9, 3, 8) == [5, 3]
     assert sizes(9, 9, 7) == [3, 4]
     assert sizes(10, 9, 7) == [4, 3]
     assert sizes(3, 4, 7) == [3, 4]
+    assert sizes(3, 4, 0) == [0, 0]
     assert sizes(9, 3, 8, "only_first") == [5, 3]
     assert sizes(3, 9, 8, "only_second") == [3, 5]
     with pytest.raises(ValueError, match=r"only_first.*the second text alone takes all of the 8"):
         sizes(9, 8, 8, "only_first")
+    with pytest.raises(ValueError, match=r"only_second.*the first text alone takes all of the 8"):
+        sizes(8, 9, 8, "only_second")
     with pytest.raises(ValueError, match="there is no second text"):
-        kept([np.array([9])], 8, "only_second")
+        bare("a " * 9, max_length=8, truncation="only_second")
 
 
-def test_windows_by_hand() -> None:
-    assert windows(7, 3, 1, False) == [(0, 3), (2, 5), (4, 7)]
-    assert windows(8, 3, 1, False) == [(0, 3), (2, 5), (4, 7), (6, 8)]
-    assert windows(8, 3, 1, True) == [(5, 8), (3, 6), (1, 4), (0, 2)]
-    assert windows(3, 3, 1, False) == [(0, 3)]
+def test_windows_by_hand(bare: BertTokenizer) -> None:
+    def windows(length: int, size: int, stride: int, side: str) -> list[str]:
+        bare.truncation_side = side
+        words = [[*"abcdefgh"[:length]]]
+        found = bare(
+            words, is_split_into_words=True, add_special_tokens=False, max_length=size,
+            truncation=True, stride=stride, return_overflowing_tokens=True,
+        )  # fmt: skip
+        bare.truncation_side = "right"
+        assert found["overflow_to_sample_mapping"] == [0] * len(found["input_ids"])
+        rows = [found.word_ids(i) for i in range(len(found["input_ids"]))]
+        return ["".join("abcdefgh"[i] for i in row) for row in rows]
+
+    assert windows(7, 3, 1, "right") == ["abc", "cde", "efg"]
+    assert windows(8, 3, 1, "right") == ["abc", "cde", "efg", "gh"]
+    assert windows(8, 3, 1, "left") == ["fgh", "def", "bcd", "ab"]
+    assert windows(3, 3, 1, "right") == ["abc"]
+    assert windows(2, 0, 0, "right") == ["", "ab"]
     with pytest.raises(ValueError, match="stride must be below the 3 tokens"):
-        windows(8, 3, 3, False)
+        windows(8, 3, 3, "right")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ struct CodePoints {
     int width;
 };
 
+// The code points [start, end) of a text.
+struct Span {
+    int64_t start, end;
+};
+
 class WordPiece {
   public:
     // What a code point becomes: a kind in bits 24 to 30 of an entry, a value in the lower ones,
@@ -54,10 +59,6 @@ class WordPiece {
     void set_page(size_t page, const uint32_t* entries, std::vector<uint32_t> more);
     static constexpr size_t kPages = 0x1100;
 
-    // The code points [start, end) of a text.
-    struct Span {
-        int64_t start, end;
-    };
     struct Found {
         std::vector<int32_t> ids;
         // Only where places are asked for. Of each id: what it stands for, and which word of its

@@ -17,3 +17,31 @@ class WordPiece:
     def encode(
         self, texts: tuple[str, ...], most_characters: int, most_ids: int, places: bool
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], list[int], NDArray[Any], NDArray[Any]]: ...
+
+class Layout:
+    def __init__(
+        self,
+        offsets: NDArray[Any],
+        parts: list[int],
+        room: int | None,
+        truncation: str,
+        left: bool,
+        stride: int | None,
+    ) -> None: ...
+    @property
+    def samples(self) -> NDArray[Any]: ...
+    @property
+    def offsets(self) -> NDArray[Any]: ...
+    @property
+    def truncated(self) -> int: ...
+    @property
+    def longest(self) -> int: ...
+    def fill(
+        self,
+        values: NDArray[Any] | None,
+        around: list[int],
+        width: int | None,
+        left: bool,
+        padding: int,
+    ) -> NDArray[Any]: ...
+    def fill_spans(self, spans: NDArray[Any], width: int | None, left: bool) -> NDArray[Any]: ...

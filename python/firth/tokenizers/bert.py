@@ -24,7 +24,7 @@ from firth.tokenizers import files, template
 from firth.tokenizers.batch import BatchEncoding
 from firth.tokenizers.inputs import samples
 from firth.tokenizers.padding import Padding
-from firth.tokenizers.rows import Rows, laid_out, special_ids
+from firth.tokenizers.rows import Cut, Rows
 from firth.tokenizers.settings import ROLES, Config, Settings
 from firth.tokenizers.tokenizer import Pieces, Tokenizer
 
@@ -286,50 +286,40 @@ clean_up_tokenization_spaces : optional
             None if left or return_overflowing_tokens else room,
         )
         pieces = read(return_offsets_mapping)
-        layout, sample, _ = laid_out(
-            pieces,
-            parts,
-            room,
-            plan.truncation,
-            left,
-            stride if return_overflowing_tokens else None,
-        )
-        longest = int(np.diff(layout.offsets).max(initial=0))
-        if max_length is None and verbose:
-            self._report(longest)
         rows = Rows(
             parts,
-            layout,
-            sample,
-            layout.placed(pieces.ids, special_ids(parts, layout)),
+            Cut(room, plan.truncation or "longest_first", left, stride if return_overflowing_tokens else None),
+            pieces.ids,
+            pieces.offsets,
             functools.partial(_same, pieces) if return_offsets_mapping
             else functools.partial(read, True),
             self.convert_ids_to_tokens,
-            plan.width(longest),
-            plan.left,
             self.pad_token_id or 0,
         )  # fmt: skip
-        values: dict[str, tuple[NDArray[Any], int]] = {"input_ids": (rows.ids, rows.pad_id)}
+        longest = rows.layout.longest
+        rows.width, rows.left = plan.width(longest), plan.left
+        if max_length is None and verbose:
+            self._report(longest)
         names = self.model_input_names
-        if "token_type_ids" in names if return_token_type_ids is None else return_token_type_ids:
-            values["token_type_ids"] = (rows.types, self.pad_token_type_id)
-        if "attention_mask" in names if return_attention_mask is None else return_attention_mask:
-            values["attention_mask"] = (np.ones(len(rows.ids), np.int32), 0)
-        if return_special_tokens_mask:
-            values["special_tokens_mask"] = ((~layout.own).astype(np.int32), 1)
-        if return_offsets_mapping:
-            values["offset_mapping"] = (rows.spans, 0)
+        wanted = {
+            "input_ids": True,
+            "token_type_ids": return_token_type_ids,
+            "attention_mask": return_attention_mask,
+            "special_tokens_mask": return_special_tokens_mask,
+            "offset_mapping": return_offsets_mapping,
+        }
+        fields = [one for one, yes in wanted.items() if (one in names if yes is None else yes)]
         found = BatchEncoding(rows=rows)
-        for name, (value, fill) in values.items():
-            array = None if return_tensors is None else rows.array(value, fill)
-            found[name] = rows.lists(value, fill) if array is None else array
+        for name in fields:
+            array = None if return_tensors is None else rows.array(name)
+            found[name] = rows.lists(name) if array is None else array
         if given.single and return_tensors is None and not return_overflowing_tokens:
-            for name in values:
+            for name in fields:
                 found[name] = found[name][0]
         if return_length:
             found["length"] = rows.lengths.tolist()
         if return_overflowing_tokens:
-            found["overflow_to_sample_mapping"] = sample.tolist()
+            found["overflow_to_sample_mapping"] = rows.layout.samples.tolist()
         return found.convert_to_tensors(return_tensors)
 
     def encode(self, text: Any, text_pair: Any = None, **arguments: Any) -> Any:
@@ -364,12 +354,12 @@ clean_up_tokenization_spaces : optional
         room = self._plan(False, True, max_length, None, None).room(parts)
         left = self.truncation_side == "left"
         pieces = given.pieces(self._tokenizer, None if left else room, False)
-        layout, _, truncated = laid_out(pieces, parts, room, "longest_first", left, None)
+        layout = Cut(room, "longest_first", left).layout(pieces.offsets, parts)
         types = None
         if "token_type_ids" in self.model_input_names and any(part.type for part in parts):
-            types = layout.of_parts([part.type for part in parts], np.int32)
-        ids = layout.placed(pieces.ids, special_ids(parts, layout))
-        return Packed(ids, layout.offsets, types, truncated)
+            types = layout.fill(None, [part.type for part in parts], None, False, 0)
+        ids = layout.fill(pieces.ids, [part.id for part in parts], None, False, 0)
+        return Packed(ids, layout.offsets, types, layout.truncated)
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many special tokens go around a text or a pair."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class Plan(NamedTuple):
             raise ValueError(
                 f"max_length must be at least {count}, for the special tokens, got {self.most}"
             )
-        return self.most - count
+        return min(self.most, sys.maxsize) - count
 
     def width(self, longest: int) -> int | None:
         """Tokens of a padded row; None without padding."""
