@@ -288,7 +288,10 @@ clean_up_tokenization_spaces : optional
         pieces = read(return_offsets_mapping)
         rows = Rows(
             parts,
-            Cut(room, plan.truncation or "longest_first", left, stride if return_overflowing_tokens else None),
+            Cut(
+                room, plan.truncation or "longest_first", left,
+                stride if return_overflowing_tokens else None,
+            ),
             pieces.ids,
             pieces.offsets,
             functools.partial(_same, pieces) if return_offsets_mapping
