@@ -33,6 +33,26 @@ def say(line: str) -> None:
     print(shown(line))
 
 
+# Of words, one after the other: cyan, yellow, green, magenta, blue.
+_COLOURS = ("36", "33", "32", "35", "34")
+
+
+def say_in_colours(pieces: Iterable[tuple[str, int | None]]) -> None:
+    """Print pieces of words on a line of stdout, each with the number of its word.
+
+    On a terminal those of a word share a colour, and those of no word (None) are dim; not where
+    the variable NO_COLOR is set.
+    """
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        say(" ".join(text for text, _ in pieces))
+        return
+    coloured = (
+        f"\x1b[{'2' if word is None else _COLOURS[word % len(_COLOURS)]}m{shown(text)}\x1b[0m"
+        for text, word in pieces
+    )
+    print(" ".join(coloured))
+
+
 def complain(message: str) -> None:
     """Print a message on stderr."""
     with contextlib.suppress(OSError, ValueError):  # stderr is closed: the exit code must do
