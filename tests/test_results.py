@@ -17,7 +17,7 @@ PACKAGES = {
     "NumPy": "numpy", "torch": "torch", "gensim": "gensim", "FAISS": "faiss-cpu",
     "usearch": "usearch", "hnswlib": "hnswlib", "turbovec": "turbovec", "NumKong": "NumKong",
     "fasttext": "fasttext-numpy2", "fastText": "fasttext-numpy2", "model2vec": "model2vec",
-    "GloVe": "GloVe-C",
+    "GloVe": "GloVe-C", "tokenizers": "tokenizers", "transformers": "transformers",
 }  # fmt: skip
 
 
