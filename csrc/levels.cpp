@@ -183,6 +183,18 @@ const Kernels* other_v4x() {
     return nullptr;
 }
 
+bool bfloat16_is_fast(const Kernels& level) {
+    const auto multiply = level.gemm_bf16.multiply;
+#ifdef FIRTH_TILES
+    if (multiply == tiles::kernels.gemm_bf16.multiply) return true;
+#endif
+#ifdef FIRTH_X86_LEVELS
+    if (multiply == v4x::kernels.gemm_bf16.multiply) return true;  // not widened_v4x
+#endif
+    (void)multiply;
+    return false;
+}
+
 const char* request(const Kernels& level) {
 #ifdef FIRTH_TILES
     static std::atomic<bool> granted{false};

@@ -17,6 +17,9 @@ const LevelState* levels(size_t* count);
 // tests; null where this CPU does not run v4x.
 const Kernels* other_v4x();
 
+// Whether the level multiplies bfloat16 faster than float32, and does not widen it to that.
+bool bfloat16_is_fast(const Kernels& level);
+
 // Asks the system for what a level that this machine runs needs beyond it: matrix tiles, for which
 // a process must have permission (it then holds for all threads, and children of fork). To be
 // called before the level runs for the first time; again costs nothing. Null where it is granted,

@@ -29,6 +29,9 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     level.def_property_readonly(
         "vector_bytes", [](const firth::Level& self) { return self.kernels->vector_bytes; });
     level.def_property_readonly("obstacle", [](const firth::Level& self) { return self.obstacle; });
+    level.def_property_readonly("bfloat16_is_fast", [](const firth::Level& self) {
+        return firth::bfloat16_is_fast(*self.kernels);
+    });
     level.def("refused", &firth::Level::refused);
     // Submodules; functions of firth._native.kernels take the level to run on as first argument.
     py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),

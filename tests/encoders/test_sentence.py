@@ -76,7 +76,7 @@ def test_nothing_and_odd_texts(model):
     np.testing.assert_array_equal(got[3], model.encode("a \ufffd cat"))
 
 
-@pytest.mark.parametrize("given", [None, b"bytes", ["a", None], ["a", b"b"], [3], {"text": "a"}])
+@pytest.mark.parametrize("given", [None, b"bytes", ["a", None], ["a", b"b"], 3, [3], {"text": "a"}])
 def test_what_is_no_text_is_refused(model, given):
     with pytest.raises(TypeError, match="must be"):
         model.encode(given)
@@ -239,6 +239,9 @@ def test_prompts_that_are_not_pooled(tmp_path):
         model.encode("a cat sat", prompt="query: "), rows[3:].mean(0), atol=1e-6
     )
     np.testing.assert_allclose(model.encode("query: a cat sat"), rows.mean(0), atol=1e-6)
+    model.set_pooling_include_prompt(True)
+    whole = model.encode("a cat sat", prompt="query: ")
+    np.testing.assert_array_equal(whole, model.encode("query: a cat sat"))
 
 
 def test_long_texts_are_cut_and_that_is_said_once(model):
@@ -282,8 +285,8 @@ def test_similarity(model, name):
 
 def test_arguments(model, folder):
     for wrong in (
-        {"batch_size": 0}, {"precision": "int4"}, {"output_value": "x"}, {"nosuch": 1},
-        {"truncate_dim": 0},
+        {"batch_size": 0}, {"batch_size": 2.5}, {"precision": "int4"}, {"output_value": "x"},
+        {"nosuch": 1}, {"truncate_dim": 0},
     ):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(wrong))):
             model.encode("a", **wrong)

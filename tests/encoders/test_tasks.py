@@ -12,7 +12,16 @@ import pytest
 import firth
 from encoder_models import SMALL, VOCABULARY, arrays_of
 from firth import kernels
-from firth.encoders import answer_span, classify, fill_mask, label_tokens, next_sentence
+from firth.encoders import (
+    answer_span,
+    classify,
+    contextual_vectors,
+    fill_mask,
+    label_tokens,
+    next_sentence,
+    show_attention,
+    tasks,
+)
 from firth.encoders.models import Model
 
 tokenizer = firth.BertTokenizer({word: i for i, word in enumerate(VOCABULARY)})
@@ -237,3 +246,49 @@ def test_long_contexts_are_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) 
     model = make(firth.BertForQuestionAnswering)
     assert answer_span(model, limited, "what?", "the river was wide . " * 20) is not None
     assert not caplog.records
+
+
+@pytest.mark.parametrize("wrong", [None, b"a", 3, [None], ["a", 3], [b"a"]])
+def test_what_is_no_text(wrong: Any) -> None:
+    masked, pair = make(firth.BertForMaskedLM), make(firth.BertForNextSentencePrediction)
+    labels, span = make(firth.BertForTokenClassification), make(firth.BertForQuestionAnswering)
+    classes, bare = make(firth.BertForSequenceClassification), make(firth.BertModel)
+    for call in (
+        lambda: fill_mask(masked, tokenizer, wrong),
+        lambda: next_sentence(pair, tokenizer, wrong, "a"),
+        lambda: next_sentence(pair, tokenizer, "a", wrong),
+        lambda: classify(classes, tokenizer, wrong),
+        lambda: classify(classes, tokenizer, ["a"], wrong or 3),
+        lambda: label_tokens(labels, tokenizer, wrong),
+        lambda: answer_span(span, tokenizer, wrong, "a"),
+        lambda: answer_span(span, tokenizer, "a", wrong),
+        lambda: show_attention(bare, tokenizer, wrong),
+        lambda: contextual_vectors(bare, tokenizer, [wrong], "a"),
+    ):
+        with pytest.raises(TypeError, match=r"^\w+: .*must be (a )?str"):
+            call()
+
+
+def test_lone_surrogates_are_one_character() -> None:
+    model = make(firth.BertForTokenClassification, id2label={"0": "X", "1": "Y"})
+    found = label_tokens(model, tokenizer, "the \ud800 river", group=False)
+    assert [(one["word"], one["start"]) for one in found] == [("the", 0), ("river", 6)]
+    classes = make(firth.BertForSequenceClassification)
+    assert same(classify(classes, tokenizer, "a \udfff"), classify(classes, tokenizer, "a \ufffd"))
+
+
+def test_windows_are_computed_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, context = make(firth.BertForQuestionAnswering), "he went to the wide river . " * 30
+    want = answer_span(model, tokenizer, "where?", context, top_k=5)
+    sizes = []
+    run = type(model.stack).run
+    monkeypatch.setattr(
+        type(model.stack), "run", lambda self, b, **o: sizes.append(len(b)) or run(self, b, **o)
+    )
+    monkeypatch.setattr(tasks, "_TOKENS", 100)
+    got = answer_span(model, tokenizer, "where?", context, top_k=5)
+    assert max(sizes) == 2
+    assert len(sizes) > 3
+    for one, other in zip(got, want, strict=True):
+        assert one["start"] == other["start"]
+        assert one["score"] == pytest.approx(other["score"], rel=1e-4)

@@ -34,6 +34,16 @@ def test_levels_name_themselves():
         assert (level.obstacle is None) == (name in _dispatch.levels)
 
 
+def test_levels_say_whether_they_multiply_bfloat16():
+    """Without widening it; of the two ways of v4x, which differ by vendor, one does."""
+    fast = {name: level.bfloat16_is_fast for name, level in _dispatch.compiled.items()}
+    for name in ("base", "v3", "v3x", "v4", "v3x_emulated", "tiles_emulated"):
+        assert not fast.get(name, False)
+    assert fast.get("tiles", True)
+    if OTHER_V4X in fast:
+        assert fast["v4x"] != fast[OTHER_V4X]
+
+
 class Refusing:
     """A level that the system may refuse, as a Python object."""
 

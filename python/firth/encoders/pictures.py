@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.arguments import check_whole
+from firth.arguments import check_whole, shortened
+from firth.encoders.batches import checked_text
 from firth.encoders.models import Model
 from firth.formats.files import PathLike, atomic
 from firth.optional import needs
@@ -170,8 +171,9 @@ def show_attention(
     IndexError
         There is no such layer or head.
     """
-    both = (text,) if pair is None else (text, pair)
-    encoded = tokenizer(*both, return_special_tokens_mask=True)
+    given = (text,) if pair is None else (text, pair)
+    both = [checked_text("show_attention", one) for one in given]
+    encoded = tokenizer(*both, return_special_tokens_mask=True, verbose=False)
     ids = encoded["input_ids"]
     if len(ids) > _MOST:
         raise ValueError(
@@ -318,16 +320,16 @@ def contextual_vectors(
     ValueError
         A text lacks the word, or there are no texts.
     """
-    if isinstance(texts, str):
-        texts = [texts]
+    texts = [texts] if isinstance(texts, str) else texts
+    texts = [checked_text("contextual_vectors", text) for text in texts]
     pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
     places = [[match.span() for match in pattern.finditer(text)] for text in texts]
     for text, found in zip(texts, places, strict=True):
         if not found:
-            raise ValueError(f"contextual_vectors: {word!r} is not in {text!r}")
+            raise ValueError(f"contextual_vectors: {word!r} is not in {shortened(text)}")
     if not texts:
         raise ValueError("contextual_vectors: there are no texts")
-    encoded = tokenizer(list(texts), return_offsets_mapping=True)
+    encoded = tokenizer(texts, return_offsets_mapping=True, verbose=False)
     batch = model.inputs.packed(encoded["input_ids"], encoded.get("token_type_ids"))
     states = model.stack.run(batch, states=True).states
     assert states is not None

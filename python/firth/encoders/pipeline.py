@@ -73,6 +73,10 @@ class Pipeline:
         """`max_seq_length`."""
         return self.max_seq_length
 
+    def set_pooling_include_prompt(self, include_prompt: bool) -> None:
+        """Whether the tokens of a prompt are pooled, or only seen by the others."""
+        self._pooling.include_prompt = include_prompt
+
     def tokenize(self, texts: Iterable[str]) -> dict[str, NDArray[np.int64]]:
         """Tokens as the model gets them, padded: ``input_ids`` and ``attention_mask`` (B, S)."""
         given = [self._prepared("tokenize", text) for text in texts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Literal
 
 from firth.kernels._dispatch import active, active_level
@@ -25,20 +24,8 @@ def chosen(compute_type: str) -> Precision:
 def _best() -> Precision:
     """The fastest that keeps a cosine of 0.9999 with float32 here.
 
-    int8 keeps 0.999 only. bfloat16 is faster where the level has products of it: the matrix tiles,
-    and AVX-512's on AMD; on Intel these have half the rate of float32, so v4x widens there, as all
-    other levels do.
+    int8 keeps 0.999 only. bfloat16 is faster where the level multiplies it without widening it to
+    float32 first.
     """
-    level = active_level().name if active().startswith("native") else ""
-    fast = level == "tiles" or (level == "v4x" and _is_amd())
+    fast = active().startswith("native") and active_level().bfloat16_is_fast
     return "bfloat16" if fast else "float32"
-
-
-def _is_amd() -> bool:
-    if "AuthenticAMD" in platform.processor():
-        return True
-    try:
-        with open("/proc/cpuinfo", encoding="latin-1") as file:
-            return "AuthenticAMD" in file.read(4096)
-    except OSError:
-        return False

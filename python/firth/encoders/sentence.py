@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.arguments import check_whole
 from firth.encoders.distill import distill
 from firth.encoders.modules import Floats
 from firth.encoders.pipeline import Pipeline
@@ -236,8 +237,7 @@ class SentenceTransformer(Pipeline, Settings):
         inputs = options.pop("sentences", inputs)
         if unknown := set(options) - {"pool", "chunk_size", "task", "processing_kwargs"}:
             raise ValueError(f"encode: unknown arguments {sorted(unknown)}")
-        if batch_size < 1:
-            raise ValueError(f"encode: batch_size must be at least 1, got {batch_size}")
+        check_whole("encode: batch_size", batch_size, 1)
         if precision not in PRECISIONS:
             raise ValueError(f"encode: precision must be one of {PRECISIONS}, got {precision!r}")
         if output_value not in _OUTPUTS:
@@ -335,7 +335,7 @@ class SentenceTransformer(Pipeline, Settings):
 
 def _listed(inputs: Any) -> list[Any]:
     """Texts as a list; TypeError for what holds none."""
-    if inputs is None or isinstance(inputs, (bytes, bytearray, dict)):
+    if isinstance(inputs, (bytes, bytearray, dict)) or not isinstance(inputs, Iterable):
         raise TypeError(
             f"encode: inputs must be a str or an iterable of str, got {type(inputs).__name__}"
         )

@@ -5,17 +5,20 @@ The tokenizer is one of `firth` or of transformers. S = tokens of a text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth.arguments import check_whole
+from firth.encoders.batches import checked_text
 from firth.encoders.models import Model
 from firth.errors import warn
 
 Found = dict[str, Any]
+
+_TOKENS = 1 << 16  # of windows that are computed together: Ctrl-C is heard between
 
 
 def fill_mask(model: Model, tokenizer: Any, text: str, top_k: int = 5) -> Any:
@@ -45,7 +48,7 @@ def fill_mask(model: Model, tokenizer: Any, text: str, top_k: int = 5) -> Any:
     head = _head(model, "masked_lm", "fill_mask")
     if tokenizer.mask_token_id is None:
         raise ValueError("fill_mask: the tokenizer must have a mask token, and has none")
-    encoded = _encode(tokenizer, text)
+    encoded = _encode(tokenizer, checked_text("fill_mask", text))
     ids = encoded["input_ids"][0]
     places = np.flatnonzero(ids == tokenizer.mask_token_id)
     if not len(places):
@@ -77,7 +80,8 @@ def next_sentence(model: Model, tokenizer: Any, first: str, second: str) -> floa
     ``model`` is a BertForNextSentencePrediction or BertForPreTraining.
     """
     head = _head(model, "next_sentence", "next_sentence")
-    encoded = _encode(tokenizer, first, second)
+    both = (checked_text("next_sentence", text) for text in (first, second))
+    encoded = _encode(tokenizer, *both)
     return float(_softmax(head(_states(model, encoded)[:1]))[0, 0])
 
 
@@ -116,8 +120,8 @@ def classify(
     if top_k is not None:
         check_whole("classify: top_k", top_k, 1)
     one = isinstance(texts, str)
-    firsts = [texts] if isinstance(texts, str) else list(texts)
-    seconds = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
+    firsts = _listed("texts", texts)
+    seconds = None if pairs is None else _listed("pairs", pairs)
     if seconds is not None and len(seconds) != len(firsts):
         raise ValueError(f"classify: {len(seconds)} pairs for {len(firsts)} texts")
     ids, types = _encode_all(model, tokenizer, firsts, seconds)
@@ -157,6 +161,7 @@ def label_tokens(model: Model, tokenizer: Any, text: str, group: bool = True) ->
         ``word``, ``start`` and ``end``, its place in the text. Tokens labelled O are left out.
     """
     head = _head(model, "tokens", "label_tokens")
+    text = checked_text("label_tokens", text)
     encoded = _encode(tokenizer, text, return_offsets_mapping=True)
     offsets = np.asarray(encoded["offset_mapping"])[0]
     chances = _softmax(head(_states(model, encoded)))
@@ -220,6 +225,7 @@ def answer_span(
     head = _head(model, "span", "answer_span")
     check_whole("answer_span: top_k", top_k, 1)
     check_whole("answer_span: max_tokens", max_tokens, 1)
+    question, context = (checked_text("answer_span", text) for text in (question, context))
     encoded = tokenizer(question, context, return_offsets_mapping=True, verbose=False)
     ids = np.asarray(encoded["input_ids"], np.int32).ravel()
     offsets = np.asarray(encoded["offset_mapping"]).reshape(-1, 2)
@@ -229,23 +235,27 @@ def answer_span(
         return None if top_k == 1 else []
     first, last = int(inside[0]), int(inside[-1]) + 1
     windows = _windows(model, len(ids), first, last)
-    texts = [np.r_[0:first, begin:end, last : len(ids)] for begin, end in windows]
-    batch = model.inputs.packed([ids[text] for text in texts], [types[text] for text in texts])
-    scores = head(model.stack.run(batch).hidden)
-
+    size = len(ids) - (last - first)  # beside the window
+    together = max(1, _TOKENS // (size + windows[0][1] - windows[0][0]))
     count = last - first  # by token of the context; of those in two windows the better score
     starts, ends = np.full(count, -np.inf), np.full(count, -np.inf)
     pairs = np.full((count, min(max_tokens, count)), -np.inf)  # by first token and length - 1
-    for (begin, end), offset in zip(windows, batch.offsets[:-1], strict=True):
-        here = slice(begin - first, end - first)
-        rows = scores[offset + first : offset + first + end - begin].astype(np.float64)
-        starts[here], ends[here] = (
-            np.maximum(old[here], new) for old, new in ((starts, rows[:, 0]), (ends, rows[:, 1]))
-        )
-        for length in range(min(pairs.shape[1], end - begin)):
-            sums = rows[: len(rows) - length, 0] + rows[length:, 1]
-            cells = pairs[begin - first : begin - first + len(sums), length]
-            np.maximum(cells, sums, out=cells)
+    for some in range(0, len(windows), together):
+        part = windows[some : some + together]
+        texts = [np.r_[0:first, begin:end, last : len(ids)] for begin, end in part]
+        batch = model.inputs.packed([ids[text] for text in texts], [types[text] for text in texts])
+        scores = head(model.stack.run(batch).hidden)
+        for (begin, end), offset in zip(part, batch.offsets[:-1], strict=True):
+            here = slice(begin - first, end - first)
+            rows = scores[offset + first : offset + first + end - begin].astype(np.float64)
+            starts[here], ends[here] = (
+                np.maximum(old[here], new)
+                for old, new in ((starts, rows[:, 0]), (ends, rows[:, 1]))
+            )
+            for length in range(min(pairs.shape[1], end - begin)):
+                sums = rows[: len(rows) - length, 0] + rows[length:, 1]
+                cells = pairs[begin - first : begin - first + len(sums), length]
+                np.maximum(cells, sums, out=cells)
     total = sum(float(np.logaddexp.reduce(one)) for one in (starts, ends))
     found: list[Found] = []
     taken = np.zeros(count, bool)
@@ -290,6 +300,16 @@ def _head(model: Model, name: str, task: str) -> Any:
         name = type(model).__name__
         article = "an" if name[0] in "AEIOU" else "a"
         raise TypeError(f"{task}: {article} {name} has no head for it") from None
+
+
+def _listed(name: str, texts: Any) -> list[str]:
+    """One text or several as a list."""
+    if isinstance(texts, (bytes, bytearray)) or not isinstance(texts, Iterable):
+        raise TypeError(
+            f"classify: {name} must be a str or a list of str, got {type(texts).__name__}"
+        )
+    many = [texts] if isinstance(texts, str) else texts
+    return [checked_text(f"classify: {name}", text) for text in many]
 
 
 def _encode(tokenizer: Any, text: str, pair: str | None = None, **options: Any) -> Any:
