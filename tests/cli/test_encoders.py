@@ -89,6 +89,18 @@ def test_an_interrupted_run_continues(text, monkeypatch, capsys):
     assert not Path("out.npy.checkpoint").exists()
 
 
+def test_a_model_that_has_changed(text, capsys, monkeypatch):
+    command = ["embed", "texts.txt", "-o", "out.npy"]
+    with monkeypatch.context() as patch:
+        patch.setattr(SentenceTransformer, "encode", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main([*command, "--model", "model"])
+    (Path("model") / "config_sentence_transformers.json").write_text('{"truncate_dim": 7}')
+    assert "model gives 7 dimensions, not the 32 of out.npy.checkpoint" in error(
+        capsys, *command, "--resume"
+    )
+
+
 def test_errors_are_one_line(text, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     command = ["embed", "texts.txt", "-o", "out.npy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def test_ranks(tmp_path):
     scores = model.predict([("a cat", text) for text in documents])
     got = model.rank("a cat", documents, return_documents=True)
     assert [one["corpus_id"] for one in got] == np.argsort(-scores, kind="stable").tolist()
+    json.dumps(got)  # no numbers of NumPy
     assert [one["text"] for one in got] == [documents[one["corpus_id"]] for one in got]
     np.testing.assert_array_equal([one["score"] for one in got], np.sort(scores)[::-1])
     assert [set(one) for one in model.rank("a cat", documents, 2)] == [{"corpus_id", "score"}] * 2
@@ -88,9 +90,12 @@ def test_activation_of_the_configuration(tmp_path):
 
 def test_arguments(tmp_path):
     model = load(tmp_path)
-    for wrong in (None, "ab", b"x", {"a": "b"}, [("a", None)]):
+    for wrong in (None, 3, "ab", b"x", {"a": "b"}, [("a", None)]):
         with pytest.raises(TypeError, match="must be"):
             model.predict(wrong)
+    for wrong in (None, b"ab", {"a": "b"}, [None], [b"a"]):
+        with pytest.raises(TypeError, match="must be str, got"):
+            model.rank("a", wrong)
     for wrong in ([("a", "b", "c")], ["ab", "cd", "ef"]):
         with pytest.raises(ValueError, match="must be a pair"):
             model.predict(wrong)

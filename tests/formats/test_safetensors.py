@@ -162,6 +162,12 @@ def test_other_files(path: Path, data: bytes, read: Read) -> None:
         read(path)
 
 
+def test_pointers_of_git(path: Path, read: Read) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 90868376\n")
+    with pytest.raises(FormatError, match=r"a pointer of Git LFS, not the file: `git lfs pull`"):
+        read(path)
+
+
 def test_the_package_reads_and_writes_the_same(path: Path) -> None:
     package = pytest.importorskip("safetensors.numpy")
     check(package.load_file(path), ARRAYS, writeable=True)

@@ -100,8 +100,13 @@ def _embed(arguments: argparse.Namespace) -> None:
                 settings = {**given, "lines": count, "digest": digest}
                 start = 0
             model = _model(settings)
+            width = model.get_embedding_dimension()
+            if settings.setdefault("width", width) != width:
+                raise UserError(
+                    f"{settings['model']} gives {width} dimensions, not the {settings['width']} of "
+                    f"{checkpoint}"
+                )
             if not start:
-                settings["width"] = model.get_embedding_dimension()
                 with open(checkpoint, "wb") as file:
                     file.write(json.dumps(settings).encode() + b"\n")
                 start = os.path.getsize(checkpoint)

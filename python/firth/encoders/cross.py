@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from firth.arguments import check_whole
 from firth.encoders.batches import Packing, batches, checked_text
 from firth.encoders.models import AutoModelForSequenceClassification
 from firth.encoders.modules import Floats, sigmoid
@@ -171,9 +172,8 @@ class CrossEncoder:
         inputs = options.pop("sentences", inputs)
         if unknown := set(options) - {"device", "pool", "chunk_size"}:
             raise ValueError(f"predict: unknown arguments {sorted(unknown)}")
-        if batch_size < 1:
-            raise ValueError(f"predict: batch_size must be at least 1, got {batch_size}")
-        if inputs is None or isinstance(inputs, (str, bytes, dict)):
+        check_whole("predict: batch_size", batch_size, 1)
+        if isinstance(inputs, (str, bytes, dict)) or not isinstance(inputs, Iterable):
             raise TypeError(f"predict: inputs must be pairs of str, got {type(inputs).__name__}")
         given = inputs.tolist() if isinstance(inputs, np.ndarray) else list(inputs)
         single = len(given) == 2 and all(isinstance(one, str) for one in given)
@@ -227,11 +227,13 @@ class CrossEncoder:
             raise ValueError(f"rank: the model must have one label, it has {self.num_labels}")
         for name in ("convert_to_numpy", "convert_to_tensor"):
             options.pop(name, None)  # the result is a list in any case
+        if documents is None or isinstance(documents, (bytes, dict)):
+            raise TypeError(f"rank: documents must be str, got {type(documents).__name__}")
         documents = list(documents)
         scores = self.predict([(query, one) for one in documents], **options)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [
-            {"corpus_id": int(i), "score": scores[i]}
+            {"corpus_id": int(i), "score": float(scores[i])}
             | ({"text": documents[i]} if return_documents else {})
             for i in order
         ]

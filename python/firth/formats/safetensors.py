@@ -96,6 +96,8 @@ def _header(file: BinaryIO, path: PathLike) -> tuple[list[_Entry], int]:
     if len(start) < 8:
         raise TruncatedError("ends within its first 8 bytes", path, len(start))
     length = int.from_bytes(start, "little")
+    if start == b"version ":
+        raise FormatError("is a pointer of Git LFS, not the file: `git lfs pull` fetches it", path)
     if start[:1] == b"{" or length > 100_000_000:  # the format's own limit
         raise FormatError(f"is not a safetensors file: a header of {length} bytes", path, 0)
     if length > size - 8:
