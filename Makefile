@@ -10,9 +10,9 @@ SOURCES := $(shell find csrc src python -type f -not -path '*/__pycache__/*' \
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z-]*\):.*## /  \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1	/p' $(MAKEFILE_LIST) | expand -t 18
 
-.PHONY: help demo test test-haswell test-peers bench bench-kernels bench-smoke lint format sanitize tsan broken clean
+.PHONY: help demo test test-haswell test-arm64 test-peers bench bench-kernels bench-smoke lint format sanitize tsan broken clean
 
 # The package is compiled here and nowhere else, into a wheel: tests see what a user gets. Without
 # build isolation, so that the next build compiles only what has changed.
@@ -51,6 +51,11 @@ test: $(VENV)/test.stamp ## all tests but the comparisons with peers
 test-haswell: $(VENV)/test.stamp ## kernels against NumPy as CPUs without AVX-512 run it
 	OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -m 'not peer and not slow' tests/kernels \
 		-k 'numpy or (not numba and (matmul or attention or softmax))'
+
+test-arm64: ## kernels against NumPy on an emulated arm64, some 15 minutes
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(BUILD_REQUIRES)
+	tests/arm64.sh $(BIN)/python
 
 test-peers: $(VENV)/test.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
 	$(BIN)/python -m pytest -m peer

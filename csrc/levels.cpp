@@ -1,5 +1,6 @@
-// Detection by CPUID and XCR0 (an operating system may not save the wide registers). Written by
-// hand because __builtin_cpu_supports differs between gcc 12 and older clang in the names it knows.
+// Detection on x86 by CPUID and XCR0 (an operating system may not save the wide registers). Written
+// by hand because __builtin_cpu_supports differs between gcc 12 and older clang in the names it
+// knows. On arm64 by asking the system.
 #include "levels.h"
 
 #include <atomic>
@@ -9,8 +10,12 @@
 #include <cpuid.h>
 #endif
 #ifdef __linux__
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
+#ifdef __APPLE__
+#include <sys/sysctl.h>
 #endif
 
 namespace firth {
@@ -145,6 +150,47 @@ const Kernels& widened_v4x() {
 }  // namespace
 #endif
 
+#ifdef FIRTH_ARM_LEVELS
+namespace dotprod {
+extern const Kernels kernels;
+}
+namespace i8mm {
+extern const Kernels kernels;
+}
+
+namespace {
+
+// Of each level, why this machine does not run it, or null.
+struct Cpu {
+    const char *dotprod = nullptr, *i8mm = nullptr;
+
+    Cpu() {
+#if defined(__APPLE__)
+        const bool has_dotprod = has("hw.optional.arm.FEAT_DotProd");
+        const bool has_i8mm = has("hw.optional.arm.FEAT_I8MM");
+#else
+        const bool has_dotprod = getauxval(AT_HWCAP) & 1ul << 20;  // ASIMDDP
+        const bool has_i8mm = getauxval(AT_HWCAP2) & 1ul << 13;    // I8MM
+#endif
+        if (!has_dotprod)
+            dotprod = i8mm = "the CPU has no products of bytes (DotProd)";
+        else if (!has_i8mm)
+            i8mm = "the CPU has no products of bytes of both signs (I8MM)";
+    }
+
+  private:
+#if defined(__APPLE__)
+    static bool has(const char* name) {
+        int value = 0;
+        size_t size = sizeof value;
+        return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value;
+    }
+#endif
+};
+
+}  // namespace
+#endif
+
 const LevelState* levels(size_t* count) {
     struct List {
         LevelState items[8];
@@ -162,6 +208,11 @@ const LevelState* levels(size_t* count) {
             items[size++] = {&v3x::kernels, cpu.v3x};
 #endif
             items[size++] = {&v3::kernels, cpu.v3};
+#endif
+#ifdef FIRTH_ARM_LEVELS
+            const Cpu cpu;
+            items[size++] = {&i8mm::kernels, cpu.i8mm};
+            items[size++] = {&dotprod::kernels, cpu.dotprod};
 #endif
             items[size++] = {&base::kernels, nullptr};
 #ifdef FIRTH_EMULATE

@@ -20,7 +20,12 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REQUIRED = os.environ.get("FIRTH_REQUIRE", "").split(",")
-BACKENDS = ["numpy", "numba", "native:base", "native:v3", "native:v4", "native:v4x"]
+BACKENDS = ["numpy", "numba", "native:base"]
+BACKENDS += [
+    f"native:{name}"
+    for name in ("v3", "v4", "v4x", "dotprod", "i8mm")  # those of this processor's family
+    if f"native:{name}" in REQUIRED or name in _dispatch.compiled
+]
 # Few CPUs have matrix tiles or AVX-VNNI, few builds emulate them: where they are missing, that is
 # said once, by test_dispatch, and not by a skip of each test.
 BACKENDS += [

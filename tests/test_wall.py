@@ -26,6 +26,7 @@ KERNELS = ROOT / "csrc" / "kernels"
 ALLOWED_UNDEFINED = {"memcpy", "memset", "memmove", "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"}
 compiler = shutil.which("g++") or shutil.which("clang++")
 needs_nm = pytest.mark.skipif(not shutil.which("nm"), reason="needs nm")
+OF_X86, OF_ARM = {"v3", "v4", "v4x"}, {"dotprod", "i8mm"}
 # Those that some compilers or builds lack.
 OPTIONAL = {"tiles", "tiles_emulated", "v3x", "v3x_emulated"}
 
@@ -70,12 +71,13 @@ def faults(level: str, compiled: Path) -> list[str]:
 
 
 @needs_nm
-@pytest.mark.parametrize("level", sorted({"base", "v3", "v4", "v4x"} | OPTIONAL))
+@pytest.mark.parametrize("level", sorted({"base", *OF_X86, *OF_ARM} | OPTIONAL))
 def test_objects_export_only_their_level(level):
     if level in OPTIONAL and level not in _dispatch.compiled:
         pytest.skip("this build has no such level")
-    if level != "base" and platform.machine() not in {"x86_64", "AMD64"}:
-        pytest.skip("x86-64 levels only")
+    of_x86 = platform.machine() in {"x86_64", "AMD64"}
+    if level in (OF_ARM if of_x86 else OF_X86):
+        pytest.skip("a level of other processors")
     for compiled in kernel_objects(level):
         assert faults(level, compiled) == [], compiled.name
 

@@ -94,6 +94,7 @@ FIRTH_INLINE void interleave(f64xN a, f64xN b, f64xN* low, f64xN* high) {
 // ---- bytes
 
 constexpr size_t kCodeWords = 1;
+constexpr bool kSignedRows = false;
 typedef i32xN BytesXN;
 FIRTH_INLINE BytesXN split_bytes(i32xN v) { return v; }
 FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) { memcpy(words, code, 4); }
@@ -110,11 +111,12 @@ FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b) {
 #else
 #define FIRTH_BYTE_PRODUCT "%{vex%} vpdpbusd"
 #endif
-// sum + the products of four unsigned bytes of a and four signed ones of b.
+constexpr bool kFlipU8S8 = false, kFlipS8S8 = true;
 FIRTH_INLINE i32xN dot_u8s8(i32xN a, i32xN b, i32xN sum) {
     asm(FIRTH_BYTE_PRODUCT " %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
     return sum;
 }
+FIRTH_INLINE i32xN dot_s8s8(i32xN a, i32xN b, i32xN sum) { return dot_u8s8(b, a, sum); }
 constexpr int kCodeLimit = 127;
 FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
     return dot_u8s8(rows, set1(code[0]), sum);

@@ -96,6 +96,7 @@ FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {
 // ---- bytes
 
 constexpr size_t kCodeWords = 1;
+constexpr bool kSignedRows = false;
 typedef i32xN BytesXN;
 FIRTH_INLINE BytesXN split_bytes(i32xN v) { return v; }
 FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) { memcpy(words, code, 4); }
@@ -106,10 +107,11 @@ FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b) {
 
 #if defined(__AVX512VNNI__)
 #define FIRTH_NATIVE_BYTES 1
-// sum + the products of four unsigned bytes of a and four signed ones of b.
+constexpr bool kFlipU8S8 = false, kFlipS8S8 = true;
 FIRTH_INLINE i32xN dot_u8s8(i32xN a, i32xN b, i32xN sum) {
     return (i32xN)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
 }
+FIRTH_INLINE i32xN dot_s8s8(i32xN a, i32xN b, i32xN sum) { return dot_u8s8(b, a, sum); }
 constexpr int kCodeLimit = 127;
 FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
     return dot_u8s8(rows, set1(code[0]), sum);

@@ -118,10 +118,16 @@ FIRTH_INLINE void store_bf16(uint16_t* p, f32xN v) { round_bf16(p, v); }
 // ---- bytes: each 32-bit lane holds four, which meet four signed bytes that all lanes have in
 // common. A target says how: signed bytes of magnitude kCodeLimit at most multiply any unsigned
 // bytes exactly; store_code puts four of them into kCodeWords words; split_bytes prepares the
-// unsigned ones; dot_bytes(rows, code, sum) is sum + the four products.
+// unsigned ones; dot_bytes(rows, code, sum) is sum + the four products, or, where kSignedRows,
+// those with 128 less of each unsigned byte.
+//
+// FIRTH_NATIVE_BYTES: a level has one instruction for it, which then is the matrix product's too:
+// dot_u8s8(a, b, sum) and dot_s8s8 are sum + the products of four bytes of a, of the first sign,
+// and four of b, modulo 2^32. Where an instruction wants b unsigned (kFlipU8S8, kFlipS8S8), b is
+// 128 more.
 
 #if FIRTH_NATIVE_BYTES
-constexpr bool kNativeBytes = true;  // dot_u8s8 is one instruction, on bytes as they are
+constexpr bool kNativeBytes = true;
 #else
 constexpr bool kNativeBytes = false;
 #endif

@@ -1,7 +1,11 @@
-// NEON: what every arm64 has.
+// NEON: what every arm64 has; with products of bytes of the same sign (dotprod), and of both signs
+// (i8mm), where the level has them.
 #pragma once
 #include <arm_neon.h>
 
+#if defined(__ARM_FEATURE_DOTPROD)
+#define FIRTH_NATIVE_BYTES 1
+#endif
 #include "vector128.h"
 
 #define FIRTH_TRUE_FMA 1
@@ -34,5 +38,36 @@ FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
     for (size_t i = 0; i < kLanesF32; i++) bits |= (uint32_t)(truth[i] & 1) << i;
     return bits;
 }
+
+// ---- bytes
+
+#if FIRTH_NATIVE_BYTES
+constexpr size_t kCodeWords = 1;
+constexpr int kCodeLimit = 127;
+typedef i32xN BytesXN;
+FIRTH_INLINE void store_code(const int8_t* code, int32_t* words) { memcpy(words, code, 4); }
+
+constexpr bool kFlipS8S8 = false;
+FIRTH_INLINE i32xN dot_s8s8(i32xN a, i32xN b, i32xN sum) {
+    return (i32xN)vdotq_s32((int32x4_t)sum, (int8x16_t)a, (int8x16_t)b);
+}
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+constexpr bool kFlipU8S8 = false;
+FIRTH_INLINE i32xN dot_u8s8(i32xN a, i32xN b, i32xN sum) {
+    return (i32xN)vusdotq_s32((int32x4_t)sum, (uint8x16_t)a, (int8x16_t)b);
+}
+#else
+constexpr bool kFlipU8S8 = true;
+FIRTH_INLINE i32xN dot_u8s8(i32xN a, i32xN b, i32xN sum) {
+    return (i32xN)vdotq_u32((uint32x4_t)sum, (uint8x16_t)a, (uint8x16_t)b);
+}
+#endif
+
+constexpr bool kSignedRows = true;
+FIRTH_INLINE BytesXN split_bytes(i32xN v) { return v ^ (int32_t)0x80808080; }
+FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
+    return dot_s8s8(rows, set1(code[0]), sum);
+}
+#endif
 
 }  // namespace firth::FIRTH_LEVEL

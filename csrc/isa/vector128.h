@@ -67,6 +67,7 @@ FIRTH_INLINE void interleave(f64xN a, f64xN b, f64xN* low, f64xN* high) {
 
 // ---- bytes, as 16-bit numbers: the bytes 0 and 2, the bytes 1 and 3
 
+#if !FIRTH_NATIVE_BYTES
 constexpr size_t kCodeWords = 2;
 constexpr int kCodeLimit = 127;
 struct BytesXN {
@@ -85,5 +86,7 @@ FIRTH_INLINE i32xN dot_pairs(i32xN a, i32xN b);
 FIRTH_INLINE i32xN dot_bytes(const BytesXN& rows, const int32_t* code, i32xN sum) {
     return sum + dot_pairs(rows.even, set1(code[0])) + dot_pairs(rows.odd, set1(code[1]));
 }
+constexpr bool kSignedRows = false;
+#endif
 
 }  // namespace firth::FIRTH_LEVEL

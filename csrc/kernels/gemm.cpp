@@ -54,9 +54,8 @@ struct StepBf16 {
 struct StepU8S8 : Units<int32_t, int32_t, 4> {
     FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) { return dot_u8s8(a, b, c); }
 };
-// Packed B holds b + 128, which is unsigned: 128 times the sum of a's row is too much.
-struct StepS8S8 : StepU8S8 {
-    FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) { return dot_u8s8(b, a, c); }
+struct StepS8S8 : Units<int32_t, int32_t, 4> {
+    FIRTH_INLINE i32xN apply(i32xN a, i32xN b, i32xN c) { return dot_s8s8(a, b, c); }
 };
 #endif
 // Bytes as signed 16-bit numbers; sums modulo 2^32, as those of dot_u8s8.
@@ -214,26 +213,28 @@ FIRTH_INLINE void block(const void* packed_a, const void* packed_b, void* out, p
 }
 
 #if FIRTH_NATIVE_BYTES
-// c -= 128 times the sum of each row of a, packed: m rows of units. c: m x n.
+// c -= what 128 more in each byte of packed b has added: 128 times the sum of a's row. a: packed, m
+// rows of units; c: m x n.
+template <class Step>
 FIRTH_INLINE void subtract_row_sums(const int32_t* a, int32_t* c, ptrdiff_t c_stride, size_t m,
                                     size_t n, size_t units) {
-    static_assert(kGemmRows < kLanesF32, "a unit of a tile fits a vector");
+    constexpr size_t lanes = kLanesF32;
     const size_t tiles = (m + kGemmRows - 1) / kGemmRows;
     for (size_t t = 0; t < tiles; t++) {
         const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
-        i32xN sums = set1((int32_t)0);
-        for (size_t u = 0; u < units; u++)
-            sums = dot_u8s8(set1((int32_t)0x80808080),
-                            load_partial(a + row * units + u * rows, rows), sums);
-        for (size_t r = 0; r < rows; r++) {
-            const i32xN less = set1((int32_t)(0u - (uint32_t)sums[r]));
-            int32_t* out = c + (ptrdiff_t)(row + r) * c_stride;
-            for (size_t j = 0; j < n; j += kLanesF32) {
-                const size_t count = n - j < kLanesF32 ? n - j : kLanesF32;
-                if (count == kLanesF32)
-                    store(out + j, add(load(out + j), less));
-                else
-                    store_partial(out + j, add(load_partial(out + j, count), less), count);
+        for (size_t r = 0; r < rows; r += lanes) {
+            const size_t members = rows - r < lanes ? rows - r : lanes;
+            i32xN sums = set1((int32_t)0);
+            for (size_t u = 0; u < units; u++)
+                sums = Step::apply(load_up_to(a + row * units + u * rows + r, members),
+                                   set1((int32_t)0x80808080), sums);
+            for (size_t i = 0; i < members; i++) {
+                const i32xN less = set1((int32_t)(0u - (uint32_t)sums[i]));
+                int32_t* out = c + (ptrdiff_t)(row + r + i) * c_stride;
+                for (size_t j = 0; j < n; j += lanes) {
+                    const size_t count = n - j < lanes ? n - j : lanes;
+                    store_up_to(out + j, add(load_up_to(out + j, count), less), count);
+                }
             }
         }
     }
@@ -290,13 +291,15 @@ FIRTH_BLOCK(gemm_multiply_f64, StepF64)
 #if !FIRTH_TILES  // gemm_tiles.cpp has the others
 FIRTH_BLOCK(gemm_multiply_bf16, StepBf16)
 #if FIRTH_NATIVE_BYTES
-FIRTH_BLOCK(gemm_multiply_u8s8, StepU8S8)
-
-void gemm_multiply_s8s8(const void* a, const void* b, void* c, ptrdiff_t c_stride, size_t m,
-                        size_t n, size_t k, bool accumulate) {
-    block<StepS8S8>(a, b, c, c_stride, m, n, k, accumulate);
-    subtract_row_sums((const int32_t*)a, (int32_t*)c, c_stride, m, n, (k + 3) / 4);
-}
+#define FIRTH_BYTE_BLOCK(name, Step, flip) \
+    void name(const void* a, const void* b, void* c, ptrdiff_t c_stride, size_t m, size_t n, \
+              size_t k, bool accumulate) { \
+        block<Step>(a, b, c, c_stride, m, n, k, accumulate); \
+        if (flip) \
+            subtract_row_sums<Step>((const int32_t*)a, (int32_t*)c, c_stride, m, n, (k + 3) / 4); \
+    }
+FIRTH_BYTE_BLOCK(gemm_multiply_u8s8, StepU8S8, kFlipU8S8)
+FIRTH_BYTE_BLOCK(gemm_multiply_s8s8, StepS8S8, kFlipS8S8)
 #else
 FIRTH_BLOCK(gemm_multiply_u8s8, StepPairs)
 FIRTH_BLOCK(gemm_multiply_s8s8, StepPairs)

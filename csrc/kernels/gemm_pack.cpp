@@ -353,9 +353,9 @@ FIRTH_UNPACK_A(bf16, uint16_t, int32_t)
 FIRTH_PACK_B(bf16, UnitsPairs<uint16_t>, 1)
 #if FIRTH_NATIVE_BYTES
 FIRTH_PACK_A(u8s8, UnitsQuads<false>)
-FIRTH_PACK_B(u8s8, UnitsQuads<false>, 1)
+FIRTH_PACK_B(u8s8, UnitsQuads<kFlipU8S8>, 1)
 FIRTH_PACK_A(s8s8, UnitsQuads<false>)
-FIRTH_PACK_B(s8s8, UnitsQuads<true>, 1)
+FIRTH_PACK_B(s8s8, UnitsQuads<kFlipS8S8>, 1)
 #else
 FIRTH_PACK_A(u8s8, UnitsPairs<uint8_t>)
 FIRTH_PACK_B(u8s8, UnitsPairs<int8_t>, 1)

@@ -60,7 +60,7 @@ FIRTH_INLINE void tile(const uint8_t* codes, const float* bounds, size_t units,
 #pragma GCC unroll 16
     for (size_t q = 0; q < Q; q++)
 #pragma GCC unroll 2
-        for (size_t v = 0; v < kVectors; v++) sums[q][v] = set1(queries[q].start);
+        for (size_t v = 0; v < kVectors; v++) sums[q][v] = set1(kSignedRows ? 0 : queries[q].start);
     for (size_t u = 0; u < units; u++, next += step) {
         __builtin_prefetch(next, 0, 2);
         __builtin_prefetch(next + step / 2, 0, 2);

@@ -21,8 +21,8 @@ from processes import in_threads, printed, python
 
 def test_levels_name_themselves():
     widths = {
-        "tiles": 64, "v4x": 64, "v4": 64, "v3x": 32, "v3": 32, "base": 16,
-        "tiles_emulated": 64, "v3x_emulated": 32,
+        "tiles": 64, "v4x": 64, "v4": 64, "v3x": 32, "v3": 32, "i8mm": 16, "dotprod": 16,
+        "base": 16, "tiles_emulated": 64, "v3x_emulated": 32,
     }  # fmt: skip
     best_first = [name for name in widths if name in _dispatch.compiled]
     assert [name for name in _dispatch.compiled if name != OTHER_V4X] == best_first
