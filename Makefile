@@ -105,7 +105,7 @@ sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedB
 		$(SANITIZE)/bin/python -m pytest -m 'not peer and not slow' -k 'not numba' \
 		tests/kernels tests/native tests/formats tests/tokenizers tests/words/test_training.py \
 		tests/words/test_analogy_sums.py tests/fasttext tests/search tests/transformer \
-		tests/encoders/test_fuzz.py tests/encoders/test_files.py tests/encoders/test_sentence.py
+		tests/encoders/test_fuzz.py tests/encoders/test_files.py
 
 # Searches beside a writer under ThreadSanitizer. The first line shows that it would notice: a
 # program that races must end with its exit code.

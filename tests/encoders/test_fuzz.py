@@ -140,7 +140,7 @@ def test_other_values(folder: Folder, name: str) -> None:
     ways = list(places(content))
     folder.loaded = folder.refused = 0
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(
         st.sampled_from(ways), st.sampled_from(("replace", "replace", "remove", "rename")), VALUES
     ), min_size=1, max_size=2))  # fmt: skip
@@ -158,7 +158,7 @@ def test_other_values(folder: Folder, name: str) -> None:
         run()
     finally:
         path.write_bytes(whole)
-    assert folder.refused > 10
+    assert folder.refused > 0
     assert folder.loaded > 0
 
 
@@ -173,10 +173,10 @@ def test_other_bytes(folder: Folder, name: str) -> None:
         alone.unlink()
     folder.loaded = folder.refused = 0
     try:
-        for damaged in cut_and_changed(whole, 60):
+        for damaged in cut_and_changed(whole, 40):
             path.write_bytes(damaged)
             folder.check()
     finally:
         path.write_bytes(whole)
         alone.write_bytes(kept)
-    assert folder.refused + folder.loaded == 60
+    assert folder.refused + folder.loaded == 40
