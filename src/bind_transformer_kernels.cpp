@@ -109,7 +109,11 @@ void quantize(const py::array_t<float>& x, array<Code>& codes, array<float>& sca
 
 void quantize_rows(const Level& level, const py::array_t<float>& x, array<uint8_t>& codes,
                    array<float>& scales, array<float>& offsets) {
-    quantize(x, codes, scales, offsets, level->quantize_rows);
+    quantize(x, codes, scales, offsets,
+             [&](const float* from, ptrdiff_t stride, size_t rows, size_t n, uint8_t* bytes,
+                 float* scale, float* low) {
+                 level->quantize_rows(from, stride, rows, n, bytes, scale, low, nullptr);
+             });
 }
 
 void quantize_weights(const Level& level, const py::array_t<float>& x, array<int8_t>& codes,

@@ -63,6 +63,14 @@ FIRTH_INLINE void store_first(double* p, f64xN v, size_t n) {
 FIRTH_INLINE void store_low_bytes(uint8_t* p, i64xN v) {
     for (size_t i = 0; i < kLanesF64; i++) p[i] = (uint8_t)(uint64_t)v[i];
 }
+FIRTH_INLINE void store_low_bytes(uint8_t* p, i32xN v) {
+    const __m256i lowest =
+        _mm256_shuffle_epi8((__m256i)v, _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                                            0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12)));
+    const __m128i bytes =
+        _mm_unpacklo_epi32(_mm256_castsi256_si128(lowest), _mm256_extracti128_si256(lowest, 1));
+    memcpy(p, &bytes, 8);
+}
 
 FIRTH_INLINE f32xN fma(f32xN a, f32xN b, f32xN c) {
     return (f32xN)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);

@@ -51,6 +51,10 @@ FIRTH_INLINE void store_low_bytes(uint8_t* p, i64xN v) {
     const __m128i bytes = _mm512_cvtepi64_epi8((__m512i)v);
     memcpy(p, &bytes, 8);
 }
+FIRTH_INLINE void store_low_bytes(uint8_t* p, i32xN v) {
+    const __m128i bytes = _mm512_cvtepi32_epi8((__m512i)v);
+    memcpy(p, &bytes, 16);
+}
 
 FIRTH_INLINE f32xN fma(f32xN a, f32xN b, f32xN c) {
     return (f32xN)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);

@@ -53,6 +53,9 @@ FIRTH_INLINE void store_first(double* p, f64xN v, size_t n) {
 FIRTH_INLINE void store_low_bytes(uint8_t* p, i64xN v) {
     for (size_t i = 0; i < kLanesF64; i++) p[i] = (uint8_t)(uint64_t)v[i];
 }
+FIRTH_INLINE void store_low_bytes(uint8_t* p, i32xN v) {
+    for (size_t i = 0; i < kLanesF32; i++) p[i] = (uint8_t)(uint32_t)v[i];
+}
 
 FIRTH_INLINE f32xN to_f32(i32xN v) { return __builtin_convertvector(v, f32xN); }
 

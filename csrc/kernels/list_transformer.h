@@ -19,7 +19,7 @@
        bool interleaved)) \
     K(void, quantize_rows, \
       (const float* x, ptrdiff_t stride, size_t rows, size_t n, uint8_t* codes, float* scales, \
-       float* offsets)) \
+       float* offsets, int32_t* sums)) \
     K(void, quantize_weights, \
       (const float* w, ptrdiff_t stride, size_t rows, size_t n, int8_t* codes, float* scales, \
        float* sums)) \

@@ -152,9 +152,8 @@ class Group {
                 row = rest.data<float>();
             }
             uint8_t* codes = narrow_.data<uint8_t>() + t * n;
-            kernels_.quantize_rows(row, x_stride, 1, n, codes, scales + t, lows + t);
-            int32_t sum = 0;  // of the codes that are not apart
-            for (size_t i = 0; i < n; i++) sum += codes[i];
+            int32_t sum;  // of the codes that are not apart
+            kernels_.quantize_rows(row, x_stride, 1, n, codes, scales + t, lows + t, &sum);
             for (const uint32_t a : w.apart) sum -= codes[a];
             left[t * rank] = scales[t] * float(sum) + lows[t] * float(n + 1 - rank);
         }
@@ -345,8 +344,10 @@ class Group {
         float* wide = wide_.data<float>();
         const ptrdiff_t stride = ptrdiff_t(layer.up.outputs);
         const float* x = before(layer.feed);
-        multiply(layer.up, x, ptrdiff_t(plan_.width), wide,
-                 layer.gated ? int(kNone) : plan_.activation);
+        int activation = layer.gated ? int(kNone) : plan_.activation;
+        // What goes on in bytes or bfloat16 needs no more.
+        if (activation == kGelu && stack_.precision != Precision::float32) activation = kGeluNear;
+        multiply(layer.up, x, ptrdiff_t(plan_.width), wide, activation);
         if (layer.gated)  // in place of the gate, which comes first
             rows([&](size_t begin, size_t end) {
                 float* gate = wide + ptrdiff_t(begin) * stride;
