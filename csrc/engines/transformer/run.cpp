@@ -8,6 +8,7 @@
 #include "caches.h"
 #include "engines/attention.h"
 #include "engines/transformer/masks.h"
+#include "levels.h"
 #include "parallel.h"
 #include "sizes.h"
 
@@ -30,6 +31,8 @@ class Group {
           count_(count),
           tokens_(tokens),
           threads_(threads),
+          narrow_attention_(stack.precision != Precision::float32 &&
+                            bfloat16_is_fast(stack.kernels)),
           states_(2 * tokens * plan_.width * sizeof(float)),
           x_(states_.data<float>()),
           y_(x_ + tokens * plan_.width),
@@ -39,6 +42,7 @@ class Group {
                 sizeof(float)),
           attended_(tokens * plan_.queries() * sizeof(float)),
           narrow_(tokens * narrow_bytes()),
+          halves_(narrow_attention_ ? tokens * (plan_.joined() + plan_.queries()) * 2 : 0),
           scales_((3 + kMostApart) * tokens * sizeof(float)),
           places_(tokens * sizeof(int32_t)) {}
 
@@ -250,52 +254,69 @@ class Group {
             });
         }
         const ptrdiff_t window = stack_.windows.empty() ? -1 : stack_.windows[i];
-        each_text([&](size_t member, size_t first) { attend_text(member, first, window, i); });
+        float* attended = attended_.data<float>();
+        if (narrow_attention_) {
+            uint16_t *half = halves_.data<uint16_t>(), *out = half + tokens_ * plan_.joined();
+            rows([&](size_t begin, size_t end) {
+                const size_t at = begin * plan_.joined();
+                kernels_.narrow_f32(joined + at, stride, half + at, stride, end - begin,
+                                    plan_.joined());
+            });
+            attend_texts(half, out, window, i);
+            rows([&](size_t begin, size_t end) {
+                const size_t at = begin * plan_.queries(), n = plan_.queries();
+                kernels_.widen_rows_bf16(out + at, ptrdiff_t(n), end - begin, n, attended + at, n);
+            });
+        } else {
+            attend_texts(joined, attended, window, i);
+        }
         if (outputs_.greatest) {
             look(x, ptrdiff_t(plan_.width), plan_.width, greatest(i));
-            look(attended_.data<float>(), ptrdiff_t(plan_.queries()), plan_.queries(),
-                 greatest(i) + plan_.width);
+            look(attended, ptrdiff_t(plan_.queries()), plan_.queries(), greatest(i) + plan_.width);
         }
-        add(layer.attention, layer.out, attended_.data<float>(), ptrdiff_t(plan_.queries()));
+        add(layer.attention, layer.out, attended, ptrdiff_t(plan_.queries()));
     }
 
-    // One text's attention, from wide_ to attended_.
-    void attend_text(size_t member, size_t first, ptrdiff_t window, size_t layer) {
-        const size_t count = length(member), width = plan_.head_width;
-        if (count == 0) return;
+    // The attention of each text in itself. joined: T x joined; out: T x H W
+    template <class T>
+    void attend_texts(const T* joined, T* out, ptrdiff_t window, size_t layer) const {
+        const size_t width = plan_.head_width;
         const ptrdiff_t stride = ptrdiff_t(plan_.joined());
-        const float* query = wide_.data<float>() + ptrdiff_t(first) * stride;
-        const float *key = query + plan_.queries(), *value = key + plan_.keys();
-        AttentionShape shape{};
-        shape.queries = count, shape.keys = count, shape.depth = width, shape.values = width;
-        shape.query_stride = shape.key_stride = shape.value_stride = stride;
-        shape.out_stride = ptrdiff_t(plan_.queries());
-        shape.causal = plan_.causal;
-        shape.scale = plan_.scale;
-
-        const TextMask mask(stack_, count, window,
-                            texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr,
-                            texts_.masks ? texts_.masks[member] : nullptr);
-        mask.describe(&shape);
-        std::vector<AttentionHead<float>> heads(plan_.heads);
-        for (size_t h = 0; h < plan_.heads; h++) {
-            const size_t shared = h / (plan_.heads / plan_.key_heads);
-            heads[h] = {query + h * width,
-                        key + shared * width,
-                        value + shared * width,
-                        0,
-                        mask.of(h),
-                        attended_.data<float>() + first * plan_.queries() + h * width,
-                        nullptr};
-        }
-        attention(kernels_, shape, heads.data(), heads.size(), nullptr);
-        if (outputs_.attentions) deliver_attention(shape, heads, member, layer);
+        each_text([&](size_t member, size_t first) {
+            const size_t count = length(member);
+            if (count == 0) return;
+            AttentionShape shape{};
+            shape.queries = count, shape.keys = count, shape.depth = width, shape.values = width;
+            shape.query_stride = shape.key_stride = shape.value_stride = stride;
+            shape.out_stride = ptrdiff_t(plan_.queries());
+            shape.causal = plan_.causal;
+            shape.scale = plan_.scale;
+            const TextMask mask(stack_, count, window,
+                                texts_.seen ? texts_.seen + texts_.offsets[member] : nullptr,
+                                texts_.masks ? texts_.masks[member] : nullptr);
+            mask.describe(&shape);
+            const T* query = joined + ptrdiff_t(first) * stride;
+            const T *key = query + plan_.queries(), *value = key + plan_.keys();
+            std::vector<AttentionHead<T>> heads(plan_.heads);
+            for (size_t h = 0; h < plan_.heads; h++) {
+                const size_t shared = h / (plan_.heads / plan_.key_heads) * width;
+                heads[h] = {query + h * width,
+                            key + shared,
+                            value + shared,
+                            0,
+                            mask.of(h),
+                            out + first * plan_.queries() + h * width,
+                            nullptr};
+            }
+            attention(kernels_, shape, heads.data(), heads.size(), nullptr);
+            if (outputs_.attentions) deliver_attention(shape, mask, member, first, layer);
+        });
     }
 
     // The shares that queries give keys, for people to look at: plain loops.
-    void deliver_attention(const AttentionShape& shape,
-                           const std::vector<AttentionHead<float>>& heads, size_t member,
-                           size_t layer) const {
+    // first: the text's first token in the group.
+    void deliver_attention(const AttentionShape& shape, const TextMask& mask, size_t member,
+                           size_t first, size_t layer) const {
         const auto squares = [&](size_t b) { return plan_.heads * length(b) * length(b); };
         size_t at = 0, all = 0;
         for (size_t b = 0; b < texts_.count; b++) {
@@ -303,24 +324,28 @@ class Group {
             all += squares(b);
         }
         float* to = outputs_.attentions + layer * all + at;
-        for (const auto& head : heads)
+        const float* queries = wide_.data<float>() + ptrdiff_t(first) * shape.query_stride;
+        const size_t sharing = plan_.heads / plan_.key_heads;
+        for (size_t h = 0; h < plan_.heads; h++)
             for (size_t q = 0; q < shape.queries; q++, to += shape.queries) {
+                const float* query =
+                    queries + ptrdiff_t(q) * shape.query_stride + h * plan_.head_width;
                 std::fill(to, to + shape.queries, -HUGE_VALF);
                 float best = -HUGE_VALF;
                 for (size_t k = 0; k < shape.keys; k++) {
                     if (shape.causal && k > q) break;
                     const ptrdiff_t place =
                         ptrdiff_t(q) * shape.mask_stride + ptrdiff_t(k) * shape.mask_key_stride;
+                    const float* key = queries + ptrdiff_t(k) * shape.key_stride + plan_.queries() +
+                                       h / sharing * plan_.head_width;
                     double score = 0;
                     for (size_t i = 0; i < shape.depth; i++)
-                        score +=
-                            double(head.query[ptrdiff_t(q) * shape.query_stride + ptrdiff_t(i)]) *
-                            double(head.key[ptrdiff_t(k) * shape.key_stride + ptrdiff_t(i)]);
+                        score += double(query[i]) * double(key[i]);
                     score *= shape.scale;
                     if (shape.mask == AttentionShape::additive)
-                        score += double(static_cast<const float*>(head.mask)[place]);
+                        score += double(static_cast<const float*>(mask.of(h))[place]);
                     if (shape.mask == AttentionShape::boolean &&
-                        !static_cast<const uint8_t*>(head.mask)[place])
+                        !static_cast<const uint8_t*>(mask.of(h))[place])
                         continue;
                     to[k] = float(score);
                     best = std::max(best, to[k]);
@@ -391,13 +416,15 @@ class Group {
     const size_t* members_;
     size_t count_, tokens_;
     int threads_;
-    Scratch states_;    // 2 x T x D
-    float *x_, *y_;     // the state of each token, and room for the next one
-    Scratch wide_;      // T x joined, or x up
-    Scratch attended_;  // T x H W
-    Scratch narrow_;    // T x what multiply() needs
-    Scratch scales_;    // (2 + 1 + kMostApart) x T
-    Scratch places_;    // T
+    bool narrow_attention_;  // in bfloat16
+    Scratch states_;         // 2 x T x D
+    float *x_, *y_;          // the state of each token, and room for the next one
+    Scratch wide_;           // T x joined, or x up
+    Scratch attended_;       // T x H W
+    Scratch narrow_;         // T x what multiply() needs
+    Scratch halves_;         // T x joined and T x H W in bfloat16, for attention
+    Scratch scales_;         // (2 + 1 + kMostApart) x T
+    Scratch places_;         // T
 };
 
 // Tokens of a group: enough to use each packed weight often, few enough that a token's widest rows
