@@ -42,7 +42,7 @@ Operand operand(const py::array& x, const char* name) {
 template <class S>
 Epilogue epilogue(const std::optional<array<S>>& bias, int activation, double scale,
                   const std::optional<py::array_t<S>>& residual, const array<S>& out) {
-    if (activation < kNone || activation > kSilu)
+    if (activation < kNone || activation > kGeluNear)
         throw py::value_error("matmul: no activation has the number " + std::to_string(activation));
     Epilogue e{scale, activation, nullptr, nullptr, 0};
     if (bias) {

@@ -9,7 +9,7 @@ import pytest
 
 import firth
 from conftest import BACKENDS, REQUIRED, unavailable
-from firth.kernels import _dispatch, quantize_rows, quantize_weights
+from firth.kernels import _dispatch, quantize_rows, quantize_weights, use
 from firth.transformer import Batch, Plan, Stack, Weights, reference
 from firth.transformer.stack import POOLINGS, pooled
 
@@ -298,7 +298,8 @@ def coded(stack):
 
 @pytest.mark.parametrize("kind", ["bert", "gemma", "albert, electra"])
 def test_int8_rounds_weights_and_tokens_and_nothing_else(monkeypatch, kind):
-    plan = dataclasses.replace(KINDS[kind][0], width=48, hidden=96)
+    # relu: that gelu errs by 4e-5 where bytes follow would move many codes by one.
+    plan = dataclasses.replace(KINDS[kind][0], width=48, hidden=96, activation="relu")
     options = KINDS[kind][1]
     weights, batch = make(plan, **options), make_batch(types=options.get("types") != 0)
     # One input of a product that dwarfs the others, as trained models have them.
@@ -306,8 +307,10 @@ def test_int8_rounds_weights_and_tokens_and_nothing_else(monkeypatch, kind):
     if name in weights.layers[0]:
         weights.layers[0][name][7] *= 30
     exact = reference.run(plan, weights, batch).hidden
-    stack = Stack(plan, weights, "int8")
-    got = stack.run(batch).hidden
+    best = Stack(plan, weights, "int8").run(batch).hidden
+    with use("native:base"):  # where bfloat16 is fast, attention rounds to it too
+        stack = Stack(plan, weights, "int8")
+        got = stack.run(batch).hidden
     if name in weights.layers[0]:
         assert 7 in stack.apart[0][2]
     monkeypatch.setattr(reference, "linear", coded(stack))
@@ -317,6 +320,7 @@ def test_int8_rounds_weights_and_tokens_and_nothing_else(monkeypatch, kind):
     assert np.median(error) < tolerance(plan) / 8
     assert error.mean() < abs(want - exact).mean() / 4
     assert 0 < abs(got - exact).mean() < 0.03
+    assert 0 < abs(best - exact).mean() < 0.03
 
 
 def test_layers_that_share_weights_share_what_is_apart():
