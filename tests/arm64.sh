@@ -14,7 +14,8 @@ for tool in qemu-aarch64 aarch64-linux-gnu-g++ apt-get dpkg-deb; do
     command -v "$tool" >/dev/null || missing+=" $tool"
 done
 if [ "$missing" ]; then
-    echo "arm64.sh: not found:$missing; on Debian: apt-get install qemu-user g++-aarch64-linux-gnu" >&2
+    echo "arm64.sh: not found:$missing" \
+        "(Debian: apt-get install qemu-user g++-aarch64-linux-gnu)" >&2
     exit 1
 fi
 
@@ -72,8 +73,9 @@ assert list(dispatch.levels) == ${expected#* }, dispatch.levels"
 done
 
 tests() { # level, arguments of pytest; programs that tests start would be emulated by nobody
-    FIRTH_REQUIRE=native:base,native:dotprod,native:i8mm emulated max -m pytest -q \
-        -p no:cacheprovider -m 'not peer and not slow' -k "native:$1" "${@:2}" 2>&1 | sed "s/^/$1: /"
+    FIRTH_REQUIRE=native:base,native:dotprod,native:i8mm emulated max -u -m pytest -q \
+        -p no:cacheprovider -m 'not peer and not slow' -k "native:$1" "${@:2}" 2>&1 |
+        sed -u "s/^/$1: /"
 }
 [ $# -gt 0 ] || set -- tests/kernels
 (tests base "$@" && tests i8mm "$@") &
