@@ -37,7 +37,7 @@ ELSEWHERE = {
 PEERS = [
     "numpy", "gensim", "fasttext-numpy2", "model2vec", "tokenizers", "torch", "faiss-cpu",
     "usearch", "hnswlib", "turbovec", "sentence-transformers", "transformers", "onnxruntime",
-    "openvino", "ctranslate2",
+    "openvino", "nncf", "ctranslate2",
 ]  # fmt: skip
 
 
