@@ -1,4 +1,5 @@
 // Bindings of stacks of transformer layers: the class Stack.
+#include <algorithm>
 #include <limits>
 
 #include "bindings.h"
@@ -68,10 +69,12 @@ Plan read_plan(const py::object& from) {
     plan.rotated = field<size_t>(from, "rotated");
     plan.interleaved = field<bool>(from, "interleaved");
     plan.distances = field<ptrdiff_t>(from, "distances");
+    plan.memory = field<size_t>(from, "memory");
     // Products of these are sizes; files and people give them.
     const size_t most = size_t(1) << 24;
     for (size_t n : {plan.width, plan.heads, plan.key_heads, plan.head_width, plan.hidden})
         if (n < 1 || n > most) throw py::value_error("Stack: sizes of a plan are from 1 to 2^24");
+    if (plan.memory > most) throw py::value_error("Stack: a memory is at most 2^24 wide");
     if (plan.heads % plan.key_heads || plan.rotated > plan.head_width || plan.rotated % 2)
         throw py::value_error("Stack: heads, key_heads and rotated do not fit");
     if (plan.queries() > most || plan.keys() > most)
@@ -116,6 +119,12 @@ std::shared_ptr<Layer> read_layer(const Kernels& kernels, Precision precision, c
     layer->joined = linear({"attention.query", "attention.key", "attention.value"},
                            {queries, keys, keys}, width, apart[0]);
     layer->out = linear({"attention.out"}, {width}, queries, apart[1]);
+    if (plan.memory) {
+        layer->cross = sublayer("cross");
+        layer->cross_query = linear({"cross.query"}, {queries}, width, {});
+        layer->cross_joined = linear({"cross.key", "cross.value"}, {keys, keys}, plan.memory, {});
+        layer->cross_out = linear({"cross.out"}, {width}, queries, {});
+    }
     layer->gated = arrays.contains("feed.gate.weight");
     layer->up = layer->gated
                     ? linear({"feed.gate", "feed.up"}, {plan.hidden, plan.hidden}, width, apart[2])
@@ -256,8 +265,10 @@ Pooling read_pooling(const std::string& name) {
 py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
                     const array<int64_t>& offsets, const Optional<int32_t>& types,
                     const Optional<int32_t>& positions, const Optional<bool>& seen,
-                    const std::optional<std::vector<array<bool>>>& masks, bool want_hidden,
-                    bool want_states, bool want_attentions, const std::string& pooling_name) {
+                    const std::optional<std::vector<array<bool>>>& masks,
+                    const Optional<float>& memory, const Optional<int64_t>& memory_offsets,
+                    const Optional<bool>& memory_seen, bool want_hidden, bool want_states,
+                    bool want_attentions, const std::string& pooling_name) {
     const Stack& stack = self.stack;
     const Plan& plan = stack.plan;
     if (offsets.ndim() != 1 || offsets.size() < 1 || offsets.data()[0] != 0)
@@ -290,18 +301,38 @@ py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
                               std::to_string(places - std::min(places, plan.position_offset)));
     if (seen && (seen->ndim() != 1 || size_t(seen->size()) != n))
         throw py::value_error("Stack.run: seen: want one for each token");
+    if (memory) {
+        if (plan.memory == 0)
+            throw py::value_error("Stack.run: a memory, but no cross-attention is planned");
+        if (memory->ndim() != 2 || size_t(memory->shape(1)) != plan.memory)
+            throw py::value_error("Stack.run: memory: want vectors as wide as planned");
+        if (!memory_offsets || memory_offsets->ndim() != 1 ||
+            size_t(memory_offsets->size()) != count + 1 || memory_offsets->data()[0] != 0 ||
+            memory_offsets->data()[count] != memory->shape(0) ||
+            !std::is_sorted(memory_offsets->data(), memory_offsets->data() + count + 1))
+            throw py::value_error(
+                "Stack.run: memory_offsets: want B + 1 from 0 to the last vector");
+        if (memory_seen && (memory_seen->ndim() != 1 || memory_seen->size() != memory->shape(0)))
+            throw py::value_error("Stack.run: memory_seen: want one for each vector");
+    } else if (memory_offsets || memory_seen) {
+        throw py::value_error("Stack.run: memory_offsets and memory_seen need a memory");
+    }
 
     std::vector<const uint8_t*> mask_data;
     if (masks)
         for (const auto& mask : *masks)
             mask_data.push_back(reinterpret_cast<const uint8_t*>(mask.data()));
-    const Texts texts{ids.data(),
-                      offsets.data(),
-                      count,
-                      types ? types->data() : nullptr,
-                      positions ? positions->data() : nullptr,
-                      seen ? reinterpret_cast<const uint8_t*>(seen->data()) : nullptr,
-                      masks ? mask_data.data() : nullptr};
+    const Texts texts{
+        ids.data(),
+        offsets.data(),
+        count,
+        types ? types->data() : nullptr,
+        positions ? positions->data() : nullptr,
+        seen ? reinterpret_cast<const uint8_t*>(seen->data()) : nullptr,
+        masks ? mask_data.data() : nullptr,
+        memory ? memory->data() : nullptr,
+        memory_offsets ? memory_offsets->data() : nullptr,
+        memory_seen ? reinterpret_cast<const uint8_t*>(memory_seen->data()) : nullptr};
     Outputs outputs{nullptr, nullptr, nullptr, pooling, nullptr, nullptr};
     py::object hidden = py::none(), states = py::none(), attentions = py::none(),
                pooled = py::none();
@@ -334,7 +365,8 @@ py::array_t<float> greatest_inputs(const StackObject& self, const array<int32_t>
     py::array_t<float> found({stack.layers.size(), columns});
     std::fill_n(found.mutable_data(), found.size(), 0.0f);
     const int64_t offsets[] = {0, int64_t(n)};
-    const Texts text{ids.data(), offsets, 1, nullptr, nullptr, nullptr, nullptr};
+    const Texts text{ids.data(), offsets, 1,       nullptr, nullptr,
+                     nullptr,    nullptr, nullptr, nullptr, nullptr};
     const Outputs outputs{nullptr, nullptr, nullptr, Pooling::none, nullptr, found.mutable_data()};
     {
         WithoutGil unlocked;
@@ -353,8 +385,10 @@ void bind_transformer(py::module_& transformer) {
         .def_property_readonly("nbytes", [](const StackObject& self) { return self.stack.bytes(); })
         .def("run", &run_texts, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),
              py::kw_only(), py::arg("types").noconvert(), py::arg("positions").noconvert(),
-             py::arg("seen").noconvert(), py::arg("masks").noconvert(), py::arg("hidden"),
-             py::arg("states"), py::arg("attentions"), py::arg("pooling"));
+             py::arg("seen").noconvert(), py::arg("masks").noconvert(),
+             py::arg("memory").noconvert(), py::arg("memory_offsets").noconvert(),
+             py::arg("memory_seen").noconvert(), py::arg("hidden"), py::arg("states"),
+             py::arg("attentions"), py::arg("pooling"));
 }
 
 }  // namespace firth

@@ -18,6 +18,7 @@ PLAN = {
     "width": 6, "heads": 4, "key_heads": 2, "head_width": 3, "hidden": 5, "activation_number": 2,
     "norm": "layer", "epsilon": 1e-12, "causal": False, "scale": 0.5, "position_offset": 1,
     "embedding_factor": 1.0, "rotated": 2, "interleaved": False, "distances": 128, "windows": [],
+    "memory": 0,
 }  # fmt: skip
 OUTSIDE = {"tokens": zeros(9, 6), "positions": zeros(5, 6), "types": zeros(2, 6)}
 LAYER = {
@@ -65,6 +66,8 @@ def make(
         ({"plan": {"rotated": 1}}, ValueError, "Stack: heads, key_heads and rotated do not fit"),
         ({"plan": {"rotated": 4}}, ValueError, "Stack: heads, key_heads and rotated do not fit"),
         ({"plan": {"head_width": 2**23}}, ValueError, "Stack: heads are too wide"),
+        ({"plan": {"memory": 2**24 + 1}}, ValueError, "Stack: a memory is at most 2^24 wide"),
+        ({"plan": {"memory": 2}}, ValueError, "Stack: cross.query.weight is missing"),
         ({"plan": {"activation_number": 5}}, ValueError, "Stack: no activation has this number"),
         ({"plan": {"windows": [1, 2]}}, ValueError, "Stack: windows: want one a layer"),
         ({"apart": [[[], [], []]]}, ValueError, "Stack: apart: want four lists a layer"),
@@ -162,7 +165,8 @@ def test_a_weight_is_missing(name: str) -> None:
 
 GOOD = {
     "ids": zeros(3, dtype=I32), "offsets": np.array([0, 1, 3]), "types": None, "positions": None,
-    "seen": None, "masks": None, "hidden": True, "states": True, "attentions": True,
+    "seen": None, "masks": None, "memory": None, "memory_offsets": None, "memory_seen": None,
+    "hidden": True, "states": True, "attentions": True,
     "pooling": "mean",
 }  # fmt: skip
 MASKS = "Stack.run: masks: want one of S x S for each text"
@@ -207,6 +211,53 @@ def test_texts_that_do_not_fit(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
         stack.run(**GOOD | change)
     assert message in str(caught.value)
+
+
+CROSS = {
+    "cross.query.weight": zeros(12, 6),
+    "cross.key.weight": zeros(6, 2),
+    "cross.value.weight": zeros(6, 2),
+    "cross.out.weight": zeros(6, 12),
+}
+REMEMBERED = GOOD | {"memory": zeros(4, 2), "memory_offsets": np.array([0, 1, 4])}
+VECTORS = "Stack.run: memory: want vectors as wide as planned"
+ENDS = "Stack.run: memory_offsets: want B + 1 from 0 to the last vector"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"memory": zeros(4, 3)}, VECTORS),
+        ({"memory": zeros(8)}, VECTORS),
+        ({"memory_offsets": None}, ENDS),
+        ({"memory_offsets": np.array([0, 4])}, ENDS),
+        ({"memory_offsets": np.array([1, 1, 4])}, ENDS),
+        ({"memory_offsets": np.array([0, 1, 3])}, ENDS),
+        ({"memory_offsets": np.array([0, 5, 4])}, ENDS),
+        ({"memory_offsets": np.array([0, -1, 4])}, ENDS),
+        ({"memory_offsets": zeros(3, 1, dtype=I64)}, ENDS),
+        (
+            {"memory_seen": zeros(3, dtype=np.bool_)},
+            "Stack.run: memory_seen: want one for each vector",
+        ),
+        ({"memory": None}, "Stack.run: memory_offsets and memory_seen need a memory"),
+    ],
+)
+def test_memories_that_do_not_fit(change: dict[str, Any], message: str) -> None:
+    stack = make(plan={"memory": 2}, layer=CROSS)
+    assert stack.nbytes > make().nbytes
+    stack.run(**REMEMBERED)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
+        stack.run(**REMEMBERED | change)
+    assert message in str(caught.value)
+    with pytest.raises(ValueError, match="a memory, but no cross-attention is planned"):
+        make().run(**REMEMBERED)
+
+
+@pytest.mark.parametrize("name", CROSS)
+def test_weights_of_cross_attention_that_do_not_fit(name: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"Stack: {name}{SHAPE}")):
+        make(plan={"memory": 2}, layer=CROSS | {name: zeros(6, 7)})
 
 
 def test_ids_that_nobody_can_look_at() -> None:

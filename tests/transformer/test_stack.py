@@ -59,11 +59,18 @@ def make_layer(rng, plan, norms=("after",), bias=True, gated=False, head_norms=F
         "feed.up": linear(rng, plan.hidden, plan.width, bias),
         "feed.down": linear(rng, plan.width, plan.hidden, bias),
     }
+    if plan.memory:
+        parts["cross.query"] = linear(rng, queries, plan.width, bias)
+        parts["cross.key"] = linear(rng, keys, plan.memory, bias)
+        parts["cross.value"] = linear(rng, keys, plan.memory, bias)
+        parts["cross.out"] = linear(rng, plan.width, queries, bias)
     if gated:
         parts["feed.gate"] = linear(rng, plan.hidden, plan.width, bias)
     with_bias = bias and plan.norm == "layer"
     for name in norms:
         parts[f"attention.{name}"] = norm(rng, plan.width, with_bias)
+        if plan.memory:
+            parts[f"cross.{name}"] = norm(rng, plan.width, with_bias)
         parts[f"feed.{name}"] = norm(rng, plan.width, with_bias)
     if head_norms:
         parts["attention.query_norm"] = norm(rng, plan.head_width, False)
@@ -232,6 +239,135 @@ def test_a_text_has_the_same_bits_in_any_company(kind, precision):
                 np.testing.assert_array_equal(stack.run(one).hidden, alone[here])
     finally:
         firth.set_num_threads(2)
+
+
+MEMORIES = [9, 3, 0, 5, 1, 40, 2, 17]  # vectors that each text of LENGTHS attends to
+DECODERS = {
+    "transformer": (dataclasses.replace(PLAIN, memory=20, causal=True, activation="relu"), {}),
+    "t5": (
+        dataclasses.replace(PLAIN, memory=24, causal=True, norm="rms", epsilon=1e-6),
+        {"norms": ("before",), "final": True, "bias": False, "gated": True, "relative": 32},
+    ),
+    "shared keys, rotary": (
+        Plan(
+            width=32, layers=2, heads=4, hidden=48, key_heads=2, thetas=(50.0, 50.0), positions=64,
+            memory=7,
+        ),
+        {"norms": ("before", "inner"), "positions": 0},
+    ),
+}  # fmt: skip
+
+
+def remembering(plan, batch, seen=None, seed=5):
+    offsets = np.concatenate([[0], np.cumsum(MEMORIES)]).astype(np.int64)
+    rng = np.random.default_rng(seed)
+    memory = rng.standard_normal((sum(MEMORIES), plan.memory)).astype(np.float32)
+    flags = None if seen is None else rng.random(sum(MEMORIES)) < seen
+    return dataclasses.replace(batch, memory=memory, memory_offsets=offsets, memory_seen=flags)
+
+
+@pytest.mark.parametrize("seen", [None, 0.6, 0.0])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_cross_attention(code, kind, seen):
+    plan, options = DECODERS[kind]
+    weights = make(plan, **options)
+    batch = remembering(plan, make_batch(), seen)
+    want = reference.run(plan, weights, batch)
+    got = Stack(plan, weights).run(batch)
+    within = 2 * tolerance(plan)  # six products a layer in place of four
+    np.testing.assert_allclose(
+        got.hidden, want.hidden, rtol=0, atol=within * max(1, abs(want.hidden).max())
+    )
+    without = Stack(plan, weights).run(make_batch())  # nothing to attend to
+    np.testing.assert_allclose(
+        without.hidden,
+        reference.run(plan, weights, make_batch()).hidden,
+        rtol=0,
+        atol=within * max(1, abs(want.hidden).max()),
+    )
+    if seen != 0.0:
+        assert abs(without.hidden - got.hidden).max() > 0.1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_text_that_remembers_has_the_same_bits_in_any_company(kind, precision):
+    plan, options = DECODERS[kind]
+    weights = make(plan, **options)
+    stack, batch = Stack(plan, weights, precision), remembering(plan, make_batch(), 0.7)
+    exact = reference.run(plan, weights, batch).hidden
+    try:
+        firth.set_num_threads(1)
+        all_texts = stack.run(batch).hidden
+        assert abs(all_texts - exact).mean() < 0.05
+        for threads in (1, 2, 3):
+            firth.set_num_threads(threads)
+            np.testing.assert_array_equal(stack.run(batch).hidden, all_texts)
+            for b in range(len(LENGTHS)):
+                here = slice(batch.offsets[b], batch.offsets[b + 1])
+                there = slice(batch.memory_offsets[b], batch.memory_offsets[b + 1])
+                one = Batch(
+                    batch.ids[here], np.array([0, LENGTHS[b]]), batch.types[here],
+                    memory=batch.memory[there], memory_offsets=np.array([0, MEMORIES[b]]),
+                    memory_seen=batch.memory_seen[there],
+                )  # fmt: skip
+                np.testing.assert_array_equal(stack.run(one).hidden, all_texts[here])
+    finally:
+        firth.set_num_threads(2)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_cross_attention_is_that_of_pytorch(norm_first):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerDecoderLayer(
+        24, 3, 40, dropout=0.0, batch_first=True, norm_first=norm_first, layer_norm_eps=1e-5
+    )
+    theirs = torch.nn.TransformerDecoder(layer, 2).eval()
+    for parameter in theirs.parameters():  # biases and gains are 0 and 1 before
+        torch.nn.init.normal_(parameter, std=0.2)
+    plan = dataclasses.replace(PLAIN, activation="relu", epsilon=1e-5, memory=24, causal=True)
+    names = {
+        "self_attn.out_proj": "attention.out", "multihead_attn.out_proj": "cross.out",
+        "linear1": "feed.up", "linear2": "feed.down",
+    }  # fmt: skip
+    place = "before" if norm_first else "after"
+    layers = []
+    for one in theirs.layers:
+        arrays = {name: array.numpy() for name, array in one.state_dict().items()}
+        mine = {}
+        for theirs_name, name in names.items():
+            for kind in ("weight", "bias"):
+                mine[f"{name}.{kind}"] = arrays[f"{theirs_name}.{kind}"]
+        for theirs_name, name in (("self_attn", "attention"), ("multihead_attn", "cross")):
+            for kind in ("weight", "bias"):
+                parts = np.split(arrays[f"{theirs_name}.in_proj_{kind}"], 3)
+                for part, array in zip(("query", "key", "value"), parts, strict=True):
+                    mine[f"{name}.{part}.{kind}"] = array
+        for number, name in enumerate(("attention", "cross", "feed"), 1):
+            mine[f"{name}.{place}.gain"] = arrays[f"norm{number}.weight"]
+            mine[f"{name}.{place}.bias"] = arrays[f"norm{number}.bias"]
+        layers.append(mine)
+    rng = np.random.default_rng(0)
+    tokens = rng.standard_normal((50, 24)).astype(np.float32)
+    memory = rng.standard_normal((11, 24)).astype(np.float32)
+    ids = rng.integers(0, 50, 17).astype(np.int32)
+    unseen = np.arange(11) > 7
+    with torch.inference_mode():
+        want = theirs(
+            torch.from_numpy(tokens[ids])[None],
+            torch.from_numpy(memory)[None],
+            tgt_mask=torch.nn.Transformer.generate_square_subsequent_mask(17),
+            tgt_is_causal=True,
+            memory_key_padding_mask=torch.from_numpy(unseen)[None],
+        )[0].numpy()
+    batch = Batch(
+        ids, np.array([0, 17]), memory=memory, memory_offsets=np.array([0, 11]),
+        memory_seen=~unseen,
+    )  # fmt: skip
+    got = Stack(plan, Weights({"tokens": tokens}, layers)).run(batch).hidden
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * max(1, abs(want).max()))
 
 
 def test_shared_layers_are_packed_once():

@@ -1,3 +1,5 @@
+// The steps of a group of texts are one class, since they share its buffers: hence the length of
+// this file.
 #include "engines/transformer/run.h"
 
 #include <algorithm>
@@ -8,6 +10,7 @@
 #include "caches.h"
 #include "engines/attention.h"
 #include "engines/transformer/masks.h"
+#include "engines/transformer/shares.h"
 #include "levels.h"
 #include "parallel.h"
 #include "sizes.h"
@@ -33,6 +36,8 @@ class Group {
           threads_(threads),
           narrow_attention_(stack.precision != Precision::float32 &&
                             bfloat16_is_fast(stack.kernels)),
+          remembered_(count_memory()),
+          most_(std::max(tokens, remembered_)),
           states_(2 * tokens * plan_.width * sizeof(float)),
           x_(states_.data<float>()),
           y_(x_ + tokens * plan_.width),
@@ -41,16 +46,19 @@ class Group {
                           stack.embedding_width()}) *
                 sizeof(float)),
           attended_(tokens * plan_.queries() * sizeof(float)),
-          narrow_(tokens * narrow_bytes()),
+          memory_(remembered_ * (plan_.memory + 2 * plan_.keys()) * sizeof(float)),
+          narrow_(most_ * narrow_bytes()),
           halves_(narrow_attention_ ? tokens * (plan_.joined() + plan_.queries()) * 2 : 0),
-          scales_((3 + kMostApart) * tokens * sizeof(float)),
+          scales_((3 + kMostApart) * most_ * sizeof(float)),
           places_(tokens * sizeof(int32_t)) {}
 
     void run() {
         embed();
+        gather_memory();
         deliver_states(0);
         for (size_t i = 0; i < stack_.layers.size(); i++) {
             attend(i);
+            if (plan_.memory) attend_memory(*stack_.layers[i]);
             feed(i);
             if (i + 1 < stack_.layers.size()) deliver_states(i + 1);
         }
@@ -70,17 +78,30 @@ class Group {
     size_t narrow_bytes() const {
         if (stack_.precision == Precision::float32) return 0;
         const size_t element = stack_.precision == Precision::int8 ? 1 : 2;
-        return element *
-               std::max({plan_.width, plan_.queries(), plan_.hidden, stack_.embedding_width()});
+        return element * std::max({plan_.width, plan_.queries(), plan_.hidden, plan_.memory,
+                                   stack_.embedding_width()});
+    }
+    size_t memory_length(size_t member) const {
+        if (!texts_.memory) return 0;
+        return size_t(texts_.memory_offsets[member + 1] - texts_.memory_offsets[member]);
+    }
+    size_t count_memory() const {
+        size_t sum = 0;
+        for (size_t i = 0; plan_.memory && i < count_; i++) sum += memory_length(members_[i]);
+        return sum;
     }
     size_t length(size_t member) const {
         return size_t(texts_.offsets[member + 1] - texts_.offsets[member]);
     }
-    // body(begin, end) over the group's tokens.
+    // body(begin, end) over the group's tokens, or over `count` rows.
     template <class Body>
     void rows(const Body& body) const {
-        if (threads_ == 1) return body(size_t(0), tokens_);
-        parallel_for(tokens_, kRows, body, threads_);
+        rows(tokens_, body);
+    }
+    template <class Body>
+    void rows(size_t count, const Body& body) const {
+        if (threads_ == 1) return body(size_t(0), count);
+        parallel_for(count, kRows, body, threads_);
     }
     // body(text, its first token in the group) for each text
     template <class Body>
@@ -114,6 +135,11 @@ class Group {
     // out: T x outputs, not residual; residual: as out, or null.
     void multiply(const Linear& w, const float* x, ptrdiff_t x_stride, float* out,
                   int activation = kNone, const float* residual = nullptr) const {
+        multiply(w, tokens_, x, x_stride, out, activation, residual);
+    }
+    // The same of `count` rows.
+    void multiply(const Linear& w, size_t count, const float* x, ptrdiff_t x_stride, float* out,
+                  int activation, const float* residual) const {
         const ptrdiff_t stride = ptrdiff_t(w.outputs), inputs = ptrdiff_t(w.inputs);
         Epilogue e{};
         e.scale = 1.0, e.activation = activation, e.residual = residual, e.stride = stride;
@@ -122,8 +148,8 @@ class Group {
         if (stack_.precision != Precision::float32)
             a = {narrow_.data(), inputs * ptrdiff_t(w.type->element), false};
         if (stack_.precision == Precision::int8) {
-            float *scales = scales_.data<float>(), *lows = scales + tokens_, *left = lows + tokens_;
-            rows([&](size_t begin, size_t end) {
+            float *scales = scales_.data<float>(), *lows = scales + count, *left = lows + count;
+            rows(count, [&](size_t begin, size_t end) {
                 code_tokens(w, x, x_stride, begin, end, scales, lows, left);
             });
             e.row_scales = scales, e.row_offsets = lows;
@@ -131,14 +157,14 @@ class Group {
             e.left = left, e.right = w.right.data();
             e.rank = 1 + w.apart.size(), e.right_stride = stride;
         } else if (stack_.precision == Precision::bfloat16) {
-            rows([&](size_t begin, size_t end) {
+            rows(count, [&](size_t begin, size_t end) {
                 kernels_.narrow_f32(x + ptrdiff_t(begin) * x_stride, x_stride,
                                     narrow_.data<uint16_t>() + begin * w.inputs, inputs,
                                     end - begin, w.inputs);
             });
         }
         gemm(*w.type, a, Packed{w.packed.data(), w.inputs, w.outputs},
-             Result{reinterpret_cast<char*>(out), stride, &e}, tokens_, threads_);
+             Result{reinterpret_cast<char*>(out), stride, &e}, count, threads_);
     }
 
     // Codes of tokens [begin, end), and what the product of bytes leaves to float32: left is T x (1
@@ -309,55 +335,68 @@ class Group {
                             nullptr};
             }
             attention(kernels_, shape, heads.data(), heads.size(), nullptr);
-            if (outputs_.attentions) deliver_attention(shape, mask, member, first, layer);
+            if (outputs_.attentions)
+                shares(plan_, shape, mask, wide_.data<float>() + ptrdiff_t(first) * stride,
+                       outputs_.attentions + place_of_shares(layer, member));
         });
     }
 
-    // The shares that queries give keys, for people to look at: plain loops.
-    // first: the text's first token in the group.
-    void deliver_attention(const AttentionShape& shape, const TextMask& mask, size_t member,
-                           size_t first, size_t layer) const {
-        const auto squares = [&](size_t b) { return plan_.heads * length(b) * length(b); };
-        size_t at = 0, all = 0;
+    // Where the shares of a text begin among those of all layers and texts.
+    size_t place_of_shares(size_t layer, size_t member) const {
+        size_t before = 0, all = 0;
         for (size_t b = 0; b < texts_.count; b++) {
-            if (b < member) at += squares(b);
-            all += squares(b);
+            if (b == member) before = all;
+            all += plan_.heads * length(b) * length(b);
         }
-        float* to = outputs_.attentions + layer * all + at;
-        const float* queries = wide_.data<float>() + ptrdiff_t(first) * shape.query_stride;
-        const size_t sharing = plan_.heads / plan_.key_heads;
-        for (size_t h = 0; h < plan_.heads; h++)
-            for (size_t q = 0; q < shape.queries; q++, to += shape.queries) {
-                const float* query =
-                    queries + ptrdiff_t(q) * shape.query_stride + h * plan_.head_width;
-                std::fill(to, to + shape.queries, -HUGE_VALF);
-                float best = -HUGE_VALF;
-                for (size_t k = 0; k < shape.keys; k++) {
-                    if (shape.causal && k > q) break;
-                    const ptrdiff_t place =
-                        ptrdiff_t(q) * shape.mask_stride + ptrdiff_t(k) * shape.mask_key_stride;
-                    const float* key = queries + ptrdiff_t(k) * shape.key_stride + plan_.queries() +
-                                       h / sharing * plan_.head_width;
-                    double score = 0;
-                    for (size_t i = 0; i < shape.depth; i++)
-                        score += double(query[i]) * double(key[i]);
-                    score *= shape.scale;
-                    if (shape.mask == AttentionShape::additive)
-                        score += double(static_cast<const float*>(mask.of(h))[place]);
-                    if (shape.mask == AttentionShape::boolean &&
-                        !static_cast<const uint8_t*>(mask.of(h))[place])
-                        continue;
-                    to[k] = float(score);
-                    best = std::max(best, to[k]);
-                }
-                double sum = 0;
-                for (size_t k = 0; k < shape.queries; k++) {
-                    to[k] = best == -HUGE_VALF ? 0.0f : std::exp(to[k] - best);
-                    sum += double(to[k]);
-                }
-                for (size_t k = 0; k < shape.queries && sum > 0; k++)
-                    to[k] = float(double(to[k]) / sum);
+        return layer * all + before;
+    }
+
+    // The group's part of the memory, in the order of its texts.
+    void gather_memory() {
+        float* to = memory_.data<float>();
+        each_text([&](size_t member, size_t) {
+            const size_t n = memory_length(member) * plan_.memory;
+            if (n == 0) return;
+            const size_t from = size_t(texts_.memory_offsets[member]) * plan_.memory;
+            std::memcpy(to, texts_.memory + from, n * sizeof(float));
+            to += n;
+        });
+    }
+
+    // Cross-attention: each text to its part of the memory.
+    void attend_memory(const Layer& layer) {
+        const size_t keys = plan_.keys();
+        float *queries = wide_.data<float>(), *attended = attended_.data<float>();
+        float *memory = memory_.data<float>(), *joined = memory + remembered_ * plan_.memory;
+        multiply(layer.cross_joined, remembered_, memory, ptrdiff_t(plan_.memory), joined, kNone,
+                 nullptr);
+        multiply(layer.cross_query, before(layer.cross), ptrdiff_t(plan_.width), queries);
+        size_t first_key = 0;
+        each_text([&](size_t member, size_t first) {
+            const size_t count = memory_length(member), width = plan_.head_width;
+            AttentionShape shape{};
+            shape.queries = length(member), shape.keys = count;
+            shape.depth = shape.values = width;
+            shape.query_stride = shape.out_stride = ptrdiff_t(plan_.queries());
+            shape.key_stride = shape.value_stride = ptrdiff_t(2 * keys);
+            shape.scale = plan_.scale;
+            const uint8_t* seen = nullptr;
+            if (texts_.memory_seen && count > 0) {
+                seen = texts_.memory_seen + texts_.memory_offsets[member];
+                shape.mask = AttentionShape::boolean;
+                shape.mask_key_stride = 1;  // and 0 from query to query
             }
+            std::vector<AttentionHead<float>> heads(plan_.heads);
+            for (size_t h = 0; h < plan_.heads; h++) {
+                const size_t at = first * plan_.queries() + h * width;
+                const float* key =
+                    joined + first_key * 2 * keys + h / (plan_.heads / plan_.key_heads) * width;
+                heads[h] = {queries + at, key, key + keys, 0, seen, attended + at, nullptr};
+            }
+            attention(kernels_, shape, heads.data(), heads.size(), nullptr);
+            first_key += count;
+        });
+        add(layer.cross, layer.cross_out, attended, ptrdiff_t(plan_.queries()));
     }
 
     float* greatest(size_t layer) const {
@@ -416,15 +455,17 @@ class Group {
     const size_t* members_;
     size_t count_, tokens_;
     int threads_;
-    bool narrow_attention_;  // in bfloat16
-    Scratch states_;         // 2 x T x D
-    float *x_, *y_;          // the state of each token, and room for the next one
-    Scratch wide_;           // T x joined, or x up
-    Scratch attended_;       // T x H W
-    Scratch narrow_;         // T x what multiply() needs
-    Scratch halves_;         // T x joined and T x H W in bfloat16, for attention
-    Scratch scales_;         // (2 + 1 + kMostApart) x T
-    Scratch places_;         // T
+    bool narrow_attention_;     // in bfloat16
+    size_t remembered_, most_;  // vectors of memory; the more of them and the tokens
+    Scratch states_;            // 2 x T x D
+    float *x_, *y_;             // the state of each token, and room for the next one
+    Scratch wide_;              // T x joined, or x up
+    Scratch attended_;          // T x H W
+    Scratch memory_;            // its vectors x C, then their keys and values
+    Scratch narrow_;            // T x what multiply() needs
+    Scratch halves_;            // T x joined and T x H W in bfloat16, for attention
+    Scratch scales_;            // (2 + 1 + kMostApart) x T
+    Scratch places_;            // T
 };
 
 // Tokens of a group: enough to use each packed weight often, few enough that a token's widest rows

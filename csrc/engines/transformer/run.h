@@ -14,13 +14,16 @@ namespace firth::transformer {
 
 // N tokens of B texts, one behind the other.
 struct Texts {
-    const int32_t* ids;           // N, each below the number of tokens
-    const int64_t* offsets;       // B + 1
-    size_t count;                 // B
-    const int32_t* types;         // N, or null: 0
-    const int32_t* positions;     // N, or null: counted in each text
-    const uint8_t* seen;          // N: which tokens are keys; or null: all
-    const uint8_t* const* masks;  // B pointers to S x S: which keys a query sees; or null: all
+    const int32_t* ids;             // N, each below the number of tokens
+    const int64_t* offsets;         // B + 1
+    size_t count;                   // B
+    const int32_t* types;           // N, or null: 0
+    const int32_t* positions;       // N, or null: counted in each text
+    const uint8_t* seen;            // N: which tokens are keys; or null: all
+    const uint8_t* const* masks;    // B pointers to S x S: which keys a query sees; or null: all
+    const float* memory;            // M x C, that of all texts; or null: nothing
+    const int64_t* memory_offsets;  // B + 1
+    const uint8_t* memory_seen;     // M: which of it are keys; or null: all
 };
 
 struct Outputs {

@@ -113,7 +113,10 @@ size_t Stack::bytes() const {
     for (const auto& layer : layers) {
         if (std::find(seen.begin(), seen.end(), layer.get()) != seen.end()) continue;
         seen.push_back(layer.get());
-        sum += layer->joined.bytes() + layer->out.bytes() + layer->up.bytes() + layer->down.bytes();
+        for (const Linear* one :
+             {&layer->joined, &layer->out, &layer->cross_query, &layer->cross_joined,
+              &layer->cross_out, &layer->up, &layer->down})
+            sum += one->bytes();
     }
     return sum;
 }

@@ -23,6 +23,7 @@ struct Plan {
     size_t rotated;
     bool interleaved;
     ptrdiff_t distances;  // of the relative positions, see relative_bucket
+    size_t memory;        // C, the width of what cross-attention attends to; 0: there is none
 
     size_t queries() const { return heads * head_width; }
     size_t keys() const { return key_heads * head_width; }
@@ -81,11 +82,12 @@ struct Sublayer {
 };
 
 struct Layer {
-    Sublayer attention, feed;
+    Sublayer attention, cross, feed;
     Norm query_norm, key_norm;
     Linear joined;  // query, key and value
     Linear out;
-    Linear up;  // where gated: gate, then up
+    Linear cross_query, cross_joined, cross_out;  // joined: key and value, of the memory
+    Linear up;                                    // where gated: gate, then up
     Linear down;
     bool gated = false;
 };

@@ -4,14 +4,15 @@ An architecture (`firth.encoders.bert`, ...) turns a file's configuration into a
 arrays into the names below; `reference` runs a plan in NumPy, `Stack` in native code. One layer is
 
     y = after(x + inner(attention(before(x))))
-    x = after(y + inner(feed(before(y))))
+    z = after(y + inner(cross(before(y), memory)))  with cross-attention, else z = y
+    x = after(z + inner(feed(before(z))))
 
 where each norm is there if its arrays are: BERT has only ``after``, GPT and Llama only ``before``,
 Gemma ``before`` and ``inner``. So have biases, the gate, the positions.
 
 V = tokens, D = width, E = width of the embeddings (D, or less where there is a projection), H =
-heads, K = heads of keys and values, W = width of a head, F = hidden width. Weights have PyTorch's
-shape (outputs, inputs).
+heads, K = heads of keys and values, W = width of a head, F = hidden width, C = width of the memory.
+Weights have PyTorch's shape (outputs, inputs).
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ class Plan:
     distances : int
         Relative positions of T5 and MPNet: distances from this one on share the last bucket of
         ``relative``.
+    memory : int
+        C, the width of the vectors of another text (an encoder's states) that each token attends
+        to, all of them that are seen (cross-attention). 0: there is none.
     """
 
     width: int
@@ -88,6 +92,7 @@ class Plan:
     interleaved: bool = False
     windows: tuple[int, ...] = ()
     distances: int = 128
+    memory: int = 0
 
     def __post_init__(self) -> None:
         def default(name: str, value: float) -> None:
@@ -136,9 +141,11 @@ class Weights:
         but tokens may be missing.
     layers : list of mappings
         attention.<p>.weight and .bias for p = query (H W, D), key and value (K W, D), out (D, H W);
-        feed.<p> for p = gate, up (F, D) and down (D, F); the norms attention.<n> and feed.<n>, n =
-        before, inner, after (D), and attention.query_norm, attention.key_norm (W), each .gain and
-        .bias. A mapping that stands there several times is a layer whose weights are shared.
+        where there is a memory cross.<p> of the same shapes, but key and value (K W, C);
+        feed.<p> for p = gate, up (F, D) and down (D, F); the norms attention.<n>, cross.<n> and
+        feed.<n>, n = before, inner, after (D), and attention.query_norm, attention.key_norm (W),
+        each .gain and .bias. A mapping that stands there several times is a layer whose weights
+        are shared.
     """
 
     outside: Arrays
@@ -168,11 +175,18 @@ def layer_shapes(plan: Plan) -> Iterator[tuple[str, tuple[int | None, ...], bool
     yield from _linear("attention.key", keys, plan.width)
     yield from _linear("attention.value", keys, plan.width)
     yield from _linear("attention.out", plan.width, queries)
+    if plan.memory:
+        yield from _linear("cross.query", queries, plan.width)
+        yield from _linear("cross.key", keys, plan.memory)
+        yield from _linear("cross.value", keys, plan.memory)
+        yield from _linear("cross.out", plan.width, queries)
     yield from _linear("feed.gate", plan.hidden, plan.width, False)
     yield from _linear("feed.up", plan.hidden, plan.width)
     yield from _linear("feed.down", plan.width, plan.hidden)
     for name in NORMS:
         yield from _norm(f"attention.{name}", plan.width)
+        if plan.memory:
+            yield from _norm(f"cross.{name}", plan.width)
         yield from _norm(f"feed.{name}", plan.width)
     for name in ("query_norm", "key_norm"):
         yield from _norm(f"attention.{name}", plan.head_width)
@@ -241,6 +255,12 @@ class Batch:
         Which tokens take part as keys; None: all.
     mask : list of ndarray (S, S) bool, one a text of S tokens, or None
         Which keys each query sees, besides.
+    memory : ndarray (M, C) float32, or None
+        What cross-attention attends to: that of all texts, one behind the other. None: nothing.
+    memory_offsets : ndarray (B + 1,) int64, or None
+        That of text b is ``memory[memory_offsets[b]:memory_offsets[b + 1]]``.
+    memory_seen : ndarray (M,) bool, or None
+        Which of its vectors take part; None: all.
     """
 
     ids: NDArray[np.int32]
@@ -249,6 +269,9 @@ class Batch:
     positions: NDArray[np.int32] | None = None
     seen: NDArray[np.bool_] | None = None
     mask: list[NDArray[np.bool_]] | None = None
+    memory: NDArray[np.float32] | None = None
+    memory_offsets: NDArray[np.int64] | None = None
+    memory_seen: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

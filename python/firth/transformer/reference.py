@@ -59,15 +59,29 @@ def _text(plan: Plan, weights: Weights, batch: Batch, b: int) -> tuple[list[Arra
         buckets = relative_buckets(distance, len(outside["relative"]), plan.distances)
         bias = outside["relative"].astype(np.float64)[buckets].transpose(2, 0, 1)
 
+    memory, memory_seen = np.empty((0, plan.memory)), np.empty(0, bool)
+    if batch.memory is not None and batch.memory_offsets is not None:
+        there = slice(batch.memory_offsets[b], batch.memory_offsets[b + 1])
+        memory = batch.memory[there].astype(np.float64)
+        memory_seen = np.ones(len(memory), bool)
+        if batch.memory_seen is not None:
+            memory_seen = batch.memory_seen[there]
+
     states, attentions = [x], []
     for i, layer in enumerate(weights.layers):
         near = seen
         if plan.windows and plan.windows[i] >= 0:
             near = seen & (abs(distance) <= plan.windows[i])
+        before = norm(plan, layer, "attention.before", x)
+        theta = plan.thetas[i] if plan.thetas else 0.0
         attended, shares = _attend(
-            plan, layer, norm(plan, layer, "attention.before", x), near, bias, positions, i
+            plan, layer, "attention", before, before, near, bias, positions, theta
         )
         x = norm(plan, layer, "attention.after", x + norm(plan, layer, "attention.inner", attended))
+        if plan.memory:
+            before = norm(plan, layer, "cross.before", x)
+            attended, _ = _attend(plan, layer, "cross", before, memory, memory_seen)
+            x = norm(plan, layer, "cross.after", x + norm(plan, layer, "cross.inner", attended))
         fed = _feed(plan, layer, norm(plan, layer, "feed.before", x))
         x = norm(plan, layer, "feed.after", x + norm(plan, layer, "feed.inner", fed))
         states.append(x)
@@ -79,37 +93,40 @@ def _text(plan: Plan, weights: Weights, batch: Batch, b: int) -> tuple[list[Arra
 def _attend(
     plan: Plan,
     layer: Arrays,
+    which: str,
     x: Array,
+    source: Array,
     seen: NDArray[np.bool_],
-    bias: Array,
-    positions: NDArray[Any],
-    i: int,
+    bias: Any = 0.0,
+    positions: Any = None,
+    theta: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Attention of x (S, D) to itself, and its shares (H, S, S).
+    """Attention of x (S, D) to source (T, D or C), and its shares (H, S, T).
 
-    A query that sees nothing gets 0.
+    which: the name of the arrays; theta: of rotary positions, or 0. A query that sees nothing
+    gets 0.
     """
 
-    def heads(name: str, count: int) -> Array:  # (count, S, W)
-        y = linear(layer, f"attention.{name}", x).reshape(len(x), count, plan.head_width)
+    def heads(name: str, of: Array, count: int) -> Array:  # (count, S or T, W)
+        y = linear(layer, f"{which}.{name}", of).reshape(len(of), count, plan.head_width)
         y = y.transpose(1, 0, 2)
         if name != "value":
-            y = norm(plan, layer, f"attention.{name}_norm", y)
-            if plan.thetas:
-                y = rotate(y, positions, plan.thetas[i], plan.rotated, plan.interleaved)
+            y = norm(plan, layer, f"{which}.{name}_norm", y)
+            if theta:
+                y = rotate(y, positions, theta, plan.rotated, plan.interleaved)
         return y
 
-    query = heads("query", plan.heads)
+    query = heads("query", x, plan.heads)
     shared = plan.heads // plan.key_heads
-    key = heads("key", plan.key_heads).repeat(shared, axis=0)
-    value = heads("value", plan.key_heads).repeat(shared, axis=0)
+    key = heads("key", source, plan.key_heads).repeat(shared, axis=0)
+    value = heads("value", source, plan.key_heads).repeat(shared, axis=0)
     scores = np.where(seen, plan.scale * (query @ key.transpose(0, 2, 1)) + bias, -np.inf)
     best = scores.max(axis=2, keepdims=True, initial=-np.inf)
     powers = np.exp(scores - np.where(best == -np.inf, 0, best))
     total = powers.sum(axis=2, keepdims=True)
     shares: Array = powers / np.where(total == 0, 1, total)
     joined = (shares @ value).transpose(1, 0, 2).reshape(len(x), plan.heads * plan.head_width)
-    return linear(layer, "attention.out", joined), shares
+    return linear(layer, f"{which}.out", joined), shares
 
 
 def _feed(plan: Plan, layer: Arrays, x: Array) -> Array:

@@ -122,7 +122,8 @@ class Stack:
         Raises
         ------
         ValueError
-            Ids, types or positions that the tables do not have, or a text that is too long.
+            Ids, types or positions that the tables do not have, a text that is too long, or a
+            memory without cross-attention or of another width.
         """
         if active() == "numpy":
             found = reference.run(self.plan, self.weights, batch)
@@ -159,6 +160,9 @@ class Stack:
             positions=batch.positions,
             seen=batch.seen,
             masks=batch.mask,
+            memory=batch.memory,
+            memory_offsets=batch.memory_offsets,
+            memory_seen=batch.memory_seen,
             hidden=hidden,
             states=states,
             attentions=attentions,
