@@ -388,6 +388,36 @@ def test_one_writer_at_a_time(path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_has_only_just_begun_locks_nothing(path: Path) -> None:
+    source = """
+        import os, sys, time
+        receive, send = os.pipe()
+        os.register_at_fork(after_in_child=lambda: os.read(receive, 1))  # before firth's own
+        import firth
+        firth.Index(2).save(sys.argv[1])
+        index = firth.Index.open(sys.argv[1])
+        index.add([1, 1])
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        try:
+            index.close()
+            index = firth.Index.open(sys.argv[1])  # while the child has the files of its parent
+            index.add([2, 1])
+        finally:
+            os.write(send, b".")
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(index) == 2
+        try:
+            firth.Index.open(sys.argv[1])
+        except BlockingIOError:  # the lock is that of the index that is open
+            index.close()
+            print("once")
+    """
+    assert printed(source, str(path)) == "once\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_may_search_but_not_change(path: Path) -> None:
     source = """
         import os, sys, io, firth
@@ -411,10 +441,12 @@ def test_a_fork_may_search_but_not_change(path: Path) -> None:
             os.read(receive, 1)
             index.close()
             os._exit(0)
-        index.add([2, 1])
-        index.close()
-        firth.Index.open(sys.argv[1]).close()  # though the child still lives
-        os.write(send, b".")
+        try:
+            index.add([2, 1])
+            index.close()
+            firth.Index.open(sys.argv[1]).close()  # though the child still lives
+        finally:
+            os.write(send, b".")
         assert os.waitpid(child, 0)[1] == 0
         assert len(firth.Index.open(sys.argv[1], "r")) == 4
     """

@@ -202,6 +202,9 @@ class Stored:
 
     def leave(self) -> None:
         """Let others open the index."""
+        if os.getpid() == self._process and not self._file.closed and sys.platform != "win32":
+            # A child that has only just begun still has the file open, and so would keep the lock.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
 
 
