@@ -94,15 +94,16 @@ SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-f
 $(SANITIZE)/firth.stamp: $(SOURCES)
 	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(SANITIZE)
-	$(SANITIZE)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl \
-		tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
+	$(SANITIZE)/bin/python -m pip install --quiet pytest pytest-xdist hypothesis ml_dtypes \
+		threadpoolctl tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
 		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined $(EMULATED)
 	touch $@
 
 sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	grep -q __asan_init $(SANITIZE)/lib/python*/site-packages/firth/_native*.so
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(SANITIZE)/bin/python -m pytest -m 'not peer and not slow' -k 'not numba' \
+		$(SANITIZE)/bin/python -m pytest -n 2 --dist worksteal \
+		-m 'not peer and not slow' -k 'not numba' \
 		tests/kernels tests/native tests/formats tests/tokenizers tests/words/test_training.py \
 		tests/words/test_analogy_sums.py tests/fasttext tests/search tests/transformer \
 		tests/encoders/test_fuzz.py tests/encoders/test_files.py
