@@ -283,8 +283,8 @@ def of_summary(line: Line, part: str, entry: tuple[str, tuple[str, ...], str]) -
 
 
 def library(peer: str) -> str:
-    """The first word of a peer's name: whose code it is."""
-    return re.split(r"[ ,.]", peer)[0]
+    """The first word of a peer's name (two of ONNX Runtime's): whose code it is."""
+    return "ONNX Runtime" if peer.startswith("ONNX Runtime") else re.split(r"[ ,.]", peer)[0]
 
 
 def fastest(lines: Sequence[Line]) -> list[Line]:

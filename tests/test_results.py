@@ -18,6 +18,8 @@ PACKAGES = {
     "usearch": "usearch", "hnswlib": "hnswlib", "turbovec": "turbovec", "NumKong": "NumKong",
     "fasttext": "fasttext-numpy2", "fastText": "fasttext-numpy2", "model2vec": "model2vec",
     "GloVe": "GloVe-C", "tokenizers": "tokenizers", "transformers": "transformers",
+    "sentence-transformers": "sentence-transformers", "ONNX Runtime": "onnxruntime",
+    "OpenVINO": "openvino", "CTranslate2": "ctranslate2",
 }  # fmt: skip
 
 
