@@ -37,13 +37,13 @@ END
     echo "arm64.sh: fetching Python and NumPy for arm64, 60 MB"
     apt-get -qq update
     apt-get -qq install -y --no-install-recommends --download-only python3 libpython3-dev libstdc++6
-    for package in "$out"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$out/root"; done
-    version=$(readlink "$out/root/usr/bin/python3")
+    for package in "$out"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$out/sysroot"; done
+    version=$(readlink "$out/sysroot/usr/bin/python3")
     "$python" -m pip install --quiet --target "$out/site" --only-binary=:all: \
         --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 \
         --python-version "${version#python}" numpy tqdm pytest hypothesis ml_dtypes threadpoolctl
     # pyconfig.h includes another by this name; the rest of the system's headers are the compiler's
-    ln -s "$out/root/usr/include/aarch64-linux-gnu/$version" "$out/include/aarch64-linux-gnu"
+    ln -s "$out/sysroot/usr/include/aarch64-linux-gnu/$version" "$out/include/aarch64-linux-gnu"
     echo "$version" >"$out/fetched"
 fi
 version=$(cat "$out/fetched")
@@ -53,7 +53,7 @@ cmake -S . -B "$out/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFIRTH_WERROR=ON
     -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
     -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_CXX_FLAGS="-isystem $out/include" \
     -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" -DPYTHON_MODULE_EXTENSION=.so \
-    -DPython_EXECUTABLE="$python" -DPython_INCLUDE_DIR="$out/root/usr/include/$version" >/dev/null
+    -DPython_EXECUTABLE="$python" -DPython_INCLUDE_DIR="$out/sysroot/usr/include/$version" >/dev/null
 cmake --build "$out/build"
 rm -rf "$out/site/firth"
 cp -r python/firth "$out/site/firth"
@@ -61,8 +61,8 @@ rm -f "$out"/site/firth/*.so
 cp "$out"/build/*.so "$out/site/firth"
 
 emulated() { # CPU, arguments of Python
-    PYTHONPATH=$out/site PYTHONDONTWRITEBYTECODE=1 qemu-aarch64 -cpu "$1" -L "$out/root" \
-        "$out/root/usr/bin/$version" "${@:2}"
+    PYTHONPATH=$out/site PYTHONDONTWRITEBYTECODE=1 qemu-aarch64 -cpu "$1" -L "$out/sysroot" \
+        "$out/sysroot/usr/bin/$version" "${@:2}"
 }
 # What processors without the later instructions say, and that they are believed.
 for expected in "cortex-a53 ['base']" "cortex-a76 ['dotprod', 'base']" \

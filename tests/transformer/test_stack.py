@@ -1,4 +1,7 @@
-"""Stacks of layers in native code against the reference, for plans of every kind."""
+"""Stacks of layers in native code against the reference, for plans of every kind.
+
+More than 500 lines, since all tests share the makers of plans, weights and batches.
+"""
 
 from __future__ import annotations
 
