@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from firth.encoders.where import installed
+    from firth.transformer.where import installed
 
     found = list(installed())
     for one in found:

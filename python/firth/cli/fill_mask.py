@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
 def _fill_mask(arguments: argparse.Namespace) -> None:
     from firth import AutoModelForMaskedLM, AutoTokenizer
     from firth.encoders import fill_mask
-    from firth.encoders.where import folder_of
+    from firth.transformer.where import folder_of
 
     folder = folder_of(arguments.model)
     model = AutoModelForMaskedLM.from_pretrained(folder)

@@ -76,7 +76,7 @@ def _count(tokenizer: BertTokenizer, texts: Iterator[list[str]]) -> None:
 
 def _tokenizer(model: str) -> BertTokenizer:
     from firth import AutoTokenizer
-    from firth.encoders.where import folder_of
+    from firth.transformer.where import folder_of
 
     if not os.path.exists(model):
         model = folder_of(model, owner="sentence-transformers")

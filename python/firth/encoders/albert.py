@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from firth.encoders import bert
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Config
 from firth.encoders.heads import Head, Linear, Norm, decoder
 from firth.errors import FormatError
+from firth.transformer.config import Config
 from firth.transformer.plan import Plan
 
 DEFAULTS = {

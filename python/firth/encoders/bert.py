@@ -8,8 +8,8 @@ from all tokens, then what a hidden layer makes of it, and normalizes after each
 from __future__ import annotations
 
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Config
 from firth.encoders.heads import Head, Linear, Norm, decoder
+from firth.transformer.config import Config
 from firth.transformer.plan import Plan
 
 DEFAULTS = {

@@ -16,12 +16,12 @@ from firth.encoders.batches import Packing, batches, checked_text
 from firth.encoders.models import AutoModelForSequenceClassification
 from firth.encoders.modules import Floats, sigmoid
 from firth.encoders.precision import ComputeType, chosen
-from firth.encoders.where import folder_of
 from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.kernels import softmax
 from firth.optional import needs
 from firth.tokenizers import AutoTokenizer
+from firth.transformer.where import folder_of
 
 Activation = Callable[[Floats], Any]
 
@@ -53,7 +53,7 @@ class CrossEncoder:
     num_labels : int, optional
         Must be the folder's.
     cache_folder, token, revision, local_files_only : optional
-        As `firth.encoders.where.folder_of`.
+        As `firth.transformer.where.folder_of`.
     device : optional
         "cpu" or None: there is no other.
 

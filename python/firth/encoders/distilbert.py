@@ -6,8 +6,8 @@ No segments and no pooler.
 from __future__ import annotations
 
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Config
 from firth.encoders.heads import Head, Linear, Norm
+from firth.transformer.config import Config
 from firth.transformer.plan import Plan
 
 DEFAULTS = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from firth.encoders import bert
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Config
 from firth.encoders.heads import Head, Linear, Norm
+from firth.transformer.config import Config
 
 DEFAULTS = {
     **bert.DEFAULTS,

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.encoders.config import Activation, Config
 from firth.kernels import PackedMatrix, layer_norm, matmul, pack
+from firth.transformer.config import Activation, Config
 from firth.transformer.plan import Batch, Plan
 from firth.transformer.stack import pooled
 from firth.transformer.weights import Names, Source

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.encoders.architecture import Architecture, table_rows
-from firth.encoders.config import Config
+from firth.transformer.config import Config
 from firth.transformer.plan import layer_shapes, shapes
 from firth.transformer.weights import Part, Source
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.encoders.architecture import Architecture
-from firth.encoders.config import Config
+from firth.transformer.config import Config
 from firth.transformer.plan import Batch
 from firth.transformer.stack import Stack
 

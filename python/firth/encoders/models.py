@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from firth.encoders import architectures
 from firth.encoders.architecture import Architecture
-from firth.encoders.config import Config
-from firth.encoders.files import read_arrays, read_config
 from firth.encoders.heads import Floats, HeadWeights
 from firth.encoders.initial import random_arrays
 from firth.encoders.inputs import Inputs
 from firth.encoders.outputs import ModelOutput
-from firth.encoders.where import folder_of
 from firth.errors import FormatError
 from firth.formats.files import PathLike
+from firth.transformer.config import Config
+from firth.transformer.files import read_arrays, read_config
 from firth.transformer.plan import Batch, check
 from firth.transformer.stack import PRECISIONS, Precision, Stack
 from firth.transformer.weights import Names
+from firth.transformer.where import folder_of
 
 M = TypeVar("M", bound="Model")
 
@@ -45,7 +45,7 @@ class Model:
 
     Attributes
     ----------
-    config : firth.encoders.config.Config
+    config : firth.transformer.config.Config
         By attribute, as ``config.hidden_size``.
     stack : firth.transformer.Stack
         The layers.
@@ -129,7 +129,7 @@ class Model:
         ----------
         path : path-like
             A folder with config.json and model.safetensors, or model.safetensors.index.json and
-            the parts that it names; or what else `firth.encoders.where.folder_of` takes: an
+            the parts that it names; or what else `firth.transformer.where.folder_of` takes: an
             installed package, or a name on the Hugging Face hub.
         compute_type : {"float32", "bfloat16", "int8"}
         token : str, optional

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Config
 from firth.encoders.heads import Head, Linear, Norm
 from firth.errors import FormatError
+from firth.transformer.config import Config
 from firth.transformer.plan import Plan
 from firth.transformer.weights import Part
 

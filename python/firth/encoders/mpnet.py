@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from firth.encoders import bert, roberta
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Config
+from firth.transformer.config import Config
 from firth.transformer.plan import Plan
 
 DEFAULTS = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from firth.encoders.architecture import Architecture, Table
-from firth.encoders.config import Activation, Config
 from firth.encoders.heads import Head, Linear, Norm, decoder
+from firth.transformer.config import Activation, Config
 from firth.transformer.plan import Plan
 from firth.transformer.weights import Part
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from firth.encoders import bert
 from firth.encoders.architecture import Architecture
-from firth.encoders.config import Config
 from firth.encoders.heads import Head, Linear, Norm, decoder
 from firth.errors import FormatError
+from firth.transformer.config import Config
 from firth.transformer.plan import Plan
 
 DEFAULTS = {**bert.DEFAULTS, "vocab_size": 50265, "pad_token_id": 1}

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from firth.encoders import modules
-from firth.encoders.architectures import read_json
 from firth.encoders.modules import Module, Pooling
 from firth.errors import FormatError
 from firth.formats import safetensors
 from firth.formats.files import PathLike, atomic
+from firth.transformer.files import read_json
 
 _MODULES, _SETTINGS = "modules.json", "config_sentence_transformers.json"
 _KIND = "sentence_transformers.models."

@@ -19,10 +19,10 @@ from firth.encoders.pipeline import Pipeline
 from firth.encoders.precision import ComputeType, chosen
 from firth.encoders.settings import Settings, checked_dim
 from firth.encoders.similarity import PRECISIONS, Precision, quantize_embeddings
-from firth.encoders.where import folder_of
 from firth.formats.files import PathLike
 from firth.geometry import lengths, normed
 from firth.optional import needs
+from firth.transformer.where import folder_of
 from firth.words import StaticModel
 
 _OUTPUTS = ("sentence_embedding", "token_embeddings", None)
@@ -49,7 +49,7 @@ class SentenceTransformer(Pipeline, Settings):
     truncate_dim : int, optional
         Keep the first dimensions of vectors.
     cache_folder, token, revision, local_files_only : optional
-        As `firth.encoders.where.folder_of`.
+        As `firth.transformer.where.folder_of`.
     device : optional
         "cpu" or None: there is no other.
 

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from firth.encoders.architectures import read_json
 from firth.errors import FormatError
 from firth.formats import hub
 from firth.formats.files import PathLike
+from firth.transformer.files import read_json
 
 _FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "*/*.json", "*/model*.safetensors")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 from numpy.typing import NDArray
 
-from firth.encoders.architectures import read_json
 from firth.errors import FormatError
 from firth.formats import safetensors
 from firth.formats.files import PathLike
@@ -72,3 +72,19 @@ def _read_parts(folder: PathLike, index: str) -> dict[str, NDArray[Any]]:
             raise FormatError(f"weight_map: {file} has no array {name!r}", index)
         arrays[name] = parts[file][name]
     return arrays
+
+
+def read_json(path: PathLike) -> dict[str, Any]:
+    """The object in a JSON file of at most 10 MB; FormatError where there is none."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > 10_000_000:
+            raise FormatError(f"has {size} bytes, too many for a configuration", path)
+        content = file.read()
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"malformed JSON: {error}", path) from None
+    if not isinstance(values, dict):
+        raise FormatError("malformed JSON: not an object", path)
+    return values

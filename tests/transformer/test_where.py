@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import firth
-from firth.encoders import where
+from firth.transformer import where
 from sentence_folders import TEXTS, sentence_folder
 
 
