@@ -250,7 +250,8 @@ def test_memories_that_do_not_fit(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
         stack.run(**REMEMBERED | change)
     assert message in str(caught.value)
-    with pytest.raises(ValueError, match="Stack.run: a memory, but no cross-attention is planned"):
+    message = "Stack.run: a memory, but no cross-attention is planned"
+    with pytest.raises(ValueError, match=message):
         make().run(**REMEMBERED)
 
 
