@@ -1,9 +1,10 @@
 // Pool: threads wait for a job, first spinning (a wake-up through the kernel costs about 50 us),
-// then sleeping. A job is a counter that every participant advances; a thread that wakes too late
-// finds no job and sleeps again, so the caller never waits for a thread that did not start. No
-// OpenMP: two OpenMP runtimes in one process are the most reported crash of this field.
-// On Linux the pool's threads are kept off the caller's core: the kernel likes to wake a thread
-// where its waker runs, and then a short job stays on one core although another is idle.
+// longer where a caller has said that more jobs follow (keep_awake), then sleeping. A job is a
+// counter that every participant advances; a thread that wakes too late finds no job and sleeps
+// again, so the caller never waits for a thread that did not start. No OpenMP: two OpenMP runtimes
+// in one process are the most reported crash of this field. On Linux the pool's threads are kept
+// off the caller's core: the kernel likes to wake a thread where its waker runs, and then a short
+// job stays on one core although another is idle.
 #include "parallel.h"
 
 #include <algorithm>
@@ -61,12 +62,17 @@ void pause() {
 #endif
 }
 
+int64_t now() {  // ns
+    return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
 struct Pool {
     std::mutex mutex;
     std::condition_variable wake;
-    Job* job = nullptr;               // guarded by mutex
-    int wanted = 0;                   // helpers the job may still take; guarded by mutex
-    std::atomic<unsigned> posted{0};  // counts jobs; spinning threads watch it
+    Job* job = nullptr;                   // guarded by mutex
+    int wanted = 0;                       // helpers the job may still take; guarded by mutex
+    std::atomic<unsigned> posted{0};      // counts jobs; spinning threads watch it
+    std::atomic<int64_t> awake_until{0};  // no thread sleeps before; of now()
     std::vector<std::thread::native_handle_type> started;  // guarded by busy
     int kept_off = -1;  // the core that the threads are kept off; guarded by busy
     std::atomic_flag busy = ATOMIC_FLAG_INIT;
@@ -74,9 +80,9 @@ struct Pool {
     void thread_main() {
         unsigned seen = 0;
         for (;;) {
-            const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+            const int64_t until = now() + 50'000;
             while (posted.load(std::memory_order_acquire) == seen &&
-                   std::chrono::steady_clock::now() < until)
+                   now() < std::max(until, awake_until.load(std::memory_order_relaxed)))
                 for (int i = 0; i < 32; i++) pause();
             std::unique_lock<std::mutex> lock(mutex);
             wake.wait(lock, [&] { return posted.load(std::memory_order_relaxed) != seen; });
@@ -103,6 +109,18 @@ struct Pool {
         for (const auto thread : started) pthread_setaffinity_np(thread, sizeof allowed, &allowed);
         kept_off = core;
 #endif
+    }
+
+    // A sleeping thread finds no job, and waits again.
+    void keep_awake() {
+        constexpr int64_t while_ns = 1'000'000;
+        const int64_t last = awake_until.exchange(now() + while_ns, std::memory_order_relaxed);
+        if (last - now() > while_ns / 2) return;  // none has begun to sleep since
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            posted.fetch_add(1, std::memory_order_release);
+        }
+        wake.notify_all();
     }
 
     void run(Job& mine, int threads) {
@@ -213,6 +231,8 @@ int num_threads() {
 void set_num_threads(int count) {
     thread_count.store(std::clamp(count, 1, kMostThreads), std::memory_order_relaxed);
 }
+
+void keep_threads_awake() { pool->keep_awake(); }
 
 void parallel_tasks(size_t tasks, int threads, void (*task)(void*, size_t), void* context) {
     Pool* mine = pool;

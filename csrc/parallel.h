@@ -12,6 +12,10 @@ int num_threads();
 // A count out of range is moved to the nearest in it.
 void set_num_threads(int count);
 
+// Threads of the pool do not sleep for a millisecond, and wake if they do: for a caller that is
+// about to give them many short jobs.
+void keep_threads_awake();
+
 // Calls task(context, i) once for each i in [0, tasks), on the calling thread and on the pool.
 // Returns when all are done. A call from inside a task, or while another thread uses the pool, runs
 // on the calling thread alone: results must not depend on which thread runs a task.

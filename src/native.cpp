@@ -71,4 +71,5 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.def("set_l2_bytes", &firth::set_l2_bytes, py::arg("bytes"));
     module.attr("MOST_THREADS") = firth::kMostThreads;
     module.def("set_num_threads", &firth::set_num_threads, py::arg("count"));
+    module.def("keep_threads_awake", &firth::keep_threads_awake);
 }

@@ -7,6 +7,7 @@ import pickle
 import re
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -231,6 +232,23 @@ def test_threads_do_not_change_bits():
             np.testing.assert_array_equal(dot(a, a), one)
     finally:
         firth.set_num_threads(before)
+
+
+def test_threads_that_are_kept_awake_give_the_same_bits_and_sleep_again():
+    a = np.ones((20000, 100), np.float32)
+    want = dot(a, a)
+
+    def used() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    for _ in range(50):
+        _native.keep_threads_awake()
+        assert np.array_equal(dot(a, a), want)
+    time.sleep(0.01)
+    began, cpu = used()
+    time.sleep(0.5)
+    ended, more = used()
+    assert more - cpu < (ended - began) / 2
 
 
 def test_concurrent_calls():

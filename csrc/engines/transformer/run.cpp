@@ -57,6 +57,7 @@ class Group {
         gather_memory();
         deliver_states(0);
         for (size_t i = 0; i < stack_.layers.size(); i++) {
+            if (threads_ > 1) keep_threads_awake();
             attend(i);
             if (plan_.memory) attend_memory(*stack_.layers[i]);
             feed(i);

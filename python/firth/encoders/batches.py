@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth import _native
 from firth.errors import warn
 from firth.formats.files import Beside
 from firth.progress import progress_bar
@@ -54,6 +55,7 @@ def batches(
     progress : bool or None
         Whether there is a bar; None: on a terminal, when the work takes long.
     """
+    _native.keep_threads_awake()  # they wake while the first texts are tokenized
     chunks = list(pairwise(_cuts(sizes)))
     beside = Beside("firth-tokenizing") if len(chunks) > 1 else None
     budget, began = _guess(stack), time.monotonic()
@@ -92,8 +94,7 @@ def batches(
 
 def _guess(stack: Stack) -> int:
     """Tokens of the first call, if a core did 15 billion multiplications a second."""
-    size = sum(a.size for layer in stack.weights.layers for a in layer.values() if a.ndim == 2)
-    return int(min(max(1e10 / max(size, 1), _FEWEST), _MOST))
+    return int(min(max(1e10 / max(stack.multiplications, 1), _FEWEST), _MOST))
 
 
 def _cuts(sizes: Sequence[int]) -> list[int]:

@@ -20,6 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from firth.arguments import shortened
 
+_FLOATING = {np.dtype(np.float32), np.dtype(np.float64)}
+
 
 def numbers(function: str, name: str, value: Any, *dtypes: str) -> NDArray[Any]:
     """`value` as an array of one of ``dtypes``, in native byte order; lists as the first of them.
@@ -60,6 +62,11 @@ def numbers(function: str, name: str, value: Any, *dtypes: str) -> NDArray[Any]:
 
 def floating(function: str, **arrays: Any) -> list[NDArray[Any]]:
     """Arrays of one common dtype, float32 or float64; TypeError where there is none."""
+    given = list(arrays.values())
+    if {type(array) for array in given} == {np.ndarray}:
+        dtypes = {array.dtype for array in given}
+        if len(dtypes) == 1 and dtypes <= _FLOATING:
+            return given  # as most calls are
     typed = {
         name: numbers(function, name, value, "float32", "float64")
         for name, value in arrays.items()
@@ -197,7 +204,9 @@ def rows(array: NDArray[Any], lead: tuple[int, ...]) -> NDArray[Any]:
     whole = all(stride % array.itemsize == 0 for stride in array.strides)
     if not (contiguous and whole and array.flags.aligned):
         array = np.array(array, order="C")
-    return np.broadcast_to(array, (*lead, n)).reshape(math.prod(lead), n)
+    if array.shape[:-1] != lead:
+        array = np.broadcast_to(array, (*lead, n))
+    return array.reshape(math.prod(lead), n)
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:

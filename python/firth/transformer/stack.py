@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -105,6 +106,11 @@ class Stack:
             [np.sort(np.argsort(-part[i], kind="stable")[:_APART]).tolist() for part in parts]
             for i in range(self.plan.layers)
         ]
+
+    @functools.cached_property
+    def multiplications(self) -> int:
+        """How many a token takes in its products with weights."""
+        return sum(a.size for layer in self._layers for a in layer.values() if a.ndim == 2)
 
     @property
     def most_tokens(self) -> int | None:
