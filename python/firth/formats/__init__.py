@@ -4,6 +4,8 @@
 ``word2vec``  word2vec's text and binary files; GloVe's text.
 ``glove``     the other files of GloVe's tools: all parameters, co-occurrences.
 ``fasttext``  fastText's model files, .bin and .ftz.
+``gguf``      llama.cpp's files: metadata and arrays, mapped; writing.
+``blocks``    the types of weights in these files: dequantise, quantise.
 ``files``     what every format shares: atomic writing, plain or compressed reading.
 """
 
