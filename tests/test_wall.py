@@ -165,7 +165,7 @@ RANKS = [
     {"epochs", "geometry", "spelling"},
     {"search", "tokenizers", "transformer"},
     {"words"},
-    {"downloader", "encoders", "fasttext"},
+    {"downloader", "encoders", "fasttext", "generators"},
     {"nn", "models"},
     {"rag"},
     {"serve", "distributed", "system"},

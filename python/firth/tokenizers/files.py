@@ -71,12 +71,12 @@ def read(path: PathLike, changes: Mapping[str, Any]) -> tuple[Tokenizer, Setting
         given = pathlib.Path(hub.folder(os.fspath(path), FILES))
     folder = given.parent if given.is_file() else given
     path = folder / "tokenizer_config.json"
-    values = _object(path)
+    values = read_object(path)
     if "added_tokens_decoder" not in values:
-        values |= _object(folder / "special_tokens_map.json")
+        values |= read_object(folder / "special_tokens_map.json")
     values |= changes
     config = Config(
-        values, path, kind_of(values, _object(folder / "config.json").get("model_type"))
+        values, path, kind_of(values, read_object(folder / "config.json").get("model_type"))
     )
     whole = given if given.is_file() else folder / "tokenizer.json"
     words = given if given.name == "vocab.txt" else folder / "vocab.txt"
@@ -92,7 +92,9 @@ def read(path: PathLike, changes: Mapping[str, Any]) -> tuple[Tokenizer, Setting
     if config.kind not in ("roberta", ""):
         raise FormatError(f"tokenizer.json is missing; {config.kind} is not read without", folder)
     config = Config(values, path, "roberta")
-    parts = _bpe(_object(vocab), _merges(merges), bool(values.get("add_prefix_space", False)))
+    parts = _bpe(
+        read_object(vocab), read_merges(merges), bool(values.get("add_prefix_space", False))
+    )
     if not all(type(i) is int for i in parts["model"]["vocab"].values()):
         raise FormatError("an id is not a whole number", vocab)
     settings = settings_of(config, parts, parts["model"]["vocab"], 1)
@@ -135,7 +137,8 @@ def _missing(folder: pathlib.Path) -> FormatError:
 # The files
 
 
-def _text(path: pathlib.Path) -> str:
+def read_text(path: pathlib.Path) -> str:
+    """The text of a file, or FormatError."""
     content = path.read_bytes()
     try:
         return content.decode()
@@ -143,12 +146,12 @@ def _text(path: pathlib.Path) -> str:
         raise FormatError("is not UTF-8 text", path, error.start) from None
 
 
-def _object(path: pathlib.Path) -> dict[str, Any]:
+def read_object(path: pathlib.Path) -> dict[str, Any]:
     """The object of a JSON file; empty where there is no file."""
     if not path.is_file():
         return {}
     try:
-        found = json.loads(_text(path))
+        found = json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise FormatError(f"malformed JSON: {error}", path) from None
     if not isinstance(found, dict):
@@ -158,7 +161,7 @@ def _object(path: pathlib.Path) -> dict[str, Any]:
 
 def read_words(path: pathlib.Path) -> dict[str, int]:
     """The tokens of a vocab.txt, a line each."""
-    lines = _text(path).split("\n")
+    lines = read_text(path).split("\n")
     if lines[-1] == "":
         lines.pop()
     return {line.rstrip(): i for i, line in enumerate(lines)}
@@ -182,10 +185,10 @@ def _wordpiece(vocab: Mapping[str, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _merges(path: pathlib.Path) -> list[list[str]]:
+def read_merges(path: pathlib.Path) -> list[list[str]]:
     """The pairs of tokens of a merges.txt, a line each."""
     merges = []
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip() or line.startswith("#version"):
             continue
         pair = line.rstrip("\r").split(" ")
@@ -218,7 +221,7 @@ def _added(config: Config, folder: pathlib.Path) -> list[Any]:
     entries, where = config.values.get("added_tokens_decoder"), config.path
     try:
         if entries is None:
-            found, where = _object(path), path
+            found, where = read_object(path), path
             return sorted(found, key=lambda token: int(found[token]))
         return [entry for _, entry in sorted(entries.items(), key=lambda item: int(item[0]))]
     except (TypeError, ValueError, AttributeError):

@@ -1,0 +1,1 @@
+"""Generators: models that continue a text, a token after the other."""

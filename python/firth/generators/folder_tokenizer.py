@@ -1,0 +1,189 @@
+"""The tokenizer that a model's folder holds: its files to the `tokenizers` package's objects.
+
+======================== ==========================================================================
+file                     what is taken from it
+======================== ==========================================================================
+tokenizer.json           the tokenizer; if there is none:
+vocab.json, merges.txt   byte-level BPE as GPT-2 has it, or Qwen2 where the files name that
+vocab.txt                WordPiece as BERT has it
+tokenizer_config.json    special and added tokens, a chat template
+special_tokens_map.json  special tokens, where tokenizer_config.json has none
+generation_config.json   the ids that end a text
+config.json              the same, where generation_config.json has none
+chat_template.jinja      a chat template
+======================== ==========================================================================
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from firth.arguments import shortened
+from firth.errors import FormatError
+from firth.generators import pretokenizers
+from firth.generators.gguf_tokenizer import Described, damage_named, state_of
+from firth.optional import needs
+from firth.tokenizers import files, template
+from firth.tokenizers.settings import ROLES, text_of
+
+FILES = (
+    "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json",
+    "special_tokens_map.json", "generation_config.json", "config.json", "chat_template.jinja",
+)  # fmt: skip
+"""All names that a folder may have, to be asked for on a hub."""
+
+
+def read(folder: pathlib.Path) -> Described:
+    """Read the files; FormatError where there is no tokenizer, or one is malformed."""
+    return _Folder(folder).read()
+
+
+class _Folder:
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.package = needs("tokenizers", "the tokenizer of a generator")
+        self.config = self.object("tokenizer_config.json")
+        for name, value in self.object("special_tokens_map.json").items():
+            self.config.setdefault(name, value)
+
+    def read(self) -> Described:
+        library = self._library()
+        library.no_padding()
+        library.no_truncation()
+        where = self.folder / "tokenizer_config.json"
+        tokens = {
+            role.removesuffix("_token"): text_of(self.config[role], role, where)
+            for role in ROLES
+            if self.config.get(role) is not None
+        }
+        self._add_tokens(library, tokens.values())
+        roles = {role: library.token_to_id(token) for role, token in tokens.items()}
+        parts = template.read(state_of(library.post_processor), self.folder).single
+        at = [part.sequence for part in parts].index(0)
+        before, after = ([part.id for part in some] for some in (parts[:at], parts[at + 1 :]))
+        return Described(library, roles, before, after, self._ends(), self._templates())
+
+    def object(self, name: str) -> dict[str, Any]:
+        """The object of a JSON file; empty where there is no file."""
+        return files.read_object(self.folder / name)
+
+    def _library(self) -> Any:
+        package, models = self.package, self.package.models
+        whole, words = self.folder / "tokenizer.json", self.folder / "vocab.txt"
+        pairs, merges = self.folder / "vocab.json", self.folder / "merges.txt"
+        if whole.is_file():
+            with damage_named(whole):
+                return package.Tokenizer.from_buffer(whole.read_bytes())
+        if pairs.is_file() and merges.is_file():
+            vocab = self.object("vocab.json")
+            if not all(type(i) is int and 0 <= i < 2**31 for i in vocab.values()):
+                raise FormatError("an id is not a whole number", pairs)
+            found = [(left, right) for left, right in files.read_merges(merges)]
+            for pair in found:
+                if missing := [one for one in (*pair, "".join(pair)) if one not in vocab]:
+                    raise FormatError(f"needs {shortened(missing[0])}, which is no token", merges)
+            with damage_named(pairs):
+                return self._byte_level(package.Tokenizer(models.BPE(vocab, found)))
+        if words.is_file():
+            with damage_named(words):
+                library = package.Tokenizer(
+                    models.WordPiece(files.read_words(words), unk_token="[UNK]")
+                )
+            lower = bool(self.config.get("do_lower_case", True))
+            library.normalizer = package.normalizers.BertNormalizer(
+                lowercase=lower,
+                strip_accents=self.config.get("strip_accents"),
+                handle_chinese_chars=bool(self.config.get("tokenize_chinese_chars", True)),
+            )
+            library.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
+            library.decoder = package.decoders.WordPiece()
+            ends = [(name, library.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
+            if all(i is not None for _, i in ends):
+                library.post_processor = package.processors.BertProcessing(*ends)
+            return library
+        raise FormatError(
+            "holds no tokenizer: no tokenizer.json, vocab.json with merges.txt, or vocab.txt",
+            self.folder,
+        )
+
+    def _byte_level(self, library: Any) -> Any:
+        """GPT-2's, or Qwen2's where the files name that."""
+        package, level = self.package, self.package.pre_tokenizers.ByteLevel
+        kind = str(
+            self.config.get("tokenizer_class") or self.object("config.json").get("model_type")
+        )
+        library.decoder = package.decoders.ByteLevel()
+        if not kind.lower().startswith("qwen2"):
+            space = bool(self.config.get("add_prefix_space", False))
+            library.pre_tokenizer = level(add_prefix_space=space)
+            return library
+        qwen2 = pretokenizers.named("qwen2")
+        assert qwen2 is not None
+        cuts = [
+            package.pre_tokenizers.Split(package.Regex(pattern), "isolated")
+            for pattern in qwen2.patterns
+        ]
+        library.normalizer = package.normalizers.NFC()
+        library.pre_tokenizer = package.pre_tokenizers.Sequence(
+            [*cuts, level(add_prefix_space=False, use_regex=False)]
+        )
+        return library
+
+    def _add_tokens(self, library: Any, roles: Iterable[str]) -> None:
+        """Tokens that tokenizer_config.json adds to the tokenizer, or calls special."""
+        package, where = self.package, self.folder / "tokenizer_config.json"
+        flags = ("single_word", "lstrip", "rstrip", "normalized")
+        tokens = []
+        entries = self.config.get("added_tokens_decoder") or {}
+        try:
+            listed = [entry for _, entry in sorted(entries.items(), key=lambda one: int(one[0]))]
+        except (AttributeError, ValueError):
+            raise FormatError("the ids of added tokens are not numbers", where) from None
+        extra = self.config.get(
+            "extra_special_tokens", self.config.get("additional_special_tokens")
+        )
+        special = {*roles, *(text_of(one, "extra_special_tokens", where) for one in extra or ())}
+        for entry in (*listed, *special - {text_of(one, "added", where) for one in listed}):
+            content = text_of(entry, "added_tokens_decoder", where)
+            given = entry if isinstance(entry, dict) else {}
+            isspecial = content in special or bool(given.get("special"))
+            tokens.append(package.AddedToken(
+                content, special=isspecial,
+                **{"normalized": not isspecial}
+                | {flag: bool(given[flag]) for flag in flags if flag in given},
+            ))  # fmt: skip
+        known = library.get_added_tokens_decoder().values()
+        kept = {token.content: token.special for token in known}
+        for token in tokens:
+            if kept.get(token.content) != token.special:
+                library.add_special_tokens([token]) if token.special else library.add_tokens(
+                    [token]
+                )
+
+    def _ends(self) -> list[int]:
+        for name in ("generation_config.json", "config.json"):
+            found = self.object(name).get("eos_token_id")
+            if found is not None:
+                ids = found if isinstance(found, list) else [found]
+                if not all(type(i) is int and i >= 0 for i in ids):
+                    raise FormatError(f"eos_token_id is {found!r}", self.folder / name)
+                return ids
+        return []
+
+    def _templates(self) -> dict[str, str]:
+        where = self.folder / "chat_template.jinja"
+        if where.is_file():
+            return {"default": files.read_text(where)}
+        found = self.config.get("chat_template")
+        if isinstance(found, str):
+            return {"default": found}
+        if found is None:
+            return {}
+        try:
+            return {str(one["name"]): str(one["template"]) for one in found}
+        except (TypeError, KeyError):
+            raise FormatError(
+                "chat_template is no text", self.folder / "tokenizer_config.json"
+            ) from None
