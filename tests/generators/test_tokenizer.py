@@ -247,6 +247,13 @@ def test_decoders_that_are_not_known():
             Pieces(decoder)
 
 
+@pytest.mark.parametrize("text", TEXTS + WITH_CONTROL)
+def test_text_behind_other_text(of_gguf, text):
+    ids = of_gguf.encode_after(text)
+    assert b"".join(map(of_gguf.token_bytes, ids)) == text.encode()
+    assert not set(ids) & set(of_gguf.control_ids)
+
+
 # Bad input
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from firth.formats import gguf
 from firth.generators.tokenizer import GeneratorTokenizer
 from generator_tokenizers import (
     CHATML,
@@ -115,8 +116,7 @@ def smollm2() -> Path:
 
 
 def of_gguf(path: Path) -> GeneratorTokenizer:
-    read = pytest.importorskip("firth.formats.gguf").read
-    return GeneratorTokenizer.from_gguf(read(path).metadata, path)
+    return GeneratorTokenizer.from_gguf(gguf.read(path).metadata, path)
 
 
 def test_smollm2():
@@ -149,8 +149,7 @@ def _smollm_cuts() -> Any:
 
 
 def write(path: Path, found: dict[str, Any]) -> Path:
-    gguf = pytest.importorskip("gguf")
-    writer = gguf.GGUFWriter(path, found["general.architecture"])
+    writer = pytest.importorskip("gguf").GGUFWriter(path, found["general.architecture"])
     for key, value in found.items():
         if key == "general.architecture":
             continue

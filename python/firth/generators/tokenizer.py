@@ -169,9 +169,25 @@ class GeneratorTokenizer:
         return [*self._before, *ids, *self._after] if add_special_tokens else ids
 
     def encode_after(self, text: str) -> list[int]:
-        """The ids of text that stands behind other text; control tokens in it stay text."""
+        """The ids of text that stands behind other text; control tokens in it stay text.
+
+        Nothing is put before it: together the ids have the bytes of the text.
+        """
         _check_text(text)
-        return self._as_text(text, False)
+        wanted = text.encode()
+        for before in ("", "\n", "a"):  # what a tokenizer puts before a text is before this
+            ids = self.encode(before + text, add_special_tokens=False)
+            pieces = [self.token_bytes(i) for i in ids]
+            start = sum(map(len, pieces)) - len(wanted)
+            if b"".join(pieces)[max(start, 0) :] != wanted:
+                continue
+            while pieces and start > 0:
+                start -= len(pieces.pop(0))
+            if start == 0:
+                return ids[len(ids) - len(pieces) :]
+        if len(text) > 1:
+            return [i for character in text for i in self.encode_after(character)]
+        raise ValueError(f"encode_after: no ids have the bytes of {text!a}")
 
     def _encode(self, text: str) -> list[int]:
         with damage_named(self.path):

@@ -1,0 +1,319 @@
+"""Output that keeps to a schema, a pattern, a list or a grammar, whatever the model would say.
+
+llguidance says at each step which ids can come next. JSON is written as ``json.dumps`` writes it,
+on one line with a space behind commas and colons, so that a model cannot fill it with spaces.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth.arguments import shortened
+from firth.generators.tokenizer import GeneratorTokenizer
+from firth.optional import needs
+
+_LONGEST = 1 << 20  # characters of a schema, a pattern or a grammar
+_DEEPEST = 100  # objects within objects of a schema
+_JSON = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+
+
+class Constraints:
+    """Makes the constraints of one model; made once, it takes some tenths of a second.
+
+    Parameters
+    ----------
+    tokenizer : GeneratorTokenizer
+    vocabulary : int, optional
+        The number of logits, which may be more than the tokens.
+
+    Raises
+    ------
+    ImportError
+        llguidance is not installed.
+    """
+
+    def __init__(self, tokenizer: GeneratorTokenizer, vocabulary: int | None = None) -> None:
+        self._package = needs("llguidance", "constrained output")
+        self._vocabulary = len(tokenizer) if vocabulary is None else vocabulary
+        ends = tokenizer.eos_token_ids
+        if not ends:
+            raise ValueError("constrained output needs a token that ends a text")
+        self._tokenizer = self._package.LLTokenizer(
+            _Vocabulary(tokenizer, self._vocabulary), eos_token=ends
+        )
+        self._limits = self._package.LLParserLimits(verbose_errors=False)
+
+    def __call__(
+        self,
+        *,
+        json_object: bool = False,
+        json_schema: Any = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        grammar: str | None = None,
+    ) -> Constraint:
+        """What one text must keep to; one of the arguments.
+
+        Parameters
+        ----------
+        json_object : bool
+            Any JSON object.
+        json_schema : dict, str or class, optional
+            A JSON schema, as such, as JSON text, or the Pydantic model that has it.
+        regex : str, optional
+            A pattern for the whole text, in the syntax of Rust's regex package.
+        choices : sequence of str, optional
+            The text is one of these.
+        grammar : str, optional
+            In llguidance's kind of Lark.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It is malformed, matches nothing, never ends, is too deep or too large.
+        """
+        given = {
+            "json_object": json_object or None,
+            "json_schema": json_schema,
+            "regex": regex,
+            "choices": choices,
+            "grammar": grammar,
+        }
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) != 1:
+            got = " and ".join(named) or "nothing"
+            raise ValueError(f"a constraint is one of {', '.join(given)}, got {got}")
+        text = getattr(self, f"_{named[0]}")(given[named[0]])
+        matcher = self._package.LLMatcher(self._tokenizer, text, log_level=0, limits=self._limits)
+        return Constraint(matcher, self._vocabulary, named[0])
+
+    def _json_object(self, _: bool) -> str:
+        return self._compiled({"type": "object"})
+
+    def _json_schema(self, given: Any) -> str:
+        schema = given
+        pydantic = getattr(given, "model_json_schema", None)
+        if isinstance(given, type) and callable(pydantic):
+            schema = pydantic()
+        elif isinstance(given, str):
+            _check_length("json_schema", given)
+            try:
+                schema = json.loads(given)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"json_schema is no JSON: {error}") from None
+        if not isinstance(schema, (Mapping, bool)):
+            kinds = "an object, JSON text of one, or a Pydantic model"
+            raise TypeError(f"json_schema must be {kinds}, got {shortened(given)}")
+        return self._compiled(schema)
+
+    def _compiled(self, schema: Any) -> str:
+        if isinstance(schema, bool):  # everything, or nothing
+            schema = {} if schema else {"not": {}}
+        if _depth(schema) > _DEEPEST:
+            raise ValueError(f"json_schema is nested more than {_DEEPEST} deep")
+        try:
+            text = json.dumps(schema)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"json_schema is no JSON: {error}") from None
+        _check_length("json_schema", text)
+        if not _ends(schema):
+            raise ValueError("json_schema requires objects within objects without end")
+        compiled: str = self._package.LLMatcher.grammar_from_json_schema(text, overrides=_JSON)
+        return compiled
+
+    def _regex(self, regex: str) -> str:
+        _check_length("regex", regex)
+        compiled: str = self._package.LLMatcher.grammar_from_regex(regex)
+        return compiled
+
+    def _choices(self, choices: Sequence[str]) -> str:
+        texts = [choices] if isinstance(choices, str) else list(choices)
+        for text in texts:
+            if not isinstance(text, str) or not text:
+                raise TypeError(f"choices must be texts that are not empty, got {shortened(text)}")
+        if not texts:
+            raise ValueError("choices must hold at least one text")
+        return self._grammar("start: " + " | ".join(json.dumps(text) for text in texts))
+
+    def _grammar(self, grammar: str) -> str:
+        _check_length("grammar", grammar)
+        compiled: str = self._package.LLMatcher.grammar_from_lark(grammar)
+        return compiled
+
+
+class Constraint:
+    """What can come next in one text. Made by `Constraints`."""
+
+    def __init__(self, matcher: Any, vocabulary: int, name: str) -> None:
+        self._matcher, self._vocabulary, self._name = matcher, vocabulary, name
+        self._bits = np.zeros((vocabulary + 31) // 32, np.uint32)
+        self._check()
+        if not self.allowed().any() and not self.is_done:
+            raise ValueError(f"{name} matches no text")
+
+    def _check(self) -> None:
+        if error := self._matcher.get_error():
+            line = " ".join(error.replace("<non-verbose/>", "").split())
+            if "NoExtension" in line:
+                line = "matches no text"
+            raise ValueError(f"{self._name}: {line[:300]}")
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which ids can come next, shape (vocabulary,).
+
+        Raises
+        ------
+        ValueError
+            What can come takes too long to compute.
+        """
+        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        self._check()
+        flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
+        return flags[: self._vocabulary].view(np.bool_)
+
+    def accept(self, token_id: int) -> None:
+        """Take the next id.
+
+        Raises
+        ------
+        ValueError
+            It is not allowed here.
+        """
+        known = 0 <= token_id < self._vocabulary
+        if not known or not self._matcher.validate_tokens([token_id]):
+            self._check()
+            raise ValueError(f"{self._name}: id {token_id} cannot come here")
+        self._matcher.consume_token(token_id)
+        self._check()
+
+    def forced(self) -> list[int]:
+        """The next ids, where only these can come; they are not taken."""
+        ids: list[int] = self._matcher.compute_ff_tokens()
+        return ids
+
+    def rollback(self, count: int) -> None:
+        """Take back the last ids that were accepted."""
+        self._matcher.rollback(count)
+        self._check()
+
+    def copy(self) -> Constraint:
+        """The same state, to go on in another way."""
+        return Constraint(self._matcher.deep_copy(), self._vocabulary, self._name)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text can end here."""
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the text is at its end: nothing can come but an id that ends a text."""
+        return bool(self._matcher.is_stopped())
+
+
+class _Vocabulary:
+    """The tokens as llguidance asks for them."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, tokenizer: GeneratorTokenizer, vocabulary: int) -> None:
+        control = set(tokenizer.control_ids)
+        self.tokens = [b"" if i in control else tokenizer.token_bytes(i) for i in range(vocabulary)]
+        self.eos_token_id = tokenizer.eos_token_ids[0]
+        self.special_token_ids = [i for i in control if i < vocabulary]
+        self._encode: Callable[[str], list[int]] = tokenizer.encode_after
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+def _check_length(name: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {shortened(text)}")
+    if len(text) > _LONGEST:
+        raise ValueError(f"{name} has {len(text):,} characters, at most {_LONGEST:,}")
+
+
+def _inner(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _depth(value: Any) -> int:
+    """How deep values are nested, up to one more than may be."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        level = [one for outer in level for one in _inner(outer)]
+        if len(level) > _LONGEST:
+            raise ValueError(f"json_schema has more than {_LONGEST:,} values")
+        depth += 1
+    return depth
+
+
+def _ends(root: Mapping[str, Any]) -> bool:
+    """Whether some text of finite length keeps to a schema.
+
+    Schemas that are known to have one grow until nothing is added: those that require no other
+    ones first, then those that require only these.
+    """
+    schemas, waiting = [], [root]
+    while waiting:
+        schema = waiting.pop()
+        if isinstance(schema, Mapping):
+            schemas.append(schema)
+        waiting += _inner(schema)
+    ending: set[int] = set()
+
+    def ends(schema: Any) -> bool:
+        return not isinstance(schema, Mapping) or id(schema) in ending
+
+    def target(reference: Any) -> Any:
+        found: Any = root
+        for part in str(reference).removeprefix("#").split("/")[1:]:
+            part = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(found, Mapping):
+                found = found.get(part)
+            elif isinstance(found, (list, tuple)) and part.isdigit() and int(part) < len(found):
+                found = found[int(part)]
+            else:
+                return None  # llguidance says that it is missing
+        return found
+
+    def required(schema: Mapping[str, Any]) -> list[list[Any]]:
+        """Groups of schemas, of each of which one must have an end."""
+        groups = [[target(schema["$ref"])]] if "$ref" in schema else []
+        for name in ("anyOf", "oneOf"):
+            if isinstance(schema.get(name), list) and schema[name]:
+                groups.append(schema[name])
+        if isinstance(schema.get("allOf"), list):
+            groups += [[one] for one in schema["allOf"]]
+        if schema.get("type", "object") == "object" and isinstance(schema.get("required"), list):
+            properties = schema.get("properties")
+            properties = properties if isinstance(properties, Mapping) else {}
+            more = schema.get("additionalProperties")
+            groups += [[properties.get(str(name), more)] for name in schema["required"]]
+        least = schema.get("minItems", 0)
+        if schema.get("type", "array") == "array" and isinstance(least, int) and least > 0:
+            first = schema.get("prefixItems")
+            first = list(first) if isinstance(first, list) else []
+            groups += [[one] for one in first[:least]]
+            if least > len(first):
+                groups.append([schema.get("items")])
+        return groups
+
+    needed = [(id(schema), required(schema)) for schema in schemas]
+    while True:
+        new = {
+            key for key, groups in needed
+            if key not in ending and all(any(map(ends, group)) for group in groups)
+        }  # fmt: skip
+        if not new:
+            return id(root) in ending
+        ending |= new
