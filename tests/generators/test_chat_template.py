@@ -337,3 +337,23 @@ def test_templates_by_name():
     bare = GeneratorTokenizer.from_gguf(metadata("byte_level"), "m.gguf")
     with pytest.raises(ValueError, match=r"m\.gguf has no template"):
         bare.apply_chat_template(USER)
+
+
+def test_what_ends_an_answer():
+    """Beside what the files call so, what the template puts there."""
+    found = metadata("byte_level")
+    found["tokenizer.ggml.tokens"][1:3] = ["<turn>", "</turn>"]
+    found |= {"tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": 0}
+    template = CHATML.replace(START, "<turn>").replace(STOP, "</turn>")
+    for source, want in (
+        (template, [0, 2]),
+        (template.replace("</turn>", " </turn>"), [0, 2]),
+        (template.replace("</turn>", ""), [0]),
+        (template.replace("['content']", "['content'] | upper"), [0]),
+        ("{{ raise_exception('no') }}", [0]),
+        ("{{ messages[0].content }}", [0]),
+    ):
+        tokenizer = GeneratorTokenizer.from_gguf(found | {"tokenizer.chat_template": source})
+        assert tokenizer.eos_token_ids == [0]
+        assert tokenizer.turn_end_ids == want
+    assert GeneratorTokenizer.from_gguf(found).turn_end_ids == [0]

@@ -6,6 +6,8 @@ file                     what is taken from it
 tokenizer.json           the tokenizer; if there is none:
 vocab.json, merges.txt   byte-level BPE as GPT-2 has it, or Qwen2 where the files name that
 vocab.txt                WordPiece as BERT has it
+tokenizer.model,         SentencePiece's BPE or Unigram
+spiece.model
 tokenizer_config.json    special and added tokens, a chat template
 special_tokens_map.json  special tokens, where tokenizer_config.json has none
 generation_config.json   the ids that end a text
@@ -22,15 +24,16 @@ from typing import Any
 
 from firth.arguments import shortened
 from firth.errors import FormatError
-from firth.generators import pretokenizers
+from firth.generators import gguf_tokenizer, pretokenizers, sentencepiece_model
 from firth.generators.gguf_tokenizer import Described, damage_named, state_of
 from firth.optional import needs
 from firth.tokenizers import files, template
 from firth.tokenizers.settings import ROLES, text_of
 
 FILES = (
-    "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json",
-    "special_tokens_map.json", "generation_config.json", "config.json", "chat_template.jinja",
+    "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
+    "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "config.json",
+    "chat_template.jinja",
 )  # fmt: skip
 """All names that a folder may have, to be asked for on a hub."""
 
@@ -49,7 +52,8 @@ class _Folder:
             self.config.setdefault(name, value)
 
     def read(self) -> Described:
-        library = self._library()
+        found = self._described()
+        library = found.library
         library.no_padding()
         library.no_truncation()
         where = self.folder / "tokenizer_config.json"
@@ -60,16 +64,40 @@ class _Folder:
         }
         self._add_tokens(library, tokens.values())
         roles = {role: library.token_to_id(token) for role, token in tokens.items()}
+        return found._replace(
+            roles=found.roles | roles, ends=self._ends(), templates=self._templates()
+        )
+
+    def _described(self) -> Described:
+        """The tokenizer and what stands around a text."""
+        library = self._library()
+        if library is None:
+            return self._sentencepiece()
         parts = template.read(state_of(library.post_processor), self.folder).single
         at = [part.sequence for part in parts].index(0)
         before, after = ([part.id for part in some] for some in (parts[:at], parts[at + 1 :]))
-        return Described(library, roles, before, after, self._ends(), self._templates())
+        return Described(library, {}, before, after, [], {})
+
+    def _sentencepiece(self) -> Described:
+        for name in ("tokenizer.model", "spiece.model"):
+            if (self.folder / name).is_file():
+                metadata = sentencepiece_model.read(self.folder / name)
+                for key in ("add_bos_token", "add_eos_token"):
+                    if isinstance(self.config.get(key), bool):
+                        metadata[f"tokenizer.ggml.{key}"] = self.config[key]
+                return gguf_tokenizer.read(metadata, self.folder / name)
+        raise FormatError(
+            "holds no tokenizer: no tokenizer.json, vocab.json with merges.txt, vocab.txt, "
+            "tokenizer.model or spiece.model",
+            self.folder,
+        )
 
     def object(self, name: str) -> dict[str, Any]:
         """The object of a JSON file; empty where there is no file."""
         return files.read_object(self.folder / name)
 
     def _library(self) -> Any:
+        """The tokenizer of the files that are not SentencePiece's; None where there are none."""
         package, models = self.package, self.package.models
         whole, words = self.folder / "tokenizer.json", self.folder / "vocab.txt"
         pairs, merges = self.folder / "vocab.json", self.folder / "merges.txt"
@@ -103,10 +131,7 @@ class _Folder:
             if all(i is not None for _, i in ends):
                 library.post_processor = package.processors.BertProcessing(*ends)
             return library
-        raise FormatError(
-            "holds no tokenizer: no tokenizer.json, vocab.json with merges.txt, or vocab.txt",
-            self.folder,
-        )
+        return None
 
     def _byte_level(self, library: Any) -> Any:
         """GPT-2's, or Qwen2's where the files name that."""
@@ -137,15 +162,17 @@ class _Folder:
         flags = ("single_word", "lstrip", "rstrip", "normalized")
         tokens = []
         entries = self.config.get("added_tokens_decoder") or {}
-        try:
-            listed = [entry for _, entry in sorted(entries.items(), key=lambda one: int(one[0]))]
-        except (AttributeError, ValueError):
-            raise FormatError("the ids of added tokens are not numbers", where) from None
+        if not isinstance(entries, dict) or not all(i.isdecimal() for i in entries):
+            raise FormatError("the ids of added tokens are not numbers", where)
+        ids = {text_of(one, "added_tokens_decoder", where): int(i) for i, one in entries.items()}
+        listed = [entries[i] for i in sorted(entries, key=int)]
         extra = self.config.get(
             "extra_special_tokens", self.config.get("additional_special_tokens")
         )
-        special = {*roles, *(text_of(one, "extra_special_tokens", where) for one in extra or ())}
-        for entry in (*listed, *special - {text_of(one, "added", where) for one in listed}):
+        extra = extra.values() if isinstance(extra, dict) else extra or ()
+        more = [text_of(one, "extra_special_tokens", where) for one in extra]
+        special = dict.fromkeys([*roles, *more])
+        for entry in (*listed, *(one for one in special if one not in ids)):
             content = text_of(entry, "added_tokens_decoder", where)
             given = entry if isinstance(entry, dict) else {}
             isspecial = content in special or bool(given.get("special"))
@@ -158,8 +185,12 @@ class _Folder:
         kept = {token.content: token.special for token in known}
         for token in tokens:
             if kept.get(token.content) != token.special:
-                library.add_special_tokens([token]) if token.special else library.add_tokens(
-                    [token]
+                (library.add_special_tokens if token.special else library.add_tokens)([token])
+        for content, i in ids.items():
+            if library.token_to_id(content) != i:
+                got = library.token_to_id(content)
+                raise FormatError(
+                    f"added token {content!r} has id {i}, but comes to be {got}", where
                 )
 
     def _ends(self) -> list[int]:

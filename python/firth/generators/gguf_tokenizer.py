@@ -195,16 +195,22 @@ class _Reader:
     def _merges(self) -> list[tuple[str, str]]:
         if "tokenizer.ggml.merges" not in self.metadata:
             raise self.error("merges", "is missing")
-        pairs = []
+        control = {
+            token
+            for token, type in zip(self.tokens, self.types, strict=True)
+            if type in (_CONTROL, _UNKNOWN)
+        }
+        vocab, pairs = self.vocab, []
         for i, merge in enumerate(self._strings("merges")):
             at = merge.find(" ", 1)
             left, right = merge[:at], merge[at + 1 :]
+            made = left + right
             if at < 0 or not right:
                 raise self.error("merges", f"[{i}] is {shortened(merge)}, not two tokens")
-            for token in (left, right, left + right):
-                if token not in self.vocab:
-                    raise self.error("merges", f"[{i}] needs {shortened(token)}, which is no token")
-            if self.types[self.vocab[left + right]] not in (_CONTROL, _UNKNOWN):
+            if left not in vocab or right not in vocab or made not in vocab:
+                missing = next(token for token in (left, right, made) if token not in vocab)
+                raise self.error("merges", f"[{i}] needs {shortened(missing)}, which is no token")
+            if made not in control:
                 pairs.append((left, right))
         return pairs
 
@@ -237,12 +243,9 @@ class _Reader:
         else:
             merges = self._merges_of(scores)
         library = self._spaced(merges)
-        if self.get("add_space_prefix", bool, True):
-            normalizers = self.package.normalizers
-            library.normalizer = normalizers.Sequence(
-                [normalizers.Prepend(_SPACE), library.normalizer]
-            )
-            library.decoder = self._decoder(strip=True)
+        prefix = self.get("add_space_prefix", bool, True)
+        library.normalizer = self._normalizer(prefix)
+        library.decoder = self._decoder(strip=prefix)
         return library
 
     def _gemma4(self) -> Any:
@@ -275,19 +278,19 @@ class _Reader:
 
         SentencePiece merges the pair whose token has the best score, the leftmost of equal ones.
         """
-        vocab, types = self.vocab, self.types
+        tokens, types, find = self.tokens, self.types, self.vocab.get
         found = []
-        for i, token in enumerate(self.tokens):
+        for i in sorted(range(len(tokens)), key=lambda i: -scores[i]):
+            token = tokens[i]
             if types[i] in (_UNKNOWN, _CONTROL, _BYTE) or len(token) > _LONGEST_MERGED:
                 continue
-            pairs = [
-                (vocab[token[:at]], vocab[token[at:]])
-                for at in range(1, len(token))
-                if token[:at] in vocab and token[at:] in vocab
-            ]
-            found += [(-scores[i], pair) for pair in sorted(pairs)]
-        found.sort(key=lambda one: one[0])
-        return [(self.tokens[left], self.tokens[right]) for _, (left, right) in found]
+            pairs = []
+            for at in range(1, len(token)):
+                left = find(token[:at])
+                if left is not None and (right := find(token[at:])) is not None:
+                    pairs.append((left, right))
+            found += sorted(pairs)
+        return [(tokens[left], tokens[right]) for left, right in found]
 
     def _bert(self) -> Any:
         package, prefix = self.package, "##"
@@ -317,8 +320,7 @@ class _Reader:
         return library
 
     def _t5(self) -> Any:
-        package, normalizers = self.package, self.package.normalizers
-        scores = self._scores()
+        package, scores = self.package, self._scores()
         if "unk" not in self.roles:
             raise self.error("unknown_token_id", "is missing")
         library = package.Tokenizer(
@@ -328,6 +330,14 @@ class _Reader:
                 byte_fallback=_BYTE in self.types,
             )
         )
+        prefix = self.get("add_space_prefix", bool, True)
+        library.normalizer = self._normalizer(prefix)
+        library.decoder = self._decoder(strip=prefix)
+        return library
+
+    def _normalizer(self, prefix: bool) -> Any:
+        """SentencePiece's: characters replaced, spaces cut, one put before the text."""
+        package, normalizers = self.package, self.package.normalizers
         parts = []
         charsmap = self.metadata.get("tokenizer.ggml.precompiled_charsmap")
         if charsmap is not None and len(charsmap):
@@ -338,16 +348,10 @@ class _Reader:
             except Exception as error:
                 raise self.error("precompiled_charsmap", f"is malformed: {error}") from None
         if self.get("remove_extra_whitespaces", bool, False):
-            parts += [
-                normalizers.Strip(),
-                normalizers.Replace(package.Regex(" {2,}"), " "),
-            ]
-        spaced = [normalizers.Replace(" ", _SPACE)]
-        if prefix := self.get("add_space_prefix", bool, True):
-            spaced.insert(0, normalizers.Prepend(_SPACE))
-        library.normalizer = normalizers.Sequence(parts + spaced)
-        library.decoder = self._decoder(strip=prefix)
-        return library
+            spaces = normalizers.Replace(package.Regex(" {2,}"), " ")
+            parts += [normalizers.Replace(package.Regex("^ +| +$"), ""), spaces]
+        parts += [normalizers.Prepend(_SPACE)] * prefix
+        return normalizers.Sequence([*parts, normalizers.Replace(" ", _SPACE)])
 
     # Tokens that are found whole
 

@@ -352,6 +352,19 @@ class GeneratorTokenizer:
             ids += [i] if i is not None else self._as_text(part.replace(marker, ""), not n)
         return ids
 
+    @functools.cached_property
+    def turn_end_ids(self) -> list[int]:
+        """`eos_token_ids`, and the control token that the chat template puts behind an answer."""
+        answer = "a 0 b"
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+        try:
+            prompt = self.apply_chat_template(turns, add_generation_prompt=False)
+        except ValueError:  # no template, or one that wants other turns
+            return self.eos_token_ids
+        _, found, rest = prompt.rpartition(answer)
+        ends = [i for i, _ in self._cut(rest.lstrip())[:1] if found and i is not None]
+        return list(dict.fromkeys([*self.eos_token_ids, *ends]))
+
     def _template(self, tools: bool) -> ChatTemplate:
         name = "tool_use" if tools and "tool_use" in self._templates else "default"
         if name not in self._templates:
