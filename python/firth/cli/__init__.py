@@ -33,6 +33,7 @@ from firth.cli import (
     fill_mask,
     index,
     plot,
+    quantize,
     tokenize,
     train,
     vectors,
@@ -147,8 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (
-        train, ask, vectors, classify, index, encoders, fill_mask, tokenize, evaluate, plot,
-        demo,
+        train, ask, vectors, classify, index, encoders, fill_mask, tokenize, quantize, evaluate,
+        plot, demo,
     ):  # fmt: skip
         command.add(commands)
     return parser
