@@ -23,11 +23,15 @@ class Whole:
 
 @dataclass(frozen=True)
 class Real:
-    """Finite numbers from ``least`` to ``most``; with ``above`` not ``least`` itself."""
+    """Finite numbers from ``least`` to ``most``; with ``above`` not ``least`` itself.
+
+    With ``optional`` None, too.
+    """
 
     least: float = 0.0
     most: float = 1e30
     above: bool = False
+    optional: bool = False
 
 
 Rules = Mapping[str, Whole | Real]
@@ -43,11 +47,11 @@ def check_all(where: str, rules: Rules, values: Mapping[str, Any]) -> dict[str, 
         if name not in values:
             continue
         value = values[name]
-        if isinstance(rule, Real):
+        if rule.optional and value is None:
+            checked[name] = None
+        elif isinstance(rule, Real):
             check_real(f"{where}: {name}", value, rule.least, rule.most, above=rule.above)
             checked[name] = float(value)
-        elif rule.optional and value is None:
-            checked[name] = None
         else:
             check_whole(f"{where}: {name}", value, rule.least, rule.most)
             checked[name] = int(value)

@@ -12,8 +12,10 @@ import pytest
 
 import firth
 from conftest import BACKENDS, REQUIRED, unavailable
-from firth.kernels import _dispatch, quantize_rows, quantize_weights, use
-from firth.transformer import Batch, Plan, Stack, Weights, reference
+from firth.formats.blocks import BlockArray, block_type, quantize
+from firth.kernels import _dispatch, quantize_rows, quantize_weights, rotary_table, use
+from firth.transformer import Batch, Plan, Stack, Weights, angles, reference
+from firth.transformer.plan import Scaling
 from firth.transformer.stack import POOLINGS, pooled
 
 
@@ -148,6 +150,14 @@ KINDS = {
             "norms": ("before", "inner"), "final": True, "bias": False, "gated": True,
             "positions": 0, "types": 0, "head_norms": True,
         },
+    ),
+    "angles of long texts": (
+        Plan(
+            width=32, layers=2, heads=4, hidden=48, causal=True, thetas=(50.0, 50.0), positions=64,
+            rotated=6, long_after=16,
+            scaling=(Scaling((1.0, 1.5, 2.0), 1.2, (1.0, 4.0, 7.0)), Scaling((2.0, 2.0, 2.0))),
+        ),
+        {"positions": 0, "types": 0},
     ),
     "part of a head is rotated": (
         Plan(width=36, layers=1, heads=3, hidden=20, thetas=(50.0,), rotated=4, positions=64),
@@ -531,6 +541,9 @@ def test_nothing_to_do():
         ({"thetas": (1.0, 1.0), "positions": 4, "rotated": 3}, "rotated must be even"),
         ({"rotated": 9}, "at most W"),
         ({"windows": (1,)}, "windows must have 2 values"),
+        ({"scaling": (None,)}, "scaling must have 2 values"),
+        ({"scaling": (None, Scaling((1.0,) * 3))}, "scaling must have 4 divisors"),
+        ({"scaling": (None, Scaling((1.0,) * 4, long=(1.0,)))}, "scaling must have 4 divisors"),
     ],
 )
 def test_plans_that_cannot_be(plan, message):
@@ -559,3 +572,105 @@ def test_weights_that_do_not_fit():
         Stack(PLAIN, weights, "float64")
     with pytest.raises(ValueError, match="pooling"):
         Stack(PLAIN, weights).pool(make_batch(), "average")
+
+
+ROTARY = Plan(
+    width=4, layers=1, heads=1, hidden=4, causal=True, thetas=(10.0,), positions=40, long_after=10,
+    scaling=(Scaling((1.0, 4.0), 2.0, (2.0, 8.0)),),
+)  # fmt: skip
+
+
+def test_angles_by_hand():
+    assert angles.count(ROTARY) == 50
+    cosines, sines = angles.table(ROTARY, 0, np.array([3, 9, 10, 13, 49]))
+    positions = np.array([3, 9, 0, 3, 39])
+    slower = np.array([1, 1, 2, 2, 2])  # long texts turn half as fast
+    for pair, (rate, divisor) in enumerate([(1.0, 1.0), (10**-0.5, 4.0)]):
+        turned = positions * rate / divisor / slower
+        np.testing.assert_allclose(cosines[:, pair], 2 * np.cos(turned), rtol=1e-12)
+        np.testing.assert_allclose(sines[:, pair], 2 * np.sin(turned), rtol=1e-12)
+    batch = make_batch([3, 0, 12])
+    rows = angles.with_rows(ROTARY, batch).positions
+    np.testing.assert_array_equal(rows, [*range(3), *range(10, 22)])
+    unscaled = dataclasses.replace(ROTARY, long_after=0, scaling=())
+    assert angles.with_rows(unscaled, batch) is batch
+    for one, other in zip(
+        angles.table(unscaled, 0, np.arange(40)), rotary_table(40, 4, 10.0), strict=True
+    ):
+        np.testing.assert_array_equal(one.astype(np.float32), other)
+
+
+def test_a_text_longer_than_its_positions(code):
+    stack = Stack(ROTARY, make(ROTARY, positions=0))
+    with pytest.raises(ValueError, match="a text of 41 tokens, positions are for 40"):
+        stack.run(make_batch([41]))
+
+
+BOUNDED = Plan(width=4, layers=1, heads=2, hidden=4, softcap=0.5)
+
+
+def test_softcap_by_hand():
+    weights = make(BOUNDED, positions=0, types=0, norms=())
+    weights.outside.pop("embedding.gain")
+    weights.outside.pop("embedding.bias")
+    batch = make_batch([5], types=False)
+    layer, x = weights.layers[0], weights.outside["tokens"][batch.ids]
+    query, key = (
+        x @ layer[f"attention.{name}.weight"].T + layer[f"attention.{name}.bias"]
+        for name in ("query", "key")
+    )
+    scores = np.einsum("qhw,khw->hqk", query.reshape(5, 2, 2), key.reshape(5, 2, 2)) / 2**0.5
+    assert abs(scores).max() > 0.5
+    powers = np.exp(0.5 * np.tanh(scores / 0.5))
+    with use("numpy"):
+        shares = Stack(BOUNDED, weights).run(batch, attentions=True).attentions[0][0]
+    np.testing.assert_allclose(shares, powers / powers.sum(2, keepdims=True), rtol=1e-5)
+
+
+def test_joint_norms_by_hand():
+    plan = Plan(width=4, layers=1, heads=2, hidden=4, norm="rms", joint_norms=True, key_heads=1)
+    weights = make(plan, positions=0, types=0, norms=())
+    weights.outside.pop("embedding.gain")
+    gains = {"query": np.float32([1, 2, 3, 4]), "key": np.float32([5, 6])}
+    layer = weights.layers[0] | {f"attention.{n}_norm.gain": g for n, g in gains.items()}
+    batch = make_batch([5], types=False)
+    x, normed = weights.outside["tokens"][batch.ids].astype(np.float64), {}
+    for name, gain in gains.items():
+        y = x @ layer[f"attention.{name}.weight"].T + layer[f"attention.{name}.bias"]
+        normed[name] = gain * y / (y**2).mean(1, keepdims=True) ** 0.5
+    scores = np.einsum("qhw,kw->hqk", normed["query"].reshape(5, 2, 2), normed["key"]) / 2**0.5
+    powers = np.exp(scores - scores.max(2, keepdims=True))
+    with use("numpy"):
+        stack = Stack(plan, Weights(weights.outside, [layer]))
+        shares = stack.run(batch, attentions=True).attentions[0][0]
+    np.testing.assert_allclose(shares, powers / powers.sum(2, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("field", [{"softcap": 3.0}, {"joint_norms": True}])
+def test_what_native_code_does_not_know_yet(field):
+    plan = dataclasses.replace(PLAIN, **field)
+    with pytest.raises(ValueError, match=f"native code knows no {next(iter(field))} yet"):
+        Stack(plan, make(plan)).native  # noqa: B018
+
+
+def test_blocks_are_weights(code):
+    rng = np.random.default_rng(0)
+    plan = Plan(width=32, layers=1, heads=2, hidden=32)
+    weights = make(plan)
+    blocks = BlockArray(
+        quantize(rng.standard_normal((50, 32)), block_type("Q8_0")), block_type("Q8_0")
+    )
+    up = BlockArray(quantize(rng.standard_normal((32, 32)), block_type("Q4_1")), block_type("Q4_1"))
+    found = Weights(
+        weights.outside | {"tokens": blocks}, [weights.layers[0] | {"feed.up.weight": up}]
+    )
+    wide = Weights(
+        weights.outside | {"tokens": blocks.dequantize()},
+        [weights.layers[0] | {"feed.up.weight": up.dequantize()}],
+    )
+    batch = make_batch()
+    want = Stack(plan, wide).run(batch).hidden
+    np.testing.assert_array_equal(Stack(plan, found).run(batch).hidden, want)
+    np.testing.assert_array_equal(
+        reference.run(plan, found, batch).hidden, reference.run(plan, wide, batch).hidden
+    )

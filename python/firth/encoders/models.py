@@ -185,7 +185,8 @@ class Model:
         """How many numbers were learned; those that are used in several places count once."""
         weights = self.stack.weights
         layers = {id(layer): layer for layer in weights.layers}
-        arrays = [*weights.outside.values(), *(a for one in layers.values() for a in one.values())]
+        arrays: list[NDArray[Any]] = [*weights.outside.values()]
+        arrays += [array for one in layers.values() for array in one.values()]
         return sum(array.size for array in arrays) + sum(one.size for one in self.heads.values())
 
     def __call__(

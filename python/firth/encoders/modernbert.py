@@ -65,20 +65,8 @@ def plan(config: Config) -> Plan:
 
 def kinds_of_layers(config: Config) -> list[str]:
     """Which layers see all tokens: those that are listed, or each third from the first on."""
-    count, every = config.num_hidden_layers, config.global_attn_every_n_layers
-    kinds = config.get("layer_types")
-    if kinds is None:
-        return [_KINDS[i % every > 0] for i in range(count)]
-    if (
-        not isinstance(kinds, list)
-        or len(kinds) != count
-        or not all(kind in _KINDS for kind in kinds)
-    ):
-        raise FormatError(
-            f"config: layer_types must list one of {_KINDS} for each of {count} layers",
-            config.path,
-        )
-    return kinds
+    every = config.global_attn_every_n_layers
+    return config.layer_kinds([_KINDS[i % every > 0] for i in range(config.num_hidden_layers)])
 
 
 def thetas(config: Config) -> tuple[float, float]:

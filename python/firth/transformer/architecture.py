@@ -47,6 +47,28 @@ class Architecture:
     layers: Callable[[Config], Sequence[Table]]
     aliases: Mapping[str, str] = field(default_factory=dict)
 
+    def checked(
+        self,
+        values: Mapping[str, Any],
+        path: PathLike | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> Config:
+        """The configuration with these values; ``aliases`` instead of the architecture's.
+
+        Raises
+        ------
+        FormatError
+            A field is bad, or numbers do not fit together.
+        """
+        config = Config(values, self.defaults, self.aliases if aliases is None else aliases, path)
+        try:
+            self.plan(config)
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"config: {error}", path) from None
+        return config
+
     def weights(self, config: Config, names: Names) -> Weights:
         """Those of the stack, of the shapes that the configuration says.
 
@@ -117,19 +139,15 @@ def find(
         Its ``model_type`` is missing or none of those that are known, which the message lists; or
         a field is bad.
     """
-    kind = values.get("model_type")
+    architecture = pick(known, f"the {what}", "config: model_type", values.get("model_type"), path)
+    return architecture, architecture.checked(values, path)
+
+
+def pick(known: Mapping[str, A], what: str, field: str, kind: Any, path: PathLike | None) -> A:
+    """The architecture of a name; FormatError where a file's field has none that is known."""
     if not isinstance(kind, str) or kind not in known:
         raise FormatError(
-            f"config: model_type {shortened(kind)} is not one of the {what} that firth knows: "
-            + ", ".join(known),
+            f"{field} {shortened(kind)} is not one of {what} that firth knows: " + ", ".join(known),
             path,
         )
-    architecture = known[kind]
-    config = Config(values, architecture.defaults, architecture.aliases, path)
-    try:
-        architecture.plan(config)  # refuses numbers that do not fit together
-    except FormatError:
-        raise
-    except ValueError as error:
-        raise FormatError(f"config: {error}", path) from None
-    return architecture, config
+    return known[kind]

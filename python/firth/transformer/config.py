@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 from firth.arguments import Real, Rules, Whole, check_all, shortened
@@ -12,11 +12,13 @@ from firth.formats.files import PathLike
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 
+THETA = Real(1, 1e12, above=True)
+
 # Every number that a plan reads. The ranges keep a damaged file from asking for all memory.
 _NUMBERS: Rules = {
     "vocab_size": Whole(1),
     "type_vocab_size": Whole(1, 1 << 16),
-    "max_position_embeddings": Whole(1, 1 << 18),
+    "max_position_embeddings": Whole(1, 1 << 20),
     "hidden_size": Whole(1, 1 << 16),
     "embedding_size": Whole(1, 1 << 16),
     "intermediate_size": Whole(1, 1 << 20),
@@ -24,18 +26,27 @@ _NUMBERS: Rules = {
     "num_hidden_groups": Whole(1, 512),
     "inner_group_num": Whole(1, 16),
     "num_attention_heads": Whole(1, 1 << 12),
+    "num_key_value_heads": Whole(1, 1 << 12, optional=True),
     "head_dim": Whole(1, 1 << 12, optional=True),
     "layer_norm_eps": Real(0, 1),
     "pad_token_id": Whole(0, optional=True),
     "relative_attention_num_buckets": Whole(32, 32),
     "local_attention": Whole(0, 1 << 20),
     "global_attn_every_n_layers": Whole(1, 512),
+    "sliding_window": Whole(0, 1 << 20, optional=True),
+    "sliding_window_pattern": Whole(1, 512),
+    "max_window_layers": Whole(0, 512),
+    "original_max_position_embeddings": Whole(2, 1 << 20),
     "rotary_emb_fraction": Real(0, 1, above=True),
     "max_trained_positions": Whole(1, 1 << 18),
     "initializer_range": Real(0, 1e6),
+    "query_pre_attn_scalar": Real(0, 1e6, above=True),
+    "attn_logit_softcapping": Real(0, 1e6, optional=True),
+    "final_logit_softcapping": Real(0, 1e6, optional=True),
+    "partial_rotary_factor": Real(0, 1, above=True),
+    "rope_theta": THETA,
+    "rope_local_base_freq": THETA,
 }
-
-_THETA = Real(1, 1e12, above=True)
 
 _FLAGS = (
     "tie_word_embeddings",
@@ -45,6 +56,7 @@ _FLAGS = (
     "decoder_bias",
     "classifier_bias",
     "rotary_emb_interleaved",
+    "use_sliding_window",
     "output_hidden_states",
     "output_attentions",
 )
@@ -58,6 +70,9 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "use_rms_norm": (False, None),
     "causal": (False,),
     "parallel_block": (False,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "use_bidirectional_attention": (False, None),
 }
 
 # Names of activations in configurations, and what the engine calls them.
@@ -106,7 +121,7 @@ class Config:
         self._aliases = {
             name: other
             for name, other in (aliases or {}).items()
-            if name not in values and (other in values or other in defaults)
+            if name not in values and self._values.get(other) is not None
         }
         self._values |= {name: self._values[other] for name, other in self._aliases.items()}
         for name, rule in _NUMBERS.items():
@@ -149,6 +164,41 @@ class Config:
             self._refuse(name, f"one of {sorted(_ACTIVATIONS)}")
         return _ACTIVATIONS[value]
 
+    def layer_kinds(self, default: Sequence[str]) -> list[str]:
+        """What kind of attention each layer has, by ``layer_types``.
+
+        Parameters
+        ----------
+        default : sequence of str
+            Where the file does not say it: "full_attention" or "sliding_attention", one a layer.
+        """
+        kinds = self._values.get("layer_types")
+        if kinds is None:
+            return list(default)
+        known = ("full_attention", "sliding_attention")
+        count = self._values["num_hidden_layers"]
+        if (
+            not isinstance(kinds, list)
+            or len(kinds) != count
+            or not all(kind in known for kind in kinds)
+        ):
+            raise FormatError(
+                f"config: layer_types must list one of {known} for each of {count} layers",
+                self.path,
+            )
+        return kinds
+
+    def number(self, part: Mapping[str, Any], name: str, rule: Real | Whole, default: Any) -> Any:
+        """A number in an object of the configuration, checked; ``name`` is for errors."""
+        value = part.get(name.rpartition(".")[2])
+        value = default if value is None else value
+        try:
+            if isinstance(value, bool):
+                raise TypeError(f"config: {name} must be a number, got {value}")
+            return check_all("config", {name: rule}, {name: value})[name]
+        except (TypeError, ValueError) as error:
+            raise FormatError(str(error), self.path) from None
+
     def theta(self, part: Any, name: str, default: Any) -> float:
         """The base of rotary angles from a field of ``rope_parameters``, of that name, checked."""
         kind = part.get("rope_type", "default") if isinstance(part, dict) else part
@@ -158,13 +208,7 @@ class Config:
                 "no other",
                 self.path,
             )
-        value = part.get("rope_theta", default)
-        try:
-            if isinstance(value, bool):
-                raise TypeError(f"config: {name} must be a number, got {value}")
-            return check_all("config", {name: _THETA}, {name: value})[name]  # type: ignore[no-any-return]
-        except (TypeError, ValueError) as error:
-            raise FormatError(str(error), self.path) from None
+        return self.number({name: part.get("rope_theta")}, name, THETA, default)  # type: ignore[no-any-return]
 
     def _check_number(self, name: str, rules: Rules) -> None:
         value = self._values[name]

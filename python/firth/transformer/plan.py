@@ -26,7 +26,27 @@ from numpy.typing import NDArray
 
 from firth.kernels.matmul import ACTIVATIONS
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, Any]
+"""By name: arrays of NumPy, or `firth.formats.blocks.BlockArray` for weights."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Slower turns of rotary positions, for longer texts than a model was trained with.
+
+    Attributes
+    ----------
+    divisors : tuple of float, one a pair
+        Of the angles.
+    factor : float
+        Of the cosines and sines; its square is one of the scores.
+    long : tuple of float, one a pair, or empty
+        Divisors for texts of more than `Plan.long_after` tokens; empty: the same.
+    """
+
+    divisors: tuple[float, ...]
+    factor: float = 1.0
+    long: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,8 +83,17 @@ class Plan:
         How many dimensions of a head they turn. 0: W.
     interleaved : bool
         Whether they turn pairs of neighbours; else dimension i and i + rotated / 2.
+    scaling : tuple of Scaling or None, one a layer, or empty
+        How a model that was trained with short texts turns pairs in longer ones.
+    long_after : int
+        Texts of more tokens have the angles of `Scaling.long`. 0: none has.
     windows : tuple of int, one a layer, or empty
         How far from a token the keys are that it sees, on either side; -1: any distance.
+    softcap : float
+        c of c tanh(score / c), which the scores become (Gemma 2). 0: they stay.
+    joint_norms : bool
+        Whether query_norm and key_norm are of all heads in one (OLMo 2), with gains of H W and K W,
+        instead of each head.
     distances : int
         Relative positions of T5 and MPNet: distances from this one on share the last bucket of
         ``relative``.
@@ -90,7 +119,11 @@ class Plan:
     thetas: tuple[float, ...] = ()
     rotated: int = 0
     interleaved: bool = False
+    scaling: tuple[Scaling | None, ...] = ()
+    long_after: int = 0
     windows: tuple[int, ...] = ()
+    softcap: float = 0.0
+    joint_norms: bool = False
     distances: int = 128
     memory: int = 0
 
@@ -118,9 +151,16 @@ class Plan:
             raise ValueError(f"Plan: norm must be layer or rms, got {self.norm!r}")
         if (self.rotated % 2 and self.thetas) or not 0 < self.rotated <= self.head_width:
             raise ValueError(f"Plan: rotated must be even and at most W, got {self.rotated}")
-        for name in ("thetas", "windows"):
+        for name in ("thetas", "scaling", "windows"):
             if len(getattr(self, name)) not in (0, self.layers):
                 raise ValueError(f"Plan: {name} must have {self.layers} values, one a layer")
+        for one in self.scaling:
+            if one is not None and {len(one.divisors), len(one.long or one.divisors)} != {
+                self.rotated // 2
+            }:
+                raise ValueError(
+                    f"Plan: scaling must have {self.rotated // 2} divisors, one a pair"
+                )
 
     @property
     def activation_number(self) -> int:
@@ -143,9 +183,9 @@ class Weights:
         attention.<p>.weight and .bias for p = query (H W, D), key and value (K W, D), out (D, H W);
         where there is a memory cross.<p> of the same shapes, but key and value (K W, C);
         feed.<p> for p = gate, up (F, D) and down (D, F); the norms attention.<n>, cross.<n> and
-        feed.<n>, n = before, inner, after (D), and attention.query_norm, attention.key_norm (W),
-        each .gain and .bias. A mapping that stands there several times is a layer whose weights
-        are shared.
+        feed.<n>, n = before, inner, after (D), and attention.query_norm, attention.key_norm (W, or
+        all heads' where they are joint), each .gain and .bias. A mapping that stands there several
+        times is a layer whose weights are shared.
     """
 
     outside: Arrays
@@ -188,8 +228,8 @@ def layer_shapes(plan: Plan) -> Iterator[tuple[str, tuple[int | None, ...], bool
         if plan.memory:
             yield from _norm(f"cross.{name}", plan.width)
         yield from _norm(f"feed.{name}", plan.width)
-    for name in ("query_norm", "key_norm"):
-        yield from _norm(f"attention.{name}", plan.head_width)
+    for name, heads in (("query_norm", plan.heads), ("key_norm", plan.key_heads)):
+        yield from _norm(f"attention.{name}", plan.head_width * (heads if plan.joint_norms else 1))
 
 
 def _linear(

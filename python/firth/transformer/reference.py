@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from firth.kernels.matmul import matmul
 from firth.kernels.norm import layer_norm, rms_norm
+from firth.transformer import angles
 from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights
+from firth.transformer.weights import floats
 
 Array = NDArray[np.float64]
 
 
 def run(plan: Plan, weights: Weights, batch: Batch) -> Result:
     """All states and attentions of a batch, in float64, rounded to float32 at the end."""
+    batch = angles.with_rows(plan, batch)
     texts = [_text(plan, weights, batch, b) for b in range(len(batch))]
     states = [
         np.concatenate([np.empty((0, plan.width)), *(states[i] for states, _ in texts)])
@@ -39,7 +42,7 @@ def _text(plan: Plan, weights: Weights, batch: Batch, b: int) -> tuple[list[Arra
     positions: NDArray[Any] = np.arange(count) + plan.position_offset
     if batch.positions is not None:
         positions = batch.positions[here]
-    x = plan.embedding_factor * outside["tokens"][ids].astype(np.float64)
+    x = plan.embedding_factor * floats(outside["tokens"], ids).astype(np.float64)
     if "positions" in outside:
         x = x + outside["positions"][positions]
     if "types" in outside:
@@ -73,10 +76,10 @@ def _text(plan: Plan, weights: Weights, batch: Batch, b: int) -> tuple[list[Arra
         if plan.windows and plan.windows[i] >= 0:
             near = seen & (abs(distance) <= plan.windows[i])
         before = norm(plan, layer, "attention.before", x)
-        theta = plan.thetas[i] if plan.thetas else 0.0
-        attended, shares = _attend(
-            plan, layer, "attention", before, before, near, bias, positions, theta
-        )
+        turns = None
+        if plan.thetas:
+            turns = angles.table(plan, i, positions)
+        attended, shares = _attend(plan, layer, "attention", before, before, near, bias, turns)
         x = norm(plan, layer, "attention.after", x + norm(plan, layer, "attention.inner", attended))
         if plan.memory:
             before = norm(plan, layer, "cross.before", x)
@@ -98,29 +101,33 @@ def _attend(
     source: Array,
     seen: NDArray[np.bool_],
     bias: Any = 0.0,
-    positions: Any = None,
-    theta: float = 0.0,
+    turns: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Attention of x (S, D) to source (T, D or C), and its shares (H, S, T).
 
-    which: the name of the arrays; theta: of rotary positions, or 0. A query that sees nothing
-    gets 0.
+    which: the name of the arrays; turns: cosines and sines of rotary positions (S, rotated / 2).
+    A query that sees nothing gets 0.
     """
 
     def heads(name: str, of: Array, count: int) -> Array:  # (count, S or T, W)
-        y = linear(layer, f"{which}.{name}", of).reshape(len(of), count, plan.head_width)
-        y = y.transpose(1, 0, 2)
-        if name != "value":
+        y = linear(layer, f"{which}.{name}", of)
+        if plan.joint_norms and name != "value":
             y = norm(plan, layer, f"{which}.{name}_norm", y)
-            if theta:
-                y = rotate(y, positions, theta, plan.rotated, plan.interleaved)
+        y = y.reshape(len(of), count, plan.head_width).transpose(1, 0, 2)
+        if not plan.joint_norms and name != "value":
+            y = norm(plan, layer, f"{which}.{name}_norm", y)
+        if turns is not None and name != "value":
+            y = rotate(y, *turns, plan.interleaved)
         return y
 
     query = heads("query", x, plan.heads)
     shared = plan.heads // plan.key_heads
     key = heads("key", source, plan.key_heads).repeat(shared, axis=0)
     value = heads("value", source, plan.key_heads).repeat(shared, axis=0)
-    scores = np.where(seen, plan.scale * (query @ key.transpose(0, 2, 1)) + bias, -np.inf)
+    scores = plan.scale * (query @ key.transpose(0, 2, 1))
+    if plan.softcap:
+        scores = plan.softcap * np.tanh(scores / plan.softcap)
+    scores = np.where(seen, scores + bias, -np.inf)
     best = scores.max(axis=2, keepdims=True, initial=-np.inf)
     powers = np.exp(scores - np.where(best == -np.inf, 0, best))
     total = powers.sum(axis=2, keepdims=True)
@@ -138,7 +145,7 @@ def _feed(plan: Plan, layer: Arrays, x: Array) -> Array:
 
 def linear(arrays: Arrays, name: str, x: Array, activation: Any = None) -> Array:
     """activation(x W^T + b)."""
-    weight = arrays[f"{name}.weight"].astype(np.float64)
+    weight = floats(arrays[f"{name}.weight"]).astype(np.float64)
     bias = arrays.get(f"{name}.bias")
     return matmul.reference(
         x, weight.T, bias=None if bias is None else bias.astype(np.float64), activation=activation
@@ -160,16 +167,13 @@ def norm(plan: Plan, arrays: Arrays, name: str, x: Array) -> Array:
     return normed
 
 
-def rotate(
-    x: Array, positions: NDArray[Any], theta: float, rotated: int, interleaved: bool
-) -> Array:
-    """Turn pairs of the first `rotated` dimensions of x (heads, S, W): `kernels.rotary` in float64.
+def rotate(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
+    """Turn pairs of the first dimensions of x (heads, S, W): `kernels.rotary` in float64.
 
-    Pair i by the angle position / theta^(2 i / rotated).
+    cos, sin: (S, rotated / 2).
     """
-    half = rotated // 2
-    angles = positions[:, None] * theta ** (-np.arange(half) / half)  # (S, half)
-    cos, sin = np.cos(angles), np.sin(angles)
+    half = cos.shape[1]
+    rotated = 2 * half
     first = slice(0, rotated, 2) if interleaved else slice(0, half)
     second = slice(1, rotated, 2) if interleaved else slice(half, rotated)
     turned = x.copy()

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.kernels._dispatch import active, active_level
-from firth.kernels.rotary import rotary_table
-from firth.transformer import reference
+from firth.transformer import angles, reference
 from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights, check
+from firth.transformer.weights import floats
 
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -29,7 +29,7 @@ class Stack:
     ----------
     plan : Plan
     weights : Weights
-        Kept; float16 and bfloat16 arrays are widened.
+        Kept; float16, bfloat16 and blocks are widened.
     precision : {"float32", "bfloat16", "int8"}
         Of the operands of products with weights. bfloat16 rounds both to 8 bits of mantissa, sums
         are float32. int8 has a scale and an offset for each row of weights and for each token, and
@@ -71,15 +71,23 @@ class Stack:
         """The stack of the active level; packed when first asked for."""
         level = active_level()
         if level.name not in self._native:
-            tables = {
-                theta: rotary_table(self.plan.positions, self.plan.rotated, theta)
-                for theta in set(self.plan.thetas)
-            }
-            angles = [tables[theta] for theta in self.plan.thetas]
+            for name in ("softcap", "joint_norms"):
+                if getattr(self.plan, name):
+                    raise ValueError(
+                        f"Stack: native code knows no {name} yet; FIRTH_BACKEND=numpy does"
+                    )
+            tables: dict[Any, tuple[NDArray[Any], NDArray[Any]]] = {}  # layers that share one
+            keys = list(zip(self.plan.thetas, self.plan.scaling or self.plan.thetas, strict=True))
+            rows = np.arange(angles.count(self.plan))
+            for i, key in enumerate(keys):
+                if key not in tables:
+                    cosines, sines = angles.table(self.plan, i, rows)
+                    tables[key] = cosines.astype(np.float32), sines.astype(np.float32)
+            turns = [tables[key] for key in keys]
 
             def packed(precision: Precision) -> _native.transformer.Stack:
                 return _native.transformer.Stack(
-                    level, self.plan, self._outside, self._layers, angles, precision, self.apart
+                    level, self.plan, self._outside, self._layers, turns, precision, self.apart
                 )
 
             if self.precision == "int8" and not self.apart:
@@ -159,6 +167,7 @@ class Stack:
     def _run(
         self, batch: Batch, hidden: bool, states: bool, attentions: bool, pooling: str
     ) -> tuple[NDArray[np.float32], ...]:
+        batch = angles.with_rows(self.plan, batch)
         return self.native.run(
             batch.ids,
             batch.offsets,
@@ -188,7 +197,7 @@ class Stack:
 
 
 def _floats(arrays: Arrays) -> dict[str, NDArray[Any]]:
-    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    return {name: floats(array) for name, array in arrays.items()}
 
 
 def pooled(batch: Batch, hidden: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:

@@ -78,6 +78,42 @@ def folder_of(
     raise AssertionError("a name is tried at least once")
 
 
+def place_of(name: PathLike, *, token: str | bool | None = None) -> str:
+    """The GGUF file or the folder of a generator.
+
+    Parameters
+    ----------
+    name : path-like
+        A GGUF file; a folder that holds one and no config.json; an installed package with such a
+        folder or file; or as `folder_of`.
+    token : str, optional
+        For private models on the hub.
+
+    Raises
+    ------
+    FileNotFoundError
+        None of these, or several GGUF files to choose from.
+    """
+    given = os.fspath(name)
+    if os.path.isfile(given):
+        return given
+    roots = [given] if os.path.isdir(given) else _places_in_package(given)
+    for root in roots:
+        if os.path.isfile(os.path.join(root, "config.json")):
+            return root
+    for root in roots:
+        files = sorted(
+            entry
+            for entry in os.listdir(root)
+            if re.search(r"(?<!-of-\d{5})\.gguf$|-00001-of-\d{5}\.gguf$", entry)
+        )
+        if len(files) > 1:
+            raise FileNotFoundError(f"{root} has several models, name one: {', '.join(files)}")
+        if files:
+            return os.path.join(root, files[0])
+    return folder_of(given, token=token)
+
+
 class Found(NamedTuple):
     """A model on this machine."""
 
@@ -124,18 +160,23 @@ def _holds(folder: str) -> bool:
 
 def _in_package(name: str) -> str | None:
     """The folder of the model in an installed package, which is not imported."""
+    return next((folder for folder in _places_in_package(name) if _holds(folder)), None)
+
+
+def _places_in_package(name: str) -> list[str]:
+    """The folder of a package and those in it."""
     module = re.sub(r"[-.]", "_", name)
     if not module.isidentifier():
-        return None
+        return []
     try:
         spec: Any = importlib.util.find_spec(module)
     except (ImportError, ValueError):  # of a module that is half there
-        return None
-    for root in (spec and spec.submodule_search_locations) or ():
-        for folder in (str(root), *(entry.path for entry in _folders(root))):
-            if _holds(folder):
-                return folder
-    return None
+        return []
+    return [
+        folder
+        for root in (spec and spec.submodule_search_locations) or ()
+        for folder in (str(root), *(entry.path for entry in _folders(root)))
+    ]
 
 
 def _folders(root: str) -> list[os.DirEntry[str]]:
