@@ -188,6 +188,7 @@ def test_unknown_architectures_are_refused_by_name(tmp_path: Path) -> None:
             {"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}},
             r"rope_scaling\.short_factor must list 4 numbers from 0",
         ),
+        ({"quantization_config": {}}, "quantization_config must be None: firth has no other"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false"),
         ({"attention_bias": True}, r"has no array 'layers\.0\.self_attn\.q_proj\.bias'"),
     ],

@@ -26,7 +26,7 @@ DEFAULTS = llama.DEFAULTS | {
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
     "head_dim": 256,
-    "hidden_act": "gelu_pytorch_tanh",
+    "hidden_activation": "gelu_pytorch_tanh",
     "max_position_embeddings": 8192,
     "sliding_window": 4096,
     "sliding_window_pattern": 2,
@@ -45,12 +45,11 @@ GEMMA3 = DEFAULTS | {
     "final_logit_softcapping": None,
 }
 
-ALIASES = llama.ALIASES | {"hidden_act": "hidden_activation"}
-
 
 def plan(config: Config, **changes: Any) -> Plan:
     """Gemma 2's; the factor of embeddings is rounded to float32."""
     fields: dict[str, Any] = {
+        "activation": config.activation("hidden_activation"),
         "windows": llama.windows_of(config, kinds(config)),
         "embedding_factor": float(np.float32(config.hidden_size**0.5)),
         "scale": config.query_pre_attn_scalar**-0.5,
@@ -119,7 +118,7 @@ ARCHITECTURES = (
         plan=plan,
         outside=outside,
         layers=layers,
-        aliases=ALIASES,
+        aliases=llama.ALIASES,
     ),
     Architecture(
         kinds=("gemma3_text",),
@@ -128,6 +127,6 @@ ARCHITECTURES = (
         plan=plan3,
         outside=outside,
         layers=layers3,
-        aliases=ALIASES,
+        aliases=llama.ALIASES,
     ),
 )

@@ -134,7 +134,7 @@ def values_of(file: gguf.Gguf, name: str) -> Values:
         "model_type": "olmo3" if name == "olmo2" and windows else KINDS[name],
         "vocab_size": _rows(file),
         "tie_word_embeddings": OUTPUT not in file.arrays,
-        "rope_interleaved": name == "llama",
+        "neighbours_turn": name == "llama",
         "attention_bias": name != "gpt2",  # where there are some
         "mlp_bias": name != "gpt2",
     }

@@ -32,7 +32,7 @@ DEFAULTS = {
     "attention_bias": False,
     "mlp_bias": False,
     "sliding_window": None,
-    "rope_interleaved": False,
+    "neighbours_turn": False,
     "tie_word_embeddings": False,
 }
 MISTRAL = DEFAULTS | {
@@ -64,7 +64,7 @@ def plan(config: Config, **changes: Any) -> Plan:
         "positions": config.max_position_embeddings,
         "thetas": (turns.theta,) * count,
         "rotated": turns.rotated,
-        "interleaved": config.rope_interleaved,
+        "interleaved": config.neighbours_turn,
         "scaling": (turns.scaling,) * count if turns.scaling else (),
         "long_after": turns.long_after,
         "windows": (window,) * count if window >= 0 else (),

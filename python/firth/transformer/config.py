@@ -73,6 +73,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
     "use_bidirectional_attention": (False, None),
+    "quantization_config": (None,),
 }
 
 # Names of activations in configurations, and what the engine calls them.
