@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from firth.generators.sampling import Sampler, Sampling, logprobs
+from firth.generators.sampling import Sampler, Sampling, _drawn, _largest, _nucleus, logprobs
 
 LOGITS = np.array([1.0, 2.5, -1.0, 2.0, 0.0, 2.5, -3.0, 1.5], np.float32)
 FLAT = np.zeros(500, np.float32)
@@ -17,7 +19,7 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return (weights / weights.sum()).astype(float)
 
 
-def counts(sampling: Sampling, logits: np.ndarray, draws: int = 20_000) -> np.ndarray:
+def counts(sampling: Sampling, logits: np.ndarray, draws: int = 8_000) -> np.ndarray:
     choose = Sampler(sampling)
     return np.bincount([choose._choose(logits) for _ in range(draws)], minlength=len(logits))
 
@@ -39,7 +41,7 @@ def kept(probabilities: np.ndarray, ids: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("given", "ids", "temperature"),
+    ("options", "ids", "temperature"),
     [
         ({}, range(8), 1.0),
         ({"temperature": 0.5}, range(8), 0.5),
@@ -60,9 +62,9 @@ def kept(probabilities: np.ndarray, ids: list[int]) -> np.ndarray:
         ({"top_k": 4, "top_p": 0.95, "min_p": 0.5}, [1, 5, 3], 1.0),
     ],
 )  # fmt: skip
-def test_distributions(given, ids, temperature):
+def test_distributions(options, ids, temperature):
     wanted = kept(softmax(LOGITS, temperature), list(ids))
-    agrees(counts(Sampling(seed=7, **given), LOGITS), wanted)
+    agrees(counts(Sampling(seed=7, **options), LOGITS), wanted)
 
 
 def test_a_large_vocabulary():
@@ -80,6 +82,50 @@ def test_a_large_vocabulary():
     drawn = {choose(logits) for _ in range(1000)}
     assert drawn <= set(order[:40].tolist())
     assert len(drawn) > 30
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.sampled_from([-2.0, -0.3, 0.0, 0.01, 1.5, 3.0, 40.0]), min_size=1, max_size=30),
+    st.floats(1e-6, 0.999999),
+    st.sampled_from([1, 50]),
+)
+def test_the_nucleus(logits, top_p, copies):
+    """The fewest of the largest, equal ones by their number: by plain sorting."""
+    depths = max(logits) - np.array(logits)
+    weights = np.tile(np.exp(-depths), copies)
+    order = sorted(range(len(weights)), key=lambda i: (-weights[i], i))
+    sums = np.cumsum(weights[order]) / weights.sum()
+    near = np.abs(sums - top_p) < 1e-12  # a matter of rounding
+    count = int(np.searchsorted(sums, top_p)) + 1
+    kept = _nucleus(weights, top_p).tolist()
+    assert kept == sorted(kept)
+    assert kept == sorted(order[:count]) or near.any()
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000, 49_152])
+def test_the_largest(size):
+    random = np.random.default_rng(size)
+    for logits in (
+        random.normal(size=size).astype(np.float32),
+        random.integers(0, 5, size).astype(np.float32),
+        np.full(size, -np.inf, np.float32),
+    ):
+        for most in {1, min(5, size), min(50, size), size // 2 + 1, size}:
+            assert _largest(logits, most) == np.sort(logits)[size - most]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.sampled_from([0.0, 0.0, 1.0, 1e-6, 0.3]), min_size=1, max_size=300).filter(any),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_what_a_number_draws(weights, number):
+    found = _drawn(np.array(weights, np.float32), number)
+    sums = np.cumsum(np.array(weights, np.float32), dtype=np.longdouble)
+    assert weights[found] > 0
+    below = sums[found - 1] if found else 0
+    assert below - 1e-12 * sums[-1] <= number * sums[-1] <= sums[found] * (1 + 1e-12)
 
 
 def test_equal_logits():
@@ -103,8 +149,8 @@ def test_the_same_seed_gives_the_same_ids():
     random = np.random.default_rng(0)
     steps = random.normal(0, 2, (50, 1000)).astype(np.float32)
 
-    def drawn(**given: object) -> list[int]:
-        choose = Sampler(Sampling(**given))
+    def drawn(**options: object) -> list[int]:
+        choose = Sampler(Sampling(**options))
         return [choose(logits) for logits in steps]
 
     assert drawn(seed=1) == drawn(seed=1)
@@ -174,7 +220,7 @@ def test_logits_that_are_no_numbers(bad):
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("options", "problem"),
     [
         ({"temperature": -1}, "temperature must be a number from 0"),
         ({"temperature": np.nan}, "temperature must be a number"),
@@ -195,9 +241,9 @@ def test_logits_that_are_no_numbers(bad):
         ({"logit_bias": {1: "a"}}, r"logit_bias\[1\] must be a number"),
     ],
 )  # fmt: skip
-def test_bad_values(given, problem):
+def test_bad_values(options, problem):
     with pytest.raises((TypeError, ValueError), match=f"^Sampling: {problem}"):
-        Sampling(**given)
+        Sampling(**options)
 
 
 def test_ids_of_bias_beyond_the_vocabulary():

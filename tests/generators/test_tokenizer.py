@@ -14,6 +14,7 @@ from firth.generators.pieces import BYTES, Pieces
 from firth.generators.tokenizer import GeneratorTokenizer
 from generator_tokenizers import (
     CHATML,
+    END,
     KINDS,
     STOP,
     TEXTS,
@@ -137,6 +138,19 @@ def test_spaces_before_a_text():
     assert bare.decode(bare.encode(" cat", False)) == " cat"
     assert tokenizer.decode(tokenizer.encode(" cat", False)) == " cat"
     assert tokenizer.encode("", False) == []
+
+
+def test_phi3_takes_spaces_behind_its_tokens():
+    found = metadata("spaces_bpe")
+    tokens = found["tokenizer.ggml.tokens"]
+    text = f"a{STOP} \n b{END} c"
+    plain = GeneratorTokenizer.from_gguf(found)
+    phi3 = GeneratorTokenizer.from_gguf(found | {"general.name": "Phi 3 or Phi-3 Mini"})
+    end, stop = tokens.index(END), tokens.index(STOP)
+    want = [*plain.encode("a", False), stop, *plain.encode("b", False), end]
+    assert phi3.encode(text, False, True) == [*want, *plain.encode(" c", False)]
+    assert plain.encode(text, False, True) != phi3.encode(text, False, True)
+    assert phi3.decode(phi3.encode(text, False)) == text
 
 
 def test_names_of_cuts():

@@ -362,12 +362,12 @@ class _Reader:
         ends = {self.roles[role] for role in ("bos", "eos", "eot", "eom") if role in self.roles}
         special, others = [], []
         for i, (token, type) in enumerate(zip(self.tokens, self.types, strict=True)):
+            # Phi-3's were made so that a line end behind them is part of them
+            right = phi3 and token not in ("<unk>", "<s>", "<|endoftext|>")
             if type in (_CONTROL, _UNKNOWN) or i in ends:
-                # Phi-3's were made so that a line end behind them is part of them
-                right = phi3 and token not in ("<unk>", "<s>", "<|endoftext|>")
                 special.append(added(token, special=True, normalized=False, rstrip=right))
             elif type == _USER_DEFINED:
-                others.append(added(token, special=False, normalized=False))
+                others.append(added(token, special=False, normalized=False, rstrip=right))
         library.add_special_tokens(special)
         library.add_tokens(others)
         assert library.get_vocab_size(with_added_tokens=True) == len(self.tokens)

@@ -14,8 +14,9 @@ them:
 7. ``min_p``: ids with at least that part of the largest probability.
 8. An id is drawn by its probability among the rest.
 
-Probabilities are float64. One number of a generator is used for each choice, so what is drawn
-depends on the seed, the logits and how many ids were drawn before.
+Weights are float32 as the logits, which are no more exact, and are added up in float64. One number
+of a generator is used for each choice, so what is drawn depends on the seed, the logits and how
+many ids were drawn before.
 """
 
 from __future__ import annotations
@@ -123,7 +124,10 @@ class Sampler:
         self._bias = np.fromiter(sampling.logit_bias.values(), np.float64, len(self._bias_ids))
         if vocabulary is not None and len(self._bias_ids):
             check_whole("Sampler: an id of logit_bias", self._bias_ids.max(), 0, vocabulary - 1)
-        self._seen = dict.fromkeys(prompt, 0)  # times that each was generated
+        known = dict.fromkeys(prompt)
+        self._at = {token_id: at for at, token_id in enumerate(known)}
+        self._seen = np.fromiter(known, np.int64, len(known))  # each id once
+        self._counts = np.zeros(len(known))  # times that it was generated
         self._plain = not (
             len(self._bias_ids)
             or sampling.repetition_penalty != 1
@@ -154,7 +158,11 @@ class Sampler:
 
     def accept(self, token_id: int) -> None:
         """Count an id that something else has chosen, such as a constraint."""
-        self._seen[token_id] = self._seen.get(token_id, 0) + 1
+        at = self._at.setdefault(token_id, len(self._at))
+        if at == len(self._seen):
+            self._seen = np.append(self._seen, token_id)
+            self._counts = np.append(self._counts, 0.0)
+        self._counts[at] += 1
 
     def processed(
         self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None
@@ -171,10 +179,7 @@ class Sampler:
         sampling, found = self.sampling, logits.copy()
         if len(self._bias_ids):
             found[self._bias_ids] = (found[self._bias_ids] + self._bias).astype(np.float32)
-        if not self._seen:
-            return found
-        ids = np.fromiter(self._seen, np.int64, len(self._seen))
-        counts = np.fromiter(self._seen.values(), np.float64, len(ids))
+        ids, counts = self._seen, self._counts
         own = found[ids].astype(np.float64)
         penalty = sampling.repetition_penalty
         if penalty != 1:
@@ -195,19 +200,20 @@ class Sampler:
         ids = self._kept(logits)
         scores = logits if ids is None else logits[ids]
         with np.errstate(over="ignore"):  # a tiny temperature: inf, whose weight is 0
-            depths = (largest - scores.astype(np.float64)) / sampling.temperature
+            depths = (logits[best] - scores) / np.float32(max(sampling.temperature, 1e-30))
+        if sampling.min_p > 0 and sampling.top_p == 1:  # most need no exp
+            near = np.flatnonzero(depths < 1e-6 - np.log(sampling.min_p))
+            ids, depths = near if ids is None else ids[near], depths[near]
         weights = np.exp(-depths)
         if sampling.top_p < 1:
-            inside = _nucleus(weights, depths, sampling.top_p)
+            inside = _nucleus(weights, sampling.top_p)
             ids = inside if ids is None else ids[inside]
             weights = weights[inside]
         if sampling.min_p > 0:  # the largest weight is 1
             inside = np.flatnonzero(weights >= sampling.min_p)
             ids = inside if ids is None else ids[inside]
             weights = weights[inside]
-        sums = np.cumsum(weights)
-        at = int(np.searchsorted(sums, self._random.random() * sums[-1], side="right"))
-        at = min(at, int(np.searchsorted(sums, sums[-1])))  # a product may be rounded up
+        at = _drawn(weights, self._random.random())
         return at if ids is None else int(ids[at])
 
     def _kept(self, logits: NDArray[np.float32]) -> NDArray[np.int64] | None:
@@ -215,29 +221,57 @@ class Sampler:
         most = self.sampling.top_k
         if not most or most >= len(logits):
             return None
-        last = np.partition(logits, len(logits) - most)[len(logits) - most]
-        return np.flatnonzero(logits >= last)
+        return np.flatnonzero(logits >= _largest(logits, most))
 
 
-def _nucleus(
-    weights: NDArray[np.float64], depths: NDArray[np.float64], top_p: float
-) -> NDArray[np.int64]:
+def _largest(logits: NDArray[np.floating], most: int) -> np.floating:
+    """The value that comes at place ``most`` from the top.
+
+    It is at least the value at that place among the largest of each row of 32, so what is smaller
+    than that is not sorted.
+    """
+    rows = len(logits) // 32
+    if rows > most:
+        tops = logits[: rows * 32].reshape(rows, 32).max(axis=1)
+        logits = logits[logits >= np.partition(tops, rows - most)[rows - most]]
+    found: np.floating = np.partition(logits, len(logits) - most)[len(logits) - most]
+    return found
+
+
+def _nucleus(weights: NDArray[np.floating], top_p: float) -> NDArray[np.int64]:
     """Places of the fewest largest weights that sum to ``top_p`` of all, in their order.
 
-    Weights, which are ``exp(-depths)``, are added up in bins of equal depth; only those of the bin
-    in which the sum is reached are sorted.
+    Mostly these are few: the largest 512 are sorted first, then more.
     """
-    bins = np.minimum(depths * 32, 2047).astype(np.int64)
-    sums = np.cumsum(np.bincount(bins, weights))
-    wanted = top_p * sums[-1]
-    last = int(np.searchsorted(sums, wanted))
-    edge = np.flatnonzero(bins == last)
-    order = edge[np.argsort(-weights[edge], kind="stable")]  # of equal ones the lowest id first
-    before = sums[last - 1] if last else 0.0
-    count = int(np.searchsorted(before + np.cumsum(weights[order]), wanted)) + 1
-    inside = bins < last
-    inside[order[:count]] = True
-    return np.flatnonzero(inside)
+    wanted = top_p * weights.sum(dtype=np.float64)
+    most = 512
+    while True:
+        whole = most >= len(weights)
+        bound = weights.min() if whole else _largest(weights, most)
+        places = np.flatnonzero(weights >= bound)
+        order = places[np.argsort(-weights[places], kind="stable")]  # of equal ones the lowest id
+        sums = np.cumsum(weights[order], dtype=np.float64)
+        if whole or sums[-1] > wanted:
+            kept: NDArray[np.int64] = np.sort(order[: int(np.searchsorted(sums, wanted)) + 1])
+            return kept
+        most *= 8
+
+
+def _drawn(weights: NDArray[np.floating], number: float) -> int:
+    """The place at which the sum of the weights passes ``number`` times the whole sum.
+
+    Sums of 64 weights first, then those of one row.
+    """
+    rows = len(weights) // 64
+    body = weights[: rows * 64].reshape(rows, 64).sum(axis=1, dtype=np.float64)
+    sums = np.cumsum(np.append(body, weights[rows * 64 :].sum(dtype=np.float64)))
+    rest = number * sums[-1]
+    # what rounding puts behind the last weight belongs to it
+    row = int(min(np.searchsorted(sums, rest, "right"), np.searchsorted(sums, sums[-1])))
+    rest -= sums[row - 1] if row else 0.0
+    inner = np.cumsum(weights[row * 64 : row * 64 + 64], dtype=np.float64)
+    at = min(np.searchsorted(inner, rest, "right"), np.searchsorted(inner, inner[-1]))
+    return row * 64 + int(at)
 
 
 def logprobs(
@@ -267,7 +301,6 @@ def logprobs(
     scores -= largest + np.log(np.exp(scores - largest).sum())
     if not most:
         return float(scores[token_id]), []
-    last = np.partition(logits, len(logits) - most)[len(logits) - most]
-    places = np.flatnonzero(logits >= last)
+    places = np.flatnonzero(logits >= _largest(logits, most))
     order = places[np.lexsort((places, -scores[places]))][:most]
     return float(scores[token_id]), [Logprob(int(i), float(scores[i])) for i in order]
