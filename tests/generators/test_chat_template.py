@@ -62,6 +62,7 @@ def test_chatml():
         ("{% filter upper %}a{% endfilter %}{{ dict(a=1)['a'] }}", "A1"),
         ("a\n{% if true %}\nb\n{% endif %}\nc", "a\nb\nc"),
         ("{{ tools is none }}", "True"),
+        ("{{ '%s: %03d' | format('a', 7) }}{{ 'Ab'.swapcase() }}", "a: 007aB"),
     ],
 )  # fmt: skip
 def test_what_templates_do(source, want):
@@ -95,7 +96,8 @@ def test_what_templates_do(source, want):
         "{% set ns = namespace(s='a') %}{% for i in range(60) %}"
         "{% set ns.s = [ns.s, ns.s] | join %}{% endfor %}",
         "{% for i in range(100000) %}{{ 'a' * 1000 }}{% endfor %}",
-        "{{ '%999999999d' % 1 }}", "{{ '%*d' % (999999999, 1) }}", "{{ 'a' | indent(999999999) }}",
+        "{{ '%999999999d' | format(1) }}", "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}", "{{ 'a' | indent(999999999) }}",
         "{% set x %}{% for i in range(100000) %}{{ 'a' * 1000 }}{% endfor %}{% endset %}",
     ],
 )  # fmt: skip

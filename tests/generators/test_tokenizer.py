@@ -71,6 +71,17 @@ def test_control_tokens_stay_text_unless_asked(bpe):
     assert ids == GeneratorTokenizer.from_gguf(plain).encode(text)
 
 
+def test_an_unknown_token_that_ends_texts():
+    """As SmolLM2 and GPT-2 have it."""
+    found = metadata("byte_level") | {"tokenizer.ggml.unknown_token_id": 0}
+    tokenizer = GeneratorTokenizer.from_gguf(found | {"tokenizer.chat_template": CHATML})
+    for text in (END, f"a{END}b", f"{END}{STOP}"):
+        assert not {0, 2} & set(tokenizer.encode(text))
+        chat = [{"role": "user", "content": text}]
+        assert 0 not in tokenizer.apply_chat_template(chat, tokenize=True)
+    assert tokenizer.encode(END, parse_special=True) == [0]
+
+
 def test_control_tokens_that_merges_could_make():
     """llama.cpp's merges by score make them of their parts."""
     found = metadata("spaces_bpe")
@@ -295,7 +306,7 @@ GOOD = {
         ({"model": 3}, "model is 3, not of type str"),
         ({"tokens": None}, "tokens is missing or empty"),
         ({"tokens": []}, "tokens is missing or empty"),
-        ({"tokens": np.arange(3)}, "tokens is array"),
+        ({"tokens": np.arange(3)}, "tokens is of type ndarray, not of type list"),
         ({"tokens": ["a", 3]}, r"tokens \[1\] is 3, not a string"),
         ({"tokens": ["a", "b\udcff"]}, r"tokens \[1\] is not UTF-8"),
         ({"tokens": ["a", "b", "a"]}, r"tokens \[0\] and \[2\] are both 'a'"),
@@ -330,6 +341,37 @@ def test_malformed_metadata(changes, problem):
     given = {key: value for key, value in found.items() if value is not None}
     with pytest.raises(FormatError, match=rf"^m.gguf: tokenizer.ggml.*{problem}"):
         GeneratorTokenizer.from_gguf(given, "m.gguf")
+
+
+WEIRD = [
+    -1, 2**64 - 1, 1.5, float("nan"), True, "", "x", "\udcff", [], ["a", "a"], [[1]], [None], {},
+    np.zeros(0), np.zeros(3, np.int8), np.array(5), np.zeros((2, 2)), np.full(800, 2**31 - 1),
+    b"a", object(),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*texts are cut as by 'default'")
+@pytest.mark.parametrize("model", ["gpt2", "llama", "gemma4", "bert", "t5"])
+def test_any_metadata(model):
+    """Whatever a key holds: read, or refused by one line."""
+    good = metadata("byte_level") | {
+        "tokenizer.ggml.model": model, "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.scores": np.zeros(800, np.float32), "tokenizer.chat_template": CHATML,
+        "tokenizer.ggml.merges": ["Ġ t", "Ġ a"],
+    }  # fmt: skip
+    GeneratorTokenizer.from_gguf(good)
+    more = ("add_bos_token", "add_eos_token", "add_space_prefix", "precompiled_charsmap",
+            "remove_extra_whitespaces", "eot_token_id", "normalizer.lowercase")  # fmt: skip
+    refused = 0
+    for key in (*good, *(f"tokenizer.ggml.{name}" for name in more)):
+        for value in WEIRD:
+            try:
+                found = GeneratorTokenizer.from_gguf(good | {key: value}, "m.gguf")
+                found.decode(found.encode(f"ab {STOP} c"))
+            except FormatError as error:
+                refused += 1
+                assert re.fullmatch("m.gguf: tokenizer.ggml.*", str(error))  # noqa: PT017
+    assert refused > 100
 
 
 def test_metadata_that_are_good_enough():

@@ -27,15 +27,16 @@ _LONGEST_TEMPLATE = 1 << 18
 
 _FILTERS = (
     "abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
-    "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max",
-    "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr",
-    "sort", "string", "title", "trim", "unique", "upper", "wordcount",
+    "format", "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map",
+    "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
+    "selectattr", "sort", "string", "title", "trim", "unique", "upper", "wordcount",
 )  # fmt: skip
 _METHODS = frozenset((
-    "capitalize", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal",
-    "isdigit", "islower", "isnumeric", "isspace", "isupper", "join", "lower", "lstrip",
-    "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition",
-    "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper",
+    "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii",
+    "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "join",
+    "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex",
+    "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase",
+    "title", "upper",
 ))  # fmt: skip
 
 
@@ -292,6 +293,8 @@ def _sandbox() -> Any:
                         for one in arguments
                     )
                     self.check_join(texts, arguments)
+                elif name == "format":
+                    self.check_format(*texts[:1])
                 elif name == "indent" and any(type(one) is int and one > 1000 for one in given):
                     raise _ExcessError("indents by more than 1,000 spaces")
                 return self.measured(function(*arguments, **named))
@@ -300,6 +303,10 @@ def _sandbox() -> Any:
 
         def check_replace(self, text: str, old: str, new: str) -> None:
             self.bound(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
+
+        def check_format(self, text: str = "") -> None:
+            if re.search(r"\d{4}|\*", text):
+                raise _ExcessError("formats with a width of four digits or more")
 
         def check_join(self, texts: Sequence[str], given: Sequence[Any]) -> None:
             for values in given:
@@ -340,8 +347,8 @@ def _sandbox() -> Any:
                 power = operator == "**" and right > 0
                 if (bits[0] * min(right, 1 << 20) if power else sum(bits)) > 4096:
                     raise _ExcessError("computes a number of more than 4,096 bits")
-            if operator == "%" and isinstance(left, str) and re.search(r"\d{4}|\*", left):
-                raise _ExcessError("formats with a width of four digits or more")
+            if operator == "%" and isinstance(left, str):
+                self.check_format(left)
             return self.measured(super().call_binop(context, operator, left, right))
 
     return Environment

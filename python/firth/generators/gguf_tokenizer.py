@@ -137,7 +137,9 @@ class _Reader:
         if value is None:
             return usual
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self.error(key, f"is {shortened(value)}, not of type {kind.__name__}")
+            plain = isinstance(value, (str, int, float))
+            got = shortened(value) if plain else f"of type {type(value).__name__}"
+            raise self.error(key, f"is {got}, not of type {kind.__name__}")
         return value
 
     def _strings(self, key: str) -> list[str]:
@@ -339,12 +341,12 @@ class _Reader:
         """SentencePiece's: characters replaced, spaces cut, one put before the text."""
         package, normalizers = self.package, self.package.normalizers
         parts = []
-        charsmap = self.metadata.get("tokenizer.ggml.precompiled_charsmap")
-        if charsmap is not None and len(charsmap):
-            if np.asarray(charsmap).dtype not in (np.int8, np.uint8):
-                raise self.error("precompiled_charsmap", "is not an array of bytes")
+        charsmap = self.get("precompiled_charsmap", np.ndarray, np.zeros(0, np.uint8))
+        if charsmap.dtype not in (np.int8, np.uint8):
+            raise self.error("precompiled_charsmap", "is not an array of bytes")
+        if charsmap.size:
             try:
-                parts.append(normalizers.Precompiled(np.asarray(charsmap).tobytes()))
+                parts.append(normalizers.Precompiled(charsmap.tobytes()))
             except Exception as error:
                 raise self.error("precompiled_charsmap", f"is malformed: {error}") from None
         if self.get("remove_extra_whitespaces", bool, False):

@@ -75,6 +75,8 @@ class GeneratorTokenizer:
         self.control_ids = sorted(self._control)
         self.bos_token_id, self.unk_token_id = roles.get("bos"), roles.get("unk")
         self.pad_token_id = roles.get("pad")
+        # what text never becomes; characters that are no tokens become the unknown one
+        self._ruled_out = frozenset(self._control) - {self.unk_token_id}
         self.eos_token_id = self.eos_token_ids[0] if self.eos_token_ids else None
         self.chat_template = self._templates.get("default")
 
@@ -162,11 +164,17 @@ class GeneratorTokenizer:
             ``text`` is no string, or no Unicode.
         """
         _check_text(text)
-        if parse_special or not any(i is not None for i, _ in self._cut(text)):
-            ids = self._encode(text)
-        else:
+        ids = self._encode(text)
+        if not parse_special and self._has_control(text, ids):
             ids = self._as_text(text, True)
         return [*self._before, *ids, *self._after] if add_special_tokens else ids
+
+    def _has_control(self, text: str, ids: list[int]) -> bool:
+        """Whether control tokens are among the ids of a text."""
+        if self._control.keys().isdisjoint(ids):
+            return False
+        # the unknown token may stand for a character, or be written
+        return not self._ruled_out.isdisjoint(ids) or any(i is not None for i, _ in self._cut(text))
 
     def encode_after(self, text: str) -> list[int]:
         """The ids of text that stands behind other text; control tokens in it stay text.
@@ -237,7 +245,7 @@ class GeneratorTokenizer:
                 text if first else middle + text, add_special_tokens=False
             ).ids
         ids = ids if first else ids[1:]
-        if self._control.keys() - {self.unk_token_id} & set(ids):
+        if not self._ruled_out.isdisjoint(ids):
             # merges or the vocabulary make one of the text: it is cut behind its first character
             parts = [""]
             for i, part in self._cut(text):
