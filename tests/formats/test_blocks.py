@@ -143,18 +143,74 @@ def test_scales_that_are_no_numbers() -> None:
             assert dequantize(data, kind).shape == (2, kind.block)
 
 
-@pytest.mark.parametrize("name", STEPS)
+def rounded(weights: np.ndarray) -> np.ndarray:
+    """As Q6_K, without a search and with exact scales: the largest of 16 weights is -32."""
+    groups = weights.reshape(-1, 16)
+    largest = np.take_along_axis(groups, abs(groups).argmax(1, keepdims=True), axis=1)
+    return (np.rint(groups / largest * -32).clip(-32, 31) * largest / -32).reshape(weights.shape)
+
+
+@pytest.mark.parametrize(("name", "other"), [("Q4_K", "Q4_1"), ("Q5_K", "Q5_1"), ("Q6_K", None)])
+def test_the_search_is_worth_it(name: str, other: str | None) -> None:
+    """Scales of 6 and 8 bits lose less than the search gains over the same without one."""
+    rng = np.random.default_rng(0)
+    draws = [rng.standard_normal((32, 512)), rng.standard_t(5, (32, 512))]
+    for weights in (draw.astype(np.float32) / 50 for draw in draws):
+        got = dequantize(quantize(weights, block_type(name)), block_type(name))
+        if other is None:
+            plain = rounded(weights)
+        else:
+            plain = dequantize(quantize(weights, block_type(other)), block_type(other))
+        assert np.square(got - weights).mean() < 0.97 * np.square(plain - weights).mean()
+
+
+@pytest.mark.parametrize(("name", "bits"), [("Q4_K", 4), ("Q5_K", 5), ("Q6_K", 6)])
+def test_blocks_of_256(name: str, bits: int) -> None:
+    kind = block_type(name)
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((20, 512)).astype(np.float32)
+    weights *= np.exp(rng.uniform(-6, 6, (20, 1))).astype(np.float32)
+    weights[0] = 0
+    weights[1], weights[2] = 3, -3
+    weights[3, 256:] = 0
+    weights[4, ::32] *= 100  # each group has a far one
+    got = dequantize(quantize(weights, kind), kind)
+    blocks = weights.reshape(-1, 256)
+    largest = abs(blocks).max(axis=1, keepdims=True)
+    assert (got[0] == 0).all()
+    assert (got[3, 256:] == 0).all()
+    assert abs(got[1:3] - weights[1:3]).max() < 0.01
+    # a step of a group from end to end, and half a step of the scale and of the minimum
+    bound = largest * (2 / (2**bits - 1) + 1 / 63 + 2**-9)
+    assert (abs(got.reshape(-1, 256) - blocks) <= bound).all()
+    again = dequantize(quantize(got, kind), kind)
+    off = np.square(again - got).mean(axis=1) <= np.square(got - weights).mean(axis=1) + 1e-12
+    assert off.all()  # what is on a grid stays nearer than what is not
+
+
+def test_on_the_grid_nothing_is_lost() -> None:
+    """Scales of one power of two: the search finds them."""
+    rng = np.random.default_rng(0)
+    q = rng.integers(0, 16, (4, 8, 32))
+    q[..., 0], q[..., 1] = 0, 15
+    weights = (q - 5.0).reshape(4, 256).astype(np.float32) / 4
+    kind = block_type("Q4_K")
+    got = dequantize(quantize(weights, kind), kind)
+    assert abs(got - weights).max() < 2**-9 * 4
+
+
+@pytest.mark.parametrize("name", [*STEPS, "Q4_K", "Q5_K", "Q6_K"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
 def test_weights_that_no_block_can_hold(name: str, bad: float) -> None:
-    weights = np.zeros((3, 64), np.float32)
+    weights = np.zeros((3, 256), np.float32)
     weights[2, 40] = bad
     with pytest.raises(ValueError, match=f"has a weight that is NaN, infinite or beyond {name}"):
         quantize(weights, block_type(name))
 
 
 def test_tiny_weights_become_zero() -> None:
-    weights = np.full((1, 32), 1e-44, np.float32)
-    for name in STEPS:
+    weights = np.full((1, 256), 1e-44, np.float32)
+    for name in (*STEPS, "Q4_K", "Q5_K", "Q6_K"):
         assert (dequantize(quantize(weights, block_type(name)), block_type(name)) == 0).all()
 
 

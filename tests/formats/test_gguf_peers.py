@@ -15,7 +15,7 @@ from gguf_files import everything
 pytestmark = pytest.mark.peer
 gguf = pytest.importorskip("gguf")
 
-WRITTEN = list(_ENCODE)
+WRITTEN = [name for name in _ENCODE if not name.endswith("_K")]  # which they do not write
 
 
 def their_type(name: str) -> Any:

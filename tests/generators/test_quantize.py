@@ -87,6 +87,25 @@ def test_blocks(type: str, source: Path, tmp_path: Path) -> None:
     assert {str(got.dtypes[key]) for key in types} == {"uint32"}
 
 
+@pytest.mark.parametrize(
+    ("type", "instead"), [("Q4_K", "Q5_0"), ("Q5_K", "Q5_1"), ("Q6_K", "Q8_0")]
+)
+def test_blocks_of_256(type: str, instead: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"token_embd": (3, 512), "blk.0.ffn_up": (64, 512), "blk.0.ffn_down": (512, 64),
+              "blk.0.attn_q": (48, 40), "output": (3, 512)}  # fmt: skip
+    arrays = {f"{name}.weight": rng.standard_normal(shapes[name]) for name in shapes}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    gguf.write(tmp_path / "source.gguf", METADATA, arrays)
+    quantize_file(tmp_path / "source.gguf", tmp_path / "target.gguf", type)
+    got = gguf.read(tmp_path / "target.gguf")
+    assert {name.removesuffix(".weight"): type_of(one) for name, one in got.arrays.items()} == {
+        "token_embd": type, "blk.0.ffn_up": type, "blk.0.ffn_down": instead,
+        "blk.0.attn_q": "float16", "output": "Q6_K",
+    }  # fmt: skip
+    assert got.metadata["general.file_type"] == FILE_TYPES[type]
+
+
 def test_tied_embeddings_make_logits(tmp_path: Path) -> None:
     gguf.write(tmp_path / "tied.gguf", METADATA, model(output=False))
     quantize_file(tmp_path / "tied.gguf", tmp_path / "target.gguf", "Q4_0")

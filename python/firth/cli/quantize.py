@@ -9,7 +9,7 @@ from typing import Any
 from firth.cli.common import UserError, check_output, command, complain, megabytes, say
 
 # firth.generators.quantize.FILE_TYPES; here, since the command line reads it at each start.
-TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0")
 
 
 def add(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     quantize.add_argument("output", help="the GGUF file to write")
     quantize.add_argument(
         "--type", required=True, choices=TYPES,
-        help="Q8_0 loses next to nothing at half the size of F16; Q4_1 and Q4_0 halve it again",
+        help="Q8_0 loses next to nothing at half the size of F16; those of 4 bits halve it again",
     )  # fmt: skip
 
 

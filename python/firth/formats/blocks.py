@@ -2,7 +2,10 @@
 
 A type is one entry: name, ggml's number, weights a block, the fields of a block in the order of its
 bytes, and the function that turns blocks into float32. To add one, add such a function; the order
-of its operations is part of the type, so that every reader has the same bits.
+of its operations is part of the type, so that every reader has the same bits. Below them are the
+functions that make blocks of weights.
+
+Longer than 500 lines, since what a type means is written and read in one place.
 """
 
 from __future__ import annotations
@@ -351,11 +354,11 @@ def _(x: NDArray[np.float32], b: _Blocks) -> None:
     b["x"] = np.where(np.isnan(x[:, 0]), upper | 64, upper + up)  # NaN stays one
 
 
-def _inverse(d: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / d, but 0 where that is beyond float32: such scales are 0 in float16."""
-    inverse = np.zeros_like(d)
-    np.divide(1, d, out=inverse, where=abs(d) >= np.finfo(np.float32).tiny)
-    return inverse
+def _ratio(a: Any, b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The ratio of a to b, but 0 where b is next to nothing: such scales are 0 in float16."""
+    ratio = np.zeros(np.broadcast_shapes(np.shape(a), b.shape), np.float32)
+    np.divide(a, b, out=ratio, where=abs(b) >= np.finfo(np.float32).tiny)
+    return ratio
 
 
 def _symmetric(x: NDArray[np.float32], b: _Blocks, half: int) -> _Small:
@@ -363,7 +366,7 @@ def _symmetric(x: NDArray[np.float32], b: _Blocks, half: int) -> _Small:
     largest = np.take_along_axis(x, abs(x).argmax(axis=1, keepdims=True), axis=1)
     d = largest / np.float32(-half)
     b["d"] = d[:, 0]
-    q: _Small = (x * _inverse(d) + np.float32(half + 0.5)).astype(np.uint8)
+    q: _Small = (x * _ratio(np.float32(1), d) + np.float32(half + 0.5)).astype(np.uint8)
     return q.clip(0, 2 * half - 1)
 
 
@@ -372,7 +375,7 @@ def _from_minimum(x: NDArray[np.float32], b: _Blocks, most: int) -> _Small:
     smallest = x.min(axis=1, keepdims=True)
     d = (x.max(axis=1, keepdims=True) - smallest) / np.float32(most)
     b["d"], b["m"] = d[:, 0], smallest[:, 0]
-    q: _Small = ((x - smallest) * _inverse(d) + np.float32(0.5)).astype(np.uint8)
+    q: _Small = ((x - smallest) * _ratio(np.float32(1), d) + np.float32(0.5)).astype(np.uint8)
     return q.clip(0, most)
 
 
@@ -404,6 +407,113 @@ def _(x: NDArray[np.float32], b: _Blocks) -> None:
 @_encoder("Q8_0")
 def _(x: NDArray[np.float32], b: _Blocks) -> None:
     d = abs(x).max(axis=1, keepdims=True) / np.float32(127)
-    scaled = x * _inverse(d)
+    scaled = x * _ratio(np.float32(1), d)
     whole = np.trunc(scaled)
     b["d"], b["q"] = d[:, 0], whole + np.trunc(2 * (scaled - whole))  # halves away from zero
+
+
+# Types of 256 weights: the scale of each group is the best of some tries, each of which rounds the
+# weights and then solves for what scales them best. An error counts more where a weight is large.
+
+
+def _importance(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the weights (width, groups)."""
+    importance: NDArray[np.float32] = abs(x) + np.sqrt((x * x).mean(axis=0))
+    return importance
+
+
+def _best_scale(x: NDArray[np.float32], half: int) -> NDArray[np.float32]:
+    """Of weights (width, groups), for numbers from -half to half - 1: (groups,)."""
+    importance, most = _importance(x), abs(x).argmax(axis=0)
+    inverse = _ratio(np.float32(-half), x[most, np.arange(len(most))])
+    scale, best = np.zeros_like(inverse), np.zeros_like(inverse)
+    for stretch in np.linspace(0.97, 1.03, 19, dtype=np.float32):
+        q = np.rint(x * (inverse * stretch)).clip(-half, half - 1)
+        weighted = importance * q
+        xq, qq = (weighted * x).sum(axis=0), (weighted * q).sum(axis=0)
+        tried = _ratio(xq, qq)
+        better = tried * xq > best  # by which the error is less than that of zeros
+        best, scale = np.where(better, tried * xq, best), np.where(better, tried, scale)
+    return scale
+
+
+def _best_scale_and_minimum(
+    x: NDArray[np.float32], most: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of weights (width, groups) as scale q - minimum, q from 0 to most, both 0 or above."""
+    importance = _importance(x)
+    all_, sum_x = importance.sum(axis=0), (importance * x).sum(axis=0)
+    low = x.min(axis=0).clip(None, 0)
+    span = x.max(axis=0).clip(0, None) - low
+
+    def error(q: Any, scale: Any, minimum: Any) -> NDArray[np.float32]:
+        off = scale * q - minimum - x
+        found: NDArray[np.float32] = (importance * off * off).sum(axis=0)
+        return found
+
+    scale, minimum = span / np.float32(most), -low
+    best = error(np.rint((x - low) * _ratio(most, span)), scale, minimum)
+    for steps in np.linspace(most - 1, most + 1, 21, dtype=np.float32):
+        q = np.rint((x - low) * _ratio(steps, span)).clip(0, most)
+        weighted = importance * q
+        sum_q, qq, xq = weighted.sum(axis=0), (weighted * q).sum(axis=0), (weighted * x).sum(axis=0)
+        determinant = all_ * qq - sum_q * sum_q
+        tried = _ratio(all_ * xq - sum_x * sum_q, determinant)
+        least = _ratio(sum_q * xq - qq * sum_x, determinant)
+        # Groups that are solved by no line, or by one with a minimum above 0: through zero.
+        through = (least < 0) | (tried <= 0)
+        tried, least = np.where(through, _ratio(xq, qq), tried), np.where(through, 0, least)
+        off = error(q, tried, least)
+        better = (off < best) & (tried >= 0)
+        best, scale = np.where(better, off, best), np.where(better, tried, scale)
+        minimum = np.where(better, least, minimum)
+    return scale, minimum
+
+
+def _groups(x: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Blocks (n, 256) as (width, groups): sums over groups are sums of rows."""
+    return np.ascontiguousarray(x.reshape(-1, width).T)
+
+
+def _small_scales(scales: NDArray[np.float32], d: NDArray[Any], least: int, most: int) -> Any:
+    """The scales of groups (n, groups) as multiples of d, which is float16."""
+    return np.rint(_ratio(scales, _float(d))).clip(least, most)
+
+
+def _encode_with_minima(x: NDArray[np.float32], b: _Blocks, most: int) -> _Small:
+    """Numbers of 0 to most (n, 256); fills the scales and minima of eight groups."""
+    scale, minimum = (one.reshape(-1, 8) for one in _best_scale_and_minimum(_groups(x, 32), most))
+    b["d"], b["dmin"] = scale.max(axis=1) / 63, minimum.max(axis=1) / 63
+    scales, minima = _small_scales(scale, b["d"], 0, 63), _small_scales(minimum, b["dmin"], 0, 63)
+    steps, least = _float(_float(b["d"]) * scales), _float(_float(b["dmin"]) * minima)
+    x = x.reshape(-1, 8, 32)
+    q: _Small = np.rint((x + least) * _ratio(np.float32(1), steps)).clip(0, most).astype(np.uint8)
+    scales, minima = scales.astype(np.uint8), minima.astype(np.uint8)
+    high = np.hstack([scales[:, 4:] >> 4, minima[:, 4:] >> 4]) << 6
+    low = scales[:, 4:] & 15 | minima[:, 4:] << 4
+    b["scales"] = np.hstack([np.hstack([scales[:, :4], minima[:, :4]]) | high, low])
+    return q.reshape(-1, 256)
+
+
+@_encoder("Q4_K")
+def _(x: NDArray[np.float32], b: _Blocks) -> None:
+    b["q"] = _pack(_encode_with_minima(x, b, 15), 32, 4)
+
+
+@_encoder("Q5_K")
+def _(x: NDArray[np.float32], b: _Blocks) -> None:
+    q = _encode_with_minima(x, b, 31)
+    b["q"], b["high"] = _pack(q & 15, 32, 4), _pack(q >> 4, 32, 1)
+
+
+@_encoder("Q6_K")
+def _(x: NDArray[np.float32], b: _Blocks) -> None:
+    scale = _best_scale(_groups(x, 16), 32).reshape(-1, 16)
+    most = np.take_along_axis(scale, abs(scale).argmax(axis=1, keepdims=True), axis=1)
+    b["d"] = most[:, 0] / -128
+    b["scales"] = _small_scales(scale, b["d"], -128, 127)
+    steps = _float(_float(b["d"]) * b["scales"])
+    inverse = _ratio(np.float32(1), steps)
+    q = np.rint(x.reshape(-1, 16, 16) * inverse).clip(-32, 31).reshape(-1, 256)
+    q = (q + 32).astype(np.uint8)
+    b["q"], b["high"] = _pack(q & 15, 64, 4), _pack(q >> 4, 32, 2)

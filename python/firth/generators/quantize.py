@@ -18,8 +18,11 @@ from firth.progress import Progress, progress_bar
 # The types that there are, and the number by which llama.cpp calls a file whose matrices are mostly
 # of it.
 FILE_TYPES = {
-    "F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q5_1": 9, "Q5_0": 8, "Q4_1": 3, "Q4_0": 2,
+    "F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q6_K": 18, "Q5_K": 16, "Q5_1": 9, "Q5_0": 8,
+    "Q4_K": 14, "Q4_1": 3, "Q4_0": 2,
 }  # fmt: skip
+# What takes the place of a type where rows are not whole blocks of it; of the others, F16.
+_INSTEAD = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0"}
 _QUANTIZATION_VERSION = 2  # of the layout of ggml's blocks
 
 # Matrices that are small and that much depends on: positions, segments, norms, routers.
@@ -34,8 +37,9 @@ def quantize_file(
     """Write a GGUF file again, its matrices in blocks of another type.
 
     Vectors, norms and embeddings of positions are in float32. What makes logits (the matrix
-    "output", or the embeddings where it is missing) becomes Q8_0 where ``type`` has fewer bits;
-    a matrix whose rows are not whole blocks becomes F16. Memory holds one matrix at a time.
+    "output", or the embeddings where it is missing) becomes Q8_0 where ``type`` has fewer bits,
+    Q6_K with Q4_K and Q5_K. A matrix whose rows are not whole blocks becomes Q8_0, Q5_1 or Q5_0 in
+    place of Q6_K, Q5_K or Q4_K, else F16. Memory holds one matrix at a time.
 
     Parameters
     ----------
@@ -73,7 +77,7 @@ def quantize_file(
         arrays: dict[str, NDArray[Any] | gguf.Blocks] = {}
         for name, array in file.arrays.items():
             if name in matrices:
-                wanted = _type_of(array, block_type(type), name == logits)
+                wanted = _type_of(array, type, name == logits)
                 arrays[name] = _Quantized(name, array, wanted, bar)
             else:
                 arrays[name] = _kept(array)
@@ -104,10 +108,12 @@ def _is_matrix(name: str, array: NDArray[Any] | BlockArray) -> bool:
     return isinstance(array, BlockArray) or array.dtype.kind not in "iu"
 
 
-def _type_of(array: NDArray[Any] | BlockArray, wanted: BlockType, logits: bool) -> BlockType:
-    if logits and wanted.block > 1:
-        wanted = block_type("Q8_0")
-    return wanted if array.shape[1] % wanted.block == 0 else block_type("F16")
+def _type_of(array: NDArray[Any] | BlockArray, type: str, logits: bool) -> BlockType:
+    if logits and type.startswith("Q"):
+        type = "Q6_K" if type.endswith("_K") else "Q8_0"
+    while array.shape[1] % block_type(type).block:
+        type = _INSTEAD.get(type, "F16")
+    return block_type(type)
 
 
 def _kept(array: NDArray[Any] | BlockArray) -> NDArray[Any] | BlockArray:
