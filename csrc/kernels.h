@@ -6,6 +6,7 @@
 // error (kernels/table.cpp).
 #pragma once
 #include "kernels/list_attention.h"
+#include "kernels/list_blocks.h"
 #include "kernels/list_dot.h"
 #include "kernels/list_embedding_bag.h"
 #include "kernels/list_gemm.h"
@@ -23,7 +24,8 @@
     FIRTH_WORD_KERNELS(K) \
     FIRTH_GLOVE_KERNELS(K) \
     FIRTH_TILE_KERNELS(K) \
-    FIRTH_TRANSFORMER_KERNELS(K)
+    FIRTH_TRANSFORMER_KERNELS(K) \
+    FIRTH_BLOCK_KERNELS(K)
 
 // Kernels that float and double have in common.
 #define FIRTH_FLOAT_KERNELS(K, T, type) \

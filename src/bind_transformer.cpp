@@ -3,18 +3,30 @@
 #include <limits>
 
 #include "bindings.h"
-#include "engines/transformer/run.h"
+#include "stack_object.h"
 
 namespace firth {
-namespace {
 
 using namespace transformer;
 
-// A stack, and the arrays that it reads where Python has them.
-struct StackObject {
-    Stack stack;
-    std::vector<py::object> kept;
-};
+void check_ids(const array<int32_t>& ids, size_t n, size_t below, const char* name) {
+    if (ids.ndim() != 1 || size_t(ids.size()) != n)
+        throw py::value_error(std::string("Stack.run: ") + name + ": want one for each token");
+    for (size_t i = 0; i < n; i++)
+        if (ids.data()[i] < 0 || size_t(ids.data()[i]) >= below)
+            throw py::value_error(std::string("Stack.run: ") + name + ": " +
+                                  std::to_string(ids.data()[i]) + " is not in [0, " +
+                                  std::to_string(below) + ")");
+}
+
+size_t places_of(const Stack& stack) {
+    size_t places = std::numeric_limits<int32_t>::max();
+    if (stack.positions.data) places = stack.positions.rows;
+    for (const auto& table : stack.angles) places = std::min(places, table->rows);
+    return places;
+}
+
+namespace {
 
 // arrays[name], float32 of the shape (rows, columns), rows alone where columns is 0; or nothing.
 // rows = 0: any number of them.
@@ -26,6 +38,24 @@ class Reader {
         return read(name, rows, columns, 2);
     }
     Array vector(const std::string& name, size_t n) const { return read(name, n, 1, 1); }
+    // (ggml's number of a type, rows of bytes, columns), or arrays without such a name: type null.
+    StoredArray stored(const std::string& name, size_t rows, size_t columns) const {
+        if (!arrays_.contains(name)) return {};
+        const auto from = py::cast<py::tuple>(arrays_[name.c_str()]);
+        if (from.size() != 3)
+            throw py::value_error("Stack: " + name + ": want a type and its bytes");
+        const BlockType* type = block_type(py::cast<int>(from[0]));
+        if (!type) throw py::value_error("Stack: " + name + ": no such type of blocks");
+        if (!py::isinstance<py::array_t<uint8_t>>(from[1]))
+            throw py::type_error("Stack: " + name + ": want rows of bytes");
+        const py::array_t<uint8_t> bytes = py::reinterpret_borrow<py::array_t<uint8_t>>(from[1]);
+        const Rows<const uint8_t> data(bytes, "Stack: " + name);
+        const size_t n = py::cast<size_t>(from[2]);
+        if ((rows && data.rows != rows) || (columns && n != columns) || n % type->block ||
+            data.n != product(n / type->block, type->bytes))
+            throw py::value_error("Stack: " + name + " does not have the shape that is planned");
+        return {type, {data.data, data.stride, data.rows}, n};
+    }
     Norm norm(const std::string& name, size_t n) const {
         return Norm(vector(name + ".gain", n), vector(name + ".bias", n));
     }
@@ -64,6 +94,8 @@ Plan read_plan(const py::object& from) {
     plan.epsilon = field<double>(from, "epsilon");
     plan.causal = field<bool>(from, "causal");
     plan.scale = field<double>(from, "scale");
+    plan.softcap = field<float>(from, "softcap");
+    plan.joint_norms = field<bool>(from, "joint_norms");
     plan.position_offset = field<size_t>(from, "position_offset");
     plan.embedding_factor = field<float>(from, "embedding_factor");
     plan.rotated = field<size_t>(from, "rotated");
@@ -98,13 +130,18 @@ std::shared_ptr<Layer> read_layer(const Kernels& kernels, Precision precision, c
                 (i > 0 && without[i] <= without[i - 1]))
                 throw py::value_error("Stack: apart: want few inputs, ascending");
         std::vector<Array> weights, biases;
+        std::vector<StoredArray> stored;
         for (size_t i = 0; i < names.size(); i++) {
-            weights.push_back(from.matrix(names[i] + ".weight", outputs[i], inputs));
+            const std::string name = names[i] + ".weight";
+            if (!arrays.contains(name)) throw py::value_error("Stack: " + name + " is missing");
             biases.push_back(from.vector(names[i] + ".bias", outputs[i]));
-            if (!weights[i].data)
-                throw py::value_error("Stack: " + names[i] + ".weight is missing");
+            if (precision == Precision::stored)
+                stored.push_back(from.stored(name, outputs[i], inputs));
+            else
+                weights.push_back(from.matrix(name, outputs[i], inputs));
         }
         WithoutGil unlocked;
+        if (precision == Precision::stored) return Linear(kernels, stored, biases);
         return Linear(kernels, precision, weights, biases, without);
     };
     const auto sublayer = [&](const std::string& name) {
@@ -114,8 +151,9 @@ std::shared_ptr<Layer> read_layer(const Kernels& kernels, Precision precision, c
     auto layer = std::make_shared<Layer>();
     layer->attention = sublayer("attention");
     layer->feed = sublayer("feed");
-    layer->query_norm = from.norm("attention.query_norm", plan.head_width);
-    layer->key_norm = from.norm("attention.key_norm", plan.head_width);
+    const bool joint = plan.joint_norms;
+    layer->query_norm = from.norm("attention.query_norm", joint ? queries : plan.head_width);
+    layer->key_norm = from.norm("attention.key_norm", joint ? keys : plan.head_width);
     layer->joined = linear({"attention.query", "attention.key", "attention.value"},
                            {queries, keys, keys}, width, apart[0]);
     layer->out = linear({"attention.out"}, {width}, queries, apart[1]);
@@ -137,6 +175,7 @@ Precision read_precision(const std::string& name) {
     if (name == "float32") return Precision::float32;
     if (name == "bfloat16") return Precision::bfloat16;
     if (name == "int8") return Precision::int8;
+    if (name == "stored") return Precision::stored;
     throw py::value_error("Stack: no precision is named " + name);
 }
 
@@ -147,20 +186,8 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
                                   const std::vector<std::pair<array<float>, array<float>>>& angles,
                                   const std::string& precision, const std::vector<Apart>& apart) {
     const Kernels& kernels = *level;
-    auto made = std::unique_ptr<StackObject>(new StackObject{{kernels,
-                                                              read_plan(plan_of),
-                                                              read_precision(precision),
-                                                              {},
-                                                              {},
-                                                              {},
-                                                              {},
-                                                              {},
-                                                              {},
-                                                              {},
-                                                              {},
-                                                              {},
-                                                              {}},
-                                                             {}});
+    auto made = std::unique_ptr<StackObject>(
+        new StackObject{Stack(kernels, read_plan(plan_of), read_precision(precision)), {}});
     Stack& stack = made->stack;
     const Plan& plan = stack.plan;
     const Reader from(outside, &made->kept);
@@ -175,13 +202,23 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
         WithoutGil unlocked;
         stack.projection = Linear(kernels, stack.precision, {weight}, {bias});
     }
-    stack.tokens = from.matrix("tokens", 0, width);
+    if (!outside.contains("tokens")) throw py::value_error("Stack: tokens is missing");
+    if (stack.precision == Precision::stored) {
+        const StoredArray tokens = from.stored("tokens", 0, width);
+        const StoredArray head = from.stored("head.weight", 0, plan.width);
+        WithoutGil unlocked;
+        stack.stored_tokens =
+            std::make_unique<BlockMatrix>(kernels, *tokens.type, std::vector{tokens.of}, width);
+        if (head.type) stack.head = Linear(kernels, {head}, {Array{}});
+        stack.tied = !head.type && !stack.projection.present();
+    } else {
+        stack.tokens = from.matrix("tokens", 0, width);
+    }
     stack.positions = from.matrix("positions", 0, width);
     stack.types = from.matrix("types", 0, width);
     stack.relative = from.matrix("relative", 0, plan.heads);
     stack.embedding = from.norm("embedding", width);
     stack.final = from.norm("final", plan.width);
-    if (!stack.tokens.data) throw py::value_error("Stack: tokens is missing");
     if (stack.relative.data && (stack.relative.rows < 4 || stack.relative.rows % 4))
         throw py::value_error("Stack: relative must have 4, 8, ... rows");
     if (stack.relative.data &&
@@ -203,6 +240,10 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
         }
         stack.layers.push_back(layer);
     }
+    if (!(plan.softcap >= 0 && plan.softcap <= 1e6f))
+        throw py::value_error("Stack: softcap must be from 0 to a million");
+    if (plan.softcap > 0 && (!plan.causal || stack.relative.data || plan.memory))
+        throw py::value_error("Stack: softcap wants a causal stack without relative positions");
     stack.windows = field<std::vector<ptrdiff_t>>(plan_of, "windows");
     if (!stack.windows.empty() && stack.windows.size() != layers.size())
         throw py::value_error("Stack: windows: want one a layer");
@@ -227,24 +268,6 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
         stack.angles.push_back(table);
     }
     return made;
-}
-
-void check_ids(const array<int32_t>& ids, size_t n, size_t below, const char* name) {
-    if (ids.ndim() != 1 || size_t(ids.size()) != n)
-        throw py::value_error(std::string("Stack.run: ") + name + ": want one for each token");
-    for (size_t i = 0; i < n; i++)
-        if (ids.data()[i] < 0 || size_t(ids.data()[i]) >= below)
-            throw py::value_error(std::string("Stack.run: ") + name + ": " +
-                                  std::to_string(ids.data()[i]) + " is not in [0, " +
-                                  std::to_string(below) + ")");
-}
-
-// How many positions there are.
-size_t places_of(const Stack& stack) {
-    size_t places = std::numeric_limits<int32_t>::max();
-    if (stack.positions.data) places = stack.positions.rows;
-    for (const auto& table : stack.angles) places = std::min(places, table->rows);
-    return places;
 }
 
 Pooling read_pooling(const std::string& name) {
@@ -290,7 +313,7 @@ py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
     }
     if (size_t(offsets.data()[count]) != n)
         throw py::value_error("Stack.run: offsets must end at the last token");
-    check_ids(ids, n, stack.tokens.rows, "ids");
+    check_ids(ids, n, stack.token_count(), "ids");
     if (types) check_ids(*types, n, stack.types.data ? stack.types.rows : 1, "types");
     const size_t places = places_of(stack);
     if (positions)
@@ -333,6 +356,8 @@ py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
         memory ? memory->data() : nullptr,
         memory_offsets ? memory_offsets->data() : nullptr,
         memory_seen ? reinterpret_cast<const uint8_t*>(memory_seen->data()) : nullptr};
+    if (plan.softcap > 0 && (seen || masks || memory || want_attentions))
+        throw py::value_error("Stack.run: softcap goes with no mask, memory or attentions");
     Outputs outputs{nullptr, nullptr, nullptr, pooling, nullptr, nullptr};
     py::object hidden = py::none(), states = py::none(), attentions = py::none(),
                pooled = py::none();
@@ -358,7 +383,7 @@ py::tuple run_texts(const StackObject& self, const array<int32_t>& ids,
 py::array_t<float> greatest_inputs(const StackObject& self, const array<int32_t>& ids) {
     const Stack& stack = self.stack;
     const size_t n = size_t(ids.size());
-    check_ids(ids, n, stack.tokens.rows, "ids");
+    check_ids(ids, n, stack.token_count(), "ids");
     if (n + stack.plan.position_offset > places_of(stack))
         throw py::value_error("Stack.greatest_inputs: more ids than positions");
     const size_t columns = 2 * stack.plan.width + stack.plan.queries() + stack.plan.hidden;

@@ -56,6 +56,7 @@ void bind_backward(py::module_& kernels);
 void bind_gemm(py::module_& kernels);
 void bind_transformer_kernels(py::module_& kernels);
 void bind_embedding(py::module_& kernels);
+void bind_generators(py::module_& transformer);
 void bind_text(py::module_& text);
 void bind_words(py::module_& words, py::module_& kernels);
 void bind_glove(py::module_& words, py::module_& kernels);

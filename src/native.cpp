@@ -53,6 +53,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_fasttext(fasttext);
     firth::bind_vectors(files);
     firth::bind_transformer(transformer);
+    firth::bind_generators(transformer);
 
     module.def("levels", [] {
         size_t count;

@@ -20,6 +20,10 @@ FIRTH_INLINE f32xN load_f16(const uint16_t* p) {
     return (f32xN)_mm256_cvtph_ps(half);
 }
 
+FIRTH_INLINE void store_f16(uint16_t* p, f32xN v) {
+    const __m128i half = _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
+    memcpy(p, &half, sizeof half);
+}
 FIRTH_INLINE f32xN load_i8(const int8_t* p) {
     long long v;
     memcpy(&v, p, sizeof v);
@@ -100,6 +104,13 @@ FIRTH_INLINE void interleave(f64xN a, f64xN b, f64xN* low, f64xN* high) {
 }
 
 // ---- bytes
+
+// values[code] for each byte of codes, each below 16.
+FIRTH_INLINE i32xN look_up_bytes(const uint8_t* values, i32xN codes) {
+    __m128i table;
+    memcpy(&table, values, sizeof table);
+    return (i32xN)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), (__m256i)codes);
+}
 
 constexpr size_t kCodeWords = 1;
 constexpr bool kSignedRows = false;

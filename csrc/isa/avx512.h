@@ -20,6 +20,10 @@ FIRTH_INLINE f32xN load_f16(const uint16_t* p) {
     return (f32xN)_mm512_cvtph_ps(half);
 }
 
+FIRTH_INLINE void store_f16(uint16_t* p, f32xN v) {
+    const __m256i half = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT);
+    memcpy(p, &half, sizeof half);
+}
 FIRTH_INLINE f32xN load_i8(const int8_t* p) {
     __m128i v;
     memcpy(&v, p, sizeof v);
@@ -98,6 +102,13 @@ FIRTH_INLINE f32xN dot_bf16(i32xN a, i32xN b, f32xN sum) {
 #endif
 
 // ---- bytes
+
+// values[code] for each byte of codes, each below 16.
+FIRTH_INLINE i32xN look_up_bytes(const uint8_t* values, i32xN codes) {
+    __m128i table;
+    memcpy(&table, values, sizeof table);
+    return (i32xN)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), (__m512i)codes);
+}
 
 constexpr size_t kCodeWords = 1;
 constexpr bool kSignedRows = false;

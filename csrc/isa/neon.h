@@ -41,6 +41,11 @@ FIRTH_INLINE uint32_t mask_bits(i32xN truth) {
 
 // ---- bytes
 
+// values[code] for each byte of codes, each below 16.
+FIRTH_INLINE i32xN look_up_bytes(const uint8_t* values, i32xN codes) {
+    return (i32xN)vqtbl1q_u8(vld1q_u8(values), (uint8x16_t)codes);
+}
+
 #if FIRTH_NATIVE_BYTES
 constexpr size_t kCodeWords = 1;
 constexpr int kCodeLimit = 127;

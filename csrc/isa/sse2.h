@@ -22,4 +22,13 @@ FIRTH_INLINE f32xN rsqrt_estimate(f32xN x) { return (f32xN)_mm_rsqrt_ps((__m128)
 
 FIRTH_INLINE uint32_t mask_bits(i32xN truth) { return (uint32_t)_mm_movemask_ps((__m128)truth); }
 
+// values[code] for each byte of codes, each below 16.
+FIRTH_INLINE i32xN look_up_bytes(const uint8_t* values, i32xN codes) {
+    uint8_t bytes[sizeof codes];
+    memcpy(bytes, &codes, sizeof codes);
+    for (size_t i = 0; i < sizeof codes; i++) bytes[i] = values[bytes[i]];
+    memcpy(&codes, bytes, sizeof codes);
+    return codes;
+}
+
 }  // namespace firth::FIRTH_LEVEL

@@ -22,6 +22,17 @@ FIRTH_INLINE f32xN load_f16(const uint16_t* p) {
     return (f32xN)((special ? magnitude | 0x7f800000 : (i32xN)value) | sign);
 }
 
+// To nearest, ties to even; beyond float16: inf; NaN is not asked for.
+FIRTH_INLINE void store_f16(uint16_t* p, f32xN v) {
+    const i32xN bits = (i32xN)v, magnitude = bits & 0x7fffffff, sign = bits >> 16 & 0x8000;
+    // The least bit of a float16 of this size, where the sum with it rounds.
+    const i32xN exponent = magnitude & 0x7f800000, least = set1((int32_t)(113 << 23));
+    const f32xN step = (f32xN)((exponent > least ? exponent : least) + (13 << 23));
+    const f32xN rounded = ((f32xN)magnitude + step) - step;
+    const i32xN half = (i32xN)(rounded * set1(0x1p-112f)) >> 13;
+    for (size_t i = 0; i < kLanesF32; i++)
+        p[i] = (uint16_t)((half[i] > 0x7c00 ? 0x7c00 : half[i]) | sign[i]);
+}
 FIRTH_INLINE f32xN load_i8(const int8_t* p) {
     typedef int8_t i8xN __attribute__((vector_size(FIRTH_VECTOR_BYTES / 4)));
     i8xN v;

@@ -14,7 +14,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firth import downloader, encoders, fasttext, kernels, models, search, tokenizers, words
+    from firth import (
+        downloader,
+        encoders,
+        fasttext,
+        generators,
+        kernels,
+        models,
+        search,
+        tokenizers,
+        words,
+    )
     from firth.encoders import (
         AutoModel,
         AutoModelForMaskedLM,
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
         semantic_search,
     )
     from firth.errors import FormatError
+    from firth.generators import CausalLM
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -75,6 +86,7 @@ _HOME = {
     "BertForTokenClassification": "firth.encoders",
     "BertModel": "firth.encoders",
     "BertTokenizer": "firth.tokenizers",
+    "CausalLM": "firth.generators",
     "CrossEncoder": "firth.encoders",
     "FastText": "firth.words",
     "FormatError": "firth.errors",
@@ -93,6 +105,7 @@ _HOME = {
     "downloader": "firth.downloader",
     "encoders": "firth.encoders",
     "fasttext": "firth.fasttext",
+    "generators": "firth.generators",
     "info": "firth.system",
     "kernels": "firth.kernels",
     "models": "firth.models",
@@ -119,6 +132,7 @@ __all__ = [
     "BertForTokenClassification",
     "BertModel",
     "BertTokenizer",
+    "CausalLM",
     "CrossEncoder",
     "FastText",
     "FormatError",
@@ -137,6 +151,7 @@ __all__ = [
     "downloader",
     "encoders",
     "fasttext",
+    "generators",
     "info",
     "kernels",
     "models",

@@ -18,7 +18,7 @@ PLAN = {
     "width": 6, "heads": 4, "key_heads": 2, "head_width": 3, "hidden": 5, "activation_number": 2,
     "norm": "layer", "epsilon": 1e-12, "causal": False, "scale": 0.5, "position_offset": 1,
     "embedding_factor": 1.0, "rotated": 2, "interleaved": False, "distances": 128, "windows": [],
-    "memory": 0,
+    "memory": 0, "softcap": 0.0, "joint_norms": False,
 }  # fmt: skip
 OUTSIDE = {"tokens": zeros(9, 6), "positions": zeros(5, 6), "types": zeros(2, 6)}
 LAYER = {
@@ -66,6 +66,12 @@ def make(
         ({"plan": {"rotated": 1}}, ValueError, "Stack: heads, key_heads and rotated do not fit"),
         ({"plan": {"rotated": 4}}, ValueError, "Stack: heads, key_heads and rotated do not fit"),
         ({"plan": {"head_width": 2**23}}, ValueError, "Stack: heads are too wide"),
+        ({"plan": {"softcap": -1.0}}, ValueError, "Stack: softcap must be from 0 to a million"),
+        (
+            {"plan": {"softcap": 1.0}},
+            ValueError,
+            "Stack: softcap wants a causal stack without relative positions",
+        ),
         ({"plan": {"memory": 2**24 + 1}}, ValueError, "Stack: a memory is at most 2^24 wide"),
         ({"plan": {"memory": 2}}, ValueError, "Stack: cross.query.weight is missing"),
         ({"plan": {"activation_number": 5}}, ValueError, "Stack: no activation has this number"),
@@ -277,3 +283,19 @@ def test_dtypes_are_never_converted() -> None:
     for change in ({"ids": zeros(3, dtype=I64)}, {"offsets": np.array([0, 1, 3], I32)}):
         with pytest.raises(TypeError, match="incompatible function arguments"):
             stack.run(**GOOD | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seen": np.ones(3, np.bool_)},
+        {"attentions": True},
+        {"masks": [np.ones((1, 1), bool), np.ones((2, 2), bool)]},
+    ],
+)
+def test_softcap_goes_alone(change: dict[str, Any]) -> None:
+    stack, plain = make(plan={"softcap": 5.0, "causal": True}), GOOD | {"attentions": False}
+    stack.run(**plain)
+    message = "Stack.run: softcap goes with no mask, memory or attentions"
+    with pytest.raises(ValueError, match=message):
+        stack.run(**plain | change)

@@ -646,13 +646,6 @@ def test_joint_norms_by_hand():
     np.testing.assert_allclose(shares, powers / powers.sum(2, keepdims=True), atol=1e-6)
 
 
-@pytest.mark.parametrize("field", [{"softcap": 3.0}, {"joint_norms": True}])
-def test_what_native_code_does_not_know_yet(field):
-    plan = dataclasses.replace(PLAIN, **field)
-    with pytest.raises(ValueError, match=f"native code knows no {next(iter(field))} yet"):
-        Stack(plan, make(plan)).native  # noqa: B018
-
-
 def test_blocks_are_weights(code):
     rng = np.random.default_rng(0)
     plan = Plan(width=32, layers=1, heads=2, hidden=32)

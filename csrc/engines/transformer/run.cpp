@@ -10,6 +10,7 @@
 #include "caches.h"
 #include "engines/attention.h"
 #include "engines/transformer/masks.h"
+#include "engines/transformer/paged.h"
 #include "engines/transformer/shares.h"
 #include "levels.h"
 #include "parallel.h"
@@ -19,6 +20,26 @@ namespace firth::transformer {
 namespace {
 
 constexpr size_t kRows = 16;  // of a step over rows that threads share
+
+// Whether products take their inputs in fewer bits.
+bool narrow(Precision precision) {
+    return precision == Precision::bfloat16 || precision == Precision::int8;
+}
+
+void multiply_stored(const Kernels& kernels, const Linear& w, size_t count, const float* x,
+                     ptrdiff_t x_stride, float* out, int activation, const float* residual,
+                     int threads) {
+    const BlockInput in(kernels, x, x_stride, count, w.inputs, w.takes_digits(), threads);
+    Epilogue e{};
+    e.scale = 1.0, e.activation = activation, e.stride = ptrdiff_t(w.outputs);
+    size_t column = 0;
+    for (const BlockMatrix& part : w.stored) {
+        e.bias = w.bias.empty() ? nullptr : w.bias.data() + column;
+        e.residual = residual ? residual + column : nullptr;
+        part.multiply(in, out + column, ptrdiff_t(w.outputs), e, threads);
+        column += part.rows();
+    }
+}
 
 // One group of texts on its way through the layers. T = its tokens.
 class Group {
@@ -34,7 +55,7 @@ class Group {
           count_(count),
           tokens_(tokens),
           threads_(threads),
-          narrow_attention_(stack.precision != Precision::float32 &&
+          narrow_attention_(narrow(stack.precision) && !texts.caches &&
                             bfloat16_is_fast(stack.kernels)),
           remembered_(count_memory()),
           most_(std::max(tokens, remembered_)),
@@ -77,7 +98,7 @@ class Group {
     }
     // Of a token's operand in bfloat16 or bytes.
     size_t narrow_bytes() const {
-        if (stack_.precision == Precision::float32) return 0;
+        if (!narrow(stack_.precision)) return 0;
         const size_t element = stack_.precision == Precision::int8 ? 1 : 2;
         return element * std::max({plan_.width, plan_.queries(), plan_.hidden, plan_.memory,
                                    stack_.embedding_width()});
@@ -91,6 +112,8 @@ class Group {
         for (size_t i = 0; plan_.memory && i < count_; i++) sum += memory_length(members_[i]);
         return sum;
     }
+    // Tokens that the text has already.
+    size_t past(size_t member) const { return texts_.caches ? texts_.caches[member]->length() : 0; }
     size_t length(size_t member) const {
         return size_t(texts_.offsets[member + 1] - texts_.offsets[member]);
     }
@@ -141,12 +164,15 @@ class Group {
     // The same of `count` rows.
     void multiply(const Linear& w, size_t count, const float* x, ptrdiff_t x_stride, float* out,
                   int activation, const float* residual) const {
+        if (!w.type)
+            return multiply_stored(kernels_, w, count, x, x_stride, out, activation, residual,
+                                   threads_);
         const ptrdiff_t stride = ptrdiff_t(w.outputs), inputs = ptrdiff_t(w.inputs);
         Epilogue e{};
         e.scale = 1.0, e.activation = activation, e.residual = residual, e.stride = stride;
         if (!w.bias.empty()) e.bias = w.bias.data();
         Operand a{reinterpret_cast<const char*>(x), x_stride * ptrdiff_t(sizeof(float)), false};
-        if (stack_.precision != Precision::float32)
+        if (narrow(stack_.precision))
             a = {narrow_.data(), inputs * ptrdiff_t(w.type->element), false};
         if (stack_.precision == Precision::int8) {
             float *scales = scales_.data<float>(), *lows = scales + count, *left = lows + count;
@@ -204,21 +230,28 @@ class Group {
         each_text([&](size_t member, size_t first) {
             const size_t at = size_t(texts_.offsets[member]);
             for (size_t i = 0; i < length(member); i++)
-                places[first + i] = texts_.positions ? texts_.positions[at + i]
-                                                     : int32_t(i + plan_.position_offset);
+                places[first + i] = texts_.positions
+                                        ? texts_.positions[at + i]
+                                        : int32_t(past(member) + i + plan_.position_offset);
         });
     }
 
     void embed() {
         place();
         const size_t width = stack_.embedding_width();
-        const bool projected = stack_.projection.type != nullptr;
+        const bool projected = stack_.projection.present();
+        const Scratch stored(stack_.stored_tokens ? width * sizeof(float) : 0);
         float* x = projected ? wide_.data<float>() : x_;
         const int32_t* places = places_.data<int32_t>();
         each_text([&](size_t member, size_t first) {
             const size_t at = size_t(texts_.offsets[member]);
             for (size_t i = 0; i < length(member); i++) {
-                const float* token = stack_.tokens.data + size_t(texts_.ids[at + i]) * width;
+                const size_t id = size_t(texts_.ids[at + i]);
+                const float* token = stack_.tokens.data + id * width;
+                if (stack_.stored_tokens) {
+                    stack_.stored_tokens->widen(id, stored.data<float>());
+                    token = stored.data<float>();
+                }
                 const float* place = stack_.positions.data
                                          ? stack_.positions.data + size_t(places[first + i]) * width
                                          : nullptr;
@@ -264,7 +297,9 @@ class Group {
         multiply(layer.joined, x, ptrdiff_t(plan_.width), joined);
         const ptrdiff_t stride = ptrdiff_t(plan_.joined());
         const auto norm_heads = [&](const Norm& weights, float* x, size_t heads) {
-            if (weights.present())
+            if (weights.present() && plan_.joint_norms)
+                norm_rows(weights, x, stride, x, stride, heads * plan_.head_width);
+            else if (weights.present())
                 for (size_t h = 0; h < heads; h++, x += plan_.head_width)
                     norm_rows(weights, x, stride, x, stride, plan_.head_width);
         };
@@ -282,7 +317,16 @@ class Group {
         }
         const ptrdiff_t window = stack_.windows.empty() ? -1 : stack_.windows[i];
         float* attended = attended_.data<float>();
-        if (narrow_attention_) {
+        if (texts_.caches) {
+            std::vector<NewTokens> tokens;
+            each_text([&](size_t member, size_t first) {
+                if (length(member))
+                    tokens.push_back({texts_.caches[member], length(member),
+                                      joined + ptrdiff_t(first) * stride,
+                                      attended + first * plan_.queries()});
+            });
+            attend_cached(kernels_, plan_, i, window, tokens.data(), tokens.size(), threads_);
+        } else if (narrow_attention_) {
             uint16_t *half = halves_.data<uint16_t>(), *out = half + tokens_ * plan_.joined();
             rows([&](size_t begin, size_t end) {
                 const size_t at = begin * plan_.joined();
@@ -411,7 +455,7 @@ class Group {
         const float* x = before(layer.feed);
         int activation = layer.gated ? int(kNone) : plan_.activation;
         // What goes on in bytes or bfloat16 needs no more.
-        if (activation == kGelu && stack_.precision != Precision::float32) activation = kGeluNear;
+        if (activation == kGelu && narrow(stack_.precision)) activation = kGeluNear;
         multiply(layer.up, x, ptrdiff_t(plan_.width), wide, activation);
         if (layer.gated)  // in place of the gate, which comes first
             rows([&](size_t begin, size_t end) {
@@ -480,6 +524,20 @@ size_t group_tokens(const Stack& stack) {
 
 }  // namespace
 
+void run_head(const Stack& stack, const float* states, size_t count, float* scores) {
+    const ptrdiff_t width = ptrdiff_t(stack.plan.width);
+    const int threads = num_threads();
+    if (!stack.tied)
+        return multiply_stored(stack.kernels, stack.head, count, states, width, scores, kNone,
+                               nullptr, threads);
+    const BlockMatrix& tokens = *stack.stored_tokens;
+    const BlockInput in(stack.kernels, states, width, count, stack.plan.width,
+                        tokens.takes_digits(), threads);
+    Epilogue none{};
+    none.scale = 1.0;
+    tokens.multiply(in, scores, ptrdiff_t(tokens.rows()), none, threads);
+}
+
 void run(const Stack& stack, const Texts& texts, const Outputs& outputs) {
     if (texts.count == 0) return;
     const auto length = [&](size_t b) { return texts.offsets[b + 1] - texts.offsets[b]; };
@@ -488,6 +546,20 @@ void run(const Stack& stack, const Texts& texts, const Outputs& outputs) {
     std::stable_sort(order.begin(), order.end(),
                      [&](size_t a, size_t b) { return length(a) > length(b); });
     const size_t threads = size_t(num_threads()), all = size_t(texts.offsets[texts.count]);
+    if (stack.plan.softcap > 0 && !texts.caches) {  // only attention to caches knows it
+        std::vector<Cache> caches(texts.count, Cache(stack.plan, stack.layers.size(), false));
+        std::vector<Cache*> used;
+        for (Cache& cache : caches) used.push_back(&cache);
+        Texts cached = texts;
+        cached.caches = used.data();
+        return run(stack, cached, outputs);
+    }
+    if (texts.caches) {  // each weight is read once for all texts
+        for (size_t b = 0; b < texts.count; b++) texts.caches[b]->reserve(size_t(length(b)));
+        Group(stack, texts, outputs, order.data(), order.size(), all, int(threads)).run();
+        for (size_t b = 0; b < texts.count; b++) texts.caches[b]->extend(size_t(length(b)));
+        return;
+    }
     const size_t most = std::min(group_tokens(stack), divide_up(all, threads));
     std::vector<size_t> begins;  // of the groups, in order
     size_t tokens = 0;

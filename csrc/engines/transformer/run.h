@@ -7,6 +7,7 @@
 #pragma once
 #include <stdint.h>
 
+#include "engines/transformer/cache.h"
 #include "engines/transformer/pooling.h"
 #include "engines/transformer/stack.h"
 
@@ -24,6 +25,9 @@ struct Texts {
     const float* memory;            // M x C, that of all texts; or null: nothing
     const int64_t* memory_offsets;  // B + 1
     const uint8_t* memory_seen;     // M: which of it are keys; or null: all
+    // B caches of different texts, which these tokens follow and are put into; or null. Then the
+    // stack is causal, without relative positions, and seen and masks are null.
+    Cache* const* caches = nullptr;
 };
 
 struct Outputs {
@@ -38,5 +42,8 @@ struct Outputs {
 };
 
 void run(const Stack& stack, const Texts& texts, const Outputs& outputs);
+
+// Scores of all tokens from states of `count` tokens (count x D): count x stack.head_outputs().
+void run_head(const Stack& stack, const float* states, size_t count, float* scores);
 
 }  // namespace firth::transformer

@@ -37,14 +37,9 @@ Linear::Linear(const Kernels& kernels, Precision precision, const std::vector<Ar
     : type(&type_of(kernels, precision)),
       inputs(weights.at(0).columns),
       apart(std::move(inputs_apart)) {
-    for (const Array& w : weights) outputs += w.rows;
-    if (std::any_of(biases.begin(), biases.end(), [](const Array& b) { return b.data; })) {
-        for (size_t i = 0; i < weights.size(); i++) {
-            const std::vector<float> part =
-                biases[i].data ? copy(biases[i]) : std::vector<float>(weights[i].rows, 0.0f);
-            bias.insert(bias.end(), part.begin(), part.end());
-        }
-    }
+    std::vector<size_t> rows;
+    for (const Array& w : weights) rows.push_back(w.rows);
+    join_biases(rows, biases);
     // One matrix of the type's elements; a single one of float32 is packed from where it lies.
     AlignedBuffer narrowed;
     const char* whole = reinterpret_cast<const char*>(weights[0].data);
@@ -80,6 +75,37 @@ Linear::Linear(const Kernels& kernels, Precision precision, const std::vector<Ar
     gemm_pack(*type, b, inputs, outputs, packed.data());
 }
 
+Linear::Linear(const Kernels& kernels, const std::vector<StoredArray>& weights,
+               const std::vector<Array>& biases)
+    : inputs(weights.at(0).columns) {
+    std::vector<size_t> rows;
+    std::vector<BlockRows> same;  // neighbours of one type are one matrix
+    for (size_t i = 0; i < weights.size(); i++) {
+        rows.push_back(weights[i].of.rows);
+        same.push_back(weights[i].of);
+        if (i + 1 < weights.size() && weights[i + 1].type == weights[i].type) continue;
+        stored.emplace_back(kernels, *weights[i].type, same, inputs);
+        same.clear();
+    }
+    join_biases(rows, biases);
+}
+
+// rows: of each matrix; biases: of each, or nothing, which is 0 where another has some.
+void Linear::join_biases(const std::vector<size_t>& rows, const std::vector<Array>& biases) {
+    for (const size_t n : rows) outputs += n;
+    if (std::none_of(biases.begin(), biases.end(), [](const Array& b) { return b.data; })) return;
+    for (size_t i = 0; i < rows.size(); i++) {
+        const std::vector<float> part =
+            biases[i].data ? copy(biases[i]) : std::vector<float>(rows[i], 0.0f);
+        bias.insert(bias.end(), part.begin(), part.end());
+    }
+}
+
+bool Linear::takes_digits() const {
+    return std::any_of(stored.begin(), stored.end(),
+                       [](const BlockMatrix& m) { return m.takes_digits(); });
+}
+
 void Linear::fill_apart(float* x) const {
     size_t other = 0;
     while (other < apart.size() && apart[other] == other) other++;
@@ -105,10 +131,14 @@ void Linear::code_rows(const Kernels& kernels, const float* w, size_t row, size_
     }
 }
 
-size_t Linear::bytes() const { return type ? gemm_packed_bytes(*type, inputs, outputs) : 0; }
+size_t Linear::bytes() const {
+    size_t sum = type ? gemm_packed_bytes(*type, inputs, outputs) : 0;
+    for (const BlockMatrix& m : stored) sum += m.bytes();
+    return sum;
+}
 
 size_t Stack::bytes() const {
-    size_t sum = projection.bytes();
+    size_t sum = projection.bytes() + head.bytes() + (stored_tokens ? stored_tokens->bytes() : 0);
     std::vector<const Layer*> seen;  // shared layers count once
     for (const auto& layer : layers) {
         if (std::find(seen.begin(), seen.end(), layer.get()) != seen.end()) continue;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "engines/blocks.h"
 #include "engines/gemm.h"
 #include "memory.h"
 
@@ -17,7 +18,9 @@ struct Plan {
     bool rms;        // norms without mean and bias
     double epsilon;
     bool causal;
-    double scale;  // of the scores
+    double scale;      // of the scores
+    float softcap;     // of the scores, by tanh; 0: none
+    bool joint_norms;  // query_norm and key_norm are of all heads in one
     size_t position_offset;
     float embedding_factor;
     size_t rotated;
@@ -32,12 +35,20 @@ struct Plan {
 
 constexpr size_t kMostApart = 8;  // inputs of a product that int8 leaves in float32
 
-enum class Precision { float32, bfloat16, int8 };
+// stored: each matrix in the type that its file has (engines/blocks.h).
+enum class Precision { float32, bfloat16, int8, stored };
 
 // Rows of float32 as the caller holds them, or nothing.
 struct Array {
     const float* data = nullptr;
     size_t rows = 0, columns = 0;
+};
+
+// Rows of weights in a type of GGUF files, as the caller holds them.
+struct StoredArray {
+    const BlockType* type;
+    BlockRows of;
+    size_t columns;
 };
 
 struct Norm {
@@ -54,26 +65,35 @@ struct Norm {
 // in float32: a few of the inputs of a trained model are many times as large as the others, and
 // would set the scale of each token. So
 //   y = (products of bytes) + (sum of the other inputs) middles + sum over r of x[apart[r]] W[, r].
+//
+// stored: matrices of several types, one below the other.
 struct Linear {
-    const Gemm* type = nullptr;  // of float32, bfloat16, or uint8 by int8
+    const Gemm* type = nullptr;  // of float32, bfloat16, or uint8 by int8; null where stored
     size_t inputs = 0, outputs = 0;
     AlignedBuffer packed;
     std::vector<float> bias;          // outputs, or empty
     std::vector<float> scales, sums;  // outputs, of int8: of the rows of W, see quantize_weights
     std::vector<uint32_t> apart;      // inputs, ascending
     std::vector<float> right;         // 1 + apart.size() rows of outputs: middles, columns of W
+    std::vector<BlockMatrix> stored;
 
     // Of matrices one below the other. weights: (outputs, inputs), biases: of as many, each may be
     // nothing; apart: of int8. On all threads.
     Linear(const Kernels& kernels, Precision precision, const std::vector<Array>& weights,
            const std::vector<Array>& biases, std::vector<uint32_t> apart = {});
+    // The same of matrices as they are stored.
+    Linear(const Kernels& kernels, const std::vector<StoredArray>& weights,
+           const std::vector<Array>& biases);
     Linear() = default;
+    bool present() const { return type || !stored.empty(); }
+    bool takes_digits() const;  // whether a stored matrix does
     size_t bytes() const;
 
     // Puts into the places `apart` of x (inputs) a number that stands elsewhere in x, or 0.
     void fill_apart(float* x) const;
 
   private:
+    void join_biases(const std::vector<size_t>& rows, const std::vector<Array>& biases);
     void code_rows(const Kernels& kernels, const float* w, size_t row, size_t n, int8_t* codes);
 };
 
@@ -99,17 +119,28 @@ struct Angles {
 };
 
 struct Stack {
+    Stack(const Kernels& level, const Plan& numbers, Precision of)
+        : kernels(level), plan(numbers), precision(of) {}
+
     const Kernels& kernels;
     Plan plan;
     Precision precision;
-    Array tokens, positions, types, relative;  // the caller keeps them
+    Array tokens, positions, types, relative;    // the caller keeps them
+    std::unique_ptr<BlockMatrix> stored_tokens;  // in place of tokens
+    Linear head;  // from a token's state to scores of tokens; else stored_tokens, where tied
+    bool tied = false;
     Norm embedding, final;
     Linear projection;
     std::vector<std::shared_ptr<const Layer>> layers;
     std::vector<ptrdiff_t> windows;                     // one a layer, or empty; -1: none
     std::vector<std::shared_ptr<const Angles>> angles;  // one a layer, or empty
 
-    size_t embedding_width() const { return tokens.columns; }
+    size_t embedding_width() const {
+        return stored_tokens ? stored_tokens->columns() : tokens.columns;
+    }
+    bool has_head() const { return tied || head.present(); }
+    size_t head_outputs() const { return tied ? token_count() : head.outputs; }
+    size_t token_count() const { return stored_tokens ? stored_tokens->rows() : tokens.rows; }
     size_t bytes() const;  // of what is packed
 };
 

@@ -1,1 +1,8 @@
 """Generators: models that continue a text, a token after the other."""
+
+from __future__ import annotations
+
+from firth.generators.causal import CausalLM, Generation, Score
+from firth.generators.tokenizer import GeneratorTokenizer
+
+__all__ = ["CausalLM", "Generation", "GeneratorTokenizer", "Score"]

@@ -177,8 +177,8 @@ class Weights:
     outside : mapping
         tokens (V, E); positions (P, E), types (T, E); embedding.gain, embedding.bias (E): a norm;
         projection.weight (D, E), projection.bias (D): from E to D; relative (B, H): what is added
-        to the scores by bucket of distance; final.gain, final.bias (D): the norm at the end. All
-        but tokens may be missing.
+        to the scores by bucket of distance; final.gain, final.bias (D): the norm at the end;
+        head.weight (V, D): of the scores of tokens. All but tokens may be missing.
     layers : list of mappings
         attention.<p>.weight and .bias for p = query (H W, D), key and value (K W, D), out (D, H W);
         where there is a memory cross.<p> of the same shapes, but key and value (K W, C);
@@ -205,6 +205,7 @@ def shapes(plan: Plan, outside: Arrays) -> Iterator[tuple[str, tuple[int | None,
     yield from _norm("embedding", width)
     yield from _linear("projection", plan.width, width, False)
     yield "relative", (None, plan.heads), False
+    yield "head.weight", (None, plan.width), False
     yield from _norm("final", plan.width)
 
 

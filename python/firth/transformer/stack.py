@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
+from firth.formats.blocks import BlockArray
 from firth.kernels._dispatch import active, active_level
 from firth.transformer import angles, reference
 from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights, check
 from firth.transformer.weights import floats
 
-Precision = Literal["float32", "bfloat16", "int8"]
-PRECISIONS = ("float32", "bfloat16", "int8")
+Precision = Literal["float32", "bfloat16", "int8", "stored"]
+PRECISIONS = ("float32", "bfloat16", "int8", "stored")
 _APART = 4  # inputs of a product that int8 leaves in float32; see benchmarks/NOTES.md
 _LOOKED_AT = 128  # tokens of the text that shows them
 POOLINGS = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -29,12 +31,14 @@ class Stack:
     ----------
     plan : Plan
     weights : Weights
-        Kept; float16, bfloat16 and blocks are widened.
-    precision : {"float32", "bfloat16", "int8"}
+        Kept; float16, bfloat16 and blocks are widened, but where they are stored.
+    precision : {"float32", "bfloat16", "int8", "stored"}
         Of the operands of products with weights. bfloat16 rounds both to 8 bits of mantissa, sums
         are float32. int8 has a scale and an offset for each row of weights and for each token, and
-        exact sums; the few inputs of each product that are the largest stay in float32. All else
-        is float32.
+        exact sums; the few inputs of each product that are the largest stay in float32. stored
+        takes each matrix in the type that it has: blocks of codes (`firth.formats.blocks`) meet
+        inputs of 14 bits with a scale for each 32 of them, floats meet float32. All else is
+        float32.
 
     Attributes
     ----------
@@ -53,13 +57,16 @@ class Stack:
             raise ValueError(f"Stack: precision must be one of {PRECISIONS}, got {precision!r}")
         check(plan, weights)
         single: dict[int, dict[str, NDArray[Any]]] = {}  # shared layers stay one object
+        prepare = _stored if precision == "stored" else _floats
         for layer in weights.layers:
-            single.setdefault(id(layer), _floats(layer))
+            single.setdefault(id(layer), prepare(layer))
         self.plan = plan
         self.precision = precision
-        self._outside = _floats(weights.outside)
+        self._outside = prepare(weights.outside)
         self._layers = [single[id(layer)] for layer in weights.layers]
-        self.weights = Weights(self._outside, list(self._layers))
+        self.weights = (
+            weights if precision == "stored" else Weights(self._outside, list[Arrays](self._layers))
+        )
         self.apart: list[list[list[int]]] = []
         self._native: dict[str, _native.transformer.Stack] = {}
 
@@ -71,11 +78,6 @@ class Stack:
         """The stack of the active level; packed when first asked for."""
         level = active_level()
         if level.name not in self._native:
-            for name in ("softcap", "joint_norms"):
-                if getattr(self.plan, name):
-                    raise ValueError(
-                        f"Stack: native code knows no {name} yet; FIRTH_BACKEND=numpy does"
-                    )
             tables: dict[Any, tuple[NDArray[Any], NDArray[Any]]] = {}  # layers that share one
             keys = list(zip(self.plan.thetas, self.plan.scaling or self.plan.thetas, strict=True))
             rows = np.arange(angles.count(self.plan))
@@ -118,7 +120,12 @@ class Stack:
     @functools.cached_property
     def multiplications(self) -> int:
         """How many a token takes in its products with weights."""
-        return sum(a.size for layer in self._layers for a in layer.values() if a.ndim == 2)
+        return sum(
+            math.prod(array.shape)
+            for layer in self.weights.layers
+            for array in layer.values()
+            if array.ndim == 2
+        )
 
     @property
     def most_tokens(self) -> int | None:
@@ -194,6 +201,27 @@ class Stack:
             ]
             for row in flat
         ]
+
+
+_FLOATS = {"float32": 0, "float16": 1, "bfloat16": 30}  # their numbers in GGUF
+
+
+def _stored(arrays: Arrays) -> dict[str, Any]:
+    """Matrices of weights as (type, rows of bytes, columns), the others as float32."""
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        if not (name in _MATRICES or name.endswith(".weight")):
+            found[name] = np.ascontiguousarray(array, np.float32)
+        elif isinstance(array, BlockArray):
+            found[name] = (array.type.number, array.data, array.shape[1])
+        else:
+            number = _FLOATS.get(array.dtype.name)
+            rows = np.ascontiguousarray(array, None if number is not None else np.float32)
+            found[name] = (number or 0, rows.view(np.uint8), array.shape[1])
+    return found
+
+
+_MATRICES = ("tokens",)
 
 
 def _floats(arrays: Arrays) -> dict[str, NDArray[Any]]:

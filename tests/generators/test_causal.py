@@ -1,0 +1,269 @@
+"""CausalLM on a small random model with a token for each byte."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firth import CausalLM, FormatError
+from firth.formats import gguf
+from firth.generators import Generation
+from firth.generators.decoding import CHUNK
+from stored import random_matrix
+
+pytest.importorskip("tokenizers")
+pytest.importorskip("jinja2")
+
+WIDTH, CONTEXT = 64, 700
+CONTROL = ["<|end|>", "<|user|>", "<|assistant|>"]
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def byte_tokens() -> list[str]:
+    """What byte-level BPE calls the 256 bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(b) if b in plain else chr(next(others)) for b in range(256)]
+
+
+def write(path: Path, kind: str = "Q4_1", more: Any = None) -> Path:
+    rng = np.random.default_rng(5)
+    tokens = [*byte_tokens(), *CONTROL]
+    metadata: dict[str, Any] = {
+        "general.architecture": "llama", "llama.block_count": 2, "llama.context_length": CONTEXT,
+        "llama.embedding_length": WIDTH, "llama.feed_forward_length": 128,
+        "llama.attention.head_count": 4, "llama.attention.head_count_kv": 2,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5, "llama.rope.dimension_count": 16,
+        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": [],
+        "tokenizer.ggml.token_type": np.array([1] * 256 + [3] * 3, np.int32),
+        "tokenizer.ggml.eos_token_id": 256, "tokenizer.chat_template": TEMPLATE,
+    }  # fmt: skip
+    shapes = {
+        "attn_q": (64, 64), "attn_k": (32, 64), "attn_v": (32, 64), "attn_output": (64, 64),
+        "ffn_gate": (128, 64), "ffn_up": (128, 64), "ffn_down": (64, 128),
+    }  # fmt: skip
+    arrays: dict[str, Any] = {
+        "token_embd.weight": random_matrix(rng, "Q8_0", len(tokens), WIDTH),
+        "output_norm.weight": np.full(WIDTH, 8, np.float32),
+    }
+    for i in range(2):
+        for name, shape in shapes.items():
+            arrays[f"blk.{i}.{name}.weight"] = random_matrix(rng, kind, *shape)
+        for name in ("attn_norm", "ffn_norm"):
+            arrays[f"blk.{i}.{name}.weight"] = np.ones(WIDTH, np.float32)
+    gguf.write(path, metadata | (more or {}), arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> CausalLM:
+    return CausalLM.from_pretrained(write(tmp_path_factory.mktemp("model") / "small.gguf"))
+
+
+def test_what_a_model_says_of_itself(model: CausalLM) -> None:
+    assert repr(model) == "CausalLM<llama, 2 layers of 64, context of 700 tokens>"
+    assert model.context == CONTEXT
+    assert model.config.model_type == "llama"
+
+
+def test_greedy_text_is_what_the_logits_say(model: CausalLM) -> None:
+    ids = model.tokenizer.encode("a text")
+    want = list(ids)
+    for _ in range(12):
+        want.append(int(model.logits(want)[-1].argmax()))
+    found = model.generate("a text", 12, ignore_eos=True, return_ids=True)
+    assert found == want[len(ids) :]
+    assert model.generate(ids, 12, ignore_eos=True, return_ids=True) == found
+    assert model.generate("a text", 12, ignore_eos=True) == model.tokenizer.decode(
+        found, skip_special_tokens=True
+    )
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"temperature": 0.8, "seed": 3},
+    {"temperature": 1.5, "top_k": 20, "top_p": 0.9, "min_p": 0.01, "seed": 1},
+    {"repetition_penalty": 1.3, "frequency_penalty": 0.5, "presence_penalty": 0.1},
+    {"logit_bias": {97: 50.0}},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_speed_changes_no_text(model: CausalLM, options: dict[str, Any]) -> None:
+    prompts = ["one", "a longer beginning, " * 30, "two"]
+    options = options | {"max_new_tokens": 40, "ignore_eos": True, "return_ids": True}
+    plain = {"speculation": False, "use_prefix_cache": False}
+    want = [model.generate(prompt, **options, **plain) for prompt in prompts]
+    assert [len(ids) for ids in want] == [40] * 3
+    assert [model.generate(prompt, **options) for prompt in prompts] == want
+    assert [model.generate(prompt, **options) for prompt in prompts] == want
+    assert model.generate(prompts, **options) == want
+
+
+def test_bias_and_several_continuations(model: CausalLM) -> None:
+    assert model.generate("x", 5, logit_bias={ord("a"): 1e9}) == "aaaaa"
+    texts = model.generate("x", 20, temperature=1.0, seed=7, n=3, ignore_eos=True)
+    assert len(set(texts)) == 3
+    for i, text in enumerate(texts):
+        assert model.generate("x", 20, temperature=1.0, seed=7 + i, ignore_eos=True) == text
+    pairs = model.generate(["x", "y"], 4, temperature=1.0, n=2)
+    assert [len(pair) for pair in pairs] == [2, 2]
+
+
+def test_streams(model: CausalLM) -> None:
+    whole = model.generate("stream", 60, ignore_eos=True, temperature=1.0, seed=0)
+    pieces = list(
+        model.generate("stream", 60, ignore_eos=True, temperature=1.0, seed=0, stream=True)
+    )
+    assert "".join(pieces) == whole
+    assert len(pieces) > 5
+    assert all(pieces)
+    begun = model.generate("stream", 60, stream=True)
+    next(begun)
+    begun.close()
+    assert model.generate("stream", 60, ignore_eos=True, temperature=1.0, seed=0) == whole
+
+
+def test_stop_strings_and_ends(model: CausalLM) -> None:
+    always_b = {"logit_bias": {ord("b"): 1e9}}
+    found = model.generate("x", 10, stop="bbb", logprobs=0, **always_b)
+    assert isinstance(found, Generation)
+    assert (found.text, found.finish_reason, found.ids) == ("", "stop", [ord("b")] * 3)
+    found = model.generate("x", 10, logprobs=0, logit_bias={256: 1e9})
+    assert (found.text, found.finish_reason, found.ids) == ("", "stop", [256])
+    found = model.generate("x", 4, logprobs=0, logit_bias={256: 1e9}, ignore_eos=True)
+    assert (found.finish_reason, found.ids) == ("length", [256] * 4)
+    assert model.generate("x", 0) == ""
+
+
+def test_log_probabilities(model: CausalLM) -> None:
+    found = model.generate("some text", 6, logprobs=3, ignore_eos=True)
+    ids = model.tokenizer.encode("some text")
+    assert (found.prompt_tokens, len(found.logprobs)) == (len(ids), 6)
+    rows = model.logits(ids + found.ids)[len(ids) - 1 : -1].astype(np.float64)
+    for row, token_id, value, top in zip(
+        rows, found.ids, found.logprobs, found.top_logprobs, strict=True
+    ):
+        shares = row - row.max() - math.log(np.exp(row - row.max()).sum())
+        assert value == pytest.approx(shares[token_id], abs=1e-9)
+        assert [one.id for one in top] == np.argsort(-shares, kind="stable")[:3].tolist()
+    again = model.generate("some text", 6, logprobs=3, ignore_eos=True)
+    assert again.reused_tokens == len(ids) - 1
+    assert again.logprobs == found.logprobs
+
+
+def test_scores(model: CausalLM) -> None:
+    text = "Some text, of which each byte is a token. " * 14
+    found = model.score(text)
+    rows = model.logits(found.ids).astype(np.float64)
+    assert len(found.ids) > CHUNK
+    want = [
+        row[i] - row.max() - math.log(np.exp(row - row.max()).sum())
+        for row, i in zip(rows, found.ids[1:], strict=False)
+    ]
+    np.testing.assert_allclose(found.logprobs, want, atol=1e-9)
+    assert found.perplexity == pytest.approx(math.exp(-np.mean(want)))
+    assert math.isnan(model.score("a").perplexity)
+    assert model.score("").ids == []
+
+
+def test_vectors_of_texts(model: CausalLM) -> None:
+    found = model.embed(["one text", "another", ""])
+    assert found.shape == (3, WIDTH)
+    np.testing.assert_array_equal(found[1], model.embed("another"))
+    assert not found[2].any()
+    assert abs(found[0] - found[1]).max() > 0.01
+
+
+def test_conversations(model: CausalLM) -> None:
+    messages = [{"role": "user", "content": "hello <|end|>"}]
+    ids = model.tokenizer.apply_chat_template(messages, tokenize=True)
+    assert ids[0] == 257
+    assert ids[-2:] == [256, 258]
+    assert ids.count(256) == 1  # what a user writes stays text
+    options: dict[str, Any] = {"max_new_tokens": 15, "ignore_eos": True}
+    assert model.chat(messages, **options) == model.generate(ids, **options)
+    assert "".join(model.chat(messages, stream=True, **options)) == model.chat(messages, **options)
+    with pytest.raises(ValueError, match="role"):
+        model.chat([{"role": "nobody", "content": ""}])
+
+
+def test_constrained_text(model: CausalLM) -> None:
+    pytest.importorskip("llguidance")
+    schema = {
+        "type": "object",
+        "properties": {
+            "age": {"type": "integer", "minimum": 0, "maximum": 150},
+            "kind": {"enum": ["cat", "dog"]},
+        },
+        "required": ["age", "kind"],
+        "additionalProperties": False,
+    }
+    for seed in range(5):
+        text = model.generate("x", 200, temperature=1.0, seed=seed, json_schema=schema)
+        value = json.loads(text)
+        assert isinstance(value["age"], int)
+        assert value["kind"] in ("cat", "dog")
+    assert model.generate("x", choices=["yes", "no"]) in ("yes", "no")
+    assert model.generate("x", regex="[0-9]{3}").isdigit()
+    texts = model.generate(["x", "y"], n=2, temperature=1.0, choices=["yes", "no"])
+    assert {text for pair in texts for text in pair} <= {"yes", "no"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"prompt": ""}, ValueError, "the prompt is empty"),
+        ({"prompt": []}, ValueError, "the prompt is empty"),
+        ({"prompt": [259]}, ValueError, "a token must be from 0 to 258, got 259"),
+        ({"prompt": [-1]}, ValueError, "a token must be from 0 to 258, got -1"),
+        ({"prompt": [1.5]}, ValueError, "a token must be from 0 to 258, got 1.5"),
+        (
+            {"prompt": "a" * CONTEXT},
+            ValueError,
+            "the prompt has 700 tokens and the context 700: no room for another one",
+        ),
+        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must be a whole number"),
+        ({"temperature": -1.0}, ValueError, "temperature must be a number"),
+        ({"n": 0}, ValueError, "n must be a whole number"),
+        ({"logprobs": 260}, ValueError, "logprobs must be a whole number"),
+        ({"logit_bias": {300: 1.0}}, ValueError, "logit_bias"),
+        ({"stream": True, "n": 2}, ValueError, "stream gives the text of a single continuation"),
+        ({"stop": [""]}, ValueError, "stop must be strings that are not empty"),
+        ({"regex": "["}, ValueError, "regex"),
+        ({"regex": "a", "choices": ["b"]}, ValueError, "a constraint is one of"),
+    ],
+)
+def test_bad_arguments(
+    model: CausalLM, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        model.generate(**{"prompt": "x"} | arguments)
+
+
+def test_texts_that_are_too_long(model: CausalLM) -> None:
+    for call in (model.score, model.embed):
+        with pytest.raises(ValueError, match="the text has 701 tokens and the context 700"):
+            call("a" * (CONTEXT + 1))
+    with pytest.raises(ValueError, match="the text has 701 tokens and the context 700"):
+        model.logits([1] * (CONTEXT + 1))
+    assert len(model.generate("a" * (CONTEXT - 3), 50, ignore_eos=True, return_ids=True)) == 3
+    assert model.logits([]).shape == (0, 259)
+
+
+def test_no_such_model(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        CausalLM.from_pretrained(tmp_path / "missing.gguf")
+    with pytest.raises(FormatError, match=r"general\.architecture"):
+        CausalLM.from_pretrained(
+            write(tmp_path / "other.gguf", more={"general.architecture": "mamba"})
+        )
