@@ -154,6 +154,12 @@ def test_a_template_says_no():
         ChatTemplate("{{ raise_exception('roles must alternate') }}", "m.gguf").render(USER)
 
 
+def test_old_sandboxes_are_refused(monkeypatch):
+    monkeypatch.setattr("firth.generators.chat_template.version", lambda name: "3.1.5")
+    with pytest.raises(ImportError, match=r"needs jinja2 3\.1\.6"):
+        ChatTemplate(CHATML)
+
+
 def test_long_conversations_have_room():
     text = "x" * 3_000_000
     assert len(rendered(CHATML, [{"role": "user", "content": text}])) > len(text)

@@ -37,6 +37,8 @@ FILES = (
 )  # fmt: skip
 """All names that a folder may have, to be asked for on a hub."""
 
+_END = "<|endoftext|>"
+
 
 def read(folder: pathlib.Path) -> Described:
     """Read the files; FormatError where there is no tokenizer, or one is malformed."""
@@ -127,6 +129,8 @@ class _Folder:
             )
             library.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
             library.decoder = package.decoders.WordPiece()
+            names = ("unk", "sep", "pad", "cls", "mask")
+            self._usual(library, {f"{name}_token": f"[{name.upper()}]" for name in names})
             ends = [(name, library.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
             if all(i is not None for _, i in ends):
                 library.post_processor = package.processors.BertProcessing(*ends)
@@ -140,7 +144,10 @@ class _Folder:
             self.config.get("tokenizer_class") or self.object("config.json").get("model_type")
         )
         library.decoder = package.decoders.ByteLevel()
-        if not kind.lower().startswith("qwen2"):
+        other = kind.lower().startswith("qwen2")
+        self._usual(library, {} if other else {"bos_token": _END, "unk_token": _END})
+        self._usual(library, {"eos_token": _END})
+        if not other:
             space = bool(self.config.get("add_prefix_space", False))
             library.pre_tokenizer = level(add_prefix_space=space)
             return library
@@ -155,6 +162,12 @@ class _Folder:
             [*cuts, level(add_prefix_space=False, use_regex=False)]
         )
         return library
+
+    def _usual(self, library: Any, tokens: dict[str, str]) -> None:
+        """Special tokens where tokenizer_config.json names none."""
+        for role, token in tokens.items():
+            if library.token_to_id(token) is not None:
+                self.config.setdefault(role, token)
 
     def _add_tokens(self, library: Any, roles: Iterable[str]) -> None:
         """Tokens that tokenizer_config.json adds to the tokenizer, or calls special."""
