@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from firth.arguments import Real, Rules, Whole, check_all
+from firth.arguments import Real, Rules, Whole, check_all, shortened
 from firth.errors import FormatError
 from firth.formats import gguf
 from firth.transformer.architecture import Table
@@ -121,7 +121,7 @@ def values_of(file: gguf.Gguf, name: str) -> Values:
     for key in needed.values():
         if metadata.get(key) is None:
             raise FormatError(f"has no {name}.{key}", file.path)
-    if metadata.get("expert_count"):
+    if metadata.number("expert_count", Whole(0, 1 << 20)):
         raise metadata.error("expert_count", "is above 0: firth knows no mixtures of experts")
     aliases = {
         field: f"{name}.{key}"
@@ -129,7 +129,7 @@ def values_of(file: gguf.Gguf, name: str) -> Values:
         if metadata.get(key) is not None
     }
     values = {key: file.metadata[key] for key in aliases.values()}
-    windows = bool(metadata.get("attention.sliding_window"))
+    windows = bool(metadata.number("attention.sliding_window", Whole(0, 1 << 20)))
     values |= {
         "model_type": "olmo3" if name == "olmo2" and windows else KINDS[name],
         "vocab_size": _rows(file),
@@ -199,7 +199,11 @@ def _pattern(metadata: _Metadata) -> dict[str, Any]:
 def _rope(metadata: _Metadata, pairs: int) -> dict[str, Any]:
     """``rope_parameters``, or nothing."""
     numbers = {key: metadata.number(f"rope.scaling.{key}", _FACTOR) for key in _ROPE}
-    kind = metadata.get("rope.scaling.type") or "none"
+    kind = metadata.get("rope.scaling.type")
+    if kind is None:
+        kind = "none"
+    elif not isinstance(kind, str):
+        raise metadata.error("rope.scaling.type", f"must be a text, got {shortened(kind)}")
     factor = numbers["factor"]
     if (old := metadata.number("rope.scale_linear", _FACTOR)) is not None:
         kind, factor = "linear", old

@@ -15,6 +15,7 @@ from firth.transformer.weights import Part
 DEFAULTS = {
     "vocab_size": 50257,
     "hidden_size": 768,
+    "n_inner": None,  # 4 D
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
     "hidden_act": "gelu_new",
@@ -25,7 +26,6 @@ DEFAULTS = {
 
 ALIASES = {
     "hidden_size": "n_embd",
-    "intermediate_size": "n_inner",
     "num_hidden_layers": "n_layer",
     "num_attention_heads": "n_head",
     "max_position_embeddings": "n_positions",
@@ -40,7 +40,7 @@ def plan(config: Config) -> Plan:
         width=config.hidden_size,
         layers=config.num_hidden_layers,
         heads=config.num_attention_heads,
-        hidden=config.get("intermediate_size") or 4 * config.hidden_size,
+        hidden=config.get("intermediate_size") or config.n_inner or 4 * config.hidden_size,
         activation=config.activation(),
         norm="layer",
         epsilon=config.layer_norm_eps,

@@ -23,7 +23,7 @@ DEFAULTS = {
     "hidden_size": 512,
     "head_dim": 64,
     "intermediate_size": 2048,
-    "num_layers": 6,
+    "num_hidden_layers": 6,
     "num_decoder_layers": None,
     "num_attention_heads": 8,
     "relative_attention_num_buckets": 32,
@@ -40,6 +40,7 @@ ALIASES = {
     "hidden_size": "d_model",
     "head_dim": "d_kv",
     "intermediate_size": "d_ff",
+    "num_hidden_layers": "num_layers",
     "num_attention_heads": "num_heads",
     "layer_norm_eps": "layer_norm_epsilon",
 }
@@ -64,7 +65,13 @@ def plan(config: Config, **changes: Any) -> Plan:
 
 def decoder_plan(config: Config) -> Plan:
     """The decoder's."""
-    return plan(config, causal=True, memory=config.hidden_size)
+    return plan(config, layers=decoder_count(config), causal=True, memory=config.hidden_size)
+
+
+def decoder_count(config: Config) -> int:
+    """How many layers the decoder has."""
+    count = config.num_decoder_layers
+    return int(config.num_hidden_layers if count is None else count)
 
 
 def activation(config: Config) -> tuple[bool, str]:
@@ -122,7 +129,7 @@ def decoder_layers(config: Config) -> list[Table]:
         attention("attention", f"decoder.block.{i}.layer.0", "SelfAttention")
         | attention("cross", f"decoder.block.{i}.layer.1", "EncDecAttention")
         | feed(config, f"decoder.block.{i}.layer.2")
-        for i in range(config.num_hidden_layers)
+        for i in range(decoder_count(config))
     ]
 
 
@@ -164,7 +171,7 @@ PAIRS = (
             plan=plan,
             outside=outside,
             layers=layers,
-            aliases=ALIASES | {"num_hidden_layers": "num_layers"},
+            aliases=ALIASES,
         ),
         decoder=Side(
             kinds=("t5",),
@@ -173,7 +180,7 @@ PAIRS = (
             plan=decoder_plan,
             outside=decoder_outside,
             layers=decoder_layers,
-            aliases=ALIASES | {"num_hidden_layers": "num_decoder_layers"},
+            aliases=ALIASES,
             more=decoder_more,
         ),
         head=head,

@@ -22,7 +22,9 @@ _NUMBERS: Rules = {
     "hidden_size": Whole(1, 1 << 16),
     "embedding_size": Whole(1, 1 << 16),
     "intermediate_size": Whole(1, 1 << 20),
+    "n_inner": Whole(1, 1 << 20, optional=True),
     "num_hidden_layers": Whole(0, 512),
+    "num_decoder_layers": Whole(0, 512, optional=True),
     "num_hidden_groups": Whole(1, 512),
     "inner_group_num": Whole(1, 16),
     "num_attention_heads": Whole(1, 1 << 12),
@@ -31,6 +33,7 @@ _NUMBERS: Rules = {
     "layer_norm_eps": Real(0, 1),
     "pad_token_id": Whole(0, optional=True),
     "relative_attention_num_buckets": Whole(32, 32),
+    "relative_attention_max_distance": Whole(17, 1 << 20),
     "local_attention": Whole(0, 1 << 20),
     "global_attn_every_n_layers": Whole(1, 512),
     "sliding_window": Whole(0, 1 << 20, optional=True),
@@ -57,6 +60,8 @@ _FLAGS = (
     "classifier_bias",
     "rotary_emb_interleaved",
     "use_sliding_window",
+    "scale_embedding",
+    "scale_decoder_outputs",
     "output_hidden_states",
     "output_attentions",
 )
@@ -122,7 +127,7 @@ class Config:
         self._aliases = {
             name: other
             for name, other in (aliases or {}).items()
-            if name not in values and self._values.get(other) is not None
+            if name not in values and (other in values or other in defaults)
         }
         self._values |= {name: self._values[other] for name, other in self._aliases.items()}
         for name, rule in _NUMBERS.items():
