@@ -129,7 +129,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }  # fmt: skip
-NOT_NATIVE = {"gemma2", "olmo2", "olmo3"}
 
 
 def saved(folder: Path, name: str, **options: Any) -> Any:
@@ -148,14 +147,14 @@ def saved(folder: Path, name: str, **options: Any) -> Any:
     ).eval()
 
 
-def compare(ours: Loaded, theirs: Any, native: bool, tolerance: float = TOLERANCE) -> None:
+def compare(ours: Loaded, theirs: Any, tolerance: float = TOLERANCE) -> None:
     """A text longer than windows and what was trained, and a short one."""
     for length in (50, 5):
         ids = np.random.default_rng(length).integers(3, ours.config.vocab_size, length)
         with torch.no_grad():
             want = theirs(torch.tensor(ids[None])).logits[0].numpy()
         assert want.std() > 0.1
-        for backend in ("numpy", "native")[: 1 + native]:
+        for backend in ("numpy", "native"):
             with use(backend):
                 got = ours.logits(ids)
             assert got.dtype == np.float32
@@ -165,7 +164,7 @@ def compare(ours: Loaded, theirs: Any, native: bool, tolerance: float = TOLERANC
 @pytest.mark.parametrize("name", MODELS)
 def test_every_family(name: str, tmp_path: Path) -> None:
     theirs = saved(tmp_path, name)
-    compare(load(tmp_path), theirs, name not in NOT_NATIVE)
+    compare(load(tmp_path), theirs)
 
 
 def test_gemma3_with_pictures(tmp_path: Path) -> None:
@@ -193,7 +192,7 @@ def test_gemma3_with_pictures(tmp_path: Path) -> None:
 def test_several_files(tmp_path: Path) -> None:
     theirs = saved(tmp_path, "qwen3", max_shard_size="20KB")
     assert (tmp_path / "model.safetensors.index.json").exists()
-    compare(load(tmp_path), theirs, native=True)
+    compare(load(tmp_path), theirs)
 
 
 # GGUF: written as llama.cpp's converter does it, with the tables of names of its own package.
@@ -309,7 +308,7 @@ def test_gguf_of_every_family(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     ours = load(tmp_path / "model.gguf")
     assert len(ours.metadata["tokenizer.ggml.tokens"]) == 96
     assert (ours.output is None) == theirs.config.tie_word_embeddings
-    compare(ours, theirs, name not in NOT_NATIVE)
+    compare(ours, theirs)
 
 
 def test_smollm2_as_transformers_reads_it() -> None:
