@@ -31,6 +31,7 @@ from firth.cli import (
     encoders,
     evaluate,
     fill_mask,
+    generators,
     index,
     plot,
     quantize,
@@ -142,14 +143,14 @@ def _one_line(error: BaseException) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="firth",
-        description="Word vectors, classifiers and search indexes: train them on a text, use them.",
+        description="Word vectors, classifiers, search indexes and language models on a CPU.",
     )
     parser.add_argument("--version", action="version", version=f"firth {__version__}")
     parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (
-        train, ask, vectors, classify, index, encoders, fill_mask, tokenize, quantize, evaluate,
-        plot, demo,
+        train, ask, vectors, classify, index, encoders, fill_mask, generators, tokenize,
+        quantize, evaluate, plot, demo,
     ):  # fmt: skip
         command.add(commands)
     return parser

@@ -33,6 +33,12 @@ def say(line: str) -> None:
     print(shown(line))
 
 
+def write(text: str) -> None:
+    """Print a part of a text on stdout at once, with its line breaks and tabs."""
+    kept = (part if part in "\n\t" else shown(part) for part in re.split("([\n\t])", text))
+    print("".join(kept), end="", flush=True)
+
+
 # Of words, one after the other: cyan, yellow, green, magenta, blue.
 _COLOURS = ("36", "33", "32", "35", "34")
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from firth.generators.causal import CausalLM, Generation, Score
+from firth.generators.causal import CausalLM, Generation, Score, Streamed
+from firth.generators.tasks import Perplexity, perplexity
 from firth.generators.tokenizer import GeneratorTokenizer
 
-__all__ = ["CausalLM", "Generation", "GeneratorTokenizer", "Score"]
+__all__ = [
+    "CausalLM",
+    "Generation",
+    "GeneratorTokenizer",
+    "Perplexity",
+    "Score",
+    "Streamed",
+    "perplexity",
+]

@@ -192,7 +192,7 @@ seed, logit_bias
             How many continuations of each text. Those of one seed differ: they have seed, seed + 1
             and so on.
         stream : bool
-            Return an iterator of pieces of text as they become sure, of a single continuation.
+            Return a single continuation as an iterator of pieces of text, as they become sure.
         return_ids : bool
             Return the new tokens in place of text.
         ignore_eos : bool
@@ -207,8 +207,8 @@ seed, logit_bias
         Returns
         -------
         str, or list of int with ``return_ids``, or Generation with ``logprobs``
-            A list of n of them where n is not 1, of such for each text where several are given; an
-            iterator of str with ``stream``.
+            A list of n of them where n is not 1, of such for each text where several are given;
+            Streamed with ``stream``.
 
         Raises
         ------
@@ -256,7 +256,7 @@ seed, logit_bias
                 )
         pieces = self._run(runs, speculation, use_prefix_cache)
         if stream:
-            return (piece for piece in pieces if piece)
+            return Streamed(runs[0], pieces)
         for _ in pieces:
             pass
         results = [run.result(return_ids, logprobs is not None) for run in runs]
@@ -448,3 +448,47 @@ class _Run:
                 text.reused,
             )
         return new if as_ids else self.stream.text
+
+
+class Streamed:
+    """A text as the model writes it: an iterator of str. Made by `CausalLM.generate`.
+
+    Attributes
+    ----------
+    text : str
+        What is sure so far.
+    prompt_tokens, reused_tokens, new_tokens : int
+        Those of the prompt, those of them that another call had computed, those written so far.
+    finish_reason : "stop", "length" or None
+        None until the end.
+    """
+
+    def __init__(self, run: _Run, pieces: Iterator[str]) -> None:
+        self._run, self._pieces = run, (piece for piece in pieces if piece)
+        self.prompt_tokens = len(run.ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Write no more."""
+        self._pieces.close()
+
+    @property
+    def text(self) -> str:  # noqa: D102
+        return self._run.stream.text
+
+    @property
+    def reused_tokens(self) -> int:  # noqa: D102
+        return self._run.text.reused if self._run.text else 0
+
+    @property
+    def new_tokens(self) -> int:  # noqa: D102
+        return len(self._run.text.ids) - self.prompt_tokens if self._run.text else 0
+
+    @property
+    def finish_reason(self) -> str | None:  # noqa: D102
+        return self._run.text.finished if self._run.text else None

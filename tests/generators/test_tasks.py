@@ -1,0 +1,57 @@
+"""Perplexity by windows."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from causal_models import CONTEXT, write
+from firth import CausalLM
+from firth.generators import perplexity
+
+pytest.importorskip("tokenizers")
+
+TEXT = "Some text, of which each byte is a token, and some of it is left out. " * 12
+BEGIN = {"tokenizer.ggml.bos_token_id": 257, "tokenizer.ggml.add_bos_token": True}
+
+
+def scored(model: CausalLM, ids: list[int], size: int) -> list[float]:
+    """What each token in the second half of each window is given, by its logits."""
+    found = []
+    for start in range(0, len(ids) - size + 1, size):
+        window = [*ids[:1], *ids[start + 1 : start + size]] if ids[0] == 257 else None
+        window = window or ids[start : start + size]
+        rows = model.logits(window).astype(np.float64)
+        for at in range(size // 2 + 1, size):
+            row = rows[at - 1]
+            found.append(row[window[at]] - row.max() - math.log(np.exp(row - row.max()).sum()))
+    return found
+
+
+@pytest.mark.parametrize("begin", [False, True])
+@pytest.mark.parametrize("size", [4, 65, 128])
+def test_perplexity(tmp_path: Path, begin: bool, size: int) -> None:
+    path = write(tmp_path / "model.gguf", more=BEGIN if begin else None)
+    model = CausalLM.from_pretrained(path)
+    ids = model.tokenizer.encode(TEXT)
+    assert (ids[0] == 257) == begin
+    want = scored(model, ids, size)
+    found = perplexity(model, TEXT, size)
+    assert found.value == pytest.approx(math.exp(-np.mean(want)), rel=1e-9)
+    spread = np.std(want) / math.sqrt(len(want) - 1)
+    assert found.error == pytest.approx(found.value * spread, rel=1e-6)
+    assert found[2:] == (len(want), len(ids) // size, size)
+
+
+def test_windows(tmp_path: Path) -> None:
+    model = CausalLM.from_pretrained(write(tmp_path / "model.gguf"))
+    assert perplexity(model, TEXT, progress=False).context == 512
+    assert perplexity(model, TEXT, CONTEXT).windows == 1
+    with pytest.raises(ValueError, match="the text has 3 tokens and a window 512"):
+        perplexity(model, "abc")
+    for size in (3, CONTEXT + 1, 4.5):
+        with pytest.raises((ValueError, TypeError), match="context must be a whole number"):
+            perplexity(model, TEXT, size)  # type: ignore[arg-type]
