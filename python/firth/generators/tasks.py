@@ -1,14 +1,16 @@
-"""What generators are for besides writing: how well one knows a text."""
+"""What generators are for besides writing: how well one knows a text, which label it has."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from firth.arguments import check_whole
 from firth.generators.causal import CausalLM
+from firth.generators.decoding import common
 from firth.progress import progress_bar
 
 _WINDOW = 512  # tokens; llama.cpp's default, so that numbers can be compared
@@ -76,3 +78,53 @@ def perplexity(
     return Perplexity(
         value, value * math.sqrt(values.var() / max(len(values) - 1, 1)), len(values), windows, size
     )
+
+
+def classify(
+    model: CausalLM,
+    text: str,
+    labels: Sequence[str],
+    template: str = "Text: {text}\nLabel: {label}\n",
+    examples: Sequence[tuple[str, str]] = (),
+) -> dict[str, float]:
+    """How probable each label of a text is, by what the model would write.
+
+    Parameters
+    ----------
+    model : CausalLM
+    text : str
+    labels : sequence of str
+        At least two, all different; words work best.
+    template : str
+        What is written of a text and its label, with ``{text}`` and, behind it, ``{label}``. What
+        follows the label, as a line break, shows that it ends.
+    examples : sequence of (text, label)
+        Written before, so that the model knows what is asked.
+
+    Returns
+    -------
+    dict of str to float
+        Of each label its probability among all labels.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two labels, equal ones, a template without a place, or a text that is longer
+        than the context.
+    """
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise ValueError(f"classify: labels must be two or more different ones, got {labels!r:.60}")
+    if not -1 < template.find("{text}") < template.find("{label}"):
+        raise ValueError(
+            f"classify: template must have {{text}} and {{label}}, got {template!r:.60}"
+        )
+
+    def written(text: str, label: str) -> str:
+        return template.replace("{label}", label, 1).replace("{text}", text, 1)
+
+    before = "".join(written(*one) + "\n" for one in examples)
+    ids = [model.tokenizer.encode(before + written(text, label)) for label in labels]
+    same = min(common(ids[0], one) for one in ids[1:])
+    sums = np.array([model.score(one).logprobs[max(same - 1, 0) :].sum() for one in ids])
+    shares = np.exp(sums - sums.max())
+    return dict(zip(labels, (shares / shares.sum()).tolist(), strict=True))
