@@ -61,7 +61,8 @@ test-arm64: ## kernels against NumPy on an emulated arm64, some 15 minutes
 test-peers: $(VENV)/test.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
 	$(BIN)/python -m pytest -m peer
 
-bench: $(VENV)/models.stamp ## measure firth and its peers, write benchmarks/RESULTS.md
+$(VENV)/llama.stamp: export CMAKE_ARGS := -DGGML_NATIVE=ON
+bench: $(VENV)/models.stamp $(VENV)/llama.stamp ## measure firth and its peers, write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
 # The run is kept in .benchmarks; `make bench-kernels COMPARE=--benchmark-compare` sets the next one

@@ -37,7 +37,7 @@ ELSEWHERE = {
 PEERS = [
     "numpy", "gensim", "fasttext-numpy2", "model2vec", "tokenizers", "torch", "faiss-cpu",
     "usearch", "hnswlib", "turbovec", "sentence-transformers", "transformers", "onnxruntime",
-    "openvino", "nncf", "ctranslate2",
+    "openvino", "nncf", "ctranslate2", "openvino-genai", "llama-cpp-python",
 ]  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_extras_are_used() -> None:
         for name in re.findall(r'(?:needs\(\s*"|import )([\w.]+)', path.read_text())
     }
     extras = {"numba", "words", "models", "plot"}
-    assert extras | {"all", "test", "peer", "bench", "dev"} == set(
+    assert extras | {"all", "test", "peer", "bench", "llama", "dev"} == set(
         metadata.metadata("firth").get_all("Provides-Extra") or []
     )
     wanted = [

@@ -20,6 +20,7 @@ PACKAGES = {
     "GloVe": "GloVe-C", "tokenizers": "tokenizers", "transformers": "transformers",
     "sentence-transformers": "sentence-transformers", "ONNX Runtime": "onnxruntime",
     "OpenVINO": "openvino", "CTranslate2": "ctranslate2",
+    "OpenVINO GenAI": "openvino-genai", "llama.cpp": "llama-cpp-python",
 }  # fmt: skip
 
 
