@@ -180,11 +180,13 @@ Precision read_precision(const std::string& name) {
 }
 
 // outside, layers: dicts of arrays, as firth.transformer.plan names them. A dict that stands in
-// `layers` several times is packed once. angles: a pair of tables for each layer, or none.
+// `layers` several times is packed once. angles: a pair of tables for each layer, or none. packed:
+// is called with each dict when its matrices have been packed.
 std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
                                   const py::dict& outside, const std::vector<py::dict>& layers,
                                   const std::vector<std::pair<array<float>, array<float>>>& angles,
-                                  const std::string& precision, const std::vector<Apart>& apart) {
+                                  const std::string& precision, const std::vector<Apart>& apart,
+                                  const py::object& packed) {
     const Kernels& kernels = *level;
     auto made = std::unique_ptr<StackObject>(
         new StackObject{Stack(kernels, read_plan(plan_of), read_precision(precision)), {}});
@@ -206,11 +208,14 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
     if (stack.precision == Precision::stored) {
         const StoredArray tokens = from.stored("tokens", 0, width);
         const StoredArray head = from.stored("head.weight", 0, plan.width);
-        WithoutGil unlocked;
-        stack.stored_tokens =
-            std::make_unique<BlockMatrix>(kernels, *tokens.type, std::vector{tokens.of}, width);
-        if (head.type) stack.head = Linear(kernels, {head}, {Array{}});
+        {
+            WithoutGil unlocked;
+            stack.stored_tokens =
+                std::make_unique<BlockMatrix>(kernels, *tokens.type, std::vector{tokens.of}, width);
+            if (head.type) stack.head = Linear(kernels, {head}, {Array{}});
+        }
         stack.tied = !head.type && !stack.projection.present();
+        packed(outside);
     } else {
         stack.tokens = from.matrix("tokens", 0, width);
     }
@@ -237,6 +242,7 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
             layer = read_layer(kernels, stack.precision, plan, arrays,
                                apart.empty() ? nothing : apart[stack.layers.size()]);
             known.emplace_back(arrays.ptr(), layer);
+            packed(arrays);
         }
         stack.layers.push_back(layer);
     }
@@ -405,7 +411,8 @@ py::array_t<float> greatest_inputs(const StackObject& self, const array<int32_t>
 void bind_transformer(py::module_& transformer) {
     py::class_<StackObject>(transformer, "Stack")
         .def(py::init(&make), py::arg("level"), py::arg("plan"), py::arg("outside"),
-             py::arg("layers"), py::arg("angles"), py::arg("precision"), py::arg("apart"))
+             py::arg("layers"), py::arg("angles"), py::arg("precision"), py::arg("apart"),
+             py::arg("packed"))
         .def("greatest_inputs", &greatest_inputs, py::arg("ids").noconvert())
         .def_property_readonly("nbytes", [](const StackObject& self) { return self.stack.bytes(); })
         .def("run", &run_texts, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),

@@ -17,7 +17,8 @@ import pytest
 
 from firth import FormatError
 from firth.errors import TruncatedError
-from firth.formats.files import Beside, atomic, reading, writing
+from firth.formats import safetensors
+from firth.formats.files import Beside, atomic, forget_pages, reading, writing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file semantics")
 
@@ -259,3 +260,30 @@ def test_calls_beside():
     beside.close()
     assert beside.ready
     assert beside.take() == 7
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+def test_pages_of_a_mapped_file_are_given_back(tmp_path: Path) -> None:
+    size = 1 << 24
+    want = np.random.default_rng(0).integers(0, 1 << 60, size // 8)
+    safetensors.write(tmp_path / "file", {"some": want, "rows": want[:1000].reshape(100, 10)})
+    arrays = safetensors.mapped(tmp_path / "file")
+    some = arrays["some"]
+    assert some.sum() == want.sum()
+    before = resident()
+    forget_pages(some)
+    assert before - resident() > size * 0.9
+    np.testing.assert_array_equal(some, want)
+    np.testing.assert_array_equal(arrays["rows"], want[:1000].reshape(100, 10))
+    before = resident()
+    forget_pages(some[1 << 20 :])  # a part
+    assert size * 0.4 < before - resident() < size * 0.6
+    for left in (some[::2], want, np.empty(0), np.memmap(tmp_path / "file", mode="c")):
+        before = left.copy()
+        forget_pages(left)
+        np.testing.assert_array_equal(left, before)

@@ -48,6 +48,7 @@ def make(plan: Any = (), outside: Any = (), layer: Any = (), precision: str = "s
         [ANGLES],
         precision,
         [],
+        lambda arrays: None,
     )
 
 

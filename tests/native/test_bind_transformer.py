@@ -54,6 +54,7 @@ def make(
         list(angles),
         precision,
         list(apart),
+        lambda arrays: None,
     )
 
 
@@ -165,7 +166,14 @@ def test_a_weight_is_missing(name: str) -> None:
     layer = {other: array for other, array in LAYER.items() if other != name}
     with pytest.raises(ValueError, match=r"\.weight is missing"):
         _native.transformer.Stack(
-            _dispatch.active_level(), SimpleNamespace(**PLAN), OUTSIDE, [layer], [], "float32", []
+            _dispatch.active_level(),
+            SimpleNamespace(**PLAN),
+            OUTSIDE,
+            [layer],
+            [],
+            "float32",
+            [],
+            id,
         )
 
 

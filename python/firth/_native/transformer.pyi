@@ -1,4 +1,5 @@
 # Stacks of transformer layers.
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ class Stack:
         angles: list[tuple[NDArray[Any], NDArray[Any]]],
         precision: str,
         apart: list[list[list[int]]],
+        packed: Callable[[dict[str, Any]], object],
     ) -> None: ...
     def greatest_inputs(self, ids: NDArray[Any]) -> NDArray[Any]: ...
     @property

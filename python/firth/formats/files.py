@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gzip
 import lzma
+import mmap
 import os
 import queue
 import secrets
@@ -19,6 +20,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from firth.errors import FormatError, TruncatedError
 from firth.optional import needs
@@ -112,6 +116,26 @@ def writing(path: PathLike, *, append: bool = False) -> Iterator[BinaryIO]:
             if name.endswith(suffix):
                 file = stack.enter_context(opener(file, "wb"))
         yield file
+
+
+def forget_pages(array: NDArray[Any]) -> None:
+    """Give back the memory of a mapped file's pages under an array; they are read again if needed.
+
+    An array that is no view of a mapped file, or that can be written to, is left alone.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:  # its pages may hold what no file does
+            return
+        base = base.base
+    base = base.obj if isinstance(base, memoryview) else base
+    if not isinstance(base, mmap.mmap) or not hasattr(base, "madvise") or not array.size:
+        return
+    start = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
+    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE  # pages that are the array's alone
+    last = (start + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if array.flags.c_contiguous and first < last:
+        base.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 # What decompressors say of damaged data.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.formats.blocks import BlockArray
+from firth.formats.files import forget_pages
 from firth.kernels._dispatch import active, active_level
 from firth.transformer import angles, reference
 from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights, check
@@ -89,7 +90,14 @@ class Stack:
 
             def packed(precision: Precision) -> _native.transformer.Stack:
                 return _native.transformer.Stack(
-                    level, self.plan, self._outside, self._layers, turns, precision, self.apart
+                    level,
+                    self.plan,
+                    self._outside,
+                    self._layers,
+                    turns,
+                    precision,
+                    self.apart,
+                    _release,
                 )
 
             if self.precision == "int8" and not self.apart:
@@ -222,6 +230,12 @@ def _stored(arrays: Arrays) -> dict[str, Any]:
 
 
 _MATRICES = ("tokens",)
+
+
+def _release(arrays: Arrays) -> None:
+    """Pages of files whose content has been packed: they need not stay in this process's memory."""
+    for array in arrays.values():
+        forget_pages(array[1] if isinstance(array, tuple) else array)
 
 
 def _floats(arrays: Arrays) -> dict[str, NDArray[Any]]:
