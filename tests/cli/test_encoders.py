@@ -115,7 +115,7 @@ def test_errors_are_one_line(text, capsys, monkeypatch):
 
 
 def test_models(tmp_path, monkeypatch, capsys):
-    from firth.encoders import where
+    from firth.transformer import where
 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(where.importlib.metadata, "distributions", lambda: [])
