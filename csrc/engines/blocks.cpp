@@ -129,6 +129,17 @@ void planes(const BlockLayout& layout, size_t row, uint8_t* part, uint8_t* codes
         else
             byte |= uint8_t((codes[i] >> from & mask) << shift);
     };
+    if (!get && layout.high == 0 && layout.low >= 4) {  // most matrices, a unit at a time
+        const size_t planes = layout.low;
+        for (size_t u = 0; u < planes; u++) {
+            uint32_t unit, upper = 0;
+            std::memcpy(&unit, codes + 4 * u, 4);
+            if (planes == 4) std::memcpy(&upper, codes + 4 * (u + 4), 4);
+            unit |= upper << 4;
+            std::memcpy(part + 4 * (u * kPanelRows + row), &unit, 4);
+        }
+        return;
+    }
     for (size_t i = 0; i < kDigitBlock; i++) {
         const size_t u = i / 4;
         if (layout.low == 8)
