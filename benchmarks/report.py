@@ -89,6 +89,9 @@ SUMMARY = [
     ("Index with cells, recall 0.95: search, build", ("search_cells",), ""),
 ]
 
+# Names of libraries that are more than a word.
+WHOLE = ("ONNX Runtime", "OpenVINO GenAI", "llama.cpp")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -285,8 +288,9 @@ def of_summary(line: Line, part: str, entry: tuple[str, tuple[str, ...], str]) -
 
 
 def library(peer: str) -> str:
-    """The first word of a peer's name (two of ONNX Runtime's): whose code it is."""
-    return "ONNX Runtime" if peer.startswith("ONNX Runtime") else re.split(r"[ ,.]", peer)[0]
+    """The first word of a peer's name, or one of `WHOLE`: whose code it is."""
+    whole = (name for name in WHOLE if peer.startswith(name))
+    return next(whole, re.split(r"[ ,.]", peer)[0])
 
 
 def fastest(lines: Sequence[Line]) -> list[Line]:
