@@ -12,8 +12,10 @@ import pytest
 
 from causal_models import CONTEXT, WIDTH, write
 from firth import CausalLM, FormatError
+from firth.formats.blocks import BlockArray, block_type
 from firth.generators import Generation
 from firth.generators.decoding import CHUNK
+from firth.generators.loading import load
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("jinja2")
@@ -222,3 +224,25 @@ def test_no_such_model(tmp_path: Path) -> None:
         CausalLM.from_pretrained(
             write(tmp_path / "other.gguf", more={"general.architecture": "mamba"})
         )
+
+
+def test_shorter_contexts(tmp_path: Path) -> None:
+    path = write(tmp_path / "small.gguf")
+    short, whole = CausalLM.from_pretrained(path, context=20), CausalLM.from_pretrained(path)
+    assert (short.context, whole.context) == (20, CONTEXT)
+    assert short.generate("some text", 8) == whole.generate("some text", 8)
+    with pytest.raises(ValueError, match="the prompt has 20 tokens and the context 20"):
+        short.generate("a" * 20)
+    for context in (0, CONTEXT + 1):
+        with pytest.raises(ValueError, match="context must be a whole number from 1 to 700"):
+            CausalLM.from_pretrained(path, context)
+
+
+def test_blocks_that_do_not_run_are_named(model: CausalLM, tmp_path: Path) -> None:
+    path = write(tmp_path / "other.gguf")
+    loaded = load(path)
+    kind = block_type("IQ4_XS")
+    blocks = BlockArray(np.zeros((64, kind.bytes), np.uint8), kind)
+    loaded.weights.layers[1]["feed.up.weight"] = blocks
+    with pytest.raises(FormatError, match=r"feed\.up\.weight is of type IQ4_XS, models run"):
+        CausalLM(loaded, model.tokenizer)

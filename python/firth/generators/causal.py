@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth.arguments import check_whole, shortened
+from firth.errors import FormatError
+from firth.formats.blocks import BlockArray
 from firth.formats.files import PathLike
 from firth.generators.constraints import Constraint, Constraints
 from firth.generators.decoding import CHUNK, Decoder, Text
@@ -30,9 +32,9 @@ from firth.generators.stream import Stream
 from firth.generators.tokenizer import GeneratorTokenizer
 from firth.transformer.cached import Cache, extend
 from firth.transformer.plan import Weights
-from firth.transformer.stack import Stack
+from firth.transformer.stack import STORED, Stack
 
-_CONSTRAINTS = ("json_object", "json_schema", "regex", "choices", "grammar")
+_CONTEXT = 32_768  # tokens, unless more are asked for
 
 
 @dataclass
@@ -98,12 +100,26 @@ class CausalLM:
     an earlier call, with or without guesses, and on any number of threads.
     """
 
-    def __init__(self, loaded: Loaded, tokenizer: GeneratorTokenizer) -> None:
-        outside = dict(loaded.weights.outside)
+    def __init__(
+        self, loaded: Loaded, tokenizer: GeneratorTokenizer, context: int | None = None
+    ) -> None:
+        outside, plan = dict(loaded.weights.outside), loaded.plan
         if loaded.output is not None:
             outside["head.weight"] = loaded.output
+        for arrays in (outside, *loaded.weights.layers):
+            for name, array in arrays.items():
+                if isinstance(array, BlockArray) and array.type.name not in STORED:
+                    known = ", ".join(STORED)
+                    raise FormatError(
+                        f"{name} is of type {array.type.name}, models run with {known} or floats",
+                        loaded.path,
+                    )
+        if plan.thetas:  # angles of all positions are computed before the first text
+            most = min(plan.positions, _CONTEXT) if context is None else context
+            check_whole("CausalLM: context", most, 1, plan.positions)
+            plan = dataclasses.replace(plan, positions=most)
         self.config, self.tokenizer = loaded.config, tokenizer
-        self._stack = Stack(loaded.plan, Weights(outside, loaded.weights.layers), "stored")
+        self._stack = Stack(plan, Weights(outside, loaded.weights.layers), "stored")
         self._decoder = Decoder(self._stack, softcap=loaded.softcap)
         head: Any = outside.get("head.weight", outside["tokens"])
         self._vocabulary = len(head)
@@ -119,7 +135,7 @@ class CausalLM:
         )
 
     @classmethod
-    def from_pretrained(cls, path: PathLike) -> CausalLM:
+    def from_pretrained(cls, path: PathLike, context: int | None = None) -> CausalLM:
         """Read a model.
 
         Parameters
@@ -127,11 +143,16 @@ class CausalLM:
         path : path-like
             A GGUF file; a folder with one, or with config.json and safetensors; an installed
             package or a name on the Hugging Face hub that has one of these.
+        context : int, optional
+            Tokens that a prompt and its continuation may have together, where positions are
+            rotary. None: as many as the model was made for, at most 32,768; memory grows with it.
 
         Raises
         ------
         FormatError
             A file is malformed, or a model of a kind that firth does not know.
+        ValueError
+            The model was not made for such a context.
         FileNotFoundError
             There is no such model, or a file of it is missing.
         """
@@ -140,7 +161,7 @@ class CausalLM:
             tokenizer = GeneratorTokenizer.from_gguf(loaded.metadata, loaded.path)
         else:
             tokenizer = GeneratorTokenizer.from_pretrained(os.path.dirname(loaded.path))
-        return cls(loaded, tokenizer)
+        return cls(loaded, tokenizer, context)
 
     # Text
 

@@ -211,6 +211,10 @@ class Stack:
         ]
 
 
+STORED = (
+    "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL",
+)  # fmt: skip
+"""Types of blocks that native code multiplies as they are."""
 _FLOATS = {"float32": 0, "float16": 1, "bfloat16": 30}  # their numbers in GGUF
 
 
