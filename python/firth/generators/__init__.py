@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firth.generators.causal import CausalLM, Generation, Score, Streamed
+from firth.generators.pictures import Probabilities, probabilities
 from firth.generators.tasks import Perplexity, classify, perplexity
 from firth.generators.tokenizer import GeneratorTokenizer
 
@@ -11,8 +12,10 @@ __all__ = [
     "Generation",
     "GeneratorTokenizer",
     "Perplexity",
+    "Probabilities",
     "Score",
     "Streamed",
     "classify",
     "perplexity",
+    "probabilities",
 ]
