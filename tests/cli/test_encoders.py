@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,15 @@ def test_models(tmp_path, monkeypatch, capsys):
     assert out.startswith("some/one  bert, ")
     assert out.endswith(f"cache: {folder}\n")
     assert out.count("\n") == 1
+    file = tmp_path / "package" / "small.gguf"
+    file.parent.mkdir()
+    file.write_bytes(b"GGUF")
+    package = types.SimpleNamespace(
+        metadata={"Name": "some-package"},
+        files=[Path("package/small.gguf"), Path("package/__init__.py")],
+        locate_file=lambda name: tmp_path / name,
+    )
+    monkeypatch.setattr(where.importlib.metadata, "distributions", lambda: [package])
+    assert main(["models"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"some-package  GGUF, 0.0 MB, package: {file}"

@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
     embed.add_argument("--normalize", action="store_true", default=None, help="vectors of length 1")
     embed.add_argument("--resume", action="store_true", help="continue an interrupted run")
 
-    command(commands, "models", _models, "The encoders in installed packages and in the cache.")
+    command(commands, "models", _models, "The models in installed packages and in the cache.")
 
 
 def _models(arguments: argparse.Namespace) -> None:

@@ -117,9 +117,9 @@ def place_of(name: PathLike, *, token: str | bool | None = None) -> str:
 class Found(NamedTuple):
     """A model on this machine."""
 
-    name: str  # that `folder_of` takes
-    folder: str
-    kind: str  # its model_type
+    name: str  # that `folder_of` or `place_of` takes
+    folder: str  # or the GGUF file
+    kind: str  # its model_type, or GGUF
     source: str  # "package" or "cache"
 
 
@@ -134,6 +134,10 @@ def installed() -> Iterator[Found]:
             yield from _found(
                 distribution.metadata["Name"], str(distribution.locate_file(place)), "package"
             )
+        for file in distribution.files or ():
+            if file.suffix == ".gguf":
+                path = str(distribution.locate_file(file))
+                yield Found(distribution.metadata["Name"], path, "GGUF", "package")
     root = _cache(None)
     for entry in sorted(os.listdir(root)) if os.path.isdir(root) else ():
         if entry.startswith("models--"):
