@@ -27,6 +27,7 @@ from firth.transformer.cached import Cache, extend
 from harness import THREADS, Row, Timing, compared, interleave, size
 
 PROMPT, BEGIN, NEW = 475, 32, 128
+SHAKESPEARE = Path(__file__).resolve().parents[2] / "shared" / "data" / "shakespeare.txt"
 QUESTIONS = [
     "What is the capital of France?", "Name three fruits.", "How many days has a week?",
     "Write a sentence about the sea.", "What is 7 plus 5?", "Who wrote Hamlet?",
@@ -196,6 +197,25 @@ def speeds(
     return rows
 
 
+def poetry(ours: Any, exact: Any) -> Row:
+    """Perplexity of the beginning of Shakespeare's works, beside float32's."""
+    import torch
+
+    ids = ours.model.tokenizer.encode(SHAKESPEARE.read_text(encoding="utf-8")[:60_000])
+    windows = [ids[i : i + 512] for i in range(0, size(16, 1) * 512, 512)]
+    found = []
+    for window in windows:
+        with torch.inference_mode():
+            rows = torch.log_softmax(exact(torch.tensor([window])).logits[0].double(), -1).numpy()
+        own = rows[np.arange(511), window[1:]]
+        found.append((own[256:], ours.model.score(window).logprobs[256:]))
+    theirs, mine = (
+        float(np.exp(-np.concatenate(part).mean())) for part in zip(*found, strict=True)
+    )
+    work = f"Q4_1: perplexity of Shakespeare, {len(windows)} windows of 512 tokens"
+    return Row(work, "float32", theirs, mine, "", 0.999, kind="budget")
+
+
 def fidelity(path: Path, ours: Any) -> list[Row]:
     """Mean differences of logits from float32's."""
     import llama_cpp
@@ -203,7 +223,7 @@ def fidelity(path: Path, ours: Any) -> list[Row]:
     import transformers
 
     torch.set_num_threads(THREADS)
-    exact = transformers.AutoModelForCausalLM.from_pretrained(
+    exact: Any = transformers.AutoModelForCausalLM.from_pretrained(
         str(path.parent), gguf_file=path.name, dtype=torch.float32
     ).eval()
     peer = llama_cpp.Llama(
@@ -215,7 +235,7 @@ def fidelity(path: Path, ours: Any) -> list[Row]:
         tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=True)
         for text in QUESTIONS
     ]
-    rows = []
+    rows = [poetry(ours, exact)]
     for what, texts in (
         (f"{PROMPT} tokens", prompts_of(ours.model)[:1]),
         (f"{len(chats)} chat prompts", chats[: size(len(chats), 2)]),
@@ -244,6 +264,61 @@ def fidelity(path: Path, ours: Any) -> list[Row]:
             )
         )  # fmt: skip
     return rows
+
+
+def growth(ours: Any, peer: Any, repeats: int) -> list[Row]:
+    """Decoding behind longer and longer texts."""
+    ids, rows, new = ours.model.tokenizer.encode(" ".join(topics.values())), [], size(32, 2)
+    for context in (size(512, 64), size(2048, 128), size(7900, 192)):
+
+        def greedy(row: Any) -> tuple[int, str | None]:
+            return int(row.argmax()), None
+
+        text = ours._decoder.start(ids[:context], greedy, 8192, guesses=False, reuse=False)
+        while len(text.ids) == context:
+            ours._decoder.step([text])
+        peer.model.reset()
+        peer.model.eval(ids[:context])
+
+        def mine(text: Any = text) -> float:
+            start = time.perf_counter()
+            for _ in range(new):
+                ours._decoder.step([text])
+            return time.perf_counter() - start
+
+        def its() -> float:
+            start = time.perf_counter()
+            for _ in range(new):
+                peer.model.eval([int(np.argmax(peer.model._scores[-1]))])
+            return time.perf_counter() - start
+
+        timings = in_turn({"ours": mine, "peer": its}, repeats)
+        rows.append(
+            compared(f"Q4_1: decoding behind {context:,} tokens", "llama.cpp", timings["peer"],
+                     timings["ours"], "tokens/s", 1, amount=new)
+        )  # fmt: skip
+    return rows
+
+
+def forced(ours: Any, repeats: int) -> Row:
+    """Text that a schema forces, beside free text."""
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 60, "maxItems": 60}
+    options = {"return_ids": True, "speculation": False, "use_prefix_cache": False}
+    counts = {}
+
+    def write(name: str, **more: Any) -> None:
+        counts[name] = len(ours.model.generate("Some numbers:", 300, **options, **more))
+
+    timings = interleave(
+        {
+            "ours": lambda: write("ours", json_schema=schema, temperature=1.0, seed=0),
+            "peer": lambda: write("peer", ignore_eos=True, temperature=1.0, seed=0),
+        },
+        repeats,
+    )
+    each = {name: timing * (1 / counts[name]) for name, timing in timings.items()}
+    return compared("Q4_1: text forced by a schema", "free text", each["peer"], each["ours"],
+                    "tokens/s", 0.9, amount=1, kind="self")  # fmt: skip
 
 
 START = {
@@ -290,6 +365,7 @@ def run(repeats: int = 5) -> list[Row]:
         return []
     rows = speeds("Q4_1", ours, "llama.cpp", Llama(path), (5, 2), repeats)
     rows += speeds("Q4_1", ours, "OpenVINO GenAI", Vino(path), (1.2, 2), repeats, (1, 4, 8))
+    rows += [*growth(ours, Llama(path, 8192), repeats), forced(ours, repeats)]
     rows += fidelity(path, ours) + starts(path, repeats)
     for kind in ("Q8_0", "Q4_0", "Q4_K", "F16"):
         with tempfile.TemporaryDirectory() as name:
