@@ -5,7 +5,8 @@
 >>> model.chat([{"role": "user", "content": "What is the capital of France?"}])  # doctest: +SKIP
 'The capital of France is Paris.'
 
-S = tokens of a text, V = tokens there are.
+S = tokens of a text, V = tokens there are. Above 500 lines, since a third of them say what the
+arguments and results are.
 """
 
 from __future__ import annotations
