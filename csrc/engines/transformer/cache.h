@@ -18,7 +18,6 @@ class Cache {
 
     size_t length() const { return length_; }
     bool half() const { return half_; }
-    size_t values() const { return values_; }  // of a row of values, padded
     size_t bytes() const { return pages_.size() * page_bytes(); }
 
     // Whether the other is for the same stack.
