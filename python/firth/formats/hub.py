@@ -39,13 +39,7 @@ def folder(
     FileNotFoundError
         There is no such model, no network, or no huggingface_hub.
     """
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise FileNotFoundError(
-            f"from_pretrained: no folder {name!r}; models of the Hugging Face hub need "
-            "huggingface_hub: pip install huggingface_hub"
-        ) from None
+    huggingface_hub = _package(name)
     given: dict[str, Any] = {"cache_dir": cache_folder, "revision": revision}
     given = {key: value for key, value in given.items() if value is not None}
     error: Exception | None = None
@@ -57,6 +51,37 @@ def folder(
             return found
         except (OSError, ValueError) as problem:  # what its own exceptions derive from
             error = problem
-    raise FileNotFoundError(
-        f"from_pretrained: no folder {name!r}, and the Hugging Face hub does not give it: {error}"
-    ) from error
+    raise _refused(name, error) from error
+
+
+def names(name: str, token: str | bool | None = None) -> list[str]:
+    """The paths of all files of a model on the hub.
+
+    Raises
+    ------
+    FileNotFoundError
+        As `folder`.
+    """
+    package = _package(name)
+    try:
+        found = package.model_info(name, token=token).siblings
+    except Exception as problem:  # those of the package that it talks HTTP with are of any kind
+        raise _refused(name, problem) from problem
+    return [file.rfilename for file in found or ()]
+
+
+def _package(name: str) -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise FileNotFoundError(
+            f"from_pretrained: no folder {name!r}; models of the Hugging Face hub need "
+            "huggingface_hub: pip install huggingface_hub"
+        ) from None
+    return huggingface_hub
+
+
+def _refused(name: str, problem: Exception | None) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"from_pretrained: no folder {name!r}, and the Hugging Face hub does not give it: {problem}"
+    )

@@ -143,7 +143,8 @@ class CausalLM:
         ----------
         path : path-like
             A GGUF file; a folder with one, or with config.json and safetensors; an installed
-            package or a name on the Hugging Face hub that has one of these.
+            package or a name on the Hugging Face hub that has one of these; of several GGUF files
+            on the hub ``owner/name:Q8_0`` or ``owner/name/file.gguf`` says which.
         context : int, optional
             Tokens that a prompt and its continuation may have together, where positions are
             rotary. None: as many as the model was made for, at most 32,768; memory grows with it.

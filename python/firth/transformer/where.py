@@ -6,7 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from firth.errors import FormatError
@@ -16,6 +16,12 @@ from firth.transformer.files import read_json
 
 _FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "*/*.json", "*/model*.safetensors")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+# A name on the hub, and which of its GGUF files: a type as in their names, or the file itself.
+_HUB_NAME = re.compile(
+    r"([\w.-]+/[\w.-]+)(?::([\w.-]+)|/((?:(?!\.)[^/\\]+/)*(?!\.)[^/\\]+\.gguf))?"
+)
+_USUAL = "Q4_K_M"  # of several types; llama.cpp takes it, too
 
 
 def folder_of(
@@ -85,7 +91,9 @@ def place_of(name: PathLike, *, token: str | bool | None = None) -> str:
     ----------
     name : path-like
         A GGUF file; a folder that holds one and no config.json; an installed package with such a
-        folder or file; or as `folder_of`.
+        folder or file; or as `folder_of`. Of a model on the hub that has GGUF files only, the one
+        there is, or that of type Q4_K_M; ``owner/name:Q8_0`` and ``owner/name/file.gguf`` say
+        which. What the cache has is not asked for again.
     token : str, optional
         For private models on the hub.
 
@@ -102,16 +110,66 @@ def place_of(name: PathLike, *, token: str | bool | None = None) -> str:
         if os.path.isfile(os.path.join(root, "config.json")):
             return root
     for root in roots:
-        files = sorted(
-            entry
-            for entry in os.listdir(root)
-            if re.search(r"(?<!-of-\d{5})\.gguf$|-00001-of-\d{5}\.gguf$", entry)
-        )
+        files = _models(os.listdir(root))
         if len(files) > 1:
             raise FileNotFoundError(f"{root} has several models, name one: {', '.join(files)}")
         if files:
             return os.path.join(root, files[0])
+    if (match := _HUB_NAME.fullmatch(given)) and not _in_cache(given, None, "main"):
+        name_there, kind, file = match.groups()
+        if found := _on_hub(name_there, kind, file, token):
+            return found
     return folder_of(given, token=token)
+
+
+def _on_hub(name: str, kind: str | None, file: str | None, token: str | bool | None) -> str | None:
+    """A GGUF file of the cache or the hub; None where none was asked for and safetensors are."""
+    root = _snapshot(name, None, "main")
+    cached = _files_under(root)
+    if len(found := _chosen(cached, kind, file)) == 1 and _parts(found[0], cached):
+        return os.path.join(root, found[0])
+    listed = hub.names(name, token)
+    if kind is None and file is None and (not _models(listed) or set(_WEIGHTS) & set(listed)):
+        return None
+    found = _chosen(listed, kind, file)
+    if not found or not (parts := _parts(found[0], listed)):
+        wanted = file or f"model of type {kind}"
+        raise FileNotFoundError(f"{name} has no {wanted}, but {', '.join(_models(listed))}")
+    if len(found) > 1:
+        raise FileNotFoundError(
+            f"{name} has several models, name one, as {name}/{found[0]}: {', '.join(found)}"
+        )
+    return os.path.join(hub.folder(name, parts, token, force_download=True), found[0])
+
+
+def _models(files: Iterable[str]) -> list[str]:
+    """GGUF files that are models: of a split one the first, nothing for pictures."""
+    return sorted(
+        file
+        for file in files
+        if re.search(r"(?<!-of-\d{5})\.gguf$|-00001-of-\d{5}\.gguf$", file)
+        and not re.match("mmproj|imatrix", os.path.basename(file))
+    )
+
+
+def _chosen(files: Sequence[str], kind: str | None, file: str | None) -> list[str]:
+    """Those of the GGUF files that a name means; one where it is clear."""
+    if file is not None:
+        return [file] if file in files else []
+    models = _models(files)
+    if kind is None and len(models) == 1:
+        return models
+    whole = rf"(?<![a-z0-9]){re.escape(kind or _USUAL)}(?![a-z0-9_])"
+    named = [model for model in models if re.search(whole, model, re.IGNORECASE)]
+    return named or (models if kind is None else [])
+
+
+def _parts(file: str, files: Sequence[str]) -> list[str]:
+    """All files of a split model, or the one file; nothing where some are missing."""
+    if not (split := re.fullmatch(r"(.*)-\d{5}-of-(\d{5})\.gguf", file, re.DOTALL)):
+        return [file]
+    names = [f"{split[1]}-{i + 1:05}-of-{split[2]}.gguf" for i in range(int(split[2]))]
+    return names if set(names) <= set(files) else []
 
 
 class Found(NamedTuple):
@@ -144,6 +202,10 @@ def installed() -> Iterator[Found]:
             name = entry.removeprefix("models--").replace("--", "/")
             if folder := _in_cache(name, None, "main"):
                 yield from _found(name, folder, "cache")
+                continue
+            snapshot = _snapshot(name, None, "main")
+            for model in _models(_files_under(snapshot)):
+                yield Found(f"{name}/{model}", os.path.join(snapshot, model), "GGUF", "cache")
 
 
 def _found(name: str, folder: str, source: str) -> Iterator[Found]:
@@ -201,6 +263,12 @@ def _cache(folder: PathLike | None) -> str:
 
 def _in_cache(name: str, cache: PathLike | None, revision: str) -> str | None:
     """The folder of a model in the cache, where all of it is there."""
+    folder = _snapshot(name, cache, revision)
+    return folder if _holds(folder) else None
+
+
+def _snapshot(name: str, cache: PathLike | None, revision: str) -> str:
+    """Where the cache has a model, if it has it."""
     root = os.path.join(_cache(cache), "models--" + name.replace("/", "--"))
     commit = revision
     try:
@@ -208,5 +276,13 @@ def _in_cache(name: str, cache: PathLike | None, revision: str) -> str | None:
             commit = file.read(100).strip()
     except (OSError, ValueError):  # no branch or tag: a commit, or nothing
         pass
-    folder = os.path.join(root, "snapshots", commit)
-    return folder if _holds(folder) else None
+    return os.path.join(root, "snapshots", commit)
+
+
+def _files_under(root: str) -> list[str]:
+    """All files of a folder and those in it, by their path there, with slashes."""
+    return [
+        os.path.relpath(os.path.join(folder, file), root).replace(os.sep, "/")
+        for folder, _, files in os.walk(root)
+        for file in files
+    ]
