@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from causal_models import CONTEXT, WIDTH, write
+from causal_models import CONTEXT, TEMPLATE, WIDTH, write
 from firth import CausalLM, FormatError
 from firth.formats.blocks import BlockArray, block_type
 from firth.generators import Generation
@@ -87,7 +88,89 @@ def test_streams(model: CausalLM) -> None:
     begun = model.generate("stream", 60, stream=True)
     next(begun)
     begun.close()
+    begun.close()
+    assert list(begun) == []
     assert model.generate("stream", 60, ignore_eos=True, temperature=1.0, seed=0) == whole
+
+
+def test_what_is_broken_off_is_known_to_the_next_text(
+    model: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = model.tokenizer.encode("A text that nobody has begun before, ")
+    options: dict[str, Any] = {"ignore_eos": True, "use_prefix_cache": False, "return_ids": True}
+    want = model.generate(ids, 40, **options)
+
+    def reused(new: int) -> int:
+        found = model.generate([*ids, *want[:new]], 1, logprobs=0)
+        return int(found.reused_tokens)
+
+    begun = model.generate(ids, 40, stream=True, ignore_eos=True)
+    while begun.new_tokens < 10:
+        next(begun)
+    known = len(ids) + begun.new_tokens - 1
+    begun.close()
+    assert reused(40) == known
+    step, steps = model._decoder.step, iter(range(40))
+
+    def interrupted(texts: Any) -> Any:
+        found = step(texts)
+        if next(steps) == 20:
+            raise KeyboardInterrupt  # as if it came before anybody has seen the tokens
+        return found
+
+    monkeypatch.setattr(model._decoder, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.generate(ids, 40, ignore_eos=True)
+    monkeypatch.undo()
+    assert reused(40) > known + 5
+    assert thread_finds_it_free(model._lock)
+    assert model.generate(ids, 40, ignore_eos=True, return_ids=True) == want
+    model.generate(ids, 40, stream=True)  # never begun
+    assert thread_finds_it_free(model._lock)
+
+
+def thread_finds_it_free(lock: Any) -> bool:
+    found = []
+
+    def take() -> None:
+        found.append(lock.acquire(timeout=5))
+        lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return bool(found[0])
+
+
+def test_other_ends(model: CausalLM) -> None:
+    always_b: dict[str, Any] = {"logit_bias": {ord("b"): 1e9}, "logprobs": 0}
+    for ends in (ord("b"), [ord("a"), ord("b")]):
+        found = model.generate("x", 10, eos_token_id=ends, **always_b)
+        assert (found.text, found.finish_reason, found.ids) == ("", "stop", [ord("b")])
+    found = model.generate("x", 3, eos_token_id=[], **always_b)
+    assert (found.text, found.finish_reason) == ("bbb", "length")
+    with pytest.raises(ValueError, match="a token must be from 0 to 258, got 259"):
+        model.generate("x", eos_token_id=259)
+
+
+def test_turns_that_end_by_another_token(tmp_path: Path) -> None:
+    template = TEMPLATE.replace("<|end|>", "<|user|>")  # one that ends no text by its name
+    more = {"tokenizer.chat_template": template}
+    model = CausalLM.from_pretrained(write(tmp_path / "model.gguf", more=more))
+    assert model.tokenizer.turn_end_ids == [256, 257]
+    messages = [{"role": "user", "content": "hello"}]
+    ends: dict[str, Any] = {"logit_bias": {257: 1e9}, "logprobs": 0, "max_new_tokens": 5}
+    found = model.chat(messages, **ends)
+    assert (found.text, found.finish_reason, found.ids) == ("", "stop", [257])
+    assert model.chat(messages, ignore_eos=True, **ends).ids == [257] * 5
+    prompt = model.tokenizer.apply_chat_template(messages, tokenize=True)
+    assert model.generate(prompt, **ends).ids == [257] * 5
+    pytest.importorskip("llguidance")
+    found = model.chat(messages, regex="a*", **ends)
+    assert (found.text, found.ids) == ("", [257])
+    found = model.chat(messages, regex="a+", **ends)
+    assert (found.text, found.ids) == ("a", [ord("a"), 257])
+    assert model.generate(prompt, regex="a*", **ends).ids != [257]
 
 
 def test_stop_strings_and_ends(model: CausalLM) -> None:
@@ -130,6 +213,13 @@ def test_scores(model: CausalLM) -> None:
     np.testing.assert_allclose(found.logprobs, want, atol=1e-9)
     assert found.perplexity == pytest.approx(math.exp(-np.mean(want)))
     assert math.isnan(model.score("a").perplexity)
+    for after in (2, 100, len(found.ids), 100, 50):  # with and without what is known of it
+        behind = model.score(text, after)
+        assert behind.ids == found.ids
+        np.testing.assert_array_equal(behind.logprobs, found.logprobs[after - 1 :])
+    for after in (0, len(found.ids) + 1):
+        with pytest.raises(ValueError, match="after must be a whole number from 1 to 588"):
+            model.score(text, after)
     assert model.score("").ids == []
 
 

@@ -90,7 +90,7 @@ def test_what_another_text_has_left_is_used(stack):
     decoder, common_part = Decoder(stack), ids_of(100)
     first = decoder.start([*common_part, 1, 2], greedy, 5)
     run(decoder, [first])
-    decoder.end(first)
+    decoder.keep(first.cache)
     for ids, reused in (
         ([*common_part, 3, 4], 100),
         (common_part[:50], 49),
@@ -111,7 +111,7 @@ def test_caches_are_bounded(stack):
     for seed in range(5):
         text = decoder.start(ids_of(70, seed), greedy, 1)
         run(decoder, [text])
-        decoder.end(text)
+        decoder.keep(text.cache)
     assert [decoder.start(ids_of(70, seed), greedy, 1).reused for seed in range(5)] == [
         0, 0, 0, 69, 69,
     ]  # fmt: skip

@@ -44,9 +44,9 @@ def test_the_pieces_are_the_text(tokenizer, text):
 def test_any_ids(ids):
     """Bytes that are no text, control tokens and all."""
     for tokenizer in (BPE, SPM):
-        stream = Stream(tokenizer, ignore_eos=True)
+        stream = Stream(tokenizer, ends=())
         assert "".join(pieces(stream, ids)) == tokenizer.decode(ids, skip_special_tokens=True)
-        stream = Stream(tokenizer, skip_special_tokens=False, ignore_eos=True)
+        stream = Stream(tokenizer, skip_special_tokens=False, ends=())
         assert "".join(pieces(stream, ids)) == tokenizer.decode(ids)
 
 
@@ -120,7 +120,7 @@ def test_ids_that_end_a_turn():
     stream = Stream(BPE, ["abc"])
     assert [stream.add(i) for i in (BYTES[0x61], BPE.eos_token_id)] == ["", "a"]
     assert stream.finish_reason == "stop"
-    stream = Stream(BPE, ignore_eos=True)
+    stream = Stream(BPE, ends=())
     assert [stream.add(i) for i in (BPE.eos_token_id, BYTES[0x61])] == ["", "a"]
     assert stream.finish_reason is None
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from causal_models import CONTEXT, write
 from firth import CausalLM
-from firth.generators import classify, perplexity
+from firth.generators import causal, classify, perplexity
+from firth.transformer.cached import extend
 
 pytest.importorskip("tokenizers")
 
@@ -66,8 +68,27 @@ def test_labels(tmp_path: Path) -> None:
         model.score(f"{head}{label}.").logprobs[len(head) - 1 :].sum() for label in labels
     ]  # a byte is a token
     assert list(found) == labels
+    shares = np.exp(np.array(want) - max(want))
+    assert list(found.values()) == (shares / shares.sum()).tolist()  # to the bit
     assert list(found.values()) == pytest.approx(np.exp(want) / np.exp(want).sum(), rel=1e-9)
     assert sum(found.values()) == pytest.approx(1)
+
+
+def test_labels_share_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = CausalLM.from_pretrained(write(tmp_path / "model.gguf"))
+    taken = []
+
+    def counted(stack: Any, texts: Any, caches: Any) -> Any:
+        taken.append(sum(map(len, texts)))
+        return extend(stack, texts, caches)
+
+    monkeypatch.setattr(causal, "extend", counted)
+    text = "a text that is longer than its label, " * 4
+    found = classify(model, text, ["yes", "no", "maybe"], "{text}: {label}.")
+    assert taken[0] > len(text)
+    assert taken[1:] == [len(" no."), len(" maybe.")]
+    monkeypatch.undo()
+    assert classify(model, text, ["yes", "no", "maybe"], "{text}: {label}.") == found
 
 
 @pytest.mark.parametrize(

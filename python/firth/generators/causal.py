@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -73,8 +73,8 @@ class Score:
     Attributes
     ----------
     ids : list of int
-    logprobs : ndarray (S - 1,) float64
-        Of each token but the first, given those before it.
+    logprobs : ndarray (S - after,) float64
+        Of each token but the first ``after`` ones, which is 1, given those before it.
     perplexity : float
         exp of minus their mean; NaN where there is none.
     """
@@ -124,8 +124,9 @@ class CausalLM:
         self._decoder = Decoder(self._stack, softcap=loaded.softcap)
         head: Any = outside.get("head.weight", outside["tokens"])
         self._vocabulary = len(head)
-        self._constraints: Constraints | None = None
-        self._lock = threading.Lock()  # of a step: several threads may generate
+        self._constraints: dict[tuple[int, ...], Constraints] = {}  # by ids that end texts
+        # of a step: several threads may generate, and one may close a stream at any place
+        self._lock = threading.RLock()
         self.context = cast(int, self._stack.most_tokens)
 
     def __repr__(self) -> str:
@@ -187,6 +188,7 @@ class CausalLM:
         *,
         return_ids: bool = False,
         ignore_eos: bool = False,
+        eos_token_id: int | Sequence[int] | None = None,
         speculation: bool = True,
         use_prefix_cache: bool = True,
         json_object: bool = False,
@@ -220,6 +222,8 @@ seed, logit_bias
             Return the new tokens in place of text.
         ignore_eos : bool
             Go on behind tokens that end a text.
+        eos_token_id : int or sequence of int, optional
+            Tokens that end the text; None: ``tokenizer.eos_token_ids``.
         speculation : bool
             Guess several tokens at once; changes the speed alone.
         use_prefix_cache : bool
@@ -255,7 +259,13 @@ seed, logit_bias
             "json_object": json_object, "json_schema": json_schema, "regex": regex,
             "choices": choices, "grammar": grammar,
         }  # fmt: skip
-        constraint = self._constraint(limits)
+        ends = self.tokenizer.eos_token_ids
+        if eos_token_id is not None:
+            single = isinstance(eos_token_id, (int, np.integer))
+            some = cast(Sequence[int], [eos_token_id] if single else eos_token_id)
+            ends = [_id(end, self._vocabulary) for end in some]
+        constraint = self._constraint(limits, ends)
+        ends = [] if ignore_eos else ends
         runs = []
         for one in prompts:
             ids = self._prompt(one)
@@ -269,8 +279,8 @@ seed, logit_bias
                         ids,
                         most,
                         Sampler(own, ids, self._vocabulary),
-                        Stream(self.tokenizer, stop, ignore_eos=ignore_eos),
-                        frozenset(() if ignore_eos else self.tokenizer.eos_token_ids),
+                        Stream(self.tokenizer, stop, ends=ends),
+                        frozenset(ends),
                         constraint
                         if len(prompts) * n == 1 or not constraint
                         else constraint.copy(),
@@ -295,6 +305,8 @@ seed, logit_bias
     ) -> Any:
         """The assistant's answer to a conversation.
 
+        It ends with a token that ends a text, or one that the template puts behind an answer.
+
         Parameters
         ----------
         messages : sequence of dict
@@ -309,15 +321,16 @@ seed, logit_bias
         As `generate`.
         """
         ids = self.tokenizer.apply_chat_template(messages, tools, tokenize=True)
-        return self.generate(ids, **options)
+        return self.generate(ids, **{"eos_token_id": self.tokenizer.turn_end_ids, **options})
 
-    def _constraint(self, limits: Mapping[str, Any]) -> Constraint | None:
+    def _constraint(self, limits: Mapping[str, Any], ends: list[int]) -> Constraint | None:
         given = {name: value for name, value in limits.items() if value not in (None, False)}
         if not given:
             return None
-        if self._constraints is None:
-            self._constraints = Constraints(self.tokenizer, self._vocabulary)
-        return self._constraints(**given)
+        known = tuple(ends)
+        if known not in self._constraints:
+            self._constraints[known] = Constraints(self.tokenizer, self._vocabulary, ends)
+        return self._constraints[known](**given)
 
     def _prompt(self, prompt: Any) -> list[int]:
         if isinstance(prompt, str):
@@ -333,7 +346,7 @@ seed, logit_bias
             )
         return ids
 
-    def _run(self, runs: list[_Run], speculation: bool, reuse: bool) -> Iterator[str]:
+    def _run(self, runs: list[_Run], speculation: bool, reuse: bool) -> Generator[str]:
         """Goes on with all runs until they end; pieces of text as they come, of any of them."""
         with self._lock:
             texts = [
@@ -342,14 +355,16 @@ seed, logit_bias
             ]
         for run, text in zip(runs, texts, strict=True):
             run.text = text
-        while going := [text for text in texts if not text.finished]:
+        try:
+            while going := [text for text in texts if not text.finished]:
+                with self._lock:
+                    self._decoder.step(going)
+                for run in runs:
+                    yield run.taken()
+        finally:  # also of a text that is broken off
             with self._lock:
-                self._decoder.step(going)
-            for run in runs:
-                yield run.taken()
-        with self._lock:
-            for text in texts if reuse else ():
-                self._decoder.end(text)
+                for text in texts if reuse else ():
+                    self._decoder.keep(text.cache)
         for run in runs:
             yield run.end()
 
@@ -362,21 +377,35 @@ seed, logit_bias
         found = [self._decoder.scores(states[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
         return np.concatenate([np.empty((0, self._vocabulary), np.float32), *found])
 
-    def score(self, text: str | Sequence[int]) -> Score:
+    def score(self, text: str | Sequence[int], after: int = 1) -> Score:
         """How probable a text is, token by token.
+
+        Parameters
+        ----------
+        text : str or sequence of int
+        after : int
+            How many of the first tokens are given: those behind them are scored. What earlier calls
+            with the same beginning have computed of the given ones is used.
 
         Raises
         ------
         ValueError
-            It has more tokens than the context.
+            It has more tokens than the context, or fewer than are given.
         """
         given = self.tokenizer.encode(text) if isinstance(text, str) else text
         ids = self._fitting("score", given)
-        states, found = self._states(ids), []
-        for i in range(0, len(ids) - 1, CHUNK):
-            rows = self._decoder.scores(states[i : min(i + CHUNK, len(ids) - 1)]).astype(np.float64)
+        check_whole("score: after", after, 1, max(len(ids), 1))
+        with self._lock:
+            cache = self._decoder.beginning(ids[:after]) if after > 1 else Cache(self._stack)
+        states, found = self._states(ids, cache), []
+        if after > 1:
+            with self._lock:
+                self._decoder.keep(cache)
+        states = states[after - 1 - len(ids) : -1]  # behind each token but the last
+        for i in range(0, len(states), CHUNK):
+            rows = self._decoder.scores(states[i : i + CHUNK]).astype(np.float64)
             rows -= rows.max(axis=1, keepdims=True)
-            chosen = rows[np.arange(len(rows)), ids[i + 1 : i + 1 + len(rows)]]
+            chosen = rows[np.arange(len(rows)), ids[after + i : after + i + len(rows)]]
             found.append(chosen - np.log(np.exp(rows).sum(axis=1)))
         values = np.concatenate([np.empty(0), *found])
         mean = float(values.mean()) if len(values) else np.nan
@@ -401,9 +430,10 @@ seed, logit_bias
             )
         return whole
 
-    def _states(self, ids: list[int]) -> NDArray[np.float32]:
-        cache, found = Cache(self._stack), []
-        for i in range(0, len(ids), CHUNK):
+    def _states(self, ids: list[int], cache: Cache | None = None) -> NDArray[np.float32]:
+        """States behind the tokens of a text that a cache has not got."""
+        cache, found = Cache(self._stack) if cache is None else cache, []
+        for i in range(len(cache), len(ids), CHUNK):
             found.append(extend(self._stack, [ids[i : i + CHUNK]], [cache]))
         return np.concatenate([np.empty((0, self._stack.plan.width), np.float32), *found])
 
@@ -486,18 +516,18 @@ class Streamed:
         None until the end.
     """
 
-    def __init__(self, run: _Run, pieces: Iterator[str]) -> None:
-        self._run, self._pieces = run, (piece for piece in pieces if piece)
+    def __init__(self, run: _Run, pieces: Generator[str]) -> None:
+        self._run, self._pieces = run, pieces
         self.prompt_tokens = len(run.ids)
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        return next(self._pieces)
+        return next(piece for piece in self._pieces if piece)
 
     def close(self) -> None:
-        """Write no more."""
+        """Write no more. What the model has computed is kept for texts that begin alike."""
         self._pieces.close()
 
     @property

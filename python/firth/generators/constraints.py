@@ -30,6 +30,8 @@ class Constraints:
     tokenizer : GeneratorTokenizer
     vocabulary : int, optional
         The number of logits, which may be more than the tokens.
+    ends : sequence of int, optional
+        Ids that end a text; None: the tokenizer's ``eos_token_ids``.
 
     Raises
     ------
@@ -37,14 +39,19 @@ class Constraints:
         llguidance is not installed.
     """
 
-    def __init__(self, tokenizer: GeneratorTokenizer, vocabulary: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: GeneratorTokenizer,
+        vocabulary: int | None = None,
+        ends: Sequence[int] | None = None,
+    ) -> None:
         self._package = needs("llguidance", "constrained output")
         self._vocabulary = len(tokenizer) if vocabulary is None else vocabulary
-        ends = tokenizer.eos_token_ids
+        ends = list(tokenizer.eos_token_ids if ends is None else ends)
         if not ends:
             raise ValueError("constrained output needs a token that ends a text")
         self._tokenizer = self._package.LLTokenizer(
-            _Vocabulary(tokenizer, self._vocabulary), eos_token=ends
+            _Vocabulary(tokenizer, self._vocabulary, ends[0]), eos_token=ends
         )
         self._limits = self._package.LLParserLimits(verbose_errors=False)
 
@@ -222,10 +229,10 @@ class _Vocabulary:
     is_tokenizer_wrapper = True
     bos_token_id = None
 
-    def __init__(self, tokenizer: GeneratorTokenizer, vocabulary: int) -> None:
+    def __init__(self, tokenizer: GeneratorTokenizer, vocabulary: int, end: int) -> None:
         control = set(tokenizer.control_ids)
         self.tokens = [b"" if i in control else tokenizer.token_bytes(i) for i in range(vocabulary)]
-        self.eos_token_id = tokenizer.eos_token_ids[0]
+        self.eos_token_id = end
         self.special_token_ids = [i for i in control if i < vocabulary]
         self._encode: Callable[[str], list[int]] = tokenizer.encode_after
 

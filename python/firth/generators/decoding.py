@@ -114,7 +114,7 @@ class Decoder:
     ) -> Text:
         """A text of at least one token that `step` continues by at most ``most`` tokens."""
         whole = list(ids)
-        cache = self._beginning(whole) if reuse else Cache(self.stack)
+        cache = self.beginning(whole) if reuse else Cache(self.stack)
         return Text(whole, cache, choose, most, guesses)
 
     def scores(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -147,13 +147,13 @@ class Decoder:
             at += len(some)
         return new
 
-    def end(self, text: Text) -> None:
+    def keep(self, cache: Cache) -> None:
         """Keep the keys and values of a text for others that begin alike."""
-        self._caches[id(text.cache)] = text.cache
+        self._caches[id(cache)] = cache
         while len(self._caches) > 1 and sum(c.nbytes for c in self._caches.values()) > self._kept:
             self._caches.popitem(last=False)
 
-    def _beginning(self, ids: list[int]) -> Cache:
+    def beginning(self, ids: list[int]) -> Cache:
         """A cache of as many of the first ids as another text has left, but not of all."""
         best, longest = 0, 0
         for key, cache in self._caches.items():

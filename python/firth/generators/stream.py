@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from firth.arguments import shortened
@@ -25,8 +25,8 @@ class Stream:
         Texts that end the answer and do not belong to it. They may span tokens.
     skip_special_tokens : bool
         Whether control tokens have no text.
-    ignore_eos : bool
-        Ids that end a turn are control tokens as any other.
+    ends : collection of int, optional
+        Ids that end the answer; None: the tokenizer's ``eos_token_ids``.
 
     Attributes
     ----------
@@ -52,12 +52,12 @@ class Stream:
         tokenizer: GeneratorTokenizer,
         stop: str | Sequence[str] = (),
         skip_special_tokens: bool = True,
-        ignore_eos: bool = False,
+        ends: Collection[int] | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._stops = [_Stop(text) for text in _checked(stop)]
         self._skipped = frozenset(tokenizer.control_ids if skip_special_tokens else ())
-        self._ends = frozenset(() if ignore_eos else tokenizer.eos_token_ids)
+        self._ends = frozenset(tokenizer.eos_token_ids if ends is None else ends)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = False
         self._held = ""

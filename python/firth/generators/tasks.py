@@ -125,6 +125,6 @@ def classify(
     before = "".join(written(*one) + "\n" for one in examples)
     ids = [model.tokenizer.encode(before + written(text, label)) for label in labels]
     same = min(common(ids[0], one) for one in ids[1:])
-    sums = np.array([model.score(one).logprobs[max(same - 1, 0) :].sum() for one in ids])
+    sums = np.array([model.score(one, max(same, 1)).logprobs.sum() for one in ids])
     shares = np.exp(sums - sums.max())
     return dict(zip(labels, (shares / shares.sum()).tolist(), strict=True))
