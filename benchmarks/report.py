@@ -26,6 +26,7 @@ PARTS = {
     "encoders": "Encoders: sentence vectors",
     "encoders_base": "Encoders of base size",
     "generators": "Generators: SmolLM2-135M-Instruct",
+    "generators_growth": "Generators: speed and memory against context length",
     "glove": "GloVe",
     "glove_quality": "Quality of GloVe's vectors (4.6 M words, 15 epochs, dim 100)",
     "files": "Files of vectors",
@@ -72,7 +73,7 @@ SUMMARY = [
     ("StaticModel.encode", ("static",), ""),
     ("BertTokenizer", ("tokenizers",), ""),
     ("SentenceTransformer.encode", ("encoders", "encoders_base"), ""),
-    ("CausalLM.generate", ("generators",), ""),
+    ("CausalLM.generate", ("generators", "generators_growth"), ""),
     ("text classification", ("fasttext",), ""),
     ("files of vectors", ("files",), ""),
     ("most_similar, analogies", ("keyedvectors",), ""),
@@ -89,8 +90,8 @@ SUMMARY = [
     ("Index with cells, recall 0.95: search, build", ("search_cells",), ""),
 ]
 
-# Names of libraries that are more than a word.
-WHOLE = ("ONNX Runtime", "OpenVINO GenAI", "llama.cpp")
+# Names of libraries that are more than a word; of two that begin alike the longer first.
+WHOLE = ("ONNX Runtime GenAI", "ONNX Runtime", "OpenVINO GenAI", "ik_llama.cpp", "llama.cpp")
 
 
 @dataclass(frozen=True)

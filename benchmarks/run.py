@@ -34,10 +34,11 @@ ELSEWHERE = {
     "search_filters": ("bench_search", "filters"),
     "search_files": ("bench_search", "files"),
 }
+PICTURES = ("growth", "generators_growth")  # these draw into the folder that they are given
 PEERS = [
     "numpy", "gensim", "fasttext-numpy2", "model2vec", "tokenizers", "torch", "faiss-cpu",
     "usearch", "hnswlib", "turbovec", "sentence-transformers", "transformers", "onnxruntime",
-    "openvino", "nncf", "ctranslate2", "openvino-genai", "llama-cpp-python",
+    "openvino", "nncf", "ctranslate2", "openvino-genai", "onnxruntime-genai", "llama-cpp-python",
 ]  # fmt: skip
 
 
@@ -92,8 +93,10 @@ def versions() -> str:
             found.append(f"{peer} {version(peer)}")
         except PackageNotFoundError:
             continue
-    if folder := os.environ.get("FIRTH_GLOVE_C"):
-        found.append(f"GloVe-C {git('-C', folder, 'rev-parse', '--short', 'HEAD') or 'unknown'}")
+    for peer, variable in (("GloVe-C", "FIRTH_GLOVE_C"), ("ik_llama.cpp", "FIRTH_IK_LLAMA")):
+        if path := os.environ.get(variable):  # a clone, or a program that was built in one
+            folder = path if os.path.isdir(path) else os.path.dirname(path)
+            found.append(f"{peer} {git('-C', folder, 'rev-parse', '--short', 'HEAD') or 'unknown'}")
     return ", ".join(found)
 
 
@@ -102,7 +105,7 @@ def measure(name: str, cpu: str, folder: Path) -> str:
     module, function = ELSEWHERE.get(name, (f"bench_{name}", "run"))
     at, today, start = commit(), datetime.date.today(), time.perf_counter()
     call = getattr(importlib.import_module(module), function)
-    found = call(folder) if name == "growth" else call()
+    found = call(folder) if name in PICTURES else call()
     text = found if isinstance(found, str) else report.tables(found)
     taken = time.perf_counter() - start
     print(f"{name}: took {taken:.0f} s", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import report
 
 PARTS = report.read_all()
 LINES = [(part, line) for part in PARTS for line in part.lines]
-# Whose package a peer is; GloVe's C tools have a commit instead of a version.
+# Whose package a peer is; GloVe's C tools and ik_llama.cpp have a commit instead of a version.
 PACKAGES = {
     "NumPy": "numpy", "torch": "torch", "gensim": "gensim", "FAISS": "faiss-cpu",
     "usearch": "usearch", "hnswlib": "hnswlib", "turbovec": "turbovec", "NumKong": "NumKong",
@@ -21,6 +21,7 @@ PACKAGES = {
     "sentence-transformers": "sentence-transformers", "ONNX Runtime": "onnxruntime",
     "OpenVINO": "openvino", "CTranslate2": "ctranslate2",
     "OpenVINO GenAI": "openvino-genai", "llama.cpp": "llama-cpp-python",
+    "ONNX Runtime GenAI": "onnxruntime-genai", "ik_llama.cpp": "ik_llama.cpp",
 }  # fmt: skip
 
 
