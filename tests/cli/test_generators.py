@@ -201,7 +201,9 @@ class Terminal:
 def test_ctrl_c_stops_an_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = iter(["x" * 800, "/sing", "go on", "", KeyboardInterrupt, "/save it.json", EOFError])
+    typed = iter([
+        "x" * 800, "/sing", "go on", "", KeyboardInterrupt, "/save it.json", "more", EOFError,
+    ])  # fmt: skip
 
     def read(prompt: str) -> str:
         line = next(typed)
@@ -224,17 +226,22 @@ def test_ctrl_c_stops_an_answer(
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(CausalLM, "_run", cut)
-    assert main(["chat", "model", *DRAWN]) == 0
+    assert main(["chat", "model", "--verbose", *DRAWN]) == 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     printed = capsys.readouterr()
     saved = json.loads(Path("it.json").read_text())
-    assert saved == [say("go on"), say("".join(given), "assistant")]
+    first = "".join(given[:-1])  # the second answer has one piece
+    assert saved == [say("go on"), say(first, "assistant")]
     assert printed.out.startswith("CausalLM<llama, 2 layers of 64")
-    assert as_printed("".join(given)) in printed.out
+    assert as_printed(first) in printed.out
     complaints = printed.err.splitlines()
-    assert len(complaints) == 2
+    assert len(complaints) == 4
     assert "no room" in complaints[0]
     assert "/sing is no command" in complaints[1]
+    speeds = [SPEED.fullmatch(line) for line in complaints[2:]]
+    assert speeds[0]
+    assert speeds[1]
+    assert int(speeds[1][3]) >= int(speeds[0][1])  # what was cut is known to the next turn
 
 
 # Perplexity

@@ -6,11 +6,13 @@ from firth.generators.causal import CausalLM, Generation, Score, Streamed
 from firth.generators.pictures import Probabilities, probabilities
 from firth.generators.tasks import Perplexity, classify, perplexity
 from firth.generators.tokenizer import GeneratorTokenizer
+from firth.generators.tools import Message
 
 __all__ = [
     "CausalLM",
     "Generation",
     "GeneratorTokenizer",
+    "Message",
     "Perplexity",
     "Probabilities",
     "Score",

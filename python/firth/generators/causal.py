@@ -31,6 +31,7 @@ from firth.generators.loading import Loaded, load
 from firth.generators.sampling import Logprob, Sampler, Sampling, logprobs
 from firth.generators.stream import Stream
 from firth.generators.tokenizer import GeneratorTokenizer
+from firth.generators.tools import Message, Reader, Tools
 from firth.transformer.cached import Cache, extend
 from firth.transformer.plan import Weights
 from firth.transformer.stack import STORED, Stack
@@ -55,6 +56,8 @@ class Generation:
         The most probable tokens at each place.
     prompt_tokens, reused_tokens : int
         Tokens of the prompt, and those of them that another call had computed.
+    message : Message, optional
+        The answer where there are tools; then ``text`` is as the model has written it.
     """
 
     text: str
@@ -64,6 +67,7 @@ class Generation:
     top_logprobs: list[list[Logprob]]
     prompt_tokens: int
     reused_tokens: int
+    message: Message | None = None
 
 
 @dataclass
@@ -196,6 +200,7 @@ class CausalLM:
         regex: str | None = None,
         choices: Sequence[str] | None = None,
         grammar: str | None = None,
+        tools: Tools | None = None,
     ) -> Any:
         """Continue a text.
 
@@ -230,10 +235,12 @@ seed, logit_bias
             Use what earlier calls with the same beginning have computed; changes the speed alone.
         json_object, json_schema, regex, choices, grammar
             What the text must keep to, one of them: `firth.generators.constraints.Constraints`.
+        tools : Tools, optional
+            What the answer to the prompt may call; `chat` makes it.
 
         Returns
         -------
-        str, or list of int with ``return_ids``, or Generation with ``logprobs``
+        str, list of int with ``return_ids``, Generation with ``logprobs``, Message with ``tools``
             A list of n of them where n is not 1, of such for each text where several are given;
             Streamed with ``stream``.
 
@@ -259,6 +266,11 @@ seed, logit_bias
             "json_object": json_object, "json_schema": json_schema, "regex": regex,
             "choices": choices, "grammar": grammar,
         }  # fmt: skip
+        limited = any(value not in (None, False) for value in limits.values())
+        if tools and (tools.choice != "none" or not limited):
+            limits["tools"] = tools.grammar
+        if tools and tools.choice == "required":
+            stop = ()  # an answer that is a call has no text that they could end
         ends = self.tokenizer.eos_token_ids
         if eos_token_id is not None:
             single = isinstance(eos_token_id, (int, np.integer))
@@ -279,12 +291,19 @@ seed, logit_bias
                         ids,
                         most,
                         Sampler(own, ids, self._vocabulary),
-                        Stream(self.tokenizer, stop, ends=ends),
+                        Stream(
+                            self.tokenizer,
+                            stop,
+                            skip_special_tokens="tools" not in limits,
+                            ends=ends,
+                            until=tools.begins if tools else "",
+                        ),
                         frozenset(ends),
                         constraint
                         if len(prompts) * n == 1 or not constraint
                         else constraint.copy(),
                         logprobs,
+                        tools.reader() if tools else None,
                     )
                 )
         pieces = self._run(runs, speculation, use_prefix_cache)
@@ -301,6 +320,9 @@ seed, logit_bias
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Any] | None = None,
+        *,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = False,
         **options: Any,
     ) -> Any:
         """The assistant's answer to a conversation.
@@ -312,16 +334,31 @@ seed, logit_bias
         messages : sequence of dict
             ``{"role": "user", "content": "..."}``: `GeneratorTokenizer.apply_chat_template`.
         tools : sequence of dict or function, optional
-            What the model may call: it is told of them by its template.
+            What the model may call: OpenAI's schemas, or functions with annotations. A grammar
+            holds calls: the name of a tool, and arguments that keep to its schema.
+        tool_choice : "auto", "none", "required" or dict
+            Whether the model may, cannot or must call a tool, or, as ``{"type": "function",
+            "function": {"name": ...}}``, which one it must.
+        parallel_tool_calls : bool
+            Whether an answer may have several calls, where the model's template knows that.
         **options
-            As `generate`.
+            As `generate`. Stop strings do not end calls.
 
         Returns
         -------
-        As `generate`.
+        As `generate`
+            With ``tools``: a Message in place of each text, or from a stream its parts, as OpenAI's
+            API has them.
         """
+        options.setdefault("eos_token_id", self.tokenizer.turn_end_ids)
+        called = None
+        if not tools and tool_choice not in ("auto", "none"):
+            raise ValueError(f"chat: tool_choice is {shortened(tool_choice)} without tools")
+        if tools:
+            called = Tools(self.tokenizer, tools, tool_choice, parallel_tool_calls)
+            messages, tools = called.told(messages), called.schemas
         ids = self.tokenizer.apply_chat_template(messages, tools, tokenize=True)
-        return self.generate(ids, **{"eos_token_id": self.tokenizer.turn_end_ids, **options})
+        return self.generate(ids, **options, tools=called)
 
     def _constraint(self, limits: Mapping[str, Any], ends: list[int]) -> Constraint | None:
         given = {name: value for name, value in limits.items() if value not in (None, False)}
@@ -456,9 +493,11 @@ class _Run:
         ends: frozenset[int],
         constraint: Constraint | None,
         top: int | None,
+        reader: Reader | None,
     ) -> None:
         self.ids, self.most, self.stream = ids, most, stream
         self.text: Text | None = None
+        self.reader = reader
         self._sampler, self._ends, self._constraint, self._top = sampler, ends, constraint, top
         self._logprobs: list[float] = []
         self._top_logprobs: list[list[Logprob]] = []
@@ -490,6 +529,9 @@ class _Run:
     def result(self, as_ids: bool, whole: bool) -> Any:
         text = cast(Text, self.text)
         new = text.ids[text.prompt :]
+        message = None
+        if self.reader:
+            message = self.reader.whole(self.stream.text, text.finished)
         if whole:
             return Generation(
                 self.stream.text,
@@ -499,17 +541,25 @@ class _Run:
                 self._top_logprobs,
                 text.prompt,
                 text.reused,
+                message,
             )
-        return new if as_ids else self.stream.text
+        if as_ids:
+            return new
+        return self.stream.text if message is None else message
 
 
 class Streamed:
     """A text as the model writes it: an iterator of str. Made by `CausalLM.generate`.
 
+    With tools it is one of dict, the ``delta`` of each chunk of OpenAI's API: ``{"content": ...}``,
+    or ``{"tool_calls": [...]}`` with a call's index, id and name, then with parts of its arguments.
+
     Attributes
     ----------
     text : str
-        What is sure so far.
+        What is sure so far, as the model has written it.
+    message : Message or None
+        The same where there are tools.
     prompt_tokens, reused_tokens, new_tokens : int
         Those of the prompt, those of them that another call had computed, those written so far.
     finish_reason : "stop", "length" or None
@@ -517,13 +567,14 @@ class Streamed:
     """
 
     def __init__(self, run: _Run, pieces: Generator[str]) -> None:
-        self._run, self._pieces = run, pieces
+        self._run = run
+        self._pieces: Generator[Any] = run.reader.read(pieces) if run.reader else pieces
         self.prompt_tokens = len(run.ids)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Any]:
         return self
 
-    def __next__(self) -> str:
+    def __next__(self) -> Any:
         return next(piece for piece in self._pieces if piece)
 
     def close(self) -> None:
@@ -533,6 +584,10 @@ class Streamed:
     @property
     def text(self) -> str:  # noqa: D102
         return self._run.stream.text
+
+    @property
+    def message(self) -> Message | None:  # noqa: D102
+        return self._run.reader.message(self.finish_reason) if self._run.reader else None
 
     @property
     def reused_tokens(self) -> int:  # noqa: D102

@@ -19,7 +19,7 @@ from firth.optional import needs
 
 _LONGEST = 1 << 20  # characters of a schema, a pattern or a grammar
 _DEEPEST = 100  # objects within objects of a schema
-_JSON = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+JSON = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 
 
 class Constraints:
@@ -63,6 +63,7 @@ class Constraints:
         regex: str | None = None,
         choices: Sequence[str] | None = None,
         grammar: str | None = None,
+        tools: str | None = None,
     ) -> Constraint:
         """What one text must keep to; one of the arguments.
 
@@ -78,6 +79,8 @@ class Constraints:
             The text is one of these.
         grammar : str, optional
             In llguidance's kind of Lark.
+        tools : str, optional
+            As ``grammar``: `firth.generators.tools.Tools.grammar`.
 
         Raises
         ------
@@ -90,6 +93,7 @@ class Constraints:
             "regex": regex,
             "choices": choices,
             "grammar": grammar,
+            "tools": tools,
         }
         named = [name for name, value in given.items() if value is not None]
         if len(named) != 1:
@@ -121,16 +125,8 @@ class Constraints:
     def _compiled(self, schema: Any) -> str:
         if isinstance(schema, bool):  # everything, or nothing
             schema = {} if schema else {"not": {}}
-        if _depth(schema) > _DEEPEST:
-            raise ValueError(f"json_schema is nested more than {_DEEPEST} deep")
-        try:
-            text = json.dumps(schema)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"json_schema is no JSON: {error}") from None
-        _check_length("json_schema", text)
-        if not _ends(schema):
-            raise ValueError("json_schema requires objects within objects without end")
-        compiled: str = self._package.LLMatcher.grammar_from_json_schema(text, overrides=_JSON)
+        text = checked_schema("json_schema", schema)
+        compiled: str = self._package.LLMatcher.grammar_from_json_schema(text, overrides=JSON)
         return compiled
 
     def _regex(self, regex: str) -> str:
@@ -151,6 +147,8 @@ class Constraints:
         _check_length("grammar", grammar)
         compiled: str = self._package.LLMatcher.grammar_from_lark(grammar)
         return compiled
+
+    _tools = _grammar
 
 
 class Constraint:
@@ -247,19 +245,39 @@ def _check_length(name: str, text: Any) -> None:
         raise ValueError(f"{name} has {len(text):,} characters, at most {_LONGEST:,}")
 
 
+def checked_schema(name: str, schema: Any) -> str:
+    """A JSON schema as text.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, too deep or too long, or requires what has no end; ``name`` is the schema's.
+    """
+    if _depth(name, schema) > _DEEPEST:
+        raise ValueError(f"{name} is nested more than {_DEEPEST} deep")
+    try:
+        text = json.dumps(schema)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is no JSON: {error}") from None
+    _check_length(name, text)
+    if not _ends(schema):
+        raise ValueError(f"{name} requires objects within objects without end")
+    return text
+
+
 def _inner(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
-def _depth(value: Any) -> int:
+def _depth(name: str, value: Any) -> int:
     """How deep values are nested, up to one more than may be."""
     level, depth = [value], 0
     while level and depth <= _DEEPEST:
         level = [one for outer in level for one in _inner(outer)]
         if len(level) > _LONGEST:
-            raise ValueError(f"json_schema has more than {_LONGEST:,} values")
+            raise ValueError(f"{name} has more than {_LONGEST:,} values")
         depth += 1
     return depth
 

@@ -27,6 +27,8 @@ class Stream:
         Whether control tokens have no text.
     ends : collection of int, optional
         Ids that end the answer; None: the tokenizer's ``eos_token_ids``.
+    until : str, optional
+        Behind this text stop strings do not count.
 
     Attributes
     ----------
@@ -53,9 +55,11 @@ class Stream:
         stop: str | Sequence[str] = (),
         skip_special_tokens: bool = True,
         ends: Collection[int] | None = None,
+        until: str = "",
     ) -> None:
         self._tokenizer = tokenizer
         self._stops = [_Stop(text) for text in _checked(stop)]
+        self._until = _Stop(until) if until else None
         self._skipped = frozenset(tokenizer.control_ids if skip_special_tokens else ())
         self._ends = frozenset(tokenizer.eos_token_ids if ends is None else ends)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -107,6 +111,8 @@ class Stream:
     def _take(self, new: str, last: bool) -> str:
         """Put new text behind what is held, look for stop strings, return what is sure."""
         for i, character in enumerate(new):
+            if self._until and self._until.add(character):
+                self._until, self._stops = None, []
             complete = [stop.length for stop in self._stops if stop.add(character)]
             if complete:
                 self.finish_reason = "stop"

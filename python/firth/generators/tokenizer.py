@@ -174,7 +174,7 @@ class GeneratorTokenizer:
         if self._control.keys().isdisjoint(ids):
             return False
         # the unknown token may stand for a character, or be written
-        return not self._ruled_out.isdisjoint(ids) or any(i is not None for i, _ in self._cut(text))
+        return not self._ruled_out.isdisjoint(ids) or any(i is not None for i, _ in self.cut(text))
 
     def encode_after(self, text: str) -> list[int]:
         """The ids of text that stands behind other text; control tokens in it stay text.
@@ -215,7 +215,7 @@ class GeneratorTokenizer:
         ])  # fmt: skip
         return cutter, list(self._control)
 
-    def _cut(self, text: str) -> list[tuple[int | None, str]]:
+    def cut(self, text: str) -> list[tuple[int | None, str]]:
         """Control tokens of a text and what is between them, which has None in place of an id."""
         cutter, ids = self._cutter
         found = cutter.encode(text, add_special_tokens=False)
@@ -248,7 +248,7 @@ class GeneratorTokenizer:
         if not self._ruled_out.isdisjoint(ids):
             # merges or the vocabulary make one of the text: it is cut behind its first character
             parts = [""]
-            for i, part in self._cut(text):
+            for i, part in self.cut(text):
                 at = len(part) if i is None else part.find(self._control[i].content) + 1
                 parts[-1] += part[:at]
                 parts += [part[at:]] if i is not None else []
@@ -352,8 +352,8 @@ class GeneratorTokenizer:
             return self._encode(prompt)
         # jinja2 may have written the marker in ASCII
         marked = marked.replace(json.dumps(marker)[1:-1], marker)
-        parts = self._cut(marked)
-        if [i for i, _ in parts] == [i for i, _ in self._cut(prompt)]:
+        parts = self.cut(marked)
+        if [i for i, _ in parts] == [i for i, _ in self.cut(prompt)]:
             return self._encode(prompt)
         ids: list[int] = []
         for n, (i, part) in enumerate(parts):
@@ -370,7 +370,7 @@ class GeneratorTokenizer:
         except ValueError:  # no template, or one that wants other turns
             return self.eos_token_ids
         _, found, rest = prompt.rpartition(answer)
-        ends = [i for i, _ in self._cut(rest.lstrip())[:1] if found and i is not None]
+        ends = [i for i, _ in self.cut(rest.lstrip())[:1] if found and i is not None]
         return list(dict.fromkeys([*self.eos_token_ids, *ends]))
 
     def _template(self, tools: bool) -> ChatTemplate:
@@ -402,7 +402,7 @@ class GeneratorTokenizer:
         """
         heads, tails, inner, longest = self._partial
         marked = ""
-        for i, part in self._cut(text):
+        for i, part in self.cut(text):
             at = 0 if i is None else part.find(self._control[i].content) + 1
             marked += part[:at] + marker * (i is not None) + part[at:]
         if text in _WORDS:
