@@ -362,8 +362,32 @@ def test_answers_of_a_model(model: CausalLM) -> None:
     assert len(whole.logprobs) == len(whole.ids) == len(stream.text)
     again = [*QUESTION, found, {"role": "tool", "tool_call_id": call["id"], "content": "7"}]
     assert model.chat(again, seed=1, **must).tool_calls
-    cut = model.chat(QUESTION, **{**must, "max_new_tokens": 30})
+    cut = model.chat(QUESTION, **{**must, "max_new_tokens": 30, "seed": 1})
     assert (cut.content, cut.tool_calls, cut.finish_reason) == ("", [], "length")
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_calls_end_before_the_room_does(model: CausalLM, parallel: bool) -> None:
+    open_ended = {
+        "type": "object", "required": ["text", "size", "items"],
+        "properties": {
+            "text": {"type": "string"}, "size": {"type": "number"}, "more": {"type": "string"},
+            "items": {"type": "array", "items": {"type": "string"}},
+        },
+    }  # fmt: skip
+    options: dict[str, Any] = {"tool_choice": "required", "parallel_tool_calls": parallel}
+    lengths = []
+    for seed in range(10):
+        tools = [schema_of("write", open_ended)]
+        found = model.chat(QUESTION, tools, seed=seed, temperature=1.5, logprobs=0, **options)
+        assert found.message.tool_calls
+        for call in found.message.tool_calls:
+            arguments = json.loads(call["function"]["arguments"])
+            assert arguments.keys() - {"more"} == {"text", "size", "items"}
+        assert found.message.finish_reason == "tool_calls"
+        lengths.append(len(found.ids))
+    assert max(lengths) > 150  # 256 are the most
+    assert len(set(lengths)) > 3
 
 
 def test_text_of_a_model_with_tools(model: CausalLM) -> None:

@@ -498,13 +498,18 @@ class _Run:
         self.ids, self.most, self.stream = ids, most, stream
         self.text: Text | None = None
         self.reader = reader
+        self._left, self._look_at, self._closing = most, most // 2, False
         self._sampler, self._ends, self._constraint, self._top = sampler, ends, constraint, top
         self._logprobs: list[float] = []
         self._top_logprobs: list[list[Logprob]] = []
         self._sure = ""
 
     def choose(self, row: NDArray[np.float32]) -> tuple[int, str | None]:
-        allowed = self._constraint.allowed() if self._constraint else None
+        allowed = None
+        if self._constraint:
+            short = self._is_short(self._constraint)
+            allowed = self._constraint.closing() if short else self._constraint.allowed()
+        self._left -= 1
         chosen = self._sampler(row, allowed)
         if self._top is not None:
             value, most = logprobs(row, chosen, self._top)
@@ -516,6 +521,16 @@ class _Run:
             if self._constraint.is_done:
                 return chosen, "stop"
         return chosen, self.stream.finish_reason
+
+    def _is_short(self, constraint: Constraint) -> bool:
+        """Whether a call must come to its end, since few tokens are left."""
+        if self.reader and not self._closing and self._left <= self._look_at:
+            if constraint.is_complete:  # text, which can end anywhere
+                return False
+            needed = constraint.needed(self._left)
+            self._closing = needed + needed // 4 + 8 >= self._left
+            self._look_at = (needed + self._left) // 2
+        return self._closing
 
     def taken(self) -> str:
         """The text that has become sure since the last call."""

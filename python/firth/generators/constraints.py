@@ -50,9 +50,13 @@ class Constraints:
         ends = list(tokenizer.eos_token_ids if ends is None else ends)
         if not ends:
             raise ValueError("constrained output needs a token that ends a text")
-        self._tokenizer = self._package.LLTokenizer(
-            _Vocabulary(tokenizer, self._vocabulary, ends[0]), eos_token=ends
-        )
+        words = _Vocabulary(tokenizer, self._vocabulary, ends[0])
+        self._tokenizer = self._package.LLTokenizer(words, eos_token=ends)
+        self._soonest = [
+            np.isin(np.arange(self._vocabulary), ends),
+            np.array([bool(piece) and not piece.strip(b'"}]') for piece in words.tokens]),
+            np.array([piece.startswith(b",") for piece in words.tokens]),
+        ]
         self._limits = self._package.LLParserLimits(verbose_errors=False)
 
     def __call__(
@@ -101,7 +105,7 @@ class Constraints:
             raise ValueError(f"a constraint is one of {', '.join(given)}, got {got}")
         text = getattr(self, f"_{named[0]}")(given[named[0]])
         matcher = self._package.LLMatcher(self._tokenizer, text, log_level=0, limits=self._limits)
-        return Constraint(matcher, self._vocabulary, named[0])
+        return Constraint(matcher, self._vocabulary, named[0], self._soonest)
 
     def _json_object(self, _: bool) -> str:
         return self._compiled({"type": "object"})
@@ -154,8 +158,11 @@ class Constraints:
 class Constraint:
     """What can come next in one text. Made by `Constraints`."""
 
-    def __init__(self, matcher: Any, vocabulary: int, name: str) -> None:
+    def __init__(
+        self, matcher: Any, vocabulary: int, name: str, soonest: list[NDArray[np.bool_]]
+    ) -> None:
         self._matcher, self._vocabulary, self._name = matcher, vocabulary, name
+        self._soonest = soonest
         self._bits = np.zeros((vocabulary + 31) // 32, np.uint32)
         self._check()
         if not self.allowed().any() and not self.is_done:
@@ -201,6 +208,24 @@ class Constraint:
         ids: list[int] = self._matcher.compute_ff_tokens()
         return ids
 
+    def closing(self) -> NDArray[np.bool_]:
+        """As `allowed`, but one id, which ends JSON soon: a quote or a bracket, else a comma."""
+        allowed, forced = self.allowed(), self.forced()
+        choices = [allowed & some for some in self._soonest]
+        best = next((some for some in choices if some.any()), allowed)
+        chosen = forced[0] if forced else int(best.argmax())
+        only: NDArray[np.bool_] = np.arange(len(allowed)) == chosen
+        return only
+
+    def needed(self, most: int) -> int:
+        """How many ids `closing` takes to the end, if fewer than ``most``."""
+        copy = self.copy()
+        for count in range(most):
+            if copy.is_complete:
+                return count
+            copy.accept(int(copy.closing().argmax()))
+        return most
+
     def rollback(self, count: int) -> None:
         """Take back the last ids that were accepted."""
         self._matcher.rollback(count)
@@ -208,7 +233,7 @@ class Constraint:
 
     def copy(self) -> Constraint:
         """The same state, to go on in another way."""
-        return Constraint(self._matcher.deep_copy(), self._vocabulary, self._name)
+        return Constraint(self._matcher.deep_copy(), self._vocabulary, self._name, self._soonest)
 
     @property
     def is_complete(self) -> bool:
