@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from firth.generators.constraints import Constraint, Constraints
+from firth.generators.constraints import Constraint, Constraints, _Vocabulary
 from firth.generators.sampling import Sampler, Sampling
 from firth.generators.tokenizer import GeneratorTokenizer
 from generator_tokenizers import metadata
@@ -135,6 +136,39 @@ def test_regex_choices_and_grammar(constraints):
     assert constraints(json_schema=True).allowed().any()
 
 
+def test_many_choices(constraints):
+    words = [f"w{i}" for i in range(5000)]
+    found = {generated(constraints(choices=words), seed) for seed in range(20)}
+    assert len(found) > 5
+    assert found <= set(words)
+    array = np.array(["a.b", "a|b"])
+    assert {generated(constraints(choices=array), seed) for seed in range(30)} == set(array)
+    assert generated(constraints(choices=(one for one in ["only"])), 0) == "only"
+    for text in ["".join(map(chr, range(1, 300))), "\\", "(a)*", "a b#-&~", "\n\r\t"]:
+        assert generated(constraints(choices=[text]), 0) == text
+
+
+@pytest.mark.parametrize("call", ["allowed", "forced", "made"])
+def test_ctrl_c_within_llguidance(constraints, monkeypatch, call):
+    """It comes in Python's part, whose errors llguidance takes for its own."""
+    constraint = constraints(regex="forced[0-9]")
+    before = constraint.allowed().copy()
+    encode = _Vocabulary.__call__
+    calls = []
+
+    def interrupted(self, text):
+        calls.append(text)
+        signal.raise_signal(signal.SIGINT)
+        return encode(self, text)
+
+    monkeypatch.setattr(_Vocabulary, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        constraints(regex="forced[0-9]") if call == "made" else getattr(constraint, call)()
+    assert calls
+    monkeypatch.undo()
+    np.testing.assert_array_equal(constraint.allowed(), before)
+
+
 def test_sentencepiece():
     """Spaces before texts are none of the constraint's."""
     constraints = Constraints(SPM)
@@ -224,7 +258,11 @@ def nested(depth: int) -> dict[str, Any]:
         ({"json_schema": nested(200)}, "nested more than 100 deep"),
         ({"json_schema": nested(60_000)}, "nested more than 100 deep"),
         ({"json_schema": '{"items":' * 60_000 + "1" + "}" * 60_000}, "json_schema"),
-        ({"json_schema": False}, "json_schema"),
+        ({"json_schema": False}, "json_schema is false: it matches no text"),
+        ({"json_schema": "false"}, "json_schema is false: it matches no text"),
+        ({"json_object": {}}, "json_object must be True or False, got {}"),
+        ({"json_object": "no"}, "json_object must be True or False, got 'no'"),
+        ({"choices": 5}, "choices must be texts, got 5"),
         ({"json_schema": {"type": "integer", "minimum": 5, "maximum": 3}}, "is greater than"),
         ({"json_schema": {"type": "object", "unevaluatedProperties": False}}, "Unimplemented keys"),
         ({"json_schema": {"enum": list(range(300_000))}}, "json_schema"),

@@ -6,8 +6,10 @@ on one line with a space behind commas and colons, so that a model cannot fill i
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from firth.arguments import shortened
 from firth.generators.tokenizer import GeneratorTokenizer
+from firth.interrupt import deferred_interrupt
 from firth.optional import needs
 
 _LONGEST = 1 << 20  # characters of a schema, a pattern or a grammar
@@ -65,7 +68,7 @@ class Constraints:
         json_object: bool = False,
         json_schema: Any = None,
         regex: str | None = None,
-        choices: Sequence[str] | None = None,
+        choices: Iterable[str] | None = None,
         grammar: str | None = None,
         tools: str | None = None,
     ) -> Constraint:
@@ -75,11 +78,12 @@ class Constraints:
         ----------
         json_object : bool
             Any JSON object.
-        json_schema : dict, str or class, optional
-            A JSON schema, as such, as JSON text, or the Pydantic model that has it.
+        json_schema : dict, bool, str or class, optional
+            A JSON schema, as such, as JSON text, or the Pydantic model that has it. True allows
+            any JSON. Keys that ``properties`` does not name may come twice.
         regex : str, optional
             A pattern for the whole text, in the syntax of Rust's regex package.
-        choices : sequence of str, optional
+        choices : iterable of str, optional
             The text is one of these.
         grammar : str, optional
             In llguidance's kind of Lark.
@@ -91,8 +95,10 @@ class Constraints:
         TypeError, ValueError
             It is malformed, matches nothing, never ends, is too deep or too large.
         """
+        if not isinstance(json_object, bool):
+            raise TypeError(f"json_object must be True or False, got {shortened(json_object)}")
         given = {
-            "json_object": json_object or None,
+            "json_object": True if json_object else None,
             "json_schema": json_schema,
             "regex": regex,
             "choices": choices,
@@ -124,6 +130,8 @@ class Constraints:
         if not isinstance(schema, (Mapping, bool)):
             kinds = "an object, JSON text of one, or a Pydantic model"
             raise TypeError(f"json_schema must be {kinds}, got {shortened(given)}")
+        if schema is False:
+            raise ValueError("json_schema is false: it matches no text")
         return self._compiled(schema)
 
     def _compiled(self, schema: Any) -> str:
@@ -138,14 +146,19 @@ class Constraints:
         compiled: str = self._package.LLMatcher.grammar_from_regex(regex)
         return compiled
 
-    def _choices(self, choices: Sequence[str]) -> str:
+    def _choices(self, choices: Iterable[str]) -> str:
+        if not isinstance(choices, Iterable):
+            raise TypeError(f"choices must be texts, got {shortened(choices)}")
         texts = [choices] if isinstance(choices, str) else list(choices)
         for text in texts:
             if not isinstance(text, str) or not text:
                 raise TypeError(f"choices must be texts that are not empty, got {shortened(text)}")
         if not texts:
             raise ValueError("choices must hold at least one text")
-        return self._grammar("start: " + " | ".join(json.dumps(text) for text in texts))
+        pattern = "|".join(map(re.escape, texts))  # a grammar has 2,000 alternatives at most
+        _check_length("choices", pattern)
+        compiled: str = self._package.LLMatcher.grammar_from_regex(pattern)
+        return compiled
 
     def _grammar(self, grammar: str) -> str:
         _check_length("grammar", grammar)
@@ -183,7 +196,8 @@ class Constraint:
         ValueError
             What can come takes too long to compute.
         """
-        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        with _undisturbed():
+            self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         self._check()
         flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
         return flags[: self._vocabulary].view(np.bool_)
@@ -205,7 +219,8 @@ class Constraint:
 
     def forced(self) -> list[int]:
         """The next ids, where only these can come; they are not taken."""
-        ids: list[int] = self._matcher.compute_ff_tokens()
+        with _undisturbed():
+            ids: list[int] = self._matcher.compute_ff_tokens()
         return ids
 
     def closing(self) -> NDArray[np.bool_]:
@@ -261,6 +276,15 @@ class _Vocabulary:
 
     def __call__(self, text: str | bytes) -> list[int]:
         return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits: what it raises in `_Vocabulary` would be an error of llguidance."""
+    with deferred_interrupt() as interrupted:
+        yield
+    if interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _check_length(name: str, text: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Collection, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Literal
 
 from firth.arguments import shortened
 from firth.generators.tokenizer import GeneratorTokenizer
@@ -16,7 +16,8 @@ class Stream:
     r"""The text of one answer, piece by piece.
 
     The pieces together are ``tokenizer.decode`` of all ids, up to the stop string that is complete
-    first. Text is held back while it is part of a character, or could become a stop string.
+    first, without a last character that is not whole. Text is held back while it is part of a
+    character, or could become a stop string.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class Stream:
         """
         if self.finish_reason is not None:
             return ""
-        rest = self._take(self._decoder.decode(b"", True), True)
+        rest = self._take("", True)
         self.finish_reason = self.finish_reason or reason
         return rest
 
@@ -148,8 +149,10 @@ class _Stop:
         return self.matched == self.length
 
 
-def _checked(stop: str | Sequence[str]) -> list[str]:
-    texts = [stop] if isinstance(stop, str) else list(stop)
+def _checked(stop: object) -> list[str]:
+    texts: list[Any] = (
+        list(stop) if isinstance(stop, Iterable) and not isinstance(stop, str) else [stop]
+    )
     for text in texts:
         if not isinstance(text, str) or not text:
             raise ValueError(f"stop must be strings that are not empty, got {shortened(text)}")
