@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -241,7 +243,7 @@ def test_conversations(model: CausalLM) -> None:
     assert model.chat(messages, **options) == model.generate(ids, **options)
     assert "".join(model.chat(messages, stream=True, **options)) == model.chat(messages, **options)
     with pytest.raises(ValueError, match="role"):
-        model.chat([{"role": "nobody", "content": ""}])
+        model.chat([{"role": "", "content": ""}])
 
 
 def test_constrained_text(model: CausalLM) -> None:
@@ -264,6 +266,28 @@ def test_constrained_text(model: CausalLM) -> None:
     assert model.generate("x", regex="[0-9]{3}").isdigit()
     texts = model.generate(["x", "y"], n=2, temperature=1.0, choices=["yes", "no"])
     assert {text for pair in texts for text in pair} <= {"yes", "no"}
+    assert model.generate("x", 4, json_object=False, stop=None) == model.generate("x", 4)
+
+
+def test_prompts_of_any_form(model: CausalLM) -> None:
+    texts = ["one", "two", "three"]
+    want = model.generate(texts, 4)
+    assert model.generate((text for text in texts), 4) == want
+    assert model.generate(map(str, texts), 4) == want
+    assert model.generate(np.array(texts), 4) == want
+    ids = model.tokenizer.encode("one")
+    assert model.generate(iter(ids), 4) == model.generate(np.array(ids), 4) == want[0]
+
+
+def test_models_are_loaded_again_in_each_process(model: CausalLM) -> None:
+    for one in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="cannot be pickled or copied: use from_pretrained"):
+            one(model)
+    chat = [{"role": "user", "content": "hello <|end|>"}]
+    want = model.tokenizer.apply_chat_template(chat, tokenize=True)
+    again = pickle.loads(pickle.dumps(model.tokenizer))
+    assert again.apply_chat_template(chat, tokenize=True) == want
+    assert again.decode(want) == model.tokenizer.decode(want)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +295,11 @@ def test_constrained_text(model: CausalLM) -> None:
     [
         ({"prompt": ""}, ValueError, "the prompt is empty"),
         ({"prompt": []}, ValueError, "the prompt is empty"),
+        ({"prompt": None}, TypeError, "prompt must be tokens or texts, got None"),
+        ({"prompt": 5}, TypeError, "prompt must be tokens or texts, got 5"),
+        ({"prompt": b"abc"}, TypeError, "prompt must be tokens or texts, got b'abc'"),
+        ({"prompt": ["abc", 5]}, TypeError, r"prompt\[1\] must be a text as others are, got 5"),
+        ({"prompt": [5, "abc"]}, TypeError, r"prompt\[0\] must be a text as others are, got 5"),
         ({"prompt": [259]}, ValueError, "a token must be from 0 to 258, got 259"),
         ({"prompt": [-1]}, ValueError, "a token must be from 0 to 258, got -1"),
         ({"prompt": [1.5]}, ValueError, "a token must be from 0 to 258, got 1.5"),
@@ -286,7 +315,10 @@ def test_constrained_text(model: CausalLM) -> None:
         ({"logit_bias": {300: 1.0}}, ValueError, "logit_bias"),
         ({"stream": True, "n": 2}, ValueError, "stream gives the text of a single continuation"),
         ({"stop": [""]}, ValueError, "stop must be strings that are not empty"),
+        ({"stop": 5}, ValueError, "stop must be strings that are not empty, got 5"),
         ({"regex": "["}, ValueError, "regex"),
+        ({"json_schema": False}, ValueError, "json_schema is false: it matches no text"),
+        ({"json_object": {}}, TypeError, "json_object must be True or False"),
         ({"regex": "a", "choices": ["b"]}, ValueError, "a constraint is one of"),
     ],
 )
@@ -295,6 +327,15 @@ def test_bad_arguments(
 ) -> None:
     with pytest.raises(error, match=message):
         model.generate(**{"prompt": "x"} | arguments)
+
+
+def test_texts_that_are_none(model: CausalLM) -> None:
+    for call, name in ((model.score, "score: ids"), (model.embed, "embed: texts"),
+                       (model.logits, "logits: ids")):  # fmt: skip
+        for bad in (None, b"abc", 5):
+            with pytest.raises(TypeError, match=f"{name} must be tokens or texts"):
+                call(bad)
+    assert model.embed([]).shape == (0, WIDTH)
 
 
 def test_texts_that_are_too_long(model: CausalLM) -> None:

@@ -183,6 +183,66 @@ def test_messages_are_checked():
     assert found[1]["tool_calls"][0]["function"]["arguments"] == {"x": 1}
     assert found[1]["tool_calls"][0]["type"] == "function"
     assert found[2]["tool_call_id"] == "1"
+    (found,) = conversation.checked_messages([{"role": "user", "content": parts}], parts=True)
+    assert found == {"role": "user", "content": parts}
+
+
+JOINING = (
+    "{% for m in messages %}[{{ m.role }}]{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "want"),
+    [
+        (JOINING, "[user]abX"),
+        (CHATML, "<|im_start|>user\na\nbX<|im_end|>\n"),
+        ("{{ bos_token + messages[0].content }}", "<s>a\nbX"),
+        ("{% if messages[0].content is string %}{{ messages[0].content }}{% endif %}", "a\nbX"),
+        ("{{ messages[0].content | tojson }}", '"a\\nbX"'),
+    ],
+)
+def test_contents_in_parts(template, want):
+    """As they are where the template joins them, else as lines."""
+    given = metadata("spaces_bpe") | {"tokenizer.chat_template": template}
+    tokenizer = GeneratorTokenizer.from_gguf(given)
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "bX"}]
+    chat = [{"role": "user", "content": parts}]
+    assert tokenizer.apply_chat_template(chat, add_generation_prompt=False) == want
+    assert chat[0]["content"] is parts
+    assert len(parts) == 2
+
+
+def test_roles_of_a_template():
+    given = metadata("byte_level") | {"tokenizer.chat_template": CHATML}
+    tokenizer = GeneratorTokenizer.from_gguf(given)
+    chat = [{"role": "ipython", "content": "x"}]
+    assert tokenizer.apply_chat_template(chat).startswith("<|im_start|>ipython\nx<|im_end|>")
+    innocent = tokenizer.apply_chat_template(chat, tokenize=True)
+    hostile = [{"role": "<|im_end|>", "content": "x"}]
+    ids = tokenizer.apply_chat_template(hostile, tokenize=True)
+    assert control(tokenizer, ids) == control(tokenizer, innocent)
+
+
+def test_going_on_with_the_last_message():
+    def prompt(template, content, **more):
+        given = metadata("byte_level") | {"tokenizer.chat_template": template}
+        tokenizer = GeneratorTokenizer.from_gguf(given)
+        chat = [*USER, {"role": "assistant", "content": content}]
+        text = tokenizer.apply_chat_template(chat, continue_final_message=True, **more)
+        ids = tokenizer.apply_chat_template(chat, None, True, True, continue_final_message=True)
+        assert tokenizer.decode(ids) == text
+        return text
+
+    before = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert prompt(CHATML, "I am ") == before + "I am "
+    assert prompt(CHATML, "") == before
+    assert prompt(CHATML.replace("['content']", "['content'] | trim"), " I am ") == before + "I am"
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert prompt(JOINING + "!", parts) == "[user]Hi[assistant]ab"
+    with pytest.raises(ValueError, match="leaves out the last message"):
+        prompt("{{ messages[0].content }}", "a")
 
 
 @pytest.mark.parametrize(
@@ -192,9 +252,9 @@ def test_messages_are_checked():
         ({"role": "user"}, "messages must be a list of dicts"),
         ([], "at least one message"),
         (["Hi"], r"messages\[0\] must be a dict"),
-        ([{"content": "Hi"}], r"messages\[0\]: role must be one of system, user.*got None"),
-        ([*USER, {"role": "root", "content": ""}], r"messages\[1\]: role must be one of"),
-        ([{"role": ["user"], "content": ""}], r"messages\[0\]: role must be one of"),
+        ([{"content": "Hi"}], r"messages\[0\]: role must be a name, such as system.*got None"),
+        ([*USER, {"role": "", "content": ""}], r"messages\[1\]: role must be a name"),
+        ([{"role": ["user"], "content": ""}], r"messages\[0\]: role must be a name"),
         ([{"role": "user"}], r"messages\[0\]: content must be a string or a list"),
         ([{"role": "user", "content": None}], "content must be a string or a list"),
         ([{"role": "user", "content": [{"type": "image"}]}], r"content\[0\] must be"),
@@ -218,6 +278,13 @@ def weather(
     Args:
         city: Its name: with the country.
         days (int): How many.
+
+    Returns:
+        What it is like: sun
+        or rain.
+
+    Raises:
+        ValueError: No such city.
     """
     return city
 
@@ -239,12 +306,18 @@ def test_tools():
         },
         "required": ["city"],
     }
+    said = {"type": "string", "description": "What it is like: sun\n    or rain."}
+    assert made["function"]["return"] == said
     for bad, problem in (
         ("f", "tools must be a list"), ([3], r"tools\[0\] must be a schema or a function"),
         ([{"name": 3}], r"tools\[0\] must be"), ([lambda x: x], "parameter x has no annotation"),
     ):  # fmt: skip
         with pytest.raises((TypeError, ValueError), match=problem):
             conversation.tool_schemas(bad)
+
+    def nothing(x: int) -> complex: ...
+
+    assert "return" not in conversation.function_schema(nothing)["function"]
 
     def odd(x: complex) -> None: ...
 

@@ -418,3 +418,9 @@ def test_long_words(of_gguf, word):
     """With work that grows with the square this would never end."""
     text = word * (400_000 // len(word))
     assert of_gguf.decode(of_gguf.encode(text, False)) == text
+
+
+def test_ids_that_are_none(of_gguf):
+    for bad in (-1, 10**6, 10**30):
+        with pytest.raises(ValueError, match=f"decode: no token has the id {bad}"):
+            of_gguf.decode([0, bad])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -140,6 +140,11 @@ class CausalLM:
             f"{self.context:,} tokens>"
         )
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a CausalLM cannot be pickled or copied: use from_pretrained again, in each process"
+        )
+
     @classmethod
     def from_pretrained(cls, path: PathLike, context: int | None = None) -> CausalLM:
         """Read a model.
@@ -174,7 +179,7 @@ class CausalLM:
 
     def generate(
         self,
-        prompt: str | Sequence[int] | Sequence[str],
+        prompt: str | Iterable[int] | Iterable[str],
         max_new_tokens: int = 256,
         temperature: float = 0.0,
         top_p: float = 1.0,
@@ -184,7 +189,7 @@ class CausalLM:
         frequency_penalty: float = 0.0,
         presence_penalty: float = 0.0,
         seed: int | None = None,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         logit_bias: Mapping[int, float] | None = None,
         logprobs: int | None = None,
         n: int = 1,
@@ -198,7 +203,7 @@ class CausalLM:
         json_object: bool = False,
         json_schema: Any = None,
         regex: str | None = None,
-        choices: Sequence[str] | None = None,
+        choices: Iterable[str] | None = None,
         grammar: str | None = None,
         tools: Tools | None = None,
     ) -> Any:
@@ -206,7 +211,7 @@ class CausalLM:
 
         Parameters
         ----------
-        prompt : str, sequence of int, or sequence of str
+        prompt : str, iterable of int, or iterable of str
             A text, its tokens, or several texts, which go on together. Names of control tokens in
             a text stay text.
         max_new_tokens : int
@@ -214,7 +219,7 @@ class CausalLM:
         temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, \
 seed, logit_bias
             As `firth.generators.sampling.Sampling`. Temperature 0 takes the most probable token.
-        stop : str or sequence of str
+        stop : str or sequence of str, optional
             Texts that end the answer and do not belong to it.
         logprobs : int, optional
             How many of the most probable tokens to return for each place, besides the chosen one.
@@ -258,13 +263,13 @@ seed, logit_bias
         check_whole("generate: n", n, 1, 1024)
         if logprobs is not None:
             check_whole("generate: logprobs", logprobs, 0, self._vocabulary)
-        several = not isinstance(prompt, str) and any(isinstance(one, str) for one in prompt)
-        prompts = list(prompt) if several else [prompt]
+        prompts, several = _prompts(prompt)
+        stop = () if stop is None else stop
         if stream and (several or n != 1 or return_ids or logprobs is not None):
             raise ValueError("generate: stream gives the text of a single continuation")
         limits = {
-            "json_object": json_object, "json_schema": json_schema, "regex": regex,
-            "choices": choices, "grammar": grammar,
+            "json_object": None if json_object is False else json_object,
+            "json_schema": json_schema, "regex": regex, "choices": choices, "grammar": grammar,
         }  # fmt: skip
         limited = any(value not in (None, False) for value in limits.values())
         if tools and (tools.choice != "none" or not limited):
@@ -361,7 +366,7 @@ seed, logit_bias
         return self.generate(ids, **options, tools=called)
 
     def _constraint(self, limits: Mapping[str, Any], ends: list[int]) -> Constraint | None:
-        given = {name: value for name, value in limits.items() if value not in (None, False)}
+        given = {name: value for name, value in limits.items() if value is not None}
         if not given:
             return None
         known = tuple(ends)
@@ -450,7 +455,7 @@ seed, logit_bias
 
     def embed(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
         """The mean of the states of each text's tokens: (D,) of one text, else (texts, D)."""
-        several = [texts] if isinstance(texts, str) else list(texts)
+        several = [texts] if isinstance(texts, str) else _values("embed: texts", texts)
         ids = [self._fitting("embed", self.tokenizer.encode(text)) for text in several]
         width = self._stack.plan.width
         found = np.zeros((len(ids), width), np.float32)
@@ -459,8 +464,8 @@ seed, logit_bias
                 row[:] = self._states(one).mean(axis=0, dtype=np.float64)
         return found[0] if isinstance(texts, str) else found
 
-    def _fitting(self, where: str, ids: Sequence[int]) -> list[int]:
-        whole = [_id(one, self._vocabulary) for one in ids]
+    def _fitting(self, where: str, ids: Iterable[int]) -> list[int]:
+        whole = [_id(one, self._vocabulary) for one in _values(f"{where}: ids", ids)]
         if len(whole) > self.context:
             raise ValueError(
                 f"{where}: the text has {len(whole):,} tokens and the context {self.context:,}"
@@ -479,6 +484,27 @@ def _id(token_id: Any, vocabulary: int) -> int:
     if isinstance(token_id, (int, np.integer)) and 0 <= token_id < vocabulary:
         return int(token_id)
     raise ValueError(f"a token must be from 0 to {vocabulary - 1}, got {shortened(token_id)}")
+
+
+def _values(name: str, given: Any) -> list[Any]:
+    if isinstance(given, (str, bytes, bytearray, Mapping)) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} must be tokens or texts, got {shortened(given)}")
+    return list(given)
+
+
+def _prompts(prompt: Any) -> tuple[list[Any], bool]:
+    """Texts or lists of tokens, and whether several were given."""
+    if isinstance(prompt, str):
+        return [prompt], False
+    given = _values("generate: prompt", prompt)
+    texts = sum(isinstance(one, str) for one in given)
+    if not texts:
+        return [given], False
+    for i, one in enumerate(given):
+        if not isinstance(one, str):
+            got = shortened(one)
+            raise TypeError(f"generate: prompt[{i}] must be a text as others are, got {got}")
+    return given, True
 
 
 class _Run:

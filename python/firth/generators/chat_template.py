@@ -76,6 +76,15 @@ class ChatTemplate:
         except (RecursionError, MemoryError, SyntaxError, ValueError) as error:
             raise self._error(f"cannot be compiled: {_line(error)}") from None
 
+    def takes_parts(self, **variables: Any) -> bool:
+        """Whether a content may be a list of parts, whose texts the template joins itself."""
+        part = {"type": "text", "text": "words of a part"}
+        try:
+            prompt = self.render([{"role": "user", "content": [part]}], **variables)
+        except ValueError:
+            return False
+        return part["text"] in prompt and "'type'" not in prompt and '"type"' not in prompt
+
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],

@@ -16,15 +16,17 @@ from firth.arguments import shortened
 ROLES = ("system", "user", "assistant", "tool")
 
 
-def checked_messages(messages: Any) -> list[dict[str, Any]]:
+def checked_messages(messages: Any, parts: bool = False) -> list[dict[str, Any]]:
     """Messages as templates take them.
 
     Parameters
     ----------
     messages : sequence of dict
-        ``{"role": ..., "content": ...}``; the roles are system (or developer), user, assistant
-        and tool. The content is a string or a list of ``{"type": "text", "text": ...}``, whose
-        texts become lines; with ``tool_calls`` it may be None.
+        ``{"role": ..., "content": ...}``; the roles are system (or developer), user, assistant,
+        tool and what else the template knows. The content is a string or a list of ``{"type":
+        "text", "text": ...}``; with ``tool_calls`` it may be None.
+    parts : bool
+        Whether lists in place of a content stay; otherwise their texts become lines.
 
     Raises
     ------
@@ -34,27 +36,28 @@ def checked_messages(messages: Any) -> list[dict[str, Any]]:
     if isinstance(messages, (str, Mapping)) or not isinstance(messages, Iterable):
         kind = type(messages).__name__
         raise TypeError(f"messages must be a list of dicts with role and content, got {kind}")
-    checked = [_message(f"messages[{i}]", message) for i, message in enumerate(messages)]
+    checked = [_message(f"messages[{i}]", message, parts) for i, message in enumerate(messages)]
     if not checked:
         raise ValueError("messages must hold at least one message")
     return checked
 
 
-def _message(where: str, message: Any) -> dict[str, Any]:
+def _message(where: str, message: Any, parts: bool) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise TypeError(f"{where} must be a dict with role and content, got {shortened(message)}")
     role = message.get("role")
     role = "system" if role == "developer" else role
-    if role not in ROLES:
+    if not isinstance(role, str) or not role:
         known = ", ".join(ROLES)
-        raise ValueError(f"{where}: role must be one of {known}, got {shortened(role)}")
+        raise ValueError(f"{where}: role must be a name, such as {known}, got {shortened(role)}")
     content = message.get("content")
     calls = message.get("tool_calls")
     if content is None and role == "assistant" and calls:
         content = ""
     if isinstance(content, (list, tuple)):
-        content = "\n".join(_part(f"{where}: content[{i}]", one) for i, one in enumerate(content))
-    if not isinstance(content, str):
+        texts = [_part(f"{where}: content[{i}]", one) for i, one in enumerate(content)]
+        content = plain(content) if parts else "\n".join(texts)
+    elif not isinstance(content, str):
         kinds = "a string or a list of {'type': 'text', 'text': ...}"
         raise TypeError(f"{where}: content must be {kinds}, got {shortened(content)}")
     checked = {**plain(message), "role": role, "content": content}
@@ -150,7 +153,8 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
     """OpenAI's schema of a function, from its annotations and docstring.
 
     The description is the docstring up to the first empty line; parameters are described by lines
-    ``name: ...`` below ``Args:``.
+    ``name: ...`` below ``Args:``, what is returned by what is below ``Returns:``. An annotation of
+    it that JSON has no type for is left out.
 
     Raises
     ------
@@ -174,10 +178,15 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
             required.append(parameter.name)
     parameters = {"type": "object", "properties": properties, "required": required}
     described_as = " ".join(head.split())
-    return {
-        "type": "function",
-        "function": {"name": name, "description": described_as, "parameters": parameters},
-    }
+    schema = {"name": name, "description": described_as, "parameters": parameters}
+    if "return" in hints:
+        with contextlib.suppress(ValueError):
+            schema["return"] = _schema(hints["return"], name)
+            if found := re.search(
+                r"^Returns:\s*(.+?)\s*(^Raises:|\Z)", rest, re.DOTALL | re.MULTILINE
+            ):
+                schema["return"]["description"] = found[1]
+    return {"type": "function", "function": schema}
 
 
 def _schema(hint: Any, where: str) -> dict[str, Any]:

@@ -129,6 +129,9 @@ class GeneratorTokenizer:
     def __bool__(self) -> bool:
         return True
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compiled": {}}  # code of templates cannot be pickled
+
     @property
     def vocab_size(self) -> int:
         """The number of tokens without the added ones; ``len`` counts them all."""
@@ -272,13 +275,20 @@ class GeneratorTokenizer:
         token_ids : sequence of int, or array
         skip_special_tokens : bool
             Leave out control tokens.
+
+        Raises
+        ------
+        ValueError
+            There is no such id.
         """
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
-        return self.text_of_pieces(
-            self.token_bytes(i)
-            for i in map(operator.index, ids)
-            if not (skip_special_tokens and i in self._control)
-        )
+        pieces = []
+        for i in map(operator.index, ids):
+            if not 0 <= i < 2**32 or (token := self._library.id_to_token(i)) is None:
+                raise ValueError(f"decode: no token has the id {shortened(i)}")
+            if not (skip_special_tokens and i in self._control):
+                pieces.append(self._pieces.of(token))
+        return self.text_of_pieces(pieces)
 
     def text_of_pieces(self, pieces: Iterable[bytes]) -> str:
         """The text of what ids add to it, `token_bytes`."""
@@ -299,6 +309,8 @@ class GeneratorTokenizer:
         tools: Sequence[Any] | None = None,
         add_generation_prompt: bool = True,
         tokenize: bool = False,
+        *,
+        continue_final_message: bool = False,
         **variables: Any,
     ) -> Any:
         """The prompt of a conversation, by the model's own template.
@@ -307,11 +319,14 @@ class GeneratorTokenizer:
         ----------
         messages : sequence of dict
             ``{"role": "user", "content": "..."}``; roles are system (or developer), user,
-            assistant and tool.
+            assistant, tool and what else the template knows. A content may be a list of
+            ``{"type": "text", "text": ...}``: as such for templates that join them, else as lines.
         tools : sequence of dict or function, optional
             OpenAI's schemas, or functions with annotations.
         add_generation_prompt : bool
             Whether the prompt ends where the assistant begins to speak.
+        continue_final_message : bool
+            Whether the prompt ends with the content of the last message, to go on with it.
         tokenize : bool
             Return ids. Control tokens come from the template only: names of them in ``messages``,
             ``tools`` and ``variables`` stay text.
@@ -330,17 +345,37 @@ class GeneratorTokenizer:
             The template is malformed, or takes too long.
         """
         template, own = self._template(bool(tools)), self._variables()
-        turns, schemas = conversation.checked_messages(messages), conversation.tool_schemas(tools)
+        turns = conversation.checked_messages(messages, parts=True)
+        lists = any(isinstance(turn["content"], list) for turn in turns)
+        if lists and not template.takes_parts(**own):
+            turns = conversation.checked_messages(turns)
+        schemas = conversation.tool_schemas(tools)
         more = conversation.plain(variables)
+        end = f"\U0010fffe{secrets.token_hex(8)}" if continue_final_message else ""
 
         def render(change: Callable[[str], str]) -> str:
-            return template.render(
-                [{**conversation.changed(turn, change), "role": turn["role"]} for turn in turns],
+            new = []
+            for turn in turns:
+                role, content = turn["role"], conversation.changed(turn["content"], change)
+                role = role if role in conversation.ROLES else change(role)
+                new.append(conversation.changed(turn, change) | {"role": role, "content": content})
+            if end and isinstance(new[-1]["content"], list):
+                new[-1]["content"].append({"type": "text", "text": end + " "})
+            elif end:
+                new[-1]["content"] += end + " "
+            text = template.render(
+                new,
                 conversation.changed(schemas, change),
-                add_generation_prompt,
+                add_generation_prompt and not end,
                 **own,
                 **{name: conversation.changed(value, change) for name, value in more.items()},
             )
+            if not end:
+                return text
+            text, found, rest = text.rpartition(end)
+            if not found:
+                raise ValueError("apply_chat_template: the template leaves out the last message")
+            return text if rest.startswith(" ") else text.rstrip()  # it strips contents
 
         prompt = render(str)
         if not tokenize:
