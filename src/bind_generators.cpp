@@ -60,17 +60,27 @@ void shorten(CacheObject& self, size_t n) {
     self.cache.shorten(n);
 }
 
-// ids (N,), offsets (B + 1,), rows of positions (N,) or None, B caches of this stack -> states of
-// all tokens (N, D); the caches have the tokens then.
+// Whether these are B + 1 numbers from 0 on that never fall.
+bool are_offsets(const array<int64_t>& x, size_t count) {
+    return x.ndim() == 1 && size_t(x.size()) == count + 1 && x.data()[0] == 0 &&
+           std::is_sorted(x.data(), x.data() + count + 1);
+}
+
+// ids (N,), offsets (B + 1,), rows of positions (N,) or None, B caches of this stack, wanted
+// (B + 1,) -> states (wanted[B], D) of the last wanted[b + 1] - wanted[b] tokens of each text; the
+// caches have the tokens then.
 py::array_t<float> extend(const StackObject& self, const array<int32_t>& ids,
                           const array<int64_t>& offsets, const Optional<int32_t>& positions,
-                          const std::vector<CacheObject*>& caches) {
+                          const std::vector<CacheObject*>& caches, const array<int64_t>& wanted) {
     const Stack& stack = self.stack;
     const size_t count = caches.size(), n = size_t(ids.size());
-    if (offsets.ndim() != 1 || size_t(offsets.size()) != count + 1 || offsets.data()[0] != 0 ||
-        size_t(offsets.data()[count]) != n ||
-        !std::is_sorted(offsets.data(), offsets.data() + count + 1))
+    if (!are_offsets(offsets, count) || size_t(offsets.data()[count]) != n)
         throw py::value_error("Stack.extend: offsets: want B + 1 from 0 to the last token");
+    if (!are_offsets(wanted, count))
+        throw py::value_error("Stack.extend: wanted: want B + 1 from 0");
+    for (size_t b = 0; b < count; b++)
+        if (wanted.data()[b + 1] - wanted.data()[b] > offsets.data()[b + 1] - offsets.data()[b])
+            throw py::value_error("Stack.extend: wanted: more states than tokens");
     check_ids(ids, n, stack.token_count(), "ids");
     if (positions) check_ids(*positions, n, places_of(stack), "positions");
     const Held held(caches);
@@ -85,11 +95,11 @@ py::array_t<float> extend(const StackObject& self, const array<int32_t>& ids,
                                   " tokens, more than there are positions");
         used.push_back(&cache);
     }
-    py::array_t<float> hidden({n, stack.plan.width});
+    py::array_t<float> hidden({size_t(wanted.data()[count]), stack.plan.width});
     Texts texts{
         ids.data(), offsets.data(), count,   nullptr, positions ? positions->data() : nullptr,
         nullptr,    nullptr,        nullptr, nullptr, nullptr};
-    texts.caches = used.data();
+    texts.caches = used.data(), texts.wanted = wanted.data();
     const Outputs outputs{hidden.mutable_data(), nullptr, nullptr, Pooling::none, nullptr, nullptr};
     {
         WithoutGil unlocked;
@@ -125,7 +135,7 @@ void bind_generators(py::module_& transformer) {
         .def("shorten", &shorten, py::arg("n"));
     transformer.def("extend", &extend, py::arg("stack"), py::arg("ids").noconvert(),
                     py::arg("offsets").noconvert(), py::arg("positions").noconvert(),
-                    py::arg("caches"));
+                    py::arg("caches"), py::arg("wanted").noconvert());
     transformer.def("scores", &scores, py::arg("stack"), py::arg("states").noconvert());
 }
 

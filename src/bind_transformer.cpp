@@ -135,13 +135,13 @@ std::shared_ptr<Layer> read_layer(const Kernels& kernels, Precision precision, c
             const std::string name = names[i] + ".weight";
             if (!arrays.contains(name)) throw py::value_error("Stack: " + name + " is missing");
             biases.push_back(from.vector(names[i] + ".bias", outputs[i]));
-            if (precision == Precision::stored)
+            if (is_stored(precision))
                 stored.push_back(from.stored(name, outputs[i], inputs));
             else
                 weights.push_back(from.matrix(name, outputs[i], inputs));
         }
         WithoutGil unlocked;
-        if (precision == Precision::stored) return Linear(kernels, stored, biases);
+        if (is_stored(precision)) return Linear(kernels, stored, biases);
         return Linear(kernels, precision, weights, biases, without);
     };
     const auto sublayer = [&](const std::string& name) {
@@ -176,6 +176,7 @@ Precision read_precision(const std::string& name) {
     if (name == "bfloat16") return Precision::bfloat16;
     if (name == "int8") return Precision::int8;
     if (name == "stored") return Precision::stored;
+    if (name == "stored_int8") return Precision::stored_int8;
     throw py::value_error("Stack: no precision is named " + name);
 }
 
@@ -205,7 +206,7 @@ std::unique_ptr<StackObject> make(const Level& level, const py::object& plan_of,
         stack.projection = Linear(kernels, stack.precision, {weight}, {bias});
     }
     if (!outside.contains("tokens")) throw py::value_error("Stack: tokens is missing");
-    if (stack.precision == Precision::stored) {
+    if (is_stored(stack.precision)) {
         const StoredArray tokens = from.stored("tokens", 0, width);
         const StoredArray head = from.stored("head.weight", 0, plan.width);
         {

@@ -16,6 +16,11 @@ _HALVES = {
 BLOCKS = tuple(_HALVES)
 
 
+def halves_of(name: str) -> list[int]:
+    """The bytes of a block's float16 numbers."""
+    return [at + i for at in _HALVES[name] for i in range(2)]
+
+
 def random_blocks(rng: np.random.Generator, name: str, rows: int, columns: int) -> BlockArray:
     """Any codes, with scales that make weights of about 1 / sqrt(columns)."""
     type = block_type(name)

@@ -246,22 +246,24 @@ const BlockType* block_type(int number) {
 }
 
 BlockInput::BlockInput(const Kernels& kernels, const float* x, ptrdiff_t stride, size_t tokens,
-                       size_t n, bool digits, int threads)
+                       size_t n, size_t digits, int threads)
     : x_(x),
       stride_(stride),
       tokens_(tokens),
+      digits_(digits),
       blocks_(divide_up(n, kDigitBlock)),
-      words_(kDigitBlock / 2 * kernels.code_words),
-      codes_(digits ? tokens * blocks_ * words_ * sizeof(int32_t) : 0),
+      words_(digits * kDigitBlock / 4 * kernels.code_words),
+      codes_(tokens * blocks_ * words_ * sizeof(int32_t)),
       numbers_(digits ? tokens * blocks_ * kDigitNumbers * sizeof(float) : 0) {
     if (!digits) return;
     parallel_for(
         tiles(), 1,
         [&](size_t i, size_t) {
             const size_t first = i * kDigitTokens, at = first * blocks_;
-            kernels.digit_rows(
-                x + ptrdiff_t(first) * stride, stride, std::min(kDigitTokens, tokens - first), n,
-                codes_.data<int32_t>() + at * words_, numbers_.data<float>() + at * kDigitNumbers);
+            kernels.digit_rows(x + ptrdiff_t(first) * stride, stride,
+                               std::min(kDigitTokens, tokens - first), n, digits,
+                               codes_.data<int32_t>() + at * words_,
+                               numbers_.data<float>() + at * kDigitNumbers);
         },
         threads);
 }
@@ -269,7 +271,7 @@ BlockInput::BlockInput(const Kernels& kernels, const float* x, ptrdiff_t stride,
 DigitTile BlockInput::tile(size_t i) const {
     const size_t first = i * kDigitTokens, at = first * blocks_;
     return {codes_.data<int32_t>() + at * words_, numbers_.data<float>() + at * kDigitNumbers,
-            std::min(kDigitTokens, tokens_ - first)};
+            std::min(kDigitTokens, tokens_ - first), digits_};
 }
 
 BlockMatrix::BlockMatrix(const Kernels& kernels, const BlockType& type,

@@ -1,9 +1,9 @@
 // Matrices of weights in the types of GGUF files, multiplied as they are stored: panels of rows,
 // the same bytes in another order (kernels/list_blocks.h).
 //
-// Blocks of codes meet inputs of 14 bits, whose scale belongs to 32 numbers; float32, float16 and
-// bfloat16 meet float32. Each sum has an order that depends on K alone: a token's result has the
-// same bits beside any others and on any number of threads.
+// Blocks of codes meet inputs of 14 or 8 bits, whose scale belongs to 32 numbers; float32, float16
+// and bfloat16 meet float32. Each sum has an order that depends on K alone: a token's result has
+// the same bits beside any others and on any number of threads.
 #pragma once
 #include <vector>
 
@@ -26,10 +26,11 @@ struct BlockType {
 const BlockType* block_type(int number);
 
 // Tokens as the products take them. x: tokens x n, stride elements apart; the caller keeps it.
+// digits: 1 or 2, or 0 where no matrix takes them.
 class BlockInput {
   public:
     BlockInput(const Kernels& kernels, const float* x, ptrdiff_t stride, size_t tokens, size_t n,
-               bool digits, int threads);
+               size_t digits, int threads);
     const float* data() const { return x_; }
     ptrdiff_t stride() const { return stride_; }
     size_t tokens() const { return tokens_; }
@@ -39,7 +40,7 @@ class BlockInput {
   private:
     const float* x_;
     ptrdiff_t stride_;
-    size_t tokens_, blocks_, words_;  // words_: of a block of one token
+    size_t tokens_, digits_, blocks_, words_;  // words_: of a block of one token
     Scratch codes_, numbers_;
 };
 

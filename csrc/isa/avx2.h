@@ -142,9 +142,19 @@ FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
 }
 #else
 constexpr int kCodeLimit = 63;  // vpmaddubsw: two products must stay below 2^15
+#define FIRTH_PAIR_SUMS 1
+constexpr int kPairLimit = 32767;
+FIRTH_INLINE i32xN pair_products(i32xN rows, const int32_t* code) {
+    return (i32xN)_mm256_maddubs_epi16((__m256i)rows, (__m256i)set1(code[0]));
+}
+FIRTH_INLINE i32xN add_pairs(i32xN rows, const int32_t* code, i32xN pairs) {
+    return (i32xN)_mm256_add_epi16((__m256i)pairs, (__m256i)pair_products(rows, code));
+}
+FIRTH_INLINE i32xN widen_pairs(i32xN pairs) {
+    return (i32xN)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1));
+}
 FIRTH_INLINE i32xN dot_bytes(BytesXN rows, const int32_t* code, i32xN sum) {
-    const __m256i pairs = _mm256_maddubs_epi16((__m256i)rows, (__m256i)set1(code[0]));
-    return sum + (i32xN)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return sum + widen_pairs(pair_products(rows, code));
 }
 #endif
 

@@ -132,6 +132,20 @@ constexpr bool kNativeBytes = true;
 constexpr bool kNativeBytes = false;
 #endif
 
+// FIRTH_PAIR_SUMS: a level sums products of neighbours in 16 bits first. add_pairs(rows, code,
+// pairs) is pairs + the products of bytes 0 and 1, and of 2 and 3, of which no sum may exceed
+// kPairLimit; widen_pairs adds both.
+#if FIRTH_PAIR_SUMS
+constexpr bool kPairSums = true;
+#else
+constexpr bool kPairSums = false;
+constexpr int kPairLimit = 0;
+FIRTH_INLINE i32xN add_pairs(i32xN rows, const int32_t* code, i32xN pairs) {
+    return dot_bytes(split_bytes(rows), code, pairs);
+}
+FIRTH_INLINE i32xN widen_pairs(i32xN pairs) { return pairs; }
+#endif
+
 // A packed query is padded with zeros to a multiple of so many units of four codes: whole tiles.
 #if FIRTH_TILES
 constexpr size_t kCodeUnits = 16;

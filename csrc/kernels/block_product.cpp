@@ -2,7 +2,9 @@
 // layout and the arithmetic. A type is a row at the end: its layout, and how its scales are read.
 //
 // Codes are unpacked in registers, a vector of a unit (four codes of each row), and meet the digits
-// of up to eight tokens. The bits of a token's result do not depend on the tokens beside it.
+// of up to eight tokens. Levels without an instruction for products of bytes sum several units in
+// 16 bits before they widen, where the codes are small enough; large ones go as two halves. The
+// bits of a token's result do not depend on the tokens beside it.
 #include "../isa.h"
 #include "list_blocks.h"
 
@@ -109,10 +111,12 @@ struct Bytes {
 // ---- codes
 
 struct Plain {
+    static constexpr int greatest = 0;  // as many bits as the type has
     FIRTH_INLINE i32xN of(i32xN codes) { return codes; }
 };
 // IQ4_NL: codes are places in a table; 128 is zero.
 struct Table {
+    static constexpr int greatest = 241;
     FIRTH_INLINE i32xN of(i32xN codes) {
         static constexpr uint8_t values[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                                129, 141, 153, 166, 181, 197, 217, 241};
@@ -144,9 +148,67 @@ FIRTH_INLINE i32xN unit_codes(const uint8_t* p, size_t u) {
 
 }  // namespace
 
+// The greatest code of a type.
+template <const BlockLayout& layout, class Codes>
+constexpr int kGreatest =
+    Codes::greatest > 0 ? Codes::greatest : (1 << (layout.low + layout.high)) - 1;
+
+// Whole sums of products of `units` units of codes from unit `first` on and D digits of T tokens.
+// planes: of a part, its lanes of this vector; codes: [T][D][8 units]; sums: [D][T].
+template <const BlockLayout& layout, class Codes, size_t D, size_t T, size_t units>
+FIRTH_INLINE void products_of(const uint8_t* planes, size_t first, const int32_t* codes,
+                              i32xN (*sums)[T]) {
+    constexpr int most = D == 2 ? 64 : 127;  // of a digit
+    // Units whose products sum in 16 bits, of whole codes and of their halves.
+    constexpr size_t run = kPairLimit / (2 * most * kGreatest<layout, Codes>);
+    constexpr size_t run_of_halves = kPairLimit / (2 * most * 15);
+    const auto code = [&](size_t t, size_t digit, size_t u) {
+        return codes + (t * D + digit) * kDigitWords + u * kCodeWords;
+    };
+#pragma GCC unroll 2
+    for (size_t digit = 0; digit < D; digit++)
+#pragma GCC unroll 8
+        for (size_t t = 0; t < T; t++) sums[digit][t] = set1((int32_t)0);
+    if constexpr (kPairSums && (run > 1 || (run == 0 && units <= run_of_halves))) {
+        constexpr size_t parts = run > 1 ? 1 : 2, step = run > 1 && run < units ? run : units;
+        i32xN pairs[parts][D][T];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < units; i++) {
+            const size_t u = first + i;
+            const i32xN bytes = Codes::of(unit_codes<layout.low, layout.high>(planes, u));
+#pragma GCC unroll 2
+            for (size_t part = 0; part < parts; part++) {
+                const i32xN rows = parts == 1 ? bytes : (part ? bytes >> 4 : bytes) & 0x0f0f0f0f;
+#pragma GCC unroll 2
+                for (size_t digit = 0; digit < D; digit++)
+#pragma GCC unroll 8
+                    for (size_t t = 0; t < T; t++) {
+                        i32xN& sum = pairs[part][digit][t];
+                        if (i % step == 0) sum = set1((int32_t)0);
+                        sum = add_pairs(rows, code(t, digit, u), sum);
+                        if (i % step == step - 1)
+                            sums[digit][t] += widen_pairs(sum) << (part ? 4 : 0);
+                    }
+            }
+        }
+    } else {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < units; i++) {
+            const size_t u = first + i;
+            const BytesXN bytes =
+                split_bytes(Codes::of(unit_codes<layout.low, layout.high>(planes, u)));
+#pragma GCC unroll 2
+            for (size_t digit = 0; digit < D; digit++)
+#pragma GCC unroll 8
+                for (size_t t = 0; t < T; t++)
+                    sums[digit][t] = dot_bytes(bytes, code(t, digit, u), sums[digit][t]);
+        }
+    }
+}
+
 // panel: its lanes of this vector, `blocks` blocks; x: from the first of T tokens on, of `all` in
 // the tile; sums: T vectors.
-template <const BlockLayout& layout, class Scales, class Codes, size_t T>
+template <const BlockLayout& layout, class Scales, class Codes, size_t D, size_t T>
 FIRTH_INLINE void tile(const uint8_t* panel, size_t lane, size_t blocks, const int32_t* codes,
                        const float* numbers, size_t all, f32xN* sums) {
     constexpr size_t halves = kDigitBlock / layout.shared, units = kUnits / halves;
@@ -159,51 +221,35 @@ FIRTH_INLINE void tile(const uint8_t* panel, size_t lane, size_t blocks, const i
             Scales::read(words, scales, j, &factors);
 #pragma GCC unroll 2
             for (size_t h = 0; h < halves; h++) {
-                i32xN products[T];
-#pragma GCC unroll 8
-                for (size_t t = 0; t < T; t++) products[t] = set1((int32_t)0);
-#pragma GCC unroll 2
-                for (size_t digit = 0; digit < 2; digit++) {
-                    if (digit == 1)
-#pragma GCC unroll 8
-                        for (size_t t = 0; t < T; t++) products[t] = products[t] << 7;
-#pragma GCC unroll 8
-                    for (size_t i = 0; i < units; i++) {
-                        const size_t u = h * units + i;
-                        const BytesXN bytes =
-                            split_bytes(Codes::of(unit_codes<layout.low, layout.high>(planes, u)));
-#pragma GCC unroll 8
-                        for (size_t t = 0; t < T; t++)
-                            products[t] = dot_bytes(
-                                bytes, codes + (2 * t + digit) * kDigitWords + u * kCodeWords,
-                                products[t]);
-                    }
-                }
+                i32xN products[D][T];
+                products_of<layout, Codes, D, T, units>(planes, h * units, codes, products);
                 const f32xN a = factors.a[h];
                 // Rows of signed bytes are 128 less.
                 const f32xN b = kSignedRows ? factors.b[h] + a * 128.0f : factors.b[h];
 #pragma GCC unroll 8
                 for (size_t t = 0; t < T; t++) {
                     const float* of = numbers + t * kDigitNumbers;
+                    const i32xN whole =
+                        D == 2 ? (products[0][t] << 7) + products[D - 1][t] : products[0][t];
                     sums[t] = fma(b, set1(of[halves == 1 ? 1 : 2 + h]), sums[t]);
-                    sums[t] = fma(a * to_f32(products[t]), set1(of[0]), sums[t]);
+                    sums[t] = fma(a * to_f32(whole), set1(of[0]), sums[t]);
                 }
             }
-            codes += all * 2 * kDigitWords;
+            codes += all * D * kDigitWords;
             numbers += all * kDigitNumbers;
         }
     }
 }
 
-template <const BlockLayout& layout, class Scales, class Codes, size_t T>
+template <const BlockLayout& layout, class Scales, class Codes, size_t D, size_t T>
 FIRTH_INLINE void tokens_of_panel(const uint8_t* panel, size_t rows, size_t blocks,
                                   const DigitTile& x, size_t first, float* out, ptrdiff_t stride) {
     for (size_t lane = 0; lane < rows; lane += kLanesF32) {
         f32xN sums[T];
 #pragma GCC unroll 8
         for (size_t t = 0; t < T; t++) sums[t] = set1(0.0f);
-        tile<layout, Scales, Codes, T>(panel, lane, blocks, x.codes + first * 2 * kDigitWords,
-                                       x.numbers + first * kDigitNumbers, x.tokens, sums);
+        tile<layout, Scales, Codes, D, T>(panel, lane, blocks, x.codes + first * D * kDigitWords,
+                                          x.numbers + first * kDigitNumbers, x.tokens, sums);
         const size_t n = rows - lane < kLanesF32 ? rows - lane : kLanesF32;
 #pragma GCC unroll 8
         for (size_t t = 0; t < T; t++)
@@ -212,33 +258,39 @@ FIRTH_INLINE void tokens_of_panel(const uint8_t* panel, size_t rows, size_t bloc
 }
 
 // panels: of `rows` rows, the last one padded, of `blocks` blocks each; out: x.tokens x rows.
-template <const BlockLayout& layout, class Scales, class Codes>
+template <const BlockLayout& layout, class Scales, class Codes, size_t D>
 FIRTH_INLINE void product(const uint8_t* panels, size_t rows, size_t blocks, const DigitTile& x,
                           float* out, ptrdiff_t stride) {
     for (size_t r = 0; r < rows; r += kPanelRows, panels += blocks * layout.bytes()) {
         const size_t n = rows - r < kPanelRows ? rows - r : kPanelRows;
         size_t t = 0;
         for (; t + kTile <= x.tokens; t += kTile)
-            tokens_of_panel<layout, Scales, Codes, kTile>(panels, n, blocks, x, t, out + r, stride);
+            tokens_of_panel<layout, Scales, Codes, D, kTile>(panels, n, blocks, x, t, out + r,
+                                                             stride);
         if constexpr (kTile > 4)
             if (t + 4 <= x.tokens) {
-                tokens_of_panel<layout, Scales, Codes, 4>(panels, n, blocks, x, t, out + r, stride);
+                tokens_of_panel<layout, Scales, Codes, D, 4>(panels, n, blocks, x, t, out + r,
+                                                             stride);
                 t += 4;
             }
         if constexpr (kTile > 2)
             if (t + 2 <= x.tokens) {
-                tokens_of_panel<layout, Scales, Codes, 2>(panels, n, blocks, x, t, out + r, stride);
+                tokens_of_panel<layout, Scales, Codes, D, 2>(panels, n, blocks, x, t, out + r,
+                                                             stride);
                 t += 2;
             }
         if (t < x.tokens)
-            tokens_of_panel<layout, Scales, Codes, 1>(panels, n, blocks, x, t, out + r, stride);
+            tokens_of_panel<layout, Scales, Codes, D, 1>(panels, n, blocks, x, t, out + r, stride);
     }
 }
 
 #define FIRTH_BLOCK_TYPE(name, layout, Scales, Codes) \
     void block_product_##name(const uint8_t* panels, size_t rows, size_t blocks, \
                               const DigitTile& x, float* out, ptrdiff_t stride) { \
-        product<layout, Scales, Codes>(panels, rows, blocks, x, out, stride); \
+        if (x.digits == 2) \
+            product<layout, Scales, Codes, 2>(panels, rows, blocks, x, out, stride); \
+        else \
+            product<layout, Scales, Codes, 1>(panels, rows, blocks, x, out, stride); \
     }
 FIRTH_BLOCK_TYPE(q4_0, kLayoutQ4_0, Symmetric<8>, Plain)
 FIRTH_BLOCK_TYPE(q4_1, kLayoutQ4_1, Offset, Plain)

@@ -1,9 +1,9 @@
 // Kernels of products with weights in the blocks of GGUF files: digits.cpp, block_product.cpp.
 //
-// Inputs are numbers of 14 bits: each 32 of a token share a scale s and stand for s (128 H + L), H
-// and L signed bytes of 7 bits. Weights are bytes u that stand for a u + b, with a and b for each
-// 32 or 16. So
-//   sum of x w = a s (128 sum(H u) + sum(L u)) + b s sum(128 H + L)
+// Inputs are whole numbers V, and each 32 of a token share a scale s: V has 14 bits as two digits
+// (V = 128 H + L, H and L signed bytes of 7 bits), or 8 bits as one. Weights are bytes u that stand
+// for a u + b, with a and b for each 32 or 16. So
+//   sum of x w = a s sum(V u) + b s sum(V),   sum(V u) = 128 sum(H u) + sum(L u)
 // whose sums are whole numbers, exact on every level. Floats are added in the order of K alone.
 //
 // Panels: kPanelRows rows of weights, block by block; a block of a panel takes the bytes that the
@@ -40,12 +40,12 @@ constexpr BlockLayout kLayoutQ4_0{32, 4, 0, 32, 0, 1}, kLayoutQ4_1{32, 4, 0, 32,
     kLayoutQ5_K{256, 4, 1, 32, 3, 2}, kLayoutQ6_K{256, 4, 2, 16, 4, 1},
     kLayoutIQ4_NL{32, 4, 0, 32, 0, 1};
 
-// Inputs as digits, in tiles of kDigitTokens tokens (the last one of fewer, T): codes are
-// [k / 32][T][2][8 units], numbers [k / 32][T][kDigitNumbers].
+// Inputs as D digits, 1 or 2, in tiles of kDigitTokens tokens (the last one of fewer, T): codes are
+// [k / 32][T][D][8 units], numbers [k / 32][T][kDigitNumbers].
 struct DigitTile {
     const int32_t* codes;
     const float* numbers;
-    size_t tokens;
+    size_t tokens, digits;
 };
 
 }  // namespace firth
@@ -57,7 +57,8 @@ struct DigitTile {
 
 #define FIRTH_BLOCK_KERNELS(K) \
     K(void, digit_rows, \
-      (const float* x, ptrdiff_t stride, size_t tokens, size_t n, int32_t* codes, float* numbers)) \
+      (const float* x, ptrdiff_t stride, size_t tokens, size_t n, size_t digits, int32_t* codes, \
+       float* numbers)) \
     K(void, float_product, \
       (const void* panels, size_t rows, size_t n, int kind, const float* x, ptrdiff_t x_stride, \
        size_t tokens, float* out, ptrdiff_t stride)) \

@@ -30,12 +30,13 @@ constexpr size_t kVectors = kRegisters == 32 ? (R >= 8 ? 2 : 4)
 
 }  // namespace
 
-// queries: R pointers to depth numbers; keys: depth x kPageKeys; scores: R x kPageKeys.
+// queries: R pointers to depth numbers; keys: depth x kPageKeys, of which the first `end` are seen;
+// scores: R x kPageKeys, undefined from the first vector on that nobody sees.
 template <size_t R, class T>
-FIRTH_INLINE void page_scores(const float* const* queries, const T* keys, size_t depth,
+FIRTH_INLINE void page_scores(const float* const* queries, const T* keys, size_t end, size_t depth,
                               float* scores) {
     constexpr size_t V = kVectors<R>, lanes = kLanesF32;
-    for (size_t k = 0; k < kPageKeys; k += V * lanes) {
+    for (size_t k = 0; k < end; k += V * lanes) {
         f32xN sums[R][V];
 #pragma GCC unroll 8
         for (size_t r = 0; r < R; r++)
@@ -58,10 +59,11 @@ FIRTH_INLINE void page_scores(const float* const* queries, const T* keys, size_t
     }
 }
 
-// out (R x values) = factors out + weights (R x kPageKeys) times values (kPageKeys x values).
+// out (R x n) = factors out + weights (R x kPageKeys) times values (kPageKeys x n), of which the
+// first `end` have weights.
 template <size_t R, class T>
-FIRTH_INLINE void page_values(const float* weights, const float* factors, const T* values, size_t n,
-                              float* out) {
+FIRTH_INLINE void page_values(const float* weights, const float* factors, const T* values,
+                              size_t end, size_t n, float* out) {
     constexpr size_t V = kVectors<R>, lanes = kLanesF32;
     for (size_t e = 0; e < n; e += V * lanes) {
         f32xN sums[R][V];
@@ -70,7 +72,7 @@ FIRTH_INLINE void page_values(const float* weights, const float* factors, const 
 #pragma GCC unroll 4
             for (size_t v = 0; v < V; v++)
                 sums[r][v] = load(out + r * n + e + v * lanes) * factors[r];
-        for (size_t k = 0; k < kPageKeys; k++) {
+        for (size_t k = 0; k < end; k++) {
 #pragma GCC unroll 4
             for (size_t v = 0; v < V; v++) {
                 const f32xN value = widened(values + k * n + e + v * lanes);
@@ -92,13 +94,13 @@ FIRTH_INLINE f32xN capped(f32xN x, float cap) {
     return set1(cap) * (one - set1(2.0f) / (one + exp2<5>(u)));
 }
 
-// Scores of one query to weights 2^(score - most), 0 for keys outside of [begin, end) of the page.
-// state: most and the sum so far; returns what earlier sums are multiplied by.
-FIRTH_INLINE float page_softmax(float* scores, int64_t begin, int64_t end, float scale, float cap,
-                                float* state) {
+// The first n scores of one query to weights 2^(score - most), 0 for keys outside of [begin, end)
+// of the page. state: most and the sum so far; returns what earlier sums are multiplied by.
+FIRTH_INLINE float page_softmax(float* scores, size_t n, int64_t begin, int64_t end, float scale,
+                                float cap, float* state) {
     constexpr size_t lanes = kLanesF32;
     f32xN most = set1(state[0]);
-    for (size_t k = 0; k < kPageKeys; k += lanes) {
+    for (size_t k = 0; k < n; k += lanes) {
         f32xN x = load(scores + k) * set1(scale);
         if (cap > 0) x = capped(x, cap);
         x *= set1(kLog2E);
@@ -110,7 +112,7 @@ FIRTH_INLINE float page_softmax(float* scores, int64_t begin, int64_t end, float
     }
     const float top = max_lane(most);
     f32xN total = set1(0.0f);
-    for (size_t k = 0; k < kPageKeys; k += lanes) {
+    for (size_t k = 0; k < n; k += lanes) {
         const f32xN weight = exp2<5>(load(scores + k) - set1(top));
         store(scores + k, weight);
         total += weight;
@@ -132,16 +134,18 @@ FIRTH_INLINE void attend(const float* const* queries, const int64_t* begins, con
     for (size_t r = 0; r < R; r++) state[2 * r] = kNever, state[2 * r + 1] = 0;
     for (size_t i = 0; i < page_count; i++) {
         const int64_t first = first_key + (int64_t)(i * kPageKeys);
-        bool seen = false;
+        int64_t end = 0;  // of the keys that any query sees
         for (size_t r = 0; r < R; r++)
-            seen |= begins[r] < first + (int64_t)kPageKeys && ends[r] > first;
-        if (!seen) continue;
+            if (begins[r] < first + (int64_t)kPageKeys && ends[r] - first > end)
+                end = ends[r] - first;
+        if (end == 0) continue;
+        if (end > (int64_t)kPageKeys) end = kPageKeys;
         const T* keys = (const T*)pages[i];
-        page_scores<R>(queries, keys, depth, scores);
+        page_scores<R>(queries, keys, (size_t)end, depth, scores);
         for (size_t r = 0; r < R; r++)
-            factors[r] = page_softmax(scores + r * kPageKeys, begins[r] - first, ends[r] - first,
-                                      scale, cap, state + 2 * r);
-        page_values<R>(scores, factors, keys + depth * kPageKeys, values, out);
+            factors[r] = page_softmax(scores + r * kPageKeys, (size_t)end, begins[r] - first,
+                                      ends[r] - first, scale, cap, state + 2 * r);
+        page_values<R>(scores, factors, keys + depth * kPageKeys, (size_t)end, values, out);
     }
 }
 

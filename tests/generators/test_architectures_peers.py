@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from firth.generators.causal import CausalLM
 from firth.generators.loading import Loaded, load
 from firth.kernels import use
 
@@ -147,7 +149,7 @@ def saved(folder: Path, name: str, **options: Any) -> Any:
     ).eval()
 
 
-def compare(ours: Loaded, theirs: Any, tolerance: float = TOLERANCE) -> None:
+def compare(ours: Loaded | CausalLM, theirs: Any, tolerance: float = TOLERANCE) -> None:
     """A text longer than windows and what was trained, and a short one."""
     for length in (50, 5):
         ids = np.random.default_rng(length).integers(3, ours.config.vocab_size, length)
@@ -156,7 +158,7 @@ def compare(ours: Loaded, theirs: Any, tolerance: float = TOLERANCE) -> None:
         assert want.std() > 0.1
         for backend in ("numpy", "native"):
             with use(backend):
-                got = ours.logits(ids)
+                got = ours.logits(ids.tolist())
             assert got.dtype == np.float32
             np.testing.assert_allclose(got, want, atol=tolerance, rtol=0, err_msg=backend)
 
@@ -165,6 +167,8 @@ def compare(ours: Loaded, theirs: Any, tolerance: float = TOLERANCE) -> None:
 def test_every_family(name: str, tmp_path: Path) -> None:
     theirs = saved(tmp_path, name)
     compare(load(tmp_path), theirs)
+    tokenizer = cast(Any, SimpleNamespace(last_id=0))
+    compare(CausalLM(load(tmp_path), tokenizer), theirs)  # with caches
 
 
 def test_gemma3_with_pictures(tmp_path: Path) -> None:

@@ -348,6 +348,26 @@ def test_texts_that_are_too_long(model: CausalLM) -> None:
     assert model.logits([]).shape == (0, 259)
 
 
+def test_products_of_bytes_and_kinds_of_caches(tmp_path: Path) -> None:
+    path = write(tmp_path / "small.gguf", "F16")
+    exact, ids = load(path).logits(np.arange(90)), list(range(90))
+    differences = [
+        abs(CausalLM.from_pretrained(path, **options).logits(ids) - exact).mean()
+        for options in (
+            {"cache_type": "float32"}, {}, {"cache_type": "float16"}, {"compute_type": "int8"},
+        )
+    ]  # fmt: skip
+    # The table of tokens is in Q8_0, so keys are in float16 unless told otherwise.
+    assert differences[0] < differences[1] == differences[2] < differences[3] / 4
+    assert differences[3] < 0.05 * exact.std()  # inputs have 127 steps
+    assert CausalLM.from_pretrained(path, compute_type="int8")._stack.native.nbytes < (
+        0.6 * CausalLM.from_pretrained(path)._stack.native.nbytes
+    )
+    for name in ("compute_type", "cache_type"):
+        with pytest.raises(ValueError, match=rf"CausalLM: {name} must be one of .*, got 'int4'"):
+            CausalLM.from_pretrained(path, **{name: "int4"})  # type: ignore[arg-type]
+
+
 def test_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         CausalLM.from_pretrained(tmp_path / "missing.gguf")

@@ -96,9 +96,13 @@ def test_caches_of_stacks_that_have_none() -> None:
             _native.transformer.Cache(stack, True)
 
 
-def extend(stack: Any, ids: Any, offsets: Any, caches: Any, positions: Any = None) -> Any:
+def extend(
+    stack: Any, ids: Any, offsets: Any, caches: Any, positions: Any = None, wanted: Any = None
+) -> Any:
+    offsets = np.asarray(offsets, I64)
+    wanted = offsets if wanted is None else np.asarray(wanted, I64)
     return _native.transformer.extend(
-        stack, np.asarray(ids, I32), np.asarray(offsets, I64), positions, caches
+        stack, np.asarray(ids, I32), offsets, positions, caches, wanted
     )
 
 
@@ -129,6 +133,13 @@ def test_calls_that_do_not_fit() -> None:
         extend(stack, [1], [0, 1], [one], np.array([20], I32))
     with pytest.raises(ValueError, match="positions: want one for each token"):
         extend(stack, [1], [0, 1], [one], np.array([1, 2], I32))
+    for wanted, message in (
+        ([0], "Stack.extend: wanted: want B + 1 from 0"),
+        ([1, 2], "Stack.extend: wanted: want B + 1 from 0"),
+        ([0, 3], "Stack.extend: wanted: more states than tokens"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            extend(stack, [1, 2], [0, 2], [one], wanted=wanted)
     assert (len(one), len(two)) == (0, 0)
     assert extend(stack, [1, 2], [0, 2], [one]).shape == (2, 32)
     with pytest.raises(ValueError, match=re.escape("Cache.first: it has fewer tokens")):

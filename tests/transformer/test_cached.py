@@ -11,12 +11,13 @@ import firth
 from causal_stacks import PLAN, TOKENS, ids_of, make
 from conftest import BACKENDS, REQUIRED, unavailable
 from firth import _native
+from firth.formats.blocks import BlockArray, block_type, dequantize, quantize
 from firth.kernels import _dispatch
 from firth.transformer import Batch, Stack, reference
 from firth.transformer.cached import Cache, extend, scores
 from firth.transformer.plan import Scaling
 from firth.transformer.weights import floats
-from stored import BLOCKS
+from stored import BLOCKS, halves_of
 
 OTHERS = [
     {"windows": (40, -1)},
@@ -35,7 +36,7 @@ def level(request):
         yield request.param
 
 
-def at_once(stack: Stack, ids: list[int], half: bool = True) -> np.ndarray:
+def at_once(stack: Stack, ids: list[int], half: bool | None = None) -> np.ndarray:
     return extend(stack, [ids], [Cache(stack, half=half)])
 
 
@@ -52,7 +53,8 @@ def test_the_reference_and_float32_caches(level, change):
     want = wanted(stack, ids)
     np.testing.assert_allclose(at_once(stack, ids, half=False), want, atol=2e-4, rtol=0)
     # Keys and values with 11 bits.
-    np.testing.assert_allclose(at_once(stack, ids), want, atol=8e-3, rtol=0)
+    np.testing.assert_allclose(at_once(stack, ids, half=True), want, atol=8e-3, rtol=0)
+    np.testing.assert_array_equal(at_once(stack, ids), at_once(stack, ids, half=False))
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", *BLOCKS])
@@ -68,14 +70,69 @@ def test_matrices_as_they_are_stored(level, kind):
     np.testing.assert_allclose(found, exact, atol=4e-3 if kind in BLOCKS else 2e-5, rtol=0)
 
 
+def rounded(x: np.ndarray, most: int) -> np.ndarray:
+    """Numbers as whole multiples of the greatest of 32 over `most`."""
+    blocks = x.reshape(len(x), -1, 32)
+    top = abs(blocks).max(-1, keepdims=True)
+    top = np.maximum(top, np.float32(1e-20))
+    whole = np.rint(blocks * (np.float32(most) / top))
+    return (whole * (top / np.float32(most)).astype(np.float64)).reshape(x.shape)
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", *BLOCKS])
+@pytest.mark.parametrize(("precision", "most"), [("stored", 8127), ("stored_int8", 127)])
+def test_a_product_with_rounded_inputs(level, kind, precision, most):
+    stack = Stack(PLAN, make(PLAN, (kind,)), precision)
+    table = floats(stack.weights.outside["tokens"]).astype(np.float64)
+    if precision == "stored_int8" and kind in ("F32", "F16"):
+        q8_0 = block_type("Q8_0")
+        table = dequantize(quantize(table.astype(np.float32), q8_0), q8_0).astype(np.float64)
+    elif kind in ("F32", "F16"):
+        most = 0
+    rng = np.random.default_rng(1)
+    states = rng.standard_normal((37, PLAN.width)).astype(np.float32)
+    states[3, 7] = 500  # and its neighbours few steps
+    states[5, :40] = 0
+    given = rounded(states, most) if most else states.astype(np.float64)
+    exact = given @ table.T
+    sizes = abs(given) @ abs(table).T
+    assert (abs(scores(stack, states) - exact) <= 2e-6 * sizes).all()
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_inputs_of_any_codes_have_exact_sums(level, kind):
+    """The largest codes against the largest digits: sums of 16 bits must hold them."""
+    weights = make(PLAN, (kind,))
+    blocks = weights.outside["tokens"]
+
+    def filled(byte: int) -> BlockArray:
+        data = np.array(blocks.data).reshape(len(blocks), -1, blocks.type.bytes)
+        kept = data[..., halves_of(kind)]
+        data[:] = byte
+        data[..., halves_of(kind)] = kept
+        return BlockArray(data.reshape(blocks.data.shape), blocks.type)
+
+    states = np.full((9, PLAN.width), 0.75, np.float32)
+    states[1::2] *= -1
+    states[4, ::2] *= -1
+    tables = [filled(byte) for byte in (0x00, 0x55, 0xFF)]
+    largest = np.max([abs(floats(table)) for table in tables], axis=0).astype(np.float64)
+    for table in tables:
+        weights.outside["tokens"] = table
+        for precision, most in (("stored", 8127), ("stored_int8", 127)):
+            found = scores(Stack(PLAN, weights, precision), states)
+            exact = rounded(states, most) @ floats(table).T.astype(np.float64)
+            assert (abs(found - exact) <= 2e-6 * (abs(states) @ largest.T)).all()
+
+
 MIXED = ("Q4_1", "Q6_K", "Q8_0", "F16", "Q4_K", "Q4_K", "IQ4_NL")
 
 
 @pytest.mark.parametrize("change", [{}, *OTHERS])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "stored"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "stored", "stored_int8"])
 def test_parts_and_company_change_no_bit(level, precision, change):
     plan = dataclasses.replace(PLAN, **change)
-    weights = make(plan, MIXED if precision == "stored" else ("F32",))
+    weights = make(plan, MIXED if precision.startswith("stored") else ("F32",))
     stack = Stack(plan, weights, precision)
     texts = [ids_of(n, n) for n in (700, 90, 1, 64, 13)]
     alone = [at_once(stack, ids) for ids in texts]
@@ -90,6 +147,25 @@ def test_parts_and_company_change_no_bit(level, precision, change):
         assert cache.ids == ids
 
 
+@pytest.mark.parametrize("precision", ["float32", "stored", "stored_int8"])
+def test_states_of_the_last_tokens_alone(level, precision):
+    stack = Stack(PLAN, make(PLAN, MIXED if precision != "float32" else ("F32",)), precision)
+    texts = [ids_of(n, n) for n in (90, 1, 64, 13)]
+    caches = [Cache(stack) for _ in texts]
+    whole = extend(stack, texts, caches)
+    starts = np.cumsum([0, *(len(text) for text in texts)])
+    for last in ([1, 1, 1, 1], [0, 1, 5, 0], [0, 0, 0, 0], [90, 1, 64, 13]):
+        others = [Cache(stack) for _ in texts]
+        found = extend(stack, texts, others, last)
+        rows = [row for end, n in zip(starts[1:], last, strict=True) for row in range(end - n, end)]
+        np.testing.assert_array_equal(found, whole[rows])
+        following = [[3, 4]] * len(texts)  # and the caches are whole
+        np.testing.assert_array_equal(
+            extend(stack, following, others),
+            extend(stack, following, [cache.first(len(cache)) for cache in caches]),
+        )
+
+
 def test_threads_change_no_bit(level):
     stack = Stack(PLAN, make(PLAN, MIXED), "stored")
     ids, before = ids_of(600), _native.num_threads()
@@ -102,6 +178,19 @@ def test_threads_change_no_bit(level):
         firth.set_num_threads(before)
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "bias", "precision", "half"),
+    [
+        (("F32",), False, "stored", False), (("F16",), False, "stored", False),
+        (("F32",), False, "float32", False), (("Q4_1",), False, "stored", True),
+        (("F16", "Q8_0"), False, "stored", True), (("Q4_1",), True, "stored", False),
+        (("F16",), False, "stored_int8", True), (("F32",), True, "int8", False),
+    ],
+)  # fmt: skip
+def test_how_keys_are_kept(kinds, bias, precision, half):
+    assert Stack(PLAN, make(PLAN, kinds, bias), precision).half_caches is half
 
 
 def test_a_common_beginning_is_shared(level):

@@ -26,10 +26,11 @@ bool narrow(Precision precision) {
     return precision == Precision::bfloat16 || precision == Precision::int8;
 }
 
-void multiply_stored(const Kernels& kernels, const Linear& w, size_t count, const float* x,
+void multiply_stored(const Stack& stack, const Linear& w, size_t count, const float* x,
                      ptrdiff_t x_stride, float* out, int activation, const float* residual,
                      int threads) {
-    const BlockInput in(kernels, x, x_stride, count, w.inputs, w.takes_digits(), threads);
+    const BlockInput in(stack.kernels, x, x_stride, count, w.inputs,
+                        w.takes_digits() ? stack.digits() : 0, threads);
     Epilogue e{};
     e.scale = 1.0, e.activation = activation, e.stride = ptrdiff_t(w.outputs);
     size_t column = 0;
@@ -50,6 +51,7 @@ class Group {
           plan_(stack.plan),
           kernels_(stack.kernels),
           texts_(texts),
+          offsets_(texts.offsets),
           outputs_(outputs),
           members_(members),
           count_(count),
@@ -80,10 +82,12 @@ class Group {
         for (size_t i = 0; i < stack_.layers.size(); i++) {
             if (threads_ > 1) keep_threads_awake();
             attend(i);
+            if (texts_.wanted && tokens_ == 0) return;
             if (plan_.memory) attend_memory(*stack_.layers[i]);
             feed(i);
             if (i + 1 < stack_.layers.size()) deliver_states(i + 1);
         }
+        if (stack_.layers.empty()) keep_wanted();
         norm(stack_.final, x_, x_, plan_.width);
         if (!stack_.layers.empty()) deliver_states(stack_.layers.size());
         if (outputs_.hidden) deliver(outputs_.hidden);
@@ -114,9 +118,7 @@ class Group {
     }
     // Tokens that the text has already.
     size_t past(size_t member) const { return texts_.caches ? texts_.caches[member]->length() : 0; }
-    size_t length(size_t member) const {
-        return size_t(texts_.offsets[member + 1] - texts_.offsets[member]);
-    }
+    size_t length(size_t member) const { return size_t(offsets_[member + 1] - offsets_[member]); }
     // body(begin, end) over the group's tokens, or over `count` rows.
     template <class Body>
     void rows(const Body& body) const {
@@ -165,7 +167,7 @@ class Group {
     void multiply(const Linear& w, size_t count, const float* x, ptrdiff_t x_stride, float* out,
                   int activation, const float* residual) const {
         if (!w.type)
-            return multiply_stored(kernels_, w, count, x, x_stride, out, activation, residual,
+            return multiply_stored(stack_, w, count, x, x_stride, out, activation, residual,
                                    threads_);
         const ptrdiff_t stride = ptrdiff_t(w.outputs), inputs = ptrdiff_t(w.inputs);
         Epilogue e{};
@@ -345,7 +347,25 @@ class Group {
             look(x, ptrdiff_t(plan_.width), plan_.width, greatest(i));
             look(attended, ptrdiff_t(plan_.queries()), plan_.queries(), greatest(i) + plan_.width);
         }
+        if (i + 1 == stack_.layers.size()) keep_wanted();
         add(layer.attention, layer.out, attended, ptrdiff_t(plan_.queries()));
+    }
+
+    // From here on each text has the tokens alone whose states are wanted.
+    void keep_wanted() {
+        if (!texts_.wanted) return;
+        float* attended = attended_.data<float>();
+        size_t kept = 0;
+        each_text([&](size_t member, size_t first) {
+            const size_t n = size_t(texts_.wanted[member + 1] - texts_.wanted[member]);
+            const size_t from = first + length(member) - n;
+            std::memmove(x_ + kept * plan_.width, x_ + from * plan_.width,
+                         n * plan_.width * sizeof(float));
+            std::memmove(attended + kept * plan_.queries(), attended + from * plan_.queries(),
+                         n * plan_.queries() * sizeof(float));
+            kept += n;
+        });
+        tokens_ = kept, offsets_ = texts_.wanted;
     }
 
     // The attention of each text in itself. joined: T x joined; out: T x H W
@@ -474,7 +494,7 @@ class Group {
     // x_ to the places of its texts in N x D
     void deliver(float* to) const {
         each_text([&](size_t member, size_t first) {
-            std::memcpy(to + size_t(texts_.offsets[member]) * plan_.width, x_ + first * plan_.width,
+            std::memcpy(to + size_t(offsets_[member]) * plan_.width, x_ + first * plan_.width,
                         length(member) * plan_.width * sizeof(float));
         });
     }
@@ -496,6 +516,7 @@ class Group {
     const Plan& plan_;
     const Kernels& kernels_;
     const Texts& texts_;
+    const int64_t* offsets_;  // of the texts' tokens; from the last layer on of those wanted
     const Outputs& outputs_;
     const size_t* members_;
     size_t count_, tokens_;
@@ -528,11 +549,11 @@ void run_head(const Stack& stack, const float* states, size_t count, float* scor
     const ptrdiff_t width = ptrdiff_t(stack.plan.width);
     const int threads = num_threads();
     if (!stack.tied)
-        return multiply_stored(stack.kernels, stack.head, count, states, width, scores, kNone,
-                               nullptr, threads);
+        return multiply_stored(stack, stack.head, count, states, width, scores, kNone, nullptr,
+                               threads);
     const BlockMatrix& tokens = *stack.stored_tokens;
     const BlockInput in(stack.kernels, states, width, count, stack.plan.width,
-                        tokens.takes_digits(), threads);
+                        tokens.takes_digits() ? stack.digits() : 0, threads);
     Epilogue none{};
     none.scale = 1.0;
     tokens.multiply(in, scores, ptrdiff_t(tokens.rows()), none, threads);

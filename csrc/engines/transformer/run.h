@@ -28,10 +28,13 @@ struct Texts {
     // B caches of different texts, which these tokens follow and are put into; or null. Then the
     // stack is causal, without relative positions, and seen and masks are null.
     Cache* const* caches = nullptr;
+    // With caches: B + 1, where the states of each text's last tokens go; or null: those of all
+    // tokens, by `offsets`. The last layer leaves out the others.
+    const int64_t* wanted = nullptr;
 };
 
 struct Outputs {
-    float* hidden;      // N x D, or null
+    float* hidden;      // N x D, or as many as are wanted; or null
     float* states;      // (layers + 1) x N x D, or null
     float* attentions;  // layers x texts, H x S x S each; or null
     Pooling pooling;    // of the tokens that are seen

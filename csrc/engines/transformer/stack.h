@@ -35,8 +35,12 @@ struct Plan {
 
 constexpr size_t kMostApart = 8;  // inputs of a product that int8 leaves in float32
 
-// stored: each matrix in the type that its file has (engines/blocks.h).
-enum class Precision { float32, bfloat16, int8, stored };
+// stored: each matrix in the type that its file has (engines/blocks.h), and inputs of two digits;
+// stored_int8: the same with inputs of one.
+enum class Precision { float32, bfloat16, int8, stored, stored_int8 };
+constexpr bool is_stored(Precision p) {
+    return p == Precision::stored || p == Precision::stored_int8;
+}
 
 // Rows of float32 as the caller holds them, or nothing.
 struct Array {
@@ -138,6 +142,7 @@ struct Stack {
     size_t embedding_width() const {
         return stored_tokens ? stored_tokens->columns() : tokens.columns;
     }
+    size_t digits() const { return precision == Precision::stored_int8 ? 1 : 2; }
     bool has_head() const { return tied || head.present(); }
     size_t head_outputs() const { return tied ? token_count() : head.outputs; }
     size_t token_count() const { return stored_tokens ? stored_tokens->rows() : tokens.rows; }

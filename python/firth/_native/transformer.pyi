@@ -53,5 +53,6 @@ def extend(
     offsets: NDArray[Any],
     positions: NDArray[Any] | None,
     caches: list[Cache | None],
+    wanted: NDArray[Any],
 ) -> NDArray[Any]: ...
 def scores(stack: Stack, states: NDArray[Any]) -> NDArray[Any]: ...

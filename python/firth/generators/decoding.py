@@ -132,19 +132,17 @@ class Decoder:
             room = max(room - len(part), 1)  # each goes on
             parts.append(part + guess)
             guesses.append(guess)
-        states = extend(self.stack, parts, [text.cache for text in texts])
-        rows: list[range] = []
-        end = 0
-        for text, part, guess in zip(texts, parts, guesses, strict=True):
-            end += len(part)
-            whole = part and len(text.cache) == len(text.ids) + len(guess)
-            rows.append(range(end - len(guess) - 1, end) if whole else range(0))
-        found = self.scores(states[[row for some in rows for row in some]])
+        counts = [  # of scores: none before the end of the prompt
+            1 + len(guess)
+            if part and len(text.cache) + len(part) == len(text.ids) + len(guess)
+            else 0
+            for text, part, guess in zip(texts, parts, guesses, strict=True)
+        ]
+        found = self.scores(extend(self.stack, parts, [text.cache for text in texts], counts))
         new, at = [], 0
-        for text, guess, some in zip(texts, guesses, rows, strict=True):
-            here = found[at : at + len(some)]
-            new.append(text.take(here, guess) if len(some) else [])
-            at += len(some)
+        for text, guess, count in zip(texts, guesses, counts, strict=True):
+            new.append(text.take(found[at : at + count], guess) if count else [])
+            at += count
         return new
 
     def keep(self, cache: Cache) -> None:

@@ -29,8 +29,8 @@ class Cache:
     ----------
     stack : Stack
         Causal, without relative positions or cross-attention.
-    half : bool
-        Kept in float16, not float32.
+    half : bool, optional
+        Kept in float16, not float32. None: as the stack says.
 
     Attributes
     ----------
@@ -38,12 +38,13 @@ class Cache:
         The tokens.
     """
 
-    def __init__(self, stack: Stack, *, half: bool = True) -> None:
+    def __init__(self, stack: Stack, *, half: bool | None = None) -> None:
         self.ids: list[int] = []
         self._after = stack.plan.long_after
         self._native: _native.transformer.Cache | None = None
         if active() != "numpy":
-            self._native = _native.transformer.Cache(stack.native, half)
+            chosen = stack.half_caches if half is None else half
+            self._native = _native.transformer.Cache(stack.native, chosen)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,7 +83,10 @@ class Cache:
 
 
 def extend(
-    stack: Stack, texts: Sequence[Sequence[int]], caches: Sequence[Cache]
+    stack: Stack,
+    texts: Sequence[Sequence[int]],
+    caches: Sequence[Cache],
+    last: Sequence[int] | None = None,
 ) -> NDArray[np.float32]:
     """States of new tokens after the last layer and the final norm.
 
@@ -93,11 +97,13 @@ def extend(
         New tokens of each text.
     caches : sequence of Cache
         Of the same texts, all different; they have the new tokens afterwards.
+    last : sequence of int, optional
+        Of how many of each text's last new tokens the states are wanted. None: of all.
 
     Returns
     -------
     ndarray (N, D) float32
-        Of the tokens of all texts, one behind the other.
+        Of these tokens of all texts, one behind the other.
 
     Raises
     ------
@@ -107,23 +113,25 @@ def extend(
     """
     if len(texts) != len(caches) or len({id(cache) for cache in caches}) != len(caches):
         raise ValueError("extend: want one cache for each text, all different")
+    counts = [len(text) for text in texts] if last is None else last
     if active() == "numpy":
-        parts = [
-            reference.run(stack.plan, stack.weights, _batch([*cache.ids, *text])).hidden[
-                len(cache) :
-            ]
-            for text, cache in zip(texts, caches, strict=True)
-        ]
+        parts = []
+        for text, cache, count in zip(texts, caches, counts, strict=True):
+            found = reference.run(stack.plan, stack.weights, _batch([*cache.ids, *text])).hidden
+            parts.append(found[len(found) - count :])
         hidden = np.concatenate([np.zeros((0, stack.plan.width), np.float32), *parts])
     else:
-        hidden = _run(stack, texts, caches)
+        hidden = _run(stack, texts, caches, counts)
     for text, cache in zip(texts, caches, strict=True):
         cache.ids.extend(int(token) for token in text)
     return hidden
 
 
 def _run(
-    stack: Stack, texts: Sequence[Sequence[int]], caches: Sequence[Cache]
+    stack: Stack,
+    texts: Sequence[Sequence[int]],
+    caches: Sequence[Cache],
+    counts: Sequence[int],
 ) -> NDArray[np.float32]:
     after, whole, places = stack.plan.long_after, [], []
     natives: list[_native.transformer.Cache | None] = []
@@ -139,11 +147,8 @@ def _run(
     ends = np.cumsum([0, *(len(text) for text in whole)], dtype=np.int64)
     ids = np.fromiter((token for text in whole for token in text), np.int32, ends[-1])
     positions = np.concatenate([np.empty(0), *places]).astype(np.int32) if after else None
-    hidden = _native.transformer.extend(stack.native, ids, ends, positions, natives)
-    if len(hidden) == sum(len(text) for text in texts):
-        return hidden
-    rows = [hidden[end - len(text) : end] for text, end in zip(texts, ends[1:], strict=True)]
-    return np.concatenate(rows)
+    wanted = np.cumsum([0, *counts], dtype=np.int64)
+    return _native.transformer.extend(stack.native, ids, ends, positions, natives, wanted)
 
 
 def _batch(ids: Sequence[int]) -> Batch:

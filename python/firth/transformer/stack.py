@@ -5,21 +5,21 @@ from __future__ import annotations
 import functools
 import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
-from firth.formats.blocks import BlockArray
+from firth.formats.blocks import BlockArray, block_type, quantize
 from firth.formats.files import forget_pages
 from firth.kernels._dispatch import active, active_level
 from firth.transformer import angles, reference
 from firth.transformer.plan import Arrays, Batch, Plan, Result, Weights, check
 from firth.transformer.weights import floats
 
-Precision = Literal["float32", "bfloat16", "int8", "stored"]
-PRECISIONS = ("float32", "bfloat16", "int8", "stored")
+Precision = Literal["float32", "bfloat16", "int8", "stored", "stored_int8"]
+PRECISIONS = get_args(Precision)
 _APART = 4  # inputs of a product that int8 leaves in float32; see benchmarks/NOTES.md
 _LOOKED_AT = 128  # tokens of the text that shows them
 POOLINGS = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -33,19 +33,22 @@ class Stack:
     plan : Plan
     weights : Weights
         Kept; float16, bfloat16 and blocks are widened, but where they are stored.
-    precision : {"float32", "bfloat16", "int8", "stored"}
+    precision : {"float32", "bfloat16", "int8", "stored", "stored_int8"}
         Of the operands of products with weights. bfloat16 rounds both to 8 bits of mantissa, sums
         are float32. int8 has a scale and an offset for each row of weights and for each token, and
         exact sums; the few inputs of each product that are the largest stay in float32. stored
         takes each matrix in the type that it has: blocks of codes (`firth.formats.blocks`) meet
-        inputs of 14 bits with a scale for each 32 of them, floats meet float32. All else is
-        float32.
+        inputs of 14 bits with a scale for each 32 of them, floats meet float32. stored_int8 is the
+        same with inputs of 8 bits, and floats cut to Q8_0. All else is float32.
 
     Attributes
     ----------
     apart : list of lists
         Of int8, once it has run: for each layer the inputs that stay in float32, of the products
         with query, key and value, with out, with gate and up, and with down.
+    half_caches : bool
+        Whether keys and values of generators are kept in float16: where products are not of
+        floats, and keys have no bias (that of Qwen2 is above 100 in places).
 
     Raises
     ------
@@ -58,17 +61,22 @@ class Stack:
             raise ValueError(f"Stack: precision must be one of {PRECISIONS}, got {precision!r}")
         check(plan, weights)
         single: dict[int, dict[str, NDArray[Any]]] = {}  # shared layers stay one object
-        prepare = _stored if precision == "stored" else _floats
+        stored = precision.startswith("stored")
+        bytes_alone = precision == "stored_int8"
+        prepare = functools.partial(_stored, bytes_alone=bytes_alone) if stored else _floats
         for layer in weights.layers:
             single.setdefault(id(layer), prepare(layer))
         self.plan = plan
         self.precision = precision
         self._outside = prepare(weights.outside)
         self._layers = [single[id(layer)] for layer in weights.layers]
-        self.weights = (
-            weights if precision == "stored" else Weights(self._outside, list[Arrays](self._layers))
-        )
+        self.weights = weights if stored else Weights(self._outside, list[Arrays](self._layers))
         self.apart: list[list[list[int]]] = []
+        every = [weights.outside, *weights.layers]
+        self.half_caches = not any("attention.key.bias" in arrays for arrays in every) and (
+            precision not in ("float32", "stored")
+            or any(isinstance(array, BlockArray) for arrays in every for array in arrays.values())
+        )
         self._native: dict[str, _native.transformer.Stack] = {}
 
     def __repr__(self) -> str:
@@ -218,14 +226,20 @@ STORED = (
 _FLOATS = {"float32": 0, "float16": 1, "bfloat16": 30}  # their numbers in GGUF
 
 
-def _stored(arrays: Arrays) -> dict[str, Any]:
-    """Matrices of weights as (type, rows of bytes, columns), the others as float32."""
+def _stored(arrays: Arrays, bytes_alone: bool) -> dict[str, Any]:
+    """Matrices of weights as (type, rows of bytes, columns), the others as float32.
+
+    With ``bytes_alone`` those of floats are cut to Q8_0, where their rows are whole blocks.
+    """
     found: dict[str, Any] = {}
+    q8_0 = block_type("Q8_0")
     for name, array in arrays.items():
         if not (name in _MATRICES or name.endswith(".weight")):
             found[name] = np.ascontiguousarray(array, np.float32)
         elif isinstance(array, BlockArray):
             found[name] = (array.type.number, array.data, array.shape[1])
+        elif bytes_alone and array.shape[1] % q8_0.block == 0:
+            found[name] = (q8_0.number, quantize(floats(array), q8_0), array.shape[1])
         else:
             number = _FLOATS.get(array.dtype.name)
             rows = np.ascontiguousarray(array, None if number is not None else np.float32)
