@@ -32,6 +32,10 @@ def test_quantize(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quantize", "out.gguf", "again.gguf", "--type", "F16"]) == 0
     assert "warning: the model is quantised already" in capsys.readouterr().err
     assert (gguf.read("again.gguf").arrays["token_embd.weight"] == 1).all()
+    Path("folder").mkdir()
+    Path(model).rename("folder/model.gguf")
+    assert main(["quantize", "folder", "again.gguf", "--type", "Q8_0"]) == 0
+    assert "(from 0.0 MB)" in capsys.readouterr().out
 
 
 def test_errors(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +45,10 @@ def test_errors(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--type" in fails(model, "out.gguf")
     assert "invalid choice: 'Q4'" in fails(model, "out.gguf", "--type", "Q4")
     assert fails("none", "out.gguf", "--type", "Q8_0") == "none: no such file or directory"
-    assert "is a folder" in fails(".", "out.gguf", "--type", "Q8_0")
+    Path("empty").mkdir()
+    assert "no config.json" in fails("empty", "out.gguf", "--type", "Q8_0")
+    Path("empty/config.json").write_text('{"model_type": "t5"}')
+    assert "'t5' is not one of the generators" in fails("empty", "out.gguf", "--type", "Q8_0")
     assert "is the input" in fails(model, model, "--type", "Q8_0")
     Path("prose").write_text("It was a dark night.")
     assert fails("prose", "out.gguf", "--type", "Q8_0") == "prose: is not a GGUF file (byte 0)"

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from firth.cli.common import UserError, check_output, command, complain, megabytes, say
+from firth.cli.common import check_output, command, complain, megabytes, say
 
 # firth.generators.quantize.FILE_TYPES; here, since the command line reads it at each start.
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0")
@@ -18,9 +18,12 @@ def add(commands: Any) -> None:
         commands, "quantize", _quantize,
         "Write a model in fewer bytes: its matrices in blocks of 4 to 16 bits a weight, "
         "as a GGUF file.",
-        epilog="firth quantize model-F16.gguf model-Q8_0.gguf --type Q8_0",
+        epilog="firth quantize model-F16.gguf model-Q8_0.gguf --type Q8_0; a folder becomes a file "
+        "that llama.cpp reads, too",
     )  # fmt: skip
-    quantize.add_argument("model", help="a GGUF file; any of a split model")
+    quantize.add_argument(
+        "model", help="a GGUF file, any of a split model; or a folder with safetensors"
+    )
     quantize.add_argument("output", help="the GGUF file to write")
     quantize.add_argument(
         "--type", required=True, choices=TYPES,
@@ -32,8 +35,6 @@ def _quantize(arguments: argparse.Namespace) -> None:
     from firth.generators.quantize import lossy, quantize_file
 
     model, output = arguments.model, arguments.output
-    if os.path.isdir(model):
-        raise UserError(f"{model}: is a folder; firth quantize reads GGUF files")
     os.stat(model)
     check_output(output, model)
     if lossy(model):

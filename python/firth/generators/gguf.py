@@ -6,6 +6,7 @@ rotary positions turn neighbours; Gemma's gains are whole, GPT-2's weights (outp
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from firth.errors import FormatError
 from firth.formats import gguf
 from firth.transformer.architecture import Table
 from firth.transformer.plan import Plan
-from firth.transformer.weights import Part, floats
+from firth.transformer.weights import Part, Source, floats
 
 KINDS = {
     "gpt2": "gpt2",
@@ -276,4 +277,20 @@ def layer(table: Table, i: int, plan: Plan) -> Table:
             found[ours] = Part(fused, source.begin, source.end, of=source.of)
         else:
             found[ours] = name + maybe
+    return found
+
+
+def sources(table: Table, i: int) -> dict[str, Source]:
+    """Where the arrays of layer i of a GGUF file are in another file, which has this table.
+
+    What is one matrix there is one here.
+    """
+    found: dict[str, Source] = {}
+    for ours, source in table.items():
+        part, _, kind = ours.rpartition(".")
+        name = _LAYER[part]
+        if isinstance(source, Part) and source.of:
+            name = "attn_qkv" if part.startswith("attention.") else "ffn_up"
+            source = replace(source, begin=0, end=None, of=0)
+        found[f"blk.{i}.{name}.{'weight' if kind == 'gain' else kind}"] = source
     return found

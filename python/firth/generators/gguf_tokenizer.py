@@ -29,7 +29,7 @@ from firth.generators import pretokenizers
 from firth.generators.pieces import byte_token
 from firth.optional import needs
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 2, 3, 4, 6
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 _SPACE = "\u2581"
 # Longer tokens are found whole or not at all: the ways to merge one grow with its length.
 _LONGEST_MERGED = 1000
@@ -179,9 +179,9 @@ class _Reader:
 
     def _types(self) -> list[int]:
         found = self._numbers("token_type", "iu")
-        types = [_NORMAL] * len(self.tokens) if found is None else found.tolist()
+        types = [NORMAL] * len(self.tokens) if found is None else found.tolist()
         for i, (token, type) in enumerate(zip(self.tokens, types, strict=True)):
-            if type == _BYTE and byte_token(token) is None:
+            if type == BYTE and byte_token(token) is None:
                 raise self.error("tokens", f"[{i}] is {shortened(token)}, not a byte like <0x0A>")
         return types
 
@@ -200,7 +200,7 @@ class _Reader:
         control = {
             token
             for token, type in zip(self.tokens, self.types, strict=True)
-            if type in (_CONTROL, _UNKNOWN)
+            if type in (CONTROL, UNKNOWN)
         }
         vocab, pairs = self.vocab, []
         for i, merge in enumerate(self._strings("merges")):
@@ -260,7 +260,7 @@ class _Reader:
         """BPE over characters, with bytes for those that are no tokens."""
         package = self.package
         unknown = self.tokens[self.roles["unk"]] if "unk" in self.roles else None
-        has_bytes = _BYTE in self.types or "<0x00>" in self.vocab
+        has_bytes = BYTE in self.types or "<0x00>" in self.vocab
         library = package.Tokenizer(
             package.models.BPE(
                 self.vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=has_bytes
@@ -284,7 +284,7 @@ class _Reader:
         found = []
         for i in sorted(range(len(tokens)), key=lambda i: -scores[i]):
             token = tokens[i]
-            if types[i] in (_UNKNOWN, _CONTROL, _BYTE) or len(token) > _LONGEST_MERGED:
+            if types[i] in (UNKNOWN, CONTROL, BYTE) or len(token) > _LONGEST_MERGED:
                 continue
             pairs = []
             for at in range(1, len(token)):
@@ -296,7 +296,7 @@ class _Reader:
 
     def _bert(self) -> Any:
         package, prefix = self.package, "##"
-        special = (_CONTROL, _UNKNOWN)
+        special = (CONTROL, UNKNOWN)
         self.tokens = [
             token
             if type in special
@@ -329,7 +329,7 @@ class _Reader:
             package.models.Unigram(
                 list(zip(self.tokens, scores, strict=True)),
                 unk_id=self.roles["unk"],
-                byte_fallback=_BYTE in self.types,
+                byte_fallback=BYTE in self.types,
             )
         )
         prefix = self.get("add_space_prefix", bool, True)
@@ -366,9 +366,9 @@ class _Reader:
         for i, (token, type) in enumerate(zip(self.tokens, self.types, strict=True)):
             # Phi-3's were made so that a line end behind them is part of them
             right = phi3 and token not in ("<unk>", "<s>", "<|endoftext|>")
-            if type in (_CONTROL, _UNKNOWN) or i in ends:
+            if type in (CONTROL, UNKNOWN) or i in ends:
                 special.append(added(token, special=True, normalized=False, rstrip=right))
-            elif type == _USER_DEFINED:
+            elif type == USER_DEFINED:
                 others.append(added(token, special=False, normalized=False, rstrip=right))
         library.add_special_tokens(special)
         library.add_tokens(others)

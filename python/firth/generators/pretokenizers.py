@@ -127,3 +127,8 @@ def named(name: str) -> PreTokenizer | None:
     if family is None:
         return None
     return PreTokenizer(_FAMILIES[family], name in _WHOLE_WORDS, name in _WITH_BOS)
+
+
+def names() -> list[str]:
+    """All names that are known, the usual one of a family first."""
+    return list(_FAMILY)

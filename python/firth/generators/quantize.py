@@ -1,4 +1,4 @@
-"""A model in fewer bytes: the matrices of a GGUF file in blocks of another type."""
+"""A model in fewer bytes: a GGUF file or a folder as a GGUF file in blocks of another type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from firth.errors import FormatError
 from firth.formats import gguf
 from firth.formats.blocks import BlockArray, BlockType, block_type, quantize
 from firth.formats.files import PathLike
+from firth.generators import conversion
 from firth.progress import Progress, progress_bar
+from firth.transformer.where import place_of
 
 # The types that there are, and the number by which llama.cpp calls a file whose matrices are mostly
 # of it.
@@ -34,7 +36,7 @@ _CHUNK = 1 << 22  # weights at a time
 def quantize_file(
     source: PathLike, target: PathLike, type: str, *, progress: bool | None = None
 ) -> dict[str, int]:
-    """Write a GGUF file again, its matrices in blocks of another type.
+    """Write a model as a GGUF file, its matrices in blocks of a type.
 
     Vectors, norms and embeddings of positions are in float32. What makes logits (the matrix
     "output", or the embeddings where it is missing) becomes Q8_0 where ``type`` has fewer bits,
@@ -44,7 +46,8 @@ def quantize_file(
     Parameters
     ----------
     source : path-like
-        Any file of a split model stands for all.
+        A GGUF file, where any of a split model stands for all; or a folder with config.json,
+        safetensors and a tokenizer, or with one GGUF model.
     target : path-like
         Written atomically.
     type : str
@@ -62,12 +65,12 @@ def quantize_file(
     ValueError
         ``type`` is none of these, or a weight is NaN, infinite or too large for it.
     FormatError
-        The file is malformed, or has no matrices.
+        A file is malformed, has no matrices, or says what GGUF has no place for.
     """
     if type not in FILE_TYPES:
         names = ", ".join(FILE_TYPES)
         raise ValueError(f"quantize_file: type must be one of {names}, got {type!r}")
-    file = gguf.read(source)
+    file = _read(source)
     logits = _OUTPUT if _OUTPUT in file.arrays else _EMBEDDINGS
     matrices = {name for name, array in file.arrays.items() if _is_matrix(name, array)}
     if not matrices:
@@ -86,8 +89,13 @@ def quantize_file(
 
 
 def lossy(source: PathLike) -> bool:
-    """Whether matrices of a GGUF file are in blocks already: quantising adds its own errors."""
-    return any(isinstance(array, BlockArray) for array in gguf.read(source).arrays.values())
+    """Whether matrices of a model are in blocks already: quantising adds its own errors."""
+    return any(isinstance(array, BlockArray) for array in _read(source).arrays.values())
+
+
+def _read(source: PathLike) -> gguf.Gguf:
+    place = place_of(source) if os.path.isdir(source) else source
+    return conversion.read(place) if os.path.isdir(place) else gguf.read(place)
 
 
 def _metadata(file: gguf.Gguf, type: str) -> dict[str, Any]:

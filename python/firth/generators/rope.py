@@ -64,7 +64,7 @@ def rope(config: Config, head_width: int, theta: float, kind: str = "full_attent
     FormatError
         A field is missing or out of its range, or the type is none of the above.
     """
-    field, given = _given(config, kind)
+    field, given = parameters(config, kind)
 
     def number(name: str, rule: Real | Whole, default: Any = None) -> Any:
         return config.number(given, f"{field}.{name}", rule, default)
@@ -115,7 +115,7 @@ def rope(config: Config, head_width: int, theta: float, kind: str = "full_attent
     return Rope(theta, rotated, scaling, 0)
 
 
-def _given(config: Config, kind: str) -> tuple[str, Mapping[str, Any]]:
+def parameters(config: Config, kind: str) -> tuple[str, Mapping[str, Any]]:
     """The object that says it, of that kind of layers where they differ; and its name."""
     for field in ("rope_parameters", "rope_scaling"):
         given = config.get(field)

@@ -26,7 +26,7 @@ from firth.generators.pieces import Pieces
 from firth.optional import needs
 
 # Control tokens that end a turn in some model, whatever its files say of them.
-_ENDS = frozenset((
+ENDS = frozenset((
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>",
     "<|endoftext|>", "<|eom_id|>", "<|end_of_text|>", "<EOT>", "[EOT]", "<turn|>",
     "<end_of_utterance>", "<｜end▁of▁sentence｜>",
@@ -63,7 +63,7 @@ class GeneratorTokenizer:
         added = self._library.get_added_tokens_decoder()
         self._control = {i: token for i, token in added.items() if token.special}
         names = {token.content: i for i, token in self._control.items()}
-        by_name = [names[name] for name in sorted(names.keys() & _ENDS)]
+        by_name = [names[name] for name in sorted(names.keys() & ENDS)]
         if "<|return|>" in names and "<|end|>" in names:  # it ends a message and no turn there
             by_name.remove(names["<|end|>"])
         roles = self._roles
