@@ -5,19 +5,12 @@ Files written whole or not at all, and bytes read from plain or compressed files
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import functools
-import gzip
-import lzma
 import mmap
 import os
 import queue
-import secrets
-import tempfile
 import threading
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -35,8 +28,25 @@ _BLOCK = 4 * _MEGABYTE  # bytes read at a time: they are still in a cache when t
 _LARGE = 64 * _MEGABYTE  # a file from this size on shows its progress
 
 
-def _gzip(file: BinaryIO, mode: Any) -> gzip.GzipFile:
+# Modules for packed files are imported where they are used: they take longer than a short start.
+
+
+def _gzip(file: BinaryIO, mode: Any) -> Any:
+    import gzip
+
     return gzip.GzipFile("", mode, fileobj=file, mtime=0)  # the same bytes at any time
+
+
+def _bz2(file: BinaryIO, mode: Any) -> Any:
+    import bz2
+
+    return bz2.open(file, mode)
+
+
+def _xz(file: BinaryIO, mode: Any) -> Any:
+    import lzma
+
+    return lzma.open(file, mode)
 
 
 def _zstandard() -> Any:
@@ -52,8 +62,8 @@ def _zst(file: BinaryIO, mode: Any) -> Any:
 # Suffix, first bytes, opener. Reading goes by the bytes, writing by the suffix.
 _COMPRESSIONS: tuple[tuple[str, bytes, Any], ...] = (
     (".gz", b"\x1f\x8b", _gzip),
-    (".bz2", b"BZh", bz2.open),
-    (".xz", b"\xfd7zXZ\x00", lzma.open),
+    (".bz2", b"BZh", _bz2),
+    (".xz", b"\xfd7zXZ\x00", _xz),
     (".zst", b"\x28\xb5\x2f\xfd", _zst),
 )
 
@@ -76,7 +86,7 @@ def atomic(path: PathLike) -> Iterator[BinaryIO]:
             yield direct
         return
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}.tmp")
     try:
         file = open(temporary, "xb")  # noqa: SIM115 (closed below, before the rename)
     except OSError as error:
@@ -138,8 +148,13 @@ def forget_pages(array: NDArray[Any]) -> None:
         base.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-# What decompressors say of damaged data.
-_DAMAGED = (OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
+def _damaged() -> tuple[type[Exception], ...]:
+    """What decompressors say of damaged data."""
+    import lzma
+    import zipfile
+    import zlib
+
+    return OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile
 
 
 class Beside:
@@ -233,7 +248,7 @@ class Source:
                 self._advance()
             except EOFError as error:
                 raise TruncatedError(f"compressed data is cut short: {error}", self.path) from None
-            except _DAMAGED as error:
+            except _damaged() as error:
                 if self.size is not None:
                     raise  # of the disk
                 raise FormatError(f"damaged compressed data: {error}", self.path) from None
@@ -361,6 +376,8 @@ def plain(
     input. FormatError if the copy would have more than ``most`` bytes; further errors as of
     `reading`.
     """
+    import tempfile
+
     path = "/dev/stdin" if path == "-" else path
     with reading(path) as source:
         if source.size is not None:
@@ -384,6 +401,8 @@ def plain(
 
 
 def _only_member(raw: BinaryIO, path: PathLike) -> Any:
+    import zipfile
+
     try:
         archive = zipfile.ZipFile(raw)
         names = [entry for entry in archive.namelist() if not entry.endswith("/")]

@@ -14,7 +14,6 @@ import re
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from firth.errors import FormatError
@@ -65,6 +64,8 @@ class ChatTemplate:
         if len(source) > _LONGEST_TEMPLATE:
             raise self._error(f"has {len(source):,} characters, at most {_LONGEST_TEMPLATE:,}")
         needs("jinja2", "a chat template")
+        from importlib.metadata import version
+
         if [int(part) for part in version("jinja2").split(".")[:3]] < [3, 1, 6]:
             raise ImportError("a chat template needs jinja2 3.1.6: older sandboxes can be left")
         import jinja2

@@ -11,7 +11,6 @@ import json
 import operator
 import os
 import pathlib
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from firth.arguments import shortened
 from firth.errors import FormatError
 from firth.formats import hub
 from firth.formats.files import PathLike
-from firth.generators import conversation, folder_tokenizer, gguf_tokenizer
+from firth.generators import conversation, gguf_tokenizer
 from firth.generators.chat_template import ChatTemplate
 from firth.generators.gguf_tokenizer import Described, damage_named, state_of
 from firth.generators.pieces import Pieces
@@ -116,6 +115,8 @@ class GeneratorTokenizer:
         FormatError
             It holds no tokenizer, or a file of it is malformed.
         """
+        from firth.generators import folder_tokenizer  # here, since GGUF files need it not
+
         folder = pathlib.Path(path)
         if not folder.exists():
             folder = pathlib.Path(hub.folder(os.fspath(path), folder_tokenizer.FILES))
@@ -236,7 +237,7 @@ class GeneratorTokenizer:
         package = needs("tokenizers", "this tokenizer")
         copy = package.Tokenizer.from_str(self._library.to_str())
         copy.encode_special_tokens = True
-        middle = f"\U0010fffe{secrets.token_hex(8)}"
+        middle = f"\U0010fffe{os.urandom(8).hex()}"
         copy.add_tokens([package.AddedToken(middle, special=False, normalized=False)])
         return copy, middle
 

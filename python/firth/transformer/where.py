@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -186,6 +185,8 @@ def installed() -> Iterator[Found]:
 
     What is no model, or cannot be read, is left out.
     """
+    import importlib.metadata  # here, since the start of a generator need not wait for it
+
     for distribution in importlib.metadata.distributions():
         places = {str(file.parent) for file in distribution.files or () if file.name == _WEIGHTS[0]}
         for place in sorted(places):
