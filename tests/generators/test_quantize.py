@@ -142,6 +142,18 @@ def test_a_model_in_blocks(source: Path, tmp_path: Path) -> None:
     assert (got.data == quantize(want, block_type("Q8_0"))).all()
 
 
+def test_a_type_that_does_not_run(tmp_path: Path) -> None:
+    kind = block_type("IQ4_XS")
+    blocks = np.random.default_rng(0).integers(0, 256, (2, 2 * kind.bytes), np.uint8)
+    blocks[:, :2] = blocks[:, kind.bytes : kind.bytes + 2] = 60, 20  # scales that are numbers
+    source = BlockArray(blocks, kind)
+    gguf.write(tmp_path / "source.gguf", METADATA, {"x.weight": source})
+    assert lossy(tmp_path / "source.gguf")
+    quantize_file(tmp_path / "source.gguf", tmp_path / "target.gguf", "Q5_K")
+    got = gguf.read(tmp_path / "target.gguf").arrays["x.weight"]
+    assert (got.data == quantize(source.dequantize(), block_type("Q5_K"))).all()
+
+
 def test_a_matrix_of_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     large = rng.standard_normal((300, 64)).astype(np.float32)

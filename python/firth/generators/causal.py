@@ -130,7 +130,8 @@ class CausalLM:
                 if isinstance(array, BlockArray) and array.type.name not in STORED:
                     known = ", ".join(STORED)
                     raise FormatError(
-                        f"{name} is of type {array.type.name}, models run with {known} or floats",
+                        f"{name} is of type {array.type.name}, models run with {known} or floats: "
+                        "firth quantize writes one of these",
                         loaded.path,
                     )
         if plan.thetas:  # angles of all positions are computed before the first text

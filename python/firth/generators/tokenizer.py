@@ -10,7 +10,6 @@ import functools
 import json
 import operator
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -115,7 +114,9 @@ class GeneratorTokenizer:
         FormatError
             It holds no tokenizer, or a file of it is malformed.
         """
-        from firth.generators import folder_tokenizer  # here, since GGUF files need it not
+        import pathlib  # both here, since GGUF files need neither
+
+        from firth.generators import folder_tokenizer
 
         folder = pathlib.Path(path)
         if not folder.exists():
