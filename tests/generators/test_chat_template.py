@@ -155,7 +155,7 @@ def test_a_template_says_no():
 
 
 def test_old_sandboxes_are_refused(monkeypatch):
-    monkeypatch.setattr("firth.generators.chat_template.version", lambda name: "3.1.5")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "3.1.5")
     with pytest.raises(ImportError, match=r"needs jinja2 3\.1\.6"):
         ChatTemplate(CHATML)
 
