@@ -41,11 +41,21 @@ class Held {
     std::vector<CacheObject*> held_;
 };
 
-std::unique_ptr<CacheObject> make_cache(const StackObject& self, bool half) {
+// memory: what the stack attends to (M, C), or None.
+std::unique_ptr<CacheObject> make_cache(const StackObject& self, bool half,
+                                        const Optional<float>& memory) {
     const Stack& stack = self.stack;
-    if (!stack.plan.causal || stack.relative.data || stack.plan.memory)
-        throw py::value_error("Cache: want a causal stack without relative positions or memory");
-    return std::make_unique<CacheObject>(Cache(stack.plan, stack.layers.size(), half));
+    if (!stack.plan.causal) throw py::value_error("Cache: want a causal stack");
+    if (memory && stack.plan.memory == 0)
+        throw py::value_error("Cache: a memory, but no cross-attention is planned");
+    if (memory && (memory->ndim() != 2 || size_t(memory->shape(1)) != stack.plan.memory))
+        throw py::value_error("Cache: memory: want vectors as wide as planned");
+    auto made = std::make_unique<CacheObject>(Cache(stack.plan, stack.layers.size(), half));
+    if (memory) {
+        WithoutGil unlocked;
+        remember(stack, memory->data(), size_t(memory->shape(0)), &made->cache);
+    }
+    return made;
 }
 
 std::unique_ptr<CacheObject> first(CacheObject& self, size_t n) {
@@ -128,7 +138,8 @@ py::array_t<float> scores(const StackObject& self, const array<float>& states) {
 
 void bind_generators(py::module_& transformer) {
     py::class_<CacheObject>(transformer, "Cache")
-        .def(py::init(&make_cache), py::arg("stack"), py::arg("half"))
+        .def(py::init(&make_cache), py::arg("stack"), py::arg("half"),
+             py::arg("memory").noconvert())
         .def("__len__", [](const CacheObject& self) { return self.cache.length(); })
         .def_property_readonly("nbytes", [](const CacheObject& self) { return self.cache.bytes(); })
         .def("first", &first, py::arg("n"))

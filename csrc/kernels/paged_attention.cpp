@@ -95,14 +95,16 @@ FIRTH_INLINE f32xN capped(f32xN x, float cap) {
 }
 
 // The first n scores of one query to weights 2^(score - most), 0 for keys outside of [begin, end)
-// of the page. state: most and the sum so far; returns what earlier sums are multiplied by.
-FIRTH_INLINE float page_softmax(float* scores, size_t n, int64_t begin, int64_t end, float scale,
-                                float cap, float* state) {
+// of the page. bias: added to the scores (kPageKeys), or null; state: most and the sum so far;
+// returns what earlier sums are multiplied by.
+FIRTH_INLINE float page_softmax(float* scores, size_t n, int64_t begin, int64_t end,
+                                const float* bias, float scale, float cap, float* state) {
     constexpr size_t lanes = kLanesF32;
     f32xN most = set1(state[0]);
     for (size_t k = 0; k < n; k += lanes) {
         f32xN x = load(scores + k) * set1(scale);
         if (cap > 0) x = capped(x, cap);
+        if (bias) x += load(bias + k);
         x *= set1(kLog2E);
         if (begin > (int64_t)k || end < (int64_t)(k + lanes))
             for (size_t l = 0; l < lanes; l++)
@@ -126,9 +128,9 @@ FIRTH_INLINE float page_softmax(float* scores, size_t n, int64_t begin, int64_t 
 // R queries through the pages; page i holds the keys from first_key + i kPageKeys on.
 template <size_t R, class T>
 FIRTH_INLINE void attend(const float* const* queries, const int64_t* begins, const int64_t* ends,
-                         const void* const* pages, size_t page_count, int64_t first_key,
-                         size_t depth, size_t values, float scale, float cap, float* state,
-                         float* out) {
+                         const float* const* biases, const void* const* pages, size_t page_count,
+                         int64_t first_key, size_t depth, size_t values, float scale, float cap,
+                         float* state, float* out) {
     float scores[R * kPageKeys], factors[R];
     memset(out, 0, R * values * sizeof(float));
     for (size_t r = 0; r < R; r++) state[2 * r] = kNever, state[2 * r + 1] = 0;
@@ -144,20 +146,22 @@ FIRTH_INLINE void attend(const float* const* queries, const int64_t* begins, con
         page_scores<R>(queries, keys, (size_t)end, depth, scores);
         for (size_t r = 0; r < R; r++)
             factors[r] = page_softmax(scores + r * kPageKeys, (size_t)end, begins[r] - first,
-                                      ends[r] - first, scale, cap, state + 2 * r);
+                                      ends[r] - first, biases ? biases[r] + first : nullptr, scale,
+                                      cap, state + 2 * r);
         page_values<R>(scores, factors, keys + depth * kPageKeys, (size_t)end, values, out);
     }
 }
 
 template <class T>
 FIRTH_INLINE void attend_all(const float* const* queries, const int64_t* begins,
-                             const int64_t* ends, size_t count, const void* const* pages,
-                             size_t page_count, int64_t first_key, size_t depth, size_t values,
-                             float scale, float cap, float* state, float* out) {
+                             const int64_t* ends, const float* const* biases, size_t count,
+                             const void* const* pages, size_t page_count, int64_t first_key,
+                             size_t depth, size_t values, float scale, float cap, float* state,
+                             float* out) {
     const auto go = [&](auto tile, size_t at) {
-        attend<decltype(tile)::value, T>(queries + at, begins + at, ends + at, pages, page_count,
-                                         first_key, depth, values, scale, cap, state + 2 * at,
-                                         out + at * values);
+        attend<decltype(tile)::value, T>(
+            queries + at, begins + at, ends + at, biases ? biases + at : nullptr, pages, page_count,
+            first_key, depth, values, scale, cap, state + 2 * at, out + at * values);
     };
     size_t at = 0;
     for (; at + 8 <= count; at += 8) go(Count<8>(), at);
@@ -190,20 +194,21 @@ FIRTH_INLINE void put(const float* key, const float* value, size_t depth, size_t
 // What each of `count` queries (depth numbers each) sees of the pages of a head: the keys in
 // [begins, ends), by their positions. state: count x 2, the greatest score (base 2) and the sum of
 // weights; out: count x values, the weighted sum of values; values is a multiple of kPageValues.
-// cap: of the scores (tanh), or 0.
+// biases: what is added to the score of each key, by its position, up to the end of the page where
+// the last query's keys end; or null. cap: of the scores (tanh), or 0.
 void attend_pages_f16(const float* const* queries, const int64_t* begins, const int64_t* ends,
-                      size_t count, const void* const* pages, size_t page_count, int64_t first_key,
-                      size_t depth, size_t values, float scale, float cap, float* state,
-                      float* out) {
-    attend_all<uint16_t>(queries, begins, ends, count, pages, page_count, first_key, depth, values,
-                         scale, cap, state, out);
+                      const float* const* biases, size_t count, const void* const* pages,
+                      size_t page_count, int64_t first_key, size_t depth, size_t values,
+                      float scale, float cap, float* state, float* out) {
+    attend_all<uint16_t>(queries, begins, ends, biases, count, pages, page_count, first_key, depth,
+                         values, scale, cap, state, out);
 }
 void attend_pages_f32(const float* const* queries, const int64_t* begins, const int64_t* ends,
-                      size_t count, const void* const* pages, size_t page_count, int64_t first_key,
-                      size_t depth, size_t values, float scale, float cap, float* state,
-                      float* out) {
-    attend_all<float>(queries, begins, ends, count, pages, page_count, first_key, depth, values,
-                      scale, cap, state, out);
+                      const float* const* biases, size_t count, const void* const* pages,
+                      size_t page_count, int64_t first_key, size_t depth, size_t values,
+                      float scale, float cap, float* state, float* out) {
+    attend_all<float>(queries, begins, ends, biases, count, pages, page_count, first_key, depth,
+                      values, scale, cap, state, out);
 }
 // One token's key (depth) and value (values) to their place in the page of a head, whose rows of
 // values are `stride` long. Numbers beyond float16 become its greatest.

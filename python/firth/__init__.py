@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         semantic_search,
     )
     from firth.errors import FormatError
-    from firth.generators import CausalLM
+    from firth.generators import CausalLM, Seq2SeqLM
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -97,6 +97,7 @@ _HOME = {
     "NearestNeighbors": "firth.search.neighbors",
     "PathLineSentences": "firth.words",
     "SentenceTransformer": "firth.encoders",
+    "Seq2SeqLM": "firth.generators",
     "StaticModel": "firth.words",
     "Text": "firth.words",
     "Text8Corpus": "firth.words",
@@ -143,6 +144,7 @@ __all__ = [
     "NearestNeighbors",
     "PathLineSentences",
     "SentenceTransformer",
+    "Seq2SeqLM",
     "StaticModel",
     "Text",
     "Text8Corpus",

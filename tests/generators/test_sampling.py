@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firth.generators.sampling import Sampler, Sampling, _drawn, _largest, _nucleus, logprobs
+from firth.generators.sampling import Sampler, Sampling, _drawn, _nucleus, largest, logprobs
 
 LOGITS = np.array([1.0, 2.5, -1.0, 2.0, 0.0, 2.5, -3.0, 1.5], np.float32)
 FLAT = np.zeros(500, np.float32)
@@ -112,7 +112,7 @@ def test_the_largest(size):
         np.full(size, -np.inf, np.float32),
     ):
         for most in {1, min(5, size), min(50, size), size // 2 + 1, size}:
-            assert _largest(logits, most) == np.sort(logits)[size - most]
+            assert largest(logits, most) == np.sort(logits)[size - most]
 
 
 @settings(deadline=None, max_examples=300)

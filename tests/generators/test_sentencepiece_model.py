@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import pytest
@@ -10,28 +9,7 @@ import pytest
 from firth.errors import FormatError
 from firth.generators import sentencepiece_model
 from firth.generators.tokenizer import GeneratorTokenizer
-
-
-def varint(value: int) -> bytes:
-    found = b""
-    while value > 0x7F:
-        found += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return found + bytes([value])
-
-
-def field(number: int, value: int | float | str | bytes) -> bytes:
-    if isinstance(value, float):
-        return varint(number << 3 | 5) + struct.pack("<f", value)
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    content = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def piece(token: str, score: float, type: int = 1) -> bytes:
-    return field(1, field(1, token) + field(2, score) + field(3, type))
-
+from sentencepiece_files import field, piece
 
 PIECES = [
     piece("<unk>", 0.0, 2), piece("<s>", 0.0, 3), piece("</s>", 0.0, 3), piece("▁▁", 0.0, 4),

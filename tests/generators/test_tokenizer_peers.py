@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from firth.formats import gguf
+from firth.generators.marian_tokenizer import MarianTokenizer
 from firth.generators.tokenizer import GeneratorTokenizer
 from generator_tokenizers import (
     CHATML,
@@ -369,3 +370,90 @@ def test_files_of_sentencepiece(model, rule, prefix, tmp_path):
         assert model == "unigram" or got == want, text
         assert ours.decode(got) == ours.decode(want)
     assert ties < 10
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_marian(separate, tmp_path):
+    """Pieces of one model, ids of a vocabulary that has some of both languages."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    lines = [line for text in corpus() for line in text.split("\n") if line]
+    vocab = {"</s>": 0, "<unk>": 1, ">>fr<<": 2}
+    target = {"</s>": 0, "<unk>": 1}
+    for side, share in (("target", lines[1::2]), ("source", lines[::2])):
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(share), model_prefix=str(tmp_path / side), vocab_size=800,
+            model_type="unigram", minloglevel=2, character_coverage=0.995, hard_vocab_limit=False,
+        )  # fmt: skip
+        (tmp_path / f"{side}.model").rename(tmp_path / f"{side}.spm")
+        theirs = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / f"{side}.spm"))
+        for i in range(3, theirs.get_piece_size(), 2 if side == "target" else 1):
+            if i % 7:
+                vocab.setdefault(theirs.id_to_piece(i), len(vocab))
+            target.setdefault(theirs.id_to_piece(i), len(target))
+    vocab["<pad>"], target["<pad>"] = len(vocab), len(target)
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "target_vocab.json").write_text(json.dumps(target))
+    (tmp_path / "config.json").write_text('{"model_type": "marian"}')
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "MarianTokenizer", "source_lang": "en", "target_lang": "fr",
+         "separate_vocabs": separate}
+    ))  # fmt: skip
+    theirs = transformers.MarianTokenizer.from_pretrained(tmp_path)
+    ours, ties = MarianTokenizer(tmp_path), 0
+    rng = np.random.default_rng(0)
+    for text in [*TEXTS, *lines[:1000], ">>fr<< the cat", ">>xx<<the", "a >>fr<< b"]:
+        if any(map(unicodedata.combining, text)):
+            continue  # the tokenizers package composes a letter with its first mark only
+        want = theirs(text).input_ids
+        ties += ours.encode(text) != want
+        ids = rng.integers(3, len(target) - 1, 12).tolist()
+        got = ours.decode(ids, skip_special_tokens=True)
+        assert got.strip() == theirs.decode(ids, skip_special_tokens=True)
+    assert ties < 10
+
+
+def test_t5_of_sentencepiece(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    lines = [line for text in corpus() for line in text.split("\n") if line]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_prefix=str(tmp_path / "spiece"), vocab_size=1000,
+        model_type="unigram", minloglevel=2, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        hard_vocab_limit=False,
+    )  # fmt: skip
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+    ours = GeneratorTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "spiece.model").rename(tmp_path / "kept")
+    library = ours._library
+    first = library.token_to_id("<extra_id_99>")
+    assert library.token_to_id("<extra_id_0>") == first + 99 == len(ours) - 1
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "kept"))
+    assert first == theirs.get_piece_size()
+    for text in lines[:200]:
+        assert ours.encode(text) == [*theirs.encode(text), 1]
+    assert ours.encode("a<extra_id_0>", parse_special=True)[-2] == len(ours) - 1
+    assert ours.decode([first, 1, *theirs.encode("the cat")], True) == "the cat"
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_bart(space, tmp_path):
+    model = json.loads(KINDS["byte_level"]())["model"]
+    vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
+    for token in sorted(model["vocab"], key=model["vocab"].__getitem__):
+        if token not in CONTROL:
+            vocab[token] = len(vocab)
+    vocab["<mask>"] = len(vocab)
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"]), ""]
+    (tmp_path / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "BartTokenizer", "add_prefix_space": space}
+    ))  # fmt: skip
+    (tmp_path / "config.json").write_text('{"model_type": "bart"}')
+    ours = GeneratorTokenizer.from_pretrained(tmp_path)
+    theirs = transformers.BartTokenizer.from_pretrained(tmp_path)
+    equal(ours, theirs, [*TEXTS, "a<mask>b", "</s> x"])
+    assert ours.encode("a")[0] == 0
+    assert (ours.bos_token_id, ours.eos_token_ids) == (0, [2])
+    text = ours.decode([2, 0, *ours.encode("the cat"), 2], skip_special_tokens=True)
+    assert text == (" the cat" if space else "the cat")

@@ -81,19 +81,29 @@ def test_stored_matrices_that_do_not_fit(bad: Any, error: type[Exception], messa
     make(layer={"feed.up.weight": (F32, np.zeros((32, 128), U8), 32)})
 
 
-def test_caches_of_stacks_that_have_none() -> None:
-    message = "Cache: want a causal stack without relative positions or memory"
-    cross = {
-        f"cross.{name}.weight": LAYER[f"attention.{name}.weight"]
-        for name in ("query", "key", "value", "out")
-    }
-    for stack in (
-        make({"causal": False}),
-        make({"memory": 32}, layer=cross),
-        make(outside={"relative": zeros(8, 4)}),
-    ):
-        with pytest.raises(ValueError, match=message):
-            _native.transformer.Cache(stack, True)
+CROSS = {
+    f"cross.{name}.weight": LAYER[f"attention.{name}.weight"]
+    for name in ("query", "key", "value", "out")
+}
+
+
+def test_caches_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="Cache: want a causal stack"):
+        _native.transformer.Cache(make({"causal": False}), True, None)
+    with pytest.raises(ValueError, match="Cache: a memory, but no cross-attention is planned"):
+        _native.transformer.Cache(make(), True, zeros(2, 32))
+    stack = make({"memory": 32}, layer=CROSS)
+    for memory in (zeros(2, 31), zeros(32)):
+        with pytest.raises(ValueError, match="Cache: memory: want vectors as wide as planned"):
+            _native.transformer.Cache(stack, True, memory)
+    with pytest.raises(TypeError):
+        _native.transformer.Cache(stack, True, np.zeros((2, 32)))
+    cache = _native.transformer.Cache(stack, True, zeros(70, 32))
+    assert (len(cache), extend(stack, [1], [0, 1], [cache]).shape) == (0, (1, 32))
+    with pytest.raises(ValueError, match=re.escape("Stack.extend: a cache of another stack")):
+        extend(make(), [1], [0, 1], [cache])
+    with pytest.raises(ValueError, match=re.escape("Stack.extend: a cache of another stack")):
+        extend(stack, [1], [0, 1], [_native.transformer.Cache(make(), True, None)])
 
 
 def extend(
@@ -109,8 +119,8 @@ def extend(
 def test_calls_that_do_not_fit() -> None:
     more_keys = {"attention.key.weight": rows(32), "attention.value.weight": rows(32)}
     stack, other = make(), make({"key_heads": 4}, layer=more_keys)
-    one, two = (_native.transformer.Cache(stack, True) for _ in range(2))
-    foreign = _native.transformer.Cache(other, True)
+    one, two = (_native.transformer.Cache(stack, True, None) for _ in range(2))
+    foreign = _native.transformer.Cache(other, True, None)
 
     def refused(ids: Any, offsets: Any, caches: Any, error: type[Exception], message: str) -> None:
         with pytest.raises(error) as caught:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import firth
-from causal_stacks import PLAN, TOKENS, ids_of, make
+from causal_stacks import DECODER, PLAN, TOKENS, ids_of, make, memory_of
 from conftest import BACKENDS, REQUIRED, unavailable
 from firth import _native
 from firth.formats.blocks import BlockArray, block_type, dequantize, quantize
@@ -257,6 +257,47 @@ def test_softcap_without_caches(level):
     np.testing.assert_array_equal(found[:70], found[70:])
 
 
+@pytest.mark.parametrize("memory", [memory_of(0), memory_of(7), memory_of(90), None])
+def test_what_is_attended_to_and_biases_of_distances(level, memory):
+    stack, ids = Stack(DECODER, make(DECODER)), ids_of(150)
+    given = memory_of(0) if memory is None else memory
+    batch = Batch(
+        np.array(ids, np.int32), np.array([0, 150]), memory=given,
+        memory_offsets=np.array([0, len(given)]),
+    )  # fmt: skip
+    want = reference.run(stack.plan, stack.weights, batch).hidden
+    for half, atol in ((False, 2e-4), (True, 8e-3)):
+        found = extend(stack, [ids], [Cache(stack, half=half, memory=memory)])
+        np.testing.assert_allclose(found, want, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "stored"])
+def test_a_memory_in_parts_and_company(level, precision):
+    weights = make(DECODER, MIXED if precision == "stored" else ("F32",))
+    stack, before = Stack(DECODER, weights, precision), _native.num_threads()
+    texts = [ids_of(n, n) for n in (600, 90, 1, 64)]
+    memories = [memory_of(n, n) for n in (5, 600, 64, 1)]
+    alone = [
+        extend(stack, [ids], [Cache(stack, memory=memory)])
+        for ids, memory in zip(texts, memories, strict=True)
+    ]
+    try:
+        for count in (1, 5):
+            firth.set_num_threads(count)
+            caches = [Cache(stack, memory=memory) for memory in memories]
+            found = extend(stack, texts, caches)
+            np.testing.assert_array_equal(found, np.concatenate(alone))
+    finally:
+        firth.set_num_threads(before)
+    root = Cache(stack, memory=memories[1])
+    for n in (0, 40):  # texts that begin alike share the memory
+        branches = [root.first(n), root.first(n)]
+        for begin, end in ((n, n + 1), (n + 1, 70), (70, 90)):
+            found = extend(stack, [texts[1][begin:end], texts[0][begin:end]], branches)
+            np.testing.assert_array_equal(found[: end - begin], alone[1][begin:end])
+        extend(stack, [texts[1][n : n + 40]], [root])
+
+
 def test_the_numpy_backend_gives_the_reference():
     plan = dataclasses.replace(PLAN, layers=1, thetas=(1e4,))
     with _dispatch.use("numpy"):
@@ -265,6 +306,12 @@ def test_the_numpy_backend_gives_the_reference():
         parts = [extend(stack, [part], [cache]) for part in (ids[:13], ids[13:])]
         np.testing.assert_array_equal(np.concatenate(parts), wanted(stack, ids))
         assert scores(stack, parts[0]).shape == (13, TOKENS)
+        stack, memory = Stack(DECODER, make(DECODER)), memory_of(9)
+        whole, root = Cache(stack, memory=memory), Cache(stack, memory=memory)
+        want = extend(stack, [ids], [whole])
+        extend(stack, [ids[:13]], [root])
+        np.testing.assert_array_equal(extend(stack, [ids[13:]], [root.first(13)]), want[13:])
+        assert not np.allclose(extend(stack, [ids], [Cache(stack)]), want, atol=0.1)
 
 
 def test_what_cannot_be_extended():

@@ -6,14 +6,19 @@
 
 namespace firth::transformer {
 
-Cache::Cache(const Plan& plan, size_t layers, bool half)
+Cache::Cache(size_t layers, size_t heads, size_t depth, bool half)
     : layers_(layers),
-      heads_(plan.key_heads),
-      depth_(plan.head_width),
-      values_(round_up(plan.head_width, kPageValues)),
-      head_bytes_(round_up(
-          kPageKeys * (plan.head_width + values_) * (half ? sizeof(uint16_t) : sizeof(float)), 64)),
+      heads_(heads),
+      depth_(depth),
+      values_(round_up(depth, kPageValues)),
+      head_bytes_(
+          round_up(kPageKeys * (depth + values_) * (half ? sizeof(uint16_t) : sizeof(float)), 64)),
       half_(half) {}
+
+Cache::Cache(const Plan& plan, size_t layers, bool half)
+    : Cache(layers, plan.key_heads, plan.head_width, half) {
+    if (plan.memory) memory_.reset(new Cache(layers, plan.key_heads, plan.head_width, half));
+}
 
 Cache Cache::first(size_t n) const {
     Cache copy = *this;

@@ -3,6 +3,9 @@
 // They lie in pages of kPageKeys tokens (kernels/list_attention.h), each with all layers and heads.
 // Texts with a common beginning share its pages; a page that others have too is copied before a
 // token is put into it. Not to be changed by two threads at once.
+//
+// Where the stack has cross-attention there are the keys and values of the memory too. They are
+// computed once (run.h, remember), and copies of a cache share them.
 #pragma once
 #include <memory>
 #include <vector>
@@ -18,12 +21,15 @@ class Cache {
 
     size_t length() const { return length_; }
     bool half() const { return half_; }
-    size_t bytes() const { return pages_.size() * page_bytes(); }
+    size_t bytes() const { return pages_.size() * page_bytes() + (memory_ ? memory_->bytes() : 0); }
 
     // Whether the other is for the same stack.
     bool fits(const Cache& other) const {
-        return layers_ == other.layers_ && heads_ == other.heads_ && depth_ == other.depth_;
+        return layers_ == other.layers_ && heads_ == other.heads_ && depth_ == other.depth_ &&
+               !memory_ == !other.memory_;
     }
+    // Null where the stack has no cross-attention.
+    Cache* memory() const { return memory_.get(); }
     // A cache of the first n tokens, n <= length(), that shares their pages.
     Cache first(size_t n) const;
     // Forgets all tokens but the first n.
@@ -39,11 +45,14 @@ class Cache {
     }
 
   private:
+    Cache(size_t layers, size_t heads, size_t depth, bool half);
+
     size_t page_bytes() const { return layers_ * heads_ * head_bytes_; }
 
     size_t layers_, heads_, depth_, values_, head_bytes_, length_ = 0;
     bool half_;
     std::vector<std::shared_ptr<AlignedBuffer>> pages_;
+    std::shared_ptr<Cache> memory_;
 };
 
 }  // namespace firth::transformer

@@ -61,6 +61,7 @@ class Group {
                             bfloat16_is_fast(stack.kernels)),
           remembered_(count_memory()),
           most_(std::max(tokens, remembered_)),
+          longest_(longest()),
           states_(2 * tokens * plan_.width * sizeof(float)),
           x_(states_.data<float>()),
           y_(x_ + tokens * plan_.width),
@@ -73,17 +74,19 @@ class Group {
           narrow_(most_ * narrow_bytes()),
           halves_(narrow_attention_ ? tokens * (plan_.joined() + plan_.queries()) * 2 : 0),
           scales_((3 + kMostApart) * most_ * sizeof(float)),
-          places_(tokens * sizeof(int32_t)) {}
+          places_(tokens * sizeof(int32_t)),
+          lines_(line_numbers() * sizeof(float)) {}
 
     void run() {
         embed();
         gather_memory();
+        fill_lines();
         deliver_states(0);
         for (size_t i = 0; i < stack_.layers.size(); i++) {
             if (threads_ > 1) keep_threads_awake();
             attend(i);
             if (texts_.wanted && tokens_ == 0) return;
-            if (plan_.memory) attend_memory(*stack_.layers[i]);
+            if (plan_.memory) attend_memory(i);
             feed(i);
             if (i + 1 < stack_.layers.size()) deliver_states(i + 1);
         }
@@ -92,6 +95,14 @@ class Group {
         if (!stack_.layers.empty()) deliver_states(stack_.layers.size());
         if (outputs_.hidden) deliver(outputs_.hidden);
         if (outputs_.pooling != Pooling::none) pool();
+    }
+
+    // Of a group without tokens: puts its memory into a cache.
+    void remember(const Cache& cache) {
+        gather_memory();
+        for (size_t i = 0; i < stack_.layers.size(); i++)
+            put_in_cache(kernels_, plan_, i, cache, project_memory(*stack_.layers[i]),
+                         ptrdiff_t(2 * plan_.keys()), remembered_, threads_);
     }
 
   private:
@@ -320,14 +331,14 @@ class Group {
         const ptrdiff_t window = stack_.windows.empty() ? -1 : stack_.windows[i];
         float* attended = attended_.data<float>();
         if (texts_.caches) {
-            std::vector<NewTokens> tokens;
+            Sight sight{true, window, nullptr, longest_};
+            if (stack_.relative.data) sight.relative = lines_.data<float>();
             each_text([&](size_t member, size_t first) {
-                if (length(member))
-                    tokens.push_back({texts_.caches[member], length(member),
-                                      joined + ptrdiff_t(first) * stride,
-                                      attended + first * plan_.queries()});
+                put_in_cache(kernels_, plan_, i, *texts_.caches[member],
+                             joined + ptrdiff_t(first) * stride + plan_.queries(), stride,
+                             length(member), threads_);
             });
-            attend_cached(kernels_, plan_, i, window, tokens.data(), tokens.size(), threads_);
+            attend_caches(i, sight, joined, stride);
         } else if (narrow_attention_) {
             uint16_t *half = halves_.data<uint16_t>(), *out = half + tokens_ * plan_.joined();
             rows([&](size_t begin, size_t end) {
@@ -366,6 +377,40 @@ class Group {
             kept += n;
         });
         tokens_ = kept, offsets_ = texts_.wanted;
+    }
+
+    // Attention of each text to its cache, or where it is not causal to what that remembers.
+    void attend_caches(size_t layer, const Sight& sight, const float* queries, ptrdiff_t stride) {
+        std::vector<NewTokens> tokens;
+        each_text([&](size_t member, size_t first) {
+            const Cache* cache = texts_.caches[member];
+            if (length(member))
+                tokens.push_back({sight.causal ? cache : cache->memory(), length(member),
+                                  queries + ptrdiff_t(first) * stride, stride,
+                                  attended_.data<float>() + first * plan_.queries()});
+        });
+        attend_cached(kernels_, plan_, layer, sight, tokens.data(), tokens.size(), threads_);
+    }
+
+    // How many tokens the longest text has with those before, where the caches' keys get relative
+    // positions; else 0.
+    size_t longest() const {
+        size_t most = 0;
+        for (size_t i = 0; stack_.relative.data && texts_.caches && i < count_; i++)
+            most = std::max(most, past(members_[i]) + length(members_[i]));
+        return most;
+    }
+    size_t line_numbers() const { return longest_ ? plan_.heads * relative_line(longest_) : 0; }
+    void fill_lines() {
+        float* to = lines_.data<float>();
+        std::fill_n(to, line_numbers(), 0.0f);
+        for (size_t d = 0; d < longest_; d++) {
+            const size_t bucket =
+                relative_bucket(-ptrdiff_t(d), stack_.relative.rows, plan_.distances);
+            for (size_t h = 0; h < plan_.heads; h++)
+                to[h * relative_line(longest_) + longest_ - 1 - d] =
+                    stack_.relative.data[bucket * plan_.heads + h];
+        }
     }
 
     // The attention of each text in itself. joined: T x joined; out: T x H W
@@ -428,14 +473,27 @@ class Group {
         });
     }
 
-    // Cross-attention: each text to its part of the memory.
-    void attend_memory(const Layer& layer) {
-        const size_t keys = plan_.keys();
-        float *queries = wide_.data<float>(), *attended = attended_.data<float>();
+    // Keys and values of the group's memory.
+    const float* project_memory(const Layer& layer) const {
         float *memory = memory_.data<float>(), *joined = memory + remembered_ * plan_.memory;
         multiply(layer.cross_joined, remembered_, memory, ptrdiff_t(plan_.memory), joined, kNone,
                  nullptr);
+        return joined;
+    }
+
+    // Cross-attention: each text to its part of the memory.
+    void attend_memory(size_t i) {
+        const Layer& layer = *stack_.layers[i];
+        float *queries = wide_.data<float>(), *attended = attended_.data<float>();
         multiply(layer.cross_query, before(layer.cross), ptrdiff_t(plan_.width), queries);
+        if (texts_.caches)
+            attend_caches(i, Sight{false}, queries, ptrdiff_t(plan_.queries()));
+        else
+            attend_given_memory(project_memory(layer), queries, attended);
+        add(layer.cross, layer.cross_out, attended, ptrdiff_t(plan_.queries()));
+    }
+    void attend_given_memory(const float* joined, const float* queries, float* attended) const {
+        const size_t keys = plan_.keys();
         size_t first_key = 0;
         each_text([&](size_t member, size_t first) {
             const size_t count = memory_length(member), width = plan_.head_width;
@@ -461,7 +519,6 @@ class Group {
             attention(kernels_, shape, heads.data(), heads.size(), nullptr);
             first_key += count;
         });
-        add(layer.cross, layer.cross_out, attended, ptrdiff_t(plan_.queries()));
     }
 
     float* greatest(size_t layer) const {
@@ -523,6 +580,7 @@ class Group {
     int threads_;
     bool narrow_attention_;     // in bfloat16
     size_t remembered_, most_;  // vectors of memory; the more of them and the tokens
+    size_t longest_;            // see longest()
     Scratch states_;            // 2 x T x D
     float *x_, *y_;             // the state of each token, and room for the next one
     Scratch wide_;              // T x joined, or x up
@@ -532,6 +590,7 @@ class Group {
     Scratch halves_;            // T x joined and T x H W in bfloat16, for attention
     Scratch scales_;            // (2 + 1 + kMostApart) x T
     Scratch places_;            // T
+    Scratch lines_;             // of relative positions, see Sight
 };
 
 // Tokens of a group: enough to use each packed weight often, few enough that a token's widest rows
@@ -544,6 +603,17 @@ size_t group_tokens(const Stack& stack) {
 }
 
 }  // namespace
+
+void remember(const Stack& stack, const float* memory, size_t count, Cache* cache) {
+    const int64_t none[] = {0, 0}, all[] = {0, int64_t(count)};
+    Texts text{nullptr, none, 1, nullptr, nullptr, nullptr, nullptr, memory, all, nullptr};
+    text.caches = &cache;
+    const Outputs nothing{nullptr, nullptr, nullptr, Pooling::none, nullptr, nullptr};
+    const size_t member = 0;
+    cache->memory()->reserve(count);
+    Group(stack, text, nothing, &member, 1, 0, num_threads()).remember(*cache->memory());
+    cache->memory()->extend(count);
+}
 
 void run_head(const Stack& stack, const float* states, size_t count, float* scores) {
     const ptrdiff_t width = ptrdiff_t(stack.plan.width);

@@ -26,7 +26,7 @@ struct Texts {
     const int64_t* memory_offsets;  // B + 1
     const uint8_t* memory_seen;     // M: which of it are keys; or null: all
     // B caches of different texts, which these tokens follow and are put into; or null. Then the
-    // stack is causal, without relative positions, and seen and masks are null.
+    // stack is causal, and seen, masks and memory are null: caches have what is remembered.
     Cache* const* caches = nullptr;
     // With caches: B + 1, where the states of each text's last tokens go; or null: those of all
     // tokens, by `offsets`. The last layer leaves out the others.
@@ -45,6 +45,9 @@ struct Outputs {
 };
 
 void run(const Stack& stack, const Texts& texts, const Outputs& outputs);
+
+// Puts keys and values of a memory (count x C) into a cache that is empty.
+void remember(const Stack& stack, const float* memory, size_t count, Cache* cache);
 
 // Scores of all tokens from states of `count` tokens (count x D): count x stack.head_outputs().
 void run_head(const Stack& stack, const float* states, size_t count, float* scores);

@@ -1,9 +1,12 @@
-"""Generators: models that continue a text, a token after the other."""
+"""Generators: models that continue a text, a token after the other, and such that translate."""
 
 from __future__ import annotations
 
 from firth.generators.causal import CausalLM, Generation, Score, Streamed
+from firth.generators.generation_config import GenerationConfig
+from firth.generators.marian_tokenizer import MarianTokenizer
 from firth.generators.pictures import Probabilities, probabilities
+from firth.generators.seq2seq import Seq2SeqLM
 from firth.generators.tasks import Perplexity, classify, perplexity
 from firth.generators.tokenizer import GeneratorTokenizer
 from firth.generators.tools import Message
@@ -11,11 +14,14 @@ from firth.generators.tools import Message
 __all__ = [
     "CausalLM",
     "Generation",
+    "GenerationConfig",
     "GeneratorTokenizer",
+    "MarianTokenizer",
     "Message",
     "Perplexity",
     "Probabilities",
     "Score",
+    "Seq2SeqLM",
     "Streamed",
     "classify",
     "perplexity",

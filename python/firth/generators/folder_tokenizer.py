@@ -4,7 +4,7 @@
 file                     what is taken from it
 ======================== ==========================================================================
 tokenizer.json           the tokenizer; if there is none:
-vocab.json, merges.txt   byte-level BPE as GPT-2 has it, or Qwen2 where the files name that
+vocab.json, merges.txt   byte-level BPE as GPT-2 has it, or Qwen2 or BART where the files name that
 vocab.txt                WordPiece as BERT has it
 tokenizer.model,         SentencePiece's BPE or Unigram
 spiece.model
@@ -24,6 +24,7 @@ from typing import Any
 
 from firth.arguments import shortened
 from firth.errors import FormatError
+from firth.formats.files import PathLike
 from firth.generators import gguf_tokenizer, pretokenizers, sentencepiece_model
 from firth.generators.gguf_tokenizer import Described, damage_named, state_of
 from firth.optional import needs
@@ -38,6 +39,12 @@ FILES = (
 """All names that a folder may have, to be asked for on a hub."""
 
 _END = "<|endoftext|>"
+
+
+def there_is_one(folder: PathLike) -> bool:
+    """Whether a folder has any of the files that `read` takes a tokenizer from."""
+    names = ("tokenizer.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model")
+    return any((pathlib.Path(folder) / name).is_file() for name in names)
 
 
 def read(folder: pathlib.Path) -> Described:
@@ -87,12 +94,31 @@ class _Folder:
                 for key in ("add_bos_token", "add_eos_token"):
                     if isinstance(self.config.get(key), bool):
                         metadata[f"tokenizer.ggml.{key}"] = self.config[key]
-                return gguf_tokenizer.read(metadata, self.folder / name)
+                found = gguf_tokenizer.read(metadata, self.folder / name)
+                if "t5" in self._kind():
+                    self._add_sentinels(found.library)
+                return found
         raise FormatError(
             "holds no tokenizer: no tokenizer.json, vocab.json with merges.txt, vocab.txt, "
             "tokenizer.model or spiece.model",
             self.folder,
         )
+
+    def _add_sentinels(self, library: Any) -> None:
+        """T5's tokens for gaps, the last first, which its SentencePiece model does not have."""
+        count = self.config.get("extra_ids", 100)
+        if type(count) is not int or not 0 <= count <= 1 << 16:
+            raise FormatError(
+                f"extra_ids is {shortened(count)}", self.folder / "tokenizer_config.json"
+            )
+        added = self.package.AddedToken
+        names = [f"<extra_id_{i}>" for i in reversed(range(count))]
+        library.add_special_tokens([added(name, special=True, normalized=False) for name in names])
+
+    def _kind(self) -> str:
+        """The class of the tokenizer or the kind of the model, in small letters."""
+        named = self.config.get("tokenizer_class") or self.object("config.json").get("model_type")
+        return str(named).lower()
 
     def object(self, name: str) -> dict[str, Any]:
         """The object of a JSON file; empty where there is no file."""
@@ -138,13 +164,13 @@ class _Folder:
         return None
 
     def _byte_level(self, library: Any) -> Any:
-        """GPT-2's, or Qwen2's where the files name that."""
+        """GPT-2's, or Qwen2's or BART's where the files name that."""
         package, level = self.package, self.package.pre_tokenizers.ByteLevel
-        kind = str(
-            self.config.get("tokenizer_class") or self.object("config.json").get("model_type")
-        )
+        kind = self._kind()
         library.decoder = package.decoders.ByteLevel()
-        other = kind.lower().startswith("qwen2")
+        if kind.startswith(("bart", "roberta")):
+            return self._bart(library)
+        other = kind.startswith("qwen2")
         self._usual(library, {} if other else {"bos_token": _END, "unk_token": _END})
         self._usual(library, {"eos_token": _END})
         if not other:
@@ -161,6 +187,22 @@ class _Folder:
         library.pre_tokenizer = package.pre_tokenizers.Sequence(
             [*cuts, level(add_prefix_space=False, use_regex=False)]
         )
+        return library
+
+    def _bart(self, library: Any) -> Any:
+        """Byte-level BPE with tokens before and behind a text."""
+        package, where = self.package, self.folder / "vocab.json"
+        self._usual(
+            library,
+            {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+            | {"mask_token": "<mask>"},
+        )
+        ends = [(name, library.token_to_id(name)) for name in ("</s>", "<s>")]
+        if None in dict(ends).values():
+            raise FormatError("has no <s> or no </s>", where)
+        space = bool(self.config.get("add_prefix_space", False))
+        library.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=space)
+        library.post_processor = package.processors.RobertaProcessing(*ends)
         return library
 
     def _usual(self, library: Any, tokens: dict[str, str]) -> None:

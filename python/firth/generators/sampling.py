@@ -93,6 +93,12 @@ class Sampling:
             if added != -np.inf:
                 check_real(f"Sampling: logit_bias[{token_id}]", added, -1e30, 1e30)
 
+    @property
+    def changes_logits(self) -> bool:
+        """Whether any of the steps 1 to 3 does something."""
+        penalties = self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1
+        return bool(penalties or self.logit_bias)
+
 
 class Logprob(NamedTuple):
     """An id and the logarithm of its probability."""
@@ -128,12 +134,6 @@ class Sampler:
         self._at = {token_id: at for at, token_id in enumerate(known)}
         self._seen = np.fromiter(known, np.int64, len(known))  # each id once
         self._counts = np.zeros(len(known))  # times that it was generated
-        self._plain = not (
-            len(self._bias_ids)
-            or sampling.repetition_penalty != 1
-            or sampling.frequency_penalty
-            or sampling.presence_penalty
-        )
 
     def __call__(
         self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None
@@ -169,7 +169,7 @@ class Sampler:
     ) -> NDArray[np.float32]:
         """Logits after steps 1 to 3, as `__call__` would draw from them."""
         found = logits
-        if not self._plain:
+        if self.sampling.changes_logits:
             found = self._penalised(logits)
         if allowed is not None:
             found = np.where(allowed, found, np.float32(-np.inf))
@@ -221,10 +221,10 @@ class Sampler:
         most = self.sampling.top_k
         if not most or most >= len(logits):
             return None
-        return np.flatnonzero(logits >= _largest(logits, most))
+        return np.flatnonzero(logits >= largest(logits, most))
 
 
-def _largest(logits: NDArray[np.floating], most: int) -> np.floating:
+def largest(logits: NDArray[np.floating], most: int) -> np.floating:
     """The value that comes at place ``most`` from the top.
 
     It is at least the value at that place among the largest of each row of 32, so what is smaller
@@ -247,7 +247,7 @@ def _nucleus(weights: NDArray[np.floating], top_p: float) -> NDArray[np.int64]:
     most = 512
     while True:
         whole = most >= len(weights)
-        bound = weights.min() if whole else _largest(weights, most)
+        bound = weights.min() if whole else largest(weights, most)
         places = np.flatnonzero(weights >= bound)
         order = places[np.argsort(-weights[places], kind="stable")]  # of equal ones the lowest id
         sums = np.cumsum(weights[order], dtype=np.float64)
@@ -297,10 +297,10 @@ def logprobs(
     check_whole("logprobs: most", most, 0, len(logits))
     token_id = operator.index(token_id)
     scores = logits.astype(np.float64)
-    largest = scores.max()
-    scores -= largest + np.log(np.exp(scores - largest).sum())
+    greatest = scores.max()
+    scores -= greatest + np.log(np.exp(scores - greatest).sum())
     if not most:
         return float(scores[token_id]), []
-    places = np.flatnonzero(logits >= _largest(logits, most))
+    places = np.flatnonzero(logits >= largest(logits, most))
     order = places[np.lexsort((places, -scores[places]))][:most]
     return float(scores[token_id]), [Logprob(int(i), float(scores[i])) for i in order]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from firth.arguments import shortened
+from firth.generators.marian_tokenizer import MarianTokenizer
 from firth.generators.tokenizer import GeneratorTokenizer
 
 FinishReason = Literal["stop", "length"]
@@ -21,7 +22,7 @@ class Stream:
 
     Parameters
     ----------
-    tokenizer : GeneratorTokenizer
+    tokenizer : GeneratorTokenizer or MarianTokenizer
     stop : str or sequence of str
         Texts that end the answer and do not belong to it. They may span tokens.
     skip_special_tokens : bool
@@ -52,7 +53,7 @@ class Stream:
 
     def __init__(
         self,
-        tokenizer: GeneratorTokenizer,
+        tokenizer: GeneratorTokenizer | MarianTokenizer,
         stop: str | Sequence[str] = (),
         skip_special_tokens: bool = True,
         ends: Collection[int] | None = None,

@@ -6,27 +6,26 @@ are.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.arguments import Whole, check_whole
 from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.generators import marian, t5
 from firth.generators.sides import Side
-from firth.kernels.matmul import matmul
 from firth.transformer.architecture import pick
+from firth.transformer.cached import Cache, extend, scores
 from firth.transformer.config import Config
 from firth.transformer.files import read_arrays, read_config
-from firth.transformer.plan import Batch, Weights, check
+from firth.transformer.plan import Batch, Plan, Weights, check
 from firth.transformer.stack import Stack
 from firth.transformer.weights import Names, floats
-from firth.transformer.where import folder_of
 
 _KNOWN = {pair.decoder.kinds[0]: pair for module in (t5, marian) for pair in module.PAIRS}
 # What files have besides: the embeddings again, and what an old T5 had and never used.
@@ -42,11 +41,11 @@ class EncoderDecoder:
 
     Attributes
     ----------
-    encoder, decoder : Stack
-    output : array (V, D)
-        What makes logits of states.
+    encoder : Stack
+    decoder : Stack
+        With the output, in the type that the file has.
     factor : float
-        Of the states before.
+        Of the states before the output.
     bias : ndarray (V,) float32
         Of the logits.
     config : Config
@@ -55,7 +54,6 @@ class EncoderDecoder:
 
     encoder: Stack
     decoder: Stack
-    output: Any
     factor: float
     bias: NDArray[np.float32]
     config: Config
@@ -63,68 +61,39 @@ class EncoderDecoder:
     def __repr__(self) -> str:
         return f"EncoderDecoder<{self.config.model_type}, {self.encoder!r}, {self.decoder!r}>"
 
-    def encode(self, ids: Any) -> NDArray[np.float32]:
-        """The states (S, D) of a text that is read."""
-        return self.encoder.run(_batch(ids)).hidden
+    def encode(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """The states (S, D) of each text that is read."""
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        ids = np.fromiter(itertools.chain.from_iterable(texts), np.int32, ends[-1])
+        return np.split(self.encoder.run(Batch(ids, ends)).hidden, ends[1:-1])
 
-    def logits(self, ids: Any, memory: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What each token of the text that is written says of the next one.
+    def cache(self, memory: NDArray[np.float32]) -> Cache:
+        """For `extend`: a text that is not begun, and what it attends to (S, D)."""
+        return Cache(self.decoder, half=False, memory=memory)
 
-        Parameters
-        ----------
-        ids : array_like of int, shape (T,)
-            What is written so far; it begins with ``config.decoder_start_token_id``.
-        memory : ndarray (S, D) float32
-            `encode` of the text that is read.
-
-        Returns
-        -------
-        ndarray (T, V) float32
-        """
-        hidden = self.decoder.run(_batch(ids, memory)).hidden
-        logits = matmul(np.float32(self.factor) * hidden, floats(self.output).T)
-        return logits + self.bias
-
-    def greedy(self, ids: Any, max_new_tokens: int) -> list[int]:
-        """The likeliest token, one after the other, until the end of the text.
+    def extend(
+        self, texts: Sequence[Sequence[int]], caches: Sequence[Cache]
+    ) -> NDArray[np.float32]:
+        """What each new token says of the next one.
 
         Parameters
         ----------
-        ids : array_like of int, shape (S,)
-        max_new_tokens : int
+        texts : sequence of sequences of int
+            New tokens of each text that is written; it begins with the start.
+        caches : sequence of Cache
+            Of the same texts, all different; they have the new tokens afterwards.
 
         Returns
         -------
-        list of int
-            Without the start, with the token that ends a text if there was one.
+        ndarray (N, V) float32
+            Of the tokens of all texts, one behind the other.
         """
-        check_whole("greedy: max_new_tokens", max_new_tokens)
-        ends = self.config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        memory, written = self.encode(ids), [self.config.decoder_start_token_id]
-        for _ in range(max_new_tokens):
-            written.append(int(self.logits(written, memory)[-1].argmax()))
-            if written[-1] in ends:
-                break
-        return written[1:]
+        states = extend(self.decoder, texts, caches)
+        return scores(self.decoder, np.float32(self.factor) * states) + self.bias
 
 
-def _batch(ids: Any, memory: NDArray[np.float32] | None = None) -> Batch:
-    """A text alone, and what it attends to."""
-    ids = np.asarray(ids, np.int32)
-    offsets = np.array([0, len(ids)], np.int64)
-    if memory is None:
-        return Batch(ids, offsets)
-    return Batch(ids, offsets, memory=memory, memory_offsets=np.array([0, len(memory)], np.int64))
-
-
-def load(path: PathLike) -> EncoderDecoder:
+def load(folder: PathLike) -> EncoderDecoder:
     """An encoder-decoder from a folder with config.json and safetensors.
-
-    Parameters
-    ----------
-    path : path-like
-        As `firth.transformer.where.folder_of`.
 
     Raises
     ------
@@ -134,7 +103,6 @@ def load(path: PathLike) -> EncoderDecoder:
     FileNotFoundError
         A file is missing.
     """
-    folder = folder_of(path)
     values, config_path = read_config(folder)
     kind = values.get("model_type")
     known = {name: pair.decoder for name, pair in _KNOWN.items()}
@@ -142,25 +110,27 @@ def load(path: PathLike) -> EncoderDecoder:
     pair = _KNOWN[str(kind)]
     arrays, arrays_path = read_arrays(folder)
     names = Names(arrays, arrays_path, ("", *pair.decoder.prefixes))
-    _, encoder = _stack(pair.encoder, values, config_path, names)
-    config, decoder = _stack(pair.decoder, values, config_path, names)
+    _, plan, weights = _side(pair.encoder, values, config_path, names)
+    encoder = Stack(plan, weights)
+    config, plan, weights = _side(pair.decoder, values, config_path, names)
     head, (rows, width) = pair.head(config), (config.vocab_size, config.hidden_size)
     output, bias = names.find(head.weight), np.zeros(rows, np.float32)
     names.check(output, (rows, width), head.weight)
     if head.bias and (found := names.find(f"{head.bias}?")) is not None:
         names.check(found, (1, rows), head.bias)
         bias = floats(found)[0]
-    config.number(config.to_dict(), "decoder_start_token_id", Whole(0, rows - 1), None)
     if rest := [name for name in names.unread() if not _NEEDLESS.search(name)]:
         raise FormatError(
             f"has {len(rest)} arrays that no {kind} has, such as {rest[0]!r}", arrays_path
         )
-    return EncoderDecoder(encoder, decoder, output, head.factor, bias, config)
+    if output is not weights.outside["tokens"]:
+        weights = Weights({**weights.outside, "head.weight": output}, weights.layers)
+    return EncoderDecoder(encoder, Stack(plan, weights, "stored"), head.factor, bias, config)
 
 
-def _stack(
+def _side(
     side: Side, values: Mapping[str, Any], path: PathLike, names: Names
-) -> tuple[Config, Stack]:
+) -> tuple[Config, Plan, Weights]:
     """A side: files name the numbers of both, and newer ones the encoder's once more."""
     own = {name: value for name, value in values.items() if name not in side.aliases}
     config = side.checked(own, path)
@@ -170,4 +140,4 @@ def _stack(
         check(plan, weights)
     except ValueError as error:
         raise FormatError(str(error), names.path) from None
-    return config, Stack(plan, weights)
+    return config, plan, weights

@@ -20,17 +20,20 @@ from firth.transformer.weights import floats
 
 
 class Cache:
-    """Keys and values of a text's tokens in all layers of a stack.
+    """Keys and values of a text's tokens in all layers of a stack, and of what they attend to.
 
-    They lie in pages of 64 tokens, which texts with the same beginning share (`first`). Under the
-    numpy backend there are no keys: all tokens are computed again.
+    They lie in pages of 64 tokens, which texts with the same beginning share (`first`). Those of
+    the memory are computed here, once. Under the numpy backend there are no keys: all is computed
+    again.
 
     Parameters
     ----------
     stack : Stack
-        Causal, without relative positions or cross-attention.
+        Causal.
     half : bool, optional
         Kept in float16, not float32. None: as the stack says.
+    memory : ndarray (M, C) float32, optional
+        What the text's tokens attend to, where the stack has cross-attention. None: nothing.
 
     Attributes
     ----------
@@ -38,13 +41,23 @@ class Cache:
         The tokens.
     """
 
-    def __init__(self, stack: Stack, *, half: bool | None = None) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        half: bool | None = None,
+        memory: NDArray[np.float32] | None = None,
+    ) -> None:
         self.ids: list[int] = []
         self._after = stack.plan.long_after
         self._native: _native.transformer.Cache | None = None
+        self._memory: NDArray[np.float32] | None = None
         if active() != "numpy":
+            rows = None if memory is None else np.ascontiguousarray(memory, np.float32)
             chosen = stack.half_caches if half is None else half
-            self._native = _native.transformer.Cache(stack.native, chosen)
+            self._native = _native.transformer.Cache(stack.native, chosen, rows)
+        else:
+            self._memory = memory
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,26 +68,28 @@ class Cache:
     @property
     def nbytes(self) -> int:
         """Bytes of its pages, those that it shares included."""
-        return self._native.nbytes if self._native else 0
+        return self._native.nbytes if self._native is not None else 0
 
     def first(self, n: int) -> Cache:
         """A cache of the first n tokens, which shares their pages."""
         self._check(n)
         made = Cache.__new__(Cache)
-        made.ids, made._after = self.ids[:n], self._after
-        made._native = self._native.first(self._left(n)) if self._native else None
+        made.ids, made._after, made._memory = self.ids[:n], self._after, self._memory
+        made._native = None
+        if self._native is not None:
+            made._native = self._native.first(self._left(n))
         return made
 
     def shorten(self, n: int) -> None:
         """Forget all tokens but the first n."""
         self._check(n)
-        if self._native:
+        if self._native is not None:
             self._native.shorten(self._left(n))
         del self.ids[n:]
 
     def _left(self, n: int) -> int:
         """Of the first n tokens those whose keys stay: none where angles of a long text go."""
-        kept = len(self._native) if self._native else 0
+        kept = 0 if self._native is None else len(self._native)
         return 0 if n <= self._after < kept else min(n, kept)
 
     def _check(self, n: int) -> None:
@@ -117,7 +132,8 @@ def extend(
     if active() == "numpy":
         parts = []
         for text, cache, count in zip(texts, caches, counts, strict=True):
-            found = reference.run(stack.plan, stack.weights, _batch([*cache.ids, *text])).hidden
+            batch = _batch([*cache.ids, *text], cache._memory)
+            found = reference.run(stack.plan, stack.weights, batch).hidden
             parts.append(found[len(found) - count :])
         hidden = np.concatenate([np.zeros((0, stack.plan.width), np.float32), *parts])
     else:
@@ -151,8 +167,12 @@ def _run(
     return _native.transformer.extend(stack.native, ids, ends, positions, natives, wanted)
 
 
-def _batch(ids: Sequence[int]) -> Batch:
-    return Batch(np.asarray(ids, np.int32), np.array([0, len(ids)], np.int64))
+def _batch(ids: Sequence[int], memory: NDArray[np.float32] | None) -> Batch:
+    offsets = np.array([0, len(ids)], np.int64)
+    if memory is None:
+        return Batch(np.asarray(ids, np.int32), offsets)
+    ends = np.array([0, len(memory)], np.int64)
+    return Batch(np.asarray(ids, np.int32), offsets, memory=memory, memory_offsets=ends)
 
 
 def scores(stack: Stack, states: NDArray[np.float32]) -> NDArray[np.float32]:
