@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import firth
+import translation_models
 from firth import epochs, kernels
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +89,8 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     if find_spec(needed := NEEDS.get(page.name, "firth")) is None:
         pytest.skip(f"needs {needed}")
     monkeypatch.chdir(tmp_path)
+    if page.name == "generators.md":
+        translation_models.write(tmp_path / "en-de")
     names: dict[str, Any] = {"__name__": page.stem}
     ran = 0
     for language, text, line in blocks(page):

@@ -12,7 +12,7 @@ from firth.formats import safetensors
 from sentencepiece_files import field, piece
 
 WORDS = {
-    "the": "die", "cat": "Katze", "dog": "Ratte", "sleeps": "schläft", "sees": "sieht", ".": ".",
+    "the": "die", "cat": "Katze", "mouse": "Maus", "sleeps": "schläft", "sees": "sieht", ".": ".",
 }  # fmt: skip
 TOKENS = ["</s>", "<unk>", *(f"▁{word}" for pair in WORDS.items() for word in pair)]
 TOKENS = [*dict.fromkeys(TOKENS), "<pad>"]
