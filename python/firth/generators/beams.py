@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from firth.generators.generation_config import GenerationConfig, TokenRules
 from firth.generators.sampling import Sampler, Sampling, largest
+from firth.kernels import log_softmax
 from firth.transformer.cached import Cache
 
 _NEVER = np.float32(-1e9)  # the score of what has not ended, and of the beams that do not exist yet
@@ -187,10 +188,3 @@ class Beams:
             length = self._most
         best = following[0].score / np.float32(length**config.length_penalty)
         return not best > (self._done[-1][0] if full else _NEVER)
-
-
-def log_softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Along the last axis, in float32."""
-    shifted = x - x.max(axis=-1, keepdims=True)
-    found: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return found

@@ -36,7 +36,7 @@ _TOGETHER = 64  # hypotheses in one step, so that memory is bounded
 
 
 class Seq2SeqLM:
-    """A model that translates or summarizes: T5, Marian or BART. Made by `from_pretrained`.
+    """A model that translates or summarizes: T5, mT5, Marian or BART. Made by `from_pretrained`.
 
     Attributes
     ----------

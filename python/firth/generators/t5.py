@@ -1,4 +1,6 @@
-"""T5 (Raffel et al., arXiv:1910.10683): an encoder, and a decoder that attends to its states.
+"""T5 and mT5: an encoder, and a decoder that attends to its states.
+
+Raffel et al., arXiv:1910.10683; Xue et al., arXiv:2010.11934.
 
 Norms before each part of a layer, no biases, no factor of the scores, and positions as buckets of
 distances whose biases all layers share. The decoder's buckets are all for keys behind the query;
@@ -35,6 +37,8 @@ DEFAULTS = {
     "tie_word_embeddings": True,
     "max_position_embeddings": 1,  # it has none
 }
+
+MT5 = DEFAULTS | {"tie_word_embeddings": False, "scale_decoder_outputs": False}
 
 ALIASES = {
     "hidden_size": "d_model",
@@ -162,27 +166,18 @@ def head(config: Config) -> Head:
     return Head(("lm_head.weight", "shared.weight"), factor, None)
 
 
-PAIRS = (
+def _side(kind: str, defaults: dict[str, Any], **parts: Any) -> Side:
+    return Side(kinds=(kind,), prefixes=(), defaults=defaults, aliases=ALIASES, **parts)
+
+
+PAIRS = tuple(
     Pair(
-        encoder=Side(
-            kinds=("t5",),
-            prefixes=(),
-            defaults=DEFAULTS,
-            plan=plan,
-            outside=outside,
-            layers=layers,
-            aliases=ALIASES,
-        ),
-        decoder=Side(
-            kinds=("t5",),
-            prefixes=(),
-            defaults=DEFAULTS,
-            plan=decoder_plan,
-            outside=decoder_outside,
-            layers=decoder_layers,
-            aliases=ALIASES,
+        _side(kind, defaults, plan=plan, outside=outside, layers=layers),
+        _side(
+            kind, defaults, plan=decoder_plan, outside=decoder_outside, layers=decoder_layers,
             more=decoder_more,
         ),
-        head=head,
-    ),
-)
+        head,
+    )
+    for kind, defaults in (("t5", DEFAULTS), ("mt5", MT5))
+)  # fmt: skip
