@@ -14,14 +14,8 @@ from firth.formats.files import PathLike
 from firth.transformer.files import read_json
 
 _FILES = (
-    "*.json",
-    "*.txt",
-    "*.model",
-    "*.spm",
-    "model*.safetensors",
-    "*/*.json",
-    "*/model*.safetensors",
-)
+    "*.json", "*.txt", "*.model", "*.spm", "model*.safetensors", "*/*.json", "*/model*.safetensors",
+)  # fmt: skip
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 # A name on the hub, and which of its GGUF files: a type as in their names, or the file itself.
