@@ -11,12 +11,12 @@ constexpr size_t kPageKeys = 64;
 constexpr size_t kPageValues = 64;  // rows of values are padded to a multiple of it
 
 }  // namespace firth
-
 #define FIRTH_PAGED_KERNELS(K, type) \
     K(void, attend_pages_##type, \
       (const float* const* queries, const int64_t* begins, const int64_t* ends, \
-       const float* const* biases, size_t count, const void* const* pages, size_t page_count, int64_t first_key, size_t depth, \
-       size_t values, float scale, float cap, float* state, float* out)) \
+       const float* const* biases, size_t count, const void* const* pages, size_t page_count, \
+       int64_t first_key, size_t depth, size_t values, float scale, float cap, float* state, \
+       float* out)) \
     K(void, put_in_page_##type, \
       (const float* key, const float* value, size_t depth, size_t values, size_t stride, \
        size_t place, void* page))
