@@ -265,7 +265,10 @@ class Tools:
                 turns[-1]["content"] += "\n" + content.strip()
             else:
                 turns.append({"role": role, "content": content.strip()})
-        schemas = "\n".join(json.dumps(one.get("function", one)) for one in self.schemas)
+        functions = [dict(schema.get("function", schema)) for schema in self.schemas]
+        for function in functions:
+            function.pop("return", None)  # a small model takes it for a parameter
+        schemas = "\n".join(map(json.dumps, functions))
         turns[0]["content"] = _TOLD.format(schemas=schemas) + "\n\n" + turns[0]["content"]
         return turns
 
