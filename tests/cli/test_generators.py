@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from causal_models import CONTEXT, write
+from causal_models import CONTEXT, TEMPLATE, write
 from commands import error, run
 from firth import CausalLM
 from firth.cli import common, main
@@ -99,6 +99,31 @@ def test_constrained_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not allowed with" in error(
         capsys, "generate", "model", "x", "--regex", "a", "--json-object"
     )
+    Path("schema.json").write_text("true")
+    assert printed("--json-schema", "schema.json", "--max-tokens", "3")
+    Path("schema.json").write_text("false")
+    assert "json_schema is false: it matches no text" in error(
+        capsys, "generate", "model", "x", "--json-schema", "schema.json"
+    )
+
+
+def test_several_continuations_and_contexts(
+    model: CausalLM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--max-tokens", "10", "--stop", "e", *DRAWN]
+    assert main(["generate", "model", "x", "-n", "3", *options]) == 0
+    found = model.generate("x", 10, 1.0, seed=4, n=3, stop="e")
+    assert capsys.readouterr().out == "".join(map(as_printed, found))
+    assert main(["generate", "model", "abcd", "--context", "10"]) == 0
+    assert capsys.readouterr().out == as_printed(model.generate("abcd", 6))
+    assert "the prompt has 4 tokens and the context 4" in error(
+        capsys, "generate", "model", "abcd", "--context", "4"
+    )
+    assert "context must be a whole number from 1 to 700" in error(
+        capsys, "generate", "model", "abcd", "--context", "701"
+    )
+    for many in ("0", "x"):
+        error(capsys, "generate", "model", "abcd", "-n", many)
 
 
 def test_control_characters_of_a_model_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,6 +191,25 @@ def test_a_conversation_from_a_pipe(
     assert all(speeds)
     assert speeds[1]
     assert int(speeds[1][3] or 0) > 5  # the second turn knows the first
+
+
+def test_variables_of_the_template(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = TEMPLATE + "{% if enable_thinking is false %}{{ effort }}{% endif %}"
+    write(Path("model"), more={"tokenizer.chat_template": template})
+    model = CausalLM.from_pretrained("model")
+    stdin(monkeypatch, b"hello")
+    given = ["--template-variable", "enable_thinking=false", "--template-variable", 'effort="low"']
+    assert main(["chat", "model", "--max-tokens", "9", "--context", "300", *given]) == 0
+    ids = model.tokenizer.apply_chat_template(
+        [say("hello")], tokenize=True, enable_thinking=False, effort="low"
+    )
+    assert model.tokenizer.decode(ids).endswith("low")
+    assert capsys.readouterr().out == as_printed(model.generate(ids, 9))
+    for wrong in ("enable_thinking", "effort=low", "x="):
+        got = error(capsys, "chat", "model", "--template-variable", wrong)
+        assert "must be NAME=JSON, such as" in got
 
 
 def test_wrong_lines_of_a_pipe(

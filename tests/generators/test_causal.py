@@ -246,6 +246,24 @@ def test_conversations(model: CausalLM) -> None:
         model.chat([{"role": "", "content": ""}])
 
 
+def test_variables_of_the_template(tmp_path: Path) -> None:
+    template = TEMPLATE + "{% if enable_thinking is false %}no{% endif %}"
+    path = write(tmp_path / "model.gguf", more={"tokenizer.chat_template": template})
+    model = CausalLM.from_pretrained(path)
+    apply = model.tokenizer.apply_chat_template
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "I am"}]
+    options: dict[str, Any] = {"max_new_tokens": 8, "ignore_eos": True}
+    prompts = []
+    for given in ({}, {"enable_thinking": False}, {"continue_final_message": True},
+                  {"add_generation_prompt": False}, {"eos_token": "other"}):  # fmt: skip
+        prompts.append(apply(chat, **given))
+        found = model.chat(chat, chat_template_kwargs=given, **options)
+        assert found == model.generate(apply(chat, tokenize=True, **given), **options)
+    assert prompts[1] == prompts[0] + "no"
+    assert prompts[2] == "<|user|>a<|end|><|assistant|>I am"
+    assert prompts[0] == prompts[3] + "<|assistant|>"
+
+
 def test_constrained_text(model: CausalLM) -> None:
     pytest.importorskip("llguidance")
     schema = {
@@ -266,6 +284,7 @@ def test_constrained_text(model: CausalLM) -> None:
     assert model.generate("x", regex="[0-9]{3}").isdigit()
     texts = model.generate(["x", "y"], n=2, temperature=1.0, choices=["yes", "no"])
     assert {text for pair in texts for text in pair} <= {"yes", "no"}
+    assert model.generate("x", choices=np.array(["yes", "no"])) in ("yes", "no")
     assert model.generate("x", 4, json_object=False, stop=None) == model.generate("x", 4)
 
 

@@ -51,6 +51,8 @@ def add(commands: Any) -> None:
         "prompt", nargs="?", help="default: stdin, without a line break at its end"
     )
     _add_options(generate, 256)
+    generate.add_argument("-n", type=at_least(1), default=1, metavar="N",
+                          help="so many continuations, the seed of each one more [1]")  # fmt: skip
     limits = generate.add_mutually_exclusive_group()
     limits.add_argument("--json-object", action="store_true", help="the text is a JSON object")
     limits.add_argument("--json-schema", metavar="FILE", help="the text keeps to a JSON schema")
@@ -64,6 +66,10 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     chat.add_argument("model", help=_MODEL)
     _add_options(chat, 1024)
+    chat.add_argument(
+        "--template-variable", type=_variable, action="append", default=[], metavar="NAME=JSON",
+        help="what the chat template knows, such as enable_thinking=false; may be repeated",
+    )  # fmt: skip
 
     perplexity = command(
         commands, "perplexity", _perplexity,
@@ -90,6 +96,8 @@ def _add_options(parser: Any, most: int) -> None:
     add("--repetition-penalty", type=float, default=1.0, help="1: none [1]")
     add("--seed", type=int, help="the same seed gives the same text")
     add("--stop", action="append", default=[], metavar="TEXT", help="ends a text; may be repeated")
+    add("--context", type=at_least(1), metavar="N", help="tokens of prompt and answer together; "
+        "default: what the model was made for, at most 32,768")  # fmt: skip
     _add_compute_type(add)
     add("--verbose", action="store_true", help="tell the speed, also where stderr is no terminal")
 
@@ -99,6 +107,15 @@ def _add_compute_type(add: Any) -> None:
         "--compute-type", choices=("default", "int8"), default="default",
         help="int8: prompts in about two thirds of the time, and less exact [default]",
     )  # fmt: skip
+
+
+def _variable(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        wanted = 'NAME=JSON, such as enable_thinking=false or effort="low"'
+        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text}") from None
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -114,10 +131,10 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _model(arguments: argparse.Namespace) -> CausalLM:
+def _model(arguments: argparse.Namespace, context: int | None = None) -> CausalLM:
     from firth.generators import CausalLM
 
-    return CausalLM.from_pretrained(arguments.model, compute_type=arguments.compute_type)
+    return CausalLM.from_pretrained(arguments.model, context, arguments.compute_type)
 
 
 # Generate
@@ -144,8 +161,13 @@ def _generate(arguments: argparse.Namespace) -> None:
         prompt = prompt.removesuffix("\n").removesuffix("\r")
     if not prompt:
         raise UserError("the prompt is empty")
-    model = _model(arguments)
-    _show(model.generate(prompt, **options, **given), arguments.verbose)
+    model = _model(arguments, arguments.context)
+    if arguments.n == 1:
+        _show(model.generate(prompt, **options, **given), arguments.verbose)
+        return
+    options["stream"] = False
+    for text in model.generate(prompt, n=arguments.n, **options, **given):
+        write(text + "\n")
 
 
 def _read(path: str) -> str:
@@ -205,7 +227,8 @@ def _chat(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
     if sys.stdin is None:
         raise UserError("stdin is closed")
-    model = _model(arguments)
+    model = _model(arguments, arguments.context)
+    options["chat_template_kwargs"] = dict(arguments.template_variable)
     if model.tokenizer.chat_template is None:
         raise UserError(f"{arguments.model} has no chat template; firth generate continues texts")
     conversation = _Conversation(model, options, arguments.verbose)

@@ -304,7 +304,7 @@ seed, logit_bias
             "json_object": None if json_object is False else json_object,
             "json_schema": json_schema, "regex": regex, "choices": choices, "grammar": grammar,
         }  # fmt: skip
-        limited = any(value not in (None, False) for value in limits.values())
+        limited = any(value is not None for value in limits.values())
         if tools and (tools.choice != "none" or not limited):
             limits["tools"] = tools.grammar
         if tools and tools.choice == "required":
@@ -361,6 +361,7 @@ seed, logit_bias
         *,
         tool_choice: Any = "auto",
         parallel_tool_calls: bool = False,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
         """The assistant's answer to a conversation.
@@ -379,6 +380,9 @@ seed, logit_bias
             "function": {"name": ...}}``, which one it must.
         parallel_tool_calls : bool
             Whether an answer may have several calls, where the model's template knows that.
+        chat_template_kwargs : dict, optional
+            What else `GeneratorTokenizer.apply_chat_template` takes: variables of the template,
+            such as ``{"enable_thinking": False}``, or ``{"continue_final_message": True}``.
         **options
             As `generate`. Stop strings do not end calls.
 
@@ -395,7 +399,9 @@ seed, logit_bias
         if tools:
             called = Tools(self.tokenizer, tools, tool_choice, parallel_tool_calls)
             messages, tools = called.told(messages), called.schemas
-        ids = self.tokenizer.apply_chat_template(messages, tools, tokenize=True)
+        ids = self.tokenizer.apply_chat_template(
+            messages, tools, tokenize=True, **(chat_template_kwargs or {})
+        )
         return self.generate(ids, **options, tools=called)
 
     def _constraint(self, limits: Mapping[str, Any], ends: list[int]) -> Constraint | None:

@@ -369,8 +369,7 @@ class GeneratorTokenizer:
                 new,
                 conversation.changed(schemas, change),
                 add_generation_prompt and not end,
-                **own,
-                **{name: conversation.changed(value, change) for name, value in more.items()},
+                **{**own, **{k: conversation.changed(v, change) for k, v in more.items()}},
             )
             if not end:
                 return text
