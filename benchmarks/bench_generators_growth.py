@@ -46,7 +46,7 @@ def measured(folder: Path) -> dict[str, dict[int, list[list[float]]]]:
     np.save(folder / "ids.npy", np.concatenate(prompts))
     found: dict[str, dict[int, list[list[float]]]] = {name: {} for name in MODELS}
     for length in LENGTHS[:2] if QUICK else LENGTHS:
-        for _ in range(size(3 if length <= 2048 else 2, 1)):
+        for _ in range(size(3 if length <= 2048 else 1, 1)):
             for name, model in MODELS.items():
                 code = CODE.format(
                     path=str(path), ids=str(folder / "ids.npy"), length=length,
@@ -107,5 +107,5 @@ def run(folder: Path) -> str:
         "![Speed and memory against the length of the context](generators_growth.png)",
         tables(rows),
         f"{THREADS} threads for both; each figure is of a process of its own, in turn, three times "
-        "up to 2,048 tokens, twice beyond.",
+        "up to 2,048 tokens, once beyond.",
     ])  # fmt: skip
