@@ -260,6 +260,8 @@ def nested(depth: int) -> dict[str, Any]:
         ({"json_schema": '{"items":' * 60_000 + "1" + "}" * 60_000}, "json_schema"),
         ({"json_schema": False}, "json_schema is false: it matches no text"),
         ({"json_schema": "false"}, "json_schema is false: it matches no text"),
+        ({"json_schema": {"const": float("nan")}}, "json_schema is no JSON"),
+        ({"json_schema": '{"const": NaN}'}, "json_schema is no JSON"),
         ({"json_object": {}}, "json_object must be True or False, got {}"),
         ({"json_object": "no"}, "json_object must be True or False, got 'no'"),
         ({"choices": 5}, "choices must be texts, got 5"),

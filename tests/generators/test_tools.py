@@ -421,6 +421,8 @@ def test_models_that_know_no_tools_are_told(model: CausalLM) -> None:
     told = tools.told(messages)
     assert [one["role"] for one in told] == ["system", "user", "assistant", "user"]
     assert told[0]["content"].endswith("Be kind.")
+    assert "return" in tools.schemas[0]["function"]
+    assert '"return"' not in told[0]["content"]
     assert '"city": {"type": "string", "description": "Its name."}' in told[0]["content"]
     assert told[2]["content"] == '{"name": "weather", "arguments": {"city": "Rome"}}'
     assert told[3]["content"] == "Result: warm\nResult: warm\nHow large is it?"

@@ -305,7 +305,7 @@ def checked_schema(name: str, schema: Any) -> str:
     if _depth(name, schema) > _DEEPEST:
         raise ValueError(f"{name} is nested more than {_DEEPEST} deep")
     try:
-        text = json.dumps(schema)
+        text = json.dumps(schema, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is no JSON: {error}") from None
     _check_length(name, text)
