@@ -79,6 +79,12 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             } | ROPE,
         },
     ),
+    "llama, part of a head": (  # which is not for this family
+        "llama",
+        SMALL
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0,
+                               "partial_rotary_factor": 0.5}},
+    ),
     "mistral": ("mistral", SMALL | {"sliding_window": 7}),
     "mistral, no window": ("mistral", SMALL | {"sliding_window": None}),
     "qwen2": ("qwen2", SMALL),
@@ -169,6 +175,27 @@ def test_every_family(name: str, tmp_path: Path) -> None:
     compare(load(tmp_path), theirs)
     tokenizer = cast(Any, SimpleNamespace(last_id=0))
     compare(CausalLM(load(tmp_path), tokenizer), theirs)  # with caches
+
+
+BEYOND = {
+    "linear": ("llama", {"rope_type": "linear"}),
+    "llama3": ("llama", {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
+    "yarn": ("qwen2", {"rope_type": "yarn"}),
+    "longrope": ("phi3", LONG | {"factor": 4.0}),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_texts_longer_than_the_configuration_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the trained positions times the factor."""
+    kind, rope = BEYOND[name]
+    fields = SMALL | {"max_position_embeddings": 16, "rope_parameters": ROPE | rope}
+    monkeypatch.setitem(MODELS, name, (kind, fields | {"original_max_position_embeddings": 16}))
+    theirs, ours = saved(tmp_path, name), load(tmp_path)
+    assert ours.plan.positions == 64
+    compare(ours, theirs)
 
 
 def test_gemma3_with_pictures(tmp_path: Path) -> None:

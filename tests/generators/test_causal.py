@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from causal_models import CONTEXT, TEMPLATE, WIDTH, write
+from causal_models import CONTEXT, TEMPLATE, WIDTH, write, write_gpt2
 from firth import CausalLM, FormatError
 from firth.formats.blocks import BlockArray, block_type
 from firth.generators import Generation
 from firth.generators.decoding import CHUNK
 from firth.generators.loading import load
+from firth.generators.tokenizer import GeneratorTokenizer
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("jinja2")
@@ -406,6 +407,49 @@ def test_shorter_contexts(tmp_path: Path) -> None:
     for context in (0, CONTEXT + 1):
         with pytest.raises(ValueError, match="context must be a whole number from 1 to 700"):
             CausalLM.from_pretrained(path, context)
+
+
+def test_longer_contexts_of_scaled_positions(tmp_path: Path) -> None:
+    """The file says what was trained, or what scaling makes of it; both may be asked for."""
+    yarn = {"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}
+    path = write(tmp_path / "yarn.gguf", more=yarn)
+    assert CausalLM.from_pretrained(path).context == CONTEXT
+    assert CausalLM.from_pretrained(path, 4 * CONTEXT).context == 4 * CONTEXT
+    with pytest.raises(ValueError, match="from 1 to 2800, got 2801"):
+        CausalLM.from_pretrained(path, 4 * CONTEXT + 1)
+    path = write(tmp_path / "dynamic.gguf", more=yarn | {"llama.rope.scaling.type": "dynamic"})
+    assert CausalLM.from_pretrained(path, CONTEXT).context == CONTEXT
+    with pytest.raises(ValueError, match=r"from 1 to 700, got 701: .* the type 'dynamic' change"):
+        CausalLM.from_pretrained(path, CONTEXT + 1)
+
+
+def test_contexts_of_learned_positions(tmp_path: Path) -> None:
+    path = write_gpt2(tmp_path / "gpt2.gguf")
+    assert CausalLM.from_pretrained(path).context == 30
+    short = CausalLM.from_pretrained(path, 10)
+    assert short.context == 10
+    with pytest.raises(ValueError, match="the text has 11 tokens and the context 10"):
+        short.logits([1] * 11)
+    assert len(short.generate([1] * 8, return_ids=True, ignore_eos=True)) == 2
+    with pytest.raises(ValueError, match="context must be a whole number from 1 to 30, got 31"):
+        CausalLM.from_pretrained(path, 31)
+
+
+def test_tokenizers_with_more_tokens_than_the_model(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path / "small.gguf"))
+    assert loaded.metadata is not None
+    tokens, types = loaded.metadata["tokenizer.ggml.tokens"], [*[1] * 256, 3, 3, 3]
+    for type in (1, 3):  # control tokens may lie behind: text never becomes them
+        more = {
+            "tokenizer.ggml.tokens": [*tokens, "xy"],
+            "tokenizer.ggml.token_type": np.array([*types, type], np.int32),
+        }
+        tokenizer = GeneratorTokenizer.from_gguf(loaded.metadata | more)
+        if type == 3:
+            assert CausalLM(loaded, tokenizer).generate("a", 2, ignore_eos=True)
+            continue
+        with pytest.raises(FormatError, match="the tokenizer has ids up to 259, the model 259"):
+            CausalLM(loaded, tokenizer)
 
 
 def test_blocks_that_do_not_run_are_named(model: CausalLM, tmp_path: Path) -> None:

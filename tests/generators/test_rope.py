@@ -33,8 +33,23 @@ def test_none() -> None:
     for kind in ("default", "dynamic"):
         found = plan_of(rope_scaling={"rope_type": kind, "factor": 2.0})
         assert (found.scaling, found.long_after, found.rotated) == ((), 0, 8)
-    assert plan_of(partial_rotary_factor=0.5).rotated == 4
-    assert plan_of(head_dim=80, partial_rotary_factor=0.4).rotated == 32
+    phi = {"model_type": "phi3", "pad_token_id": 0}
+    assert plan_of(**phi, partial_rotary_factor=0.5).rotated == 4
+    assert plan_of(**phi, head_dim=80, partial_rotary_factor=0.4).rotated == 32
+    assert plan_of(partial_rotary_factor=0.5).rotated == 8  # as transformers' Llama
+
+
+def test_how_many_positions_there_are() -> None:
+    """What the file says, or more where the trained positions times the factor are more."""
+    linear = {"rope_type": "linear", "factor": 8}
+    assert plan_of(rope_scaling=linear).positions == 1024
+    trained = {"original_max_position_embeddings": 16}
+    assert plan_of(rope_scaling=linear | trained).positions == 128
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    qwen = {"model_type": "qwen2", "num_key_value_heads": 2, "max_position_embeddings": 32768}
+    assert plan_of(**qwen, rope_scaling=yarn).positions == 131072
+    assert plan_of(rope_scaling={"rope_type": "dynamic", "factor": 8}).positions == 128
+    assert plan_of(rope_scaling={"rope_type": "linear", "factor": 1e6}).positions == 1 << 20
 
 
 @pytest.mark.parametrize("field", ["rope_scaling", "rope_parameters"])

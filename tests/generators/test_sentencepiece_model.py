@@ -32,6 +32,29 @@ def test_fields(tmp_path):
     assert found["tokenizer.ggml.add_space_prefix"] is False
 
 
+@pytest.mark.parametrize(
+    ("config", "after"),
+    [
+        ("{}", []),
+        ('{"tokenizer_class": "LlamaTokenizer"}', []),
+        ('{"tokenizer_class": "T5Tokenizer"}', [2]),
+        ('{"tokenizer_class": "LlamaTokenizer", "add_eos_token": true}', [2]),
+    ],
+)
+def test_the_end_of_unigram_texts(config, after, tmp_path):
+    unigram = b"".join(PIECES) + field(2, field(3, 1)) + NORMALIZER
+    (tmp_path / "tokenizer.model").write_bytes(unigram)
+    (tmp_path / "tokenizer_config.json").write_text(config)
+    tokenizer = GeneratorTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.encode("a") == [*tokenizer.encode("a", False), *after]
+
+
+def test_the_model_type_says_what_ends_texts(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(b"".join(PIECES) + field(2, field(3, 1)) + NORMALIZER)
+    (tmp_path / "config.json").write_text('{"model_type": "mt5"}')
+    assert GeneratorTokenizer.from_pretrained(tmp_path).encode("a") == [4, 2]
+
+
 def test_tokenizers(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(GOOD)
     tokenizer = GeneratorTokenizer.from_pretrained(tmp_path)

@@ -37,6 +37,15 @@ def test_a_package_that_is_not_imported(tmp_path, monkeypatch):
     assert firth.SentenceTransformer("some-model-v2").encode(TEXTS).shape == (9, 32)
 
 
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = sentence_folder(tmp_path / "one")
+    assert where.folder_of("~/one") == str(folder)
+    assert where.place_of("~/one") == str(folder)
+    (tmp_path / "file.gguf").write_bytes(b"GGUF")
+    assert where.place_of(Path("~/file.gguf")) == str(tmp_path / "file.gguf")
+
+
 def test_the_cache_needs_no_library(tmp_path):
     folder = cached(tmp_path, "some/one")
     assert where.folder_of("some/one") == str(folder)

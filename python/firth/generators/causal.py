@@ -28,12 +28,14 @@ from firth.formats.files import PathLike
 from firth.generators.constraints import Constraint, Constraints
 from firth.generators.decoding import CHUNK, Decoder, Text
 from firth.generators.loading import Loaded, load
+from firth.generators.rope import rope_type
 from firth.generators.sampling import Logprob, Sampler, Sampling, logprobs
 from firth.generators.stream import Stream
 from firth.generators.tokenizer import GeneratorTokenizer
 from firth.generators.tools import Message, Reader, Tools
 from firth.transformer.cached import Cache, extend
-from firth.transformer.plan import Weights
+from firth.transformer.config import Config
+from firth.transformer.plan import Plan, Weights
 from firth.transformer.stack import STORED, Precision, Stack
 
 _CONTEXT = 32_768  # tokens, unless more are asked for
@@ -134,10 +136,9 @@ class CausalLM:
                         "firth quantize writes one of these",
                         loaded.path,
                     )
+        self.context = _context(context, plan, loaded.config)
         if plan.thetas:  # angles of all positions are computed before the first text
-            most = min(plan.positions, _CONTEXT) if context is None else context
-            check_whole("CausalLM: context", most, 1, plan.positions)
-            plan = dataclasses.replace(plan, positions=most)
+            plan = dataclasses.replace(plan, positions=self.context)
         self.config, self.tokenizer = loaded.config, tokenizer
         weights = Weights(outside, loaded.weights.layers)
         self._stack = Stack(plan, weights, _PRECISIONS[compute_type])
@@ -146,10 +147,14 @@ class CausalLM:
         self._decoder = Decoder(self._stack, softcap=loaded.softcap)
         head: Any = outside.get("head.weight", outside["tokens"])
         self._vocabulary = len(head)
+        if (last := tokenizer.last_id) >= self._vocabulary:
+            raise FormatError(
+                f"the tokenizer has ids up to {last}, the model {self._vocabulary} tokens",
+                loaded.path,
+            )
         self._constraints: dict[tuple[int, ...], Constraints] = {}  # by ids that end texts
         # of a step: several threads may generate, and one may close a stream at any place
         self._lock = threading.RLock()
-        self.context = cast(int, self._stack.most_tokens)
 
     def __repr__(self) -> str:
         plan = self._stack.plan
@@ -180,8 +185,9 @@ class CausalLM:
             package or a name on the Hugging Face hub that has one of these; of several GGUF files
             on the hub ``owner/name:Q8_0`` or ``owner/name/file.gguf`` says which.
         context : int, optional
-            Tokens that a prompt and its continuation may have together, where positions are
-            rotary. None: as many as the model was made for, at most 32,768; memory grows with it.
+            Tokens that a prompt and its continuation may have together. None: as many as the file
+            says, at most 32,768; memory grows with it. Where rotary positions are scaled, up to the
+            trained number times the factor, but for the type "dynamic".
         compute_type : {"default", "int8"}
             What products with weights take. "default": blocks meet inputs of 14 bits, floats meet
             float32, which is nearly exact. "int8": inputs of 8 bits, with a scale for each 32, as
@@ -517,6 +523,24 @@ seed, logit_bias
         for i in range(len(cache), len(ids), CHUNK):
             found.append(extend(self._stack, [ids[i : i + CHUNK]], [cache]))
         return np.concatenate([np.empty((0, self._stack.plan.width), np.float32), *found])
+
+
+def _context(context: int | None, plan: Plan, config: Config) -> int:
+    """How many tokens a text may have."""
+    most: int = config.max_position_embeddings
+    if context is None:
+        return min(most, _CONTEXT)
+    longest = plan.positions if plan.thetas else most
+    try:
+        check_whole("CausalLM: context", context, 1, longest)
+    except ValueError as error:
+        if not plan.thetas or rope_type(config) != "dynamic":
+            raise
+        raise ValueError(
+            f"{error}: behind it rotary positions of the type 'dynamic' change with the length of "
+            "a text, which firth does not compute"
+        ) from None
+    return context
 
 
 def _id(token_id: Any, vocabulary: int) -> int:

@@ -19,6 +19,7 @@ chat_template.jinja      a chat template
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,6 +40,7 @@ FILES = (
 """All names that a folder may have, to be asked for on a hub."""
 
 _END = "<|endoftext|>"
+_ENDS_TEXTS = re.compile("t5|pegasus|spiece")  # classes that end texts by </s>, and T5's file
 
 
 def there_is_one(folder: PathLike) -> bool:
@@ -94,6 +96,8 @@ class _Folder:
                 for key in ("add_bos_token", "add_eos_token"):
                     if isinstance(self.config.get(key), bool):
                         metadata[f"tokenizer.ggml.{key}"] = self.config[key]
+                if not _ENDS_TEXTS.search(self._kind() or name):
+                    metadata.setdefault("tokenizer.ggml.add_eos_token", False)
                 found = gguf_tokenizer.read(metadata, self.folder / name)
                 if "t5" in self._kind():
                     self._add_sentinels(found.library)
@@ -116,9 +120,9 @@ class _Folder:
         library.add_special_tokens([added(name, special=True, normalized=False) for name in names])
 
     def _kind(self) -> str:
-        """The class of the tokenizer or the kind of the model, in small letters."""
-        named = self.config.get("tokenizer_class") or self.object("config.json").get("model_type")
-        return str(named).lower()
+        """The tokenizer's class in lower case, or the model's type."""
+        found = self.config.get("tokenizer_class") or self.object("config.json").get("model_type")
+        return str(found or "").lower()
 
     def object(self, name: str) -> dict[str, Any]:
         """The object of a JSON file; empty where there is no file."""

@@ -147,7 +147,7 @@ def values_of(file: gguf.Gguf, name: str) -> Values:
         raise metadata.error("attention.value_length", "is not key_length: firth knows no such")
     rotated = metadata.number("rope.dimension_count", Whole(2, width))
     if rotated is not None:
-        values["partial_rotary_factor"] = rotated / width
+        values |= {"partial_rotary_factor": rotated / width, "turns_part": True}
     if name.startswith("gemma"):
         values |= _gemma(metadata, width)
     if windows:

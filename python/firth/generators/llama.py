@@ -29,6 +29,7 @@ DEFAULTS = {
     "layer_norm_eps": 1e-6,
     "rope_theta": 10_000.0,
     "partial_rotary_factor": 1.0,
+    "turns_part": False,  # whether the factor counts: of most families it does not
     "attention_bias": False,
     "mlp_bias": False,
     "sliding_window": None,
@@ -61,7 +62,7 @@ def plan(config: Config, **changes: Any) -> Plan:
         "norm": "rms",
         "epsilon": config.layer_norm_eps,
         "causal": True,
-        "positions": config.max_position_embeddings,
+        "positions": turns.positions,
         "thetas": (turns.theta,) * count,
         "rotated": turns.rotated,
         "interleaved": config.neighbours_turn,

@@ -20,6 +20,7 @@ DEFAULTS = llama.DEFAULTS | {
     "max_position_embeddings": 4096,
     "original_max_position_embeddings": 4096,
     "layer_norm_eps": 1e-5,
+    "turns_part": True,
 }
 
 

@@ -7,7 +7,8 @@ linear       all pairs alike (Chen et al., arXiv:2306.15595)
 llama3       slow pairs only, of which a text saw less than a turn (arXiv:2407.21783)
 yarn         the same with other borders, and a factor of the scores (Peng et al., arXiv:2309.00071)
 longrope     what a search found, one list for short and one for long texts (arXiv:2402.13753)
-dynamic      none up to the number of positions that the model has, which firth does not pass
+dynamic      none up to the number of positions that the model has. Behind it the angles of all
+             tokens would change with each further one, and all keys: firth does not go there
 """
 
 from __future__ import annotations
@@ -38,12 +39,15 @@ class Rope(NamedTuple):
     rotated : int
     scaling : Scaling or None
     long_after : int
+    positions : int
+        How many a text may have.
     """
 
     theta: float
     rotated: int
     scaling: Scaling | None
     long_after: int
+    positions: int
 
 
 def rope(config: Config, head_width: int, theta: float, kind: str = "full_attention") -> Rope:
@@ -70,26 +74,28 @@ def rope(config: Config, head_width: int, theta: float, kind: str = "full_attent
         return config.number(given, f"{field}.{name}", rule, default)
 
     theta = number("rope_theta", THETA, theta)
-    part = number("partial_rotary_factor", Real(0, 1, above=True), config.partial_rotary_factor)
+    part = 1.0
+    if config.turns_part:
+        part = number("partial_rotary_factor", Real(0, 1, above=True), config.partial_rotary_factor)
     rotated = int(head_width * part + 1e-6)  # a quotient that was rounded down counts as whole
     if rotated < 2 or rotated % 2:
         raise FormatError(
             f"config: {field}: {rotated} of {head_width} dimensions of a head turn: must be even",
             config.path,
         )
-    name = given.get("rope_type", given.get("type", "default"))
-    if name not in _KINDS:
-        raise FormatError(
-            f"config: {field}.rope_type must be one of {_KINDS}, got {shortened(name)}",
-            config.path,
-        )
+    name, most = rope_type(config, kind), int(config.max_position_embeddings)
     if name in ("default", "dynamic"):
-        return Rope(theta, rotated, None, 0)
+        return Rope(theta, rotated, None, 0, most)
     rates = theta ** (-np.arange(0, rotated, 2) / rotated)
     trained = config.get("original_max_position_embeddings") or number(
         "original_max_position_embeddings", _LENGTH, config.max_position_embeddings
     )
-    longer = config.max_position_embeddings / trained
+    longer = most / trained
+
+    def stretched(factor: float) -> int:
+        """Files give the positions that were trained, or those that scaling makes of them."""
+        return max(most, int(min(trained * factor, _LENGTH.most)))
+
     if name in ("longrope", "su"):
         factor = number("factor", _FACTOR, longer)
         root = math.sqrt(1 + math.log(factor) / math.log(trained)) if factor > 1 else 1.0
@@ -97,14 +103,15 @@ def rope(config: Config, head_width: int, theta: float, kind: str = "full_attent
         long = _list(config, given, field, "long_factor", rotated // 2)
         same = short == long
         scaling = Scaling(short, number("attention_factor", _FACTOR, root), () if same else long)
-        return Rope(theta, rotated, scaling, 0 if same else trained)
+        return Rope(theta, rotated, scaling, 0 if same else trained, stretched(factor))
     factor = number("factor", _FACTOR, longer if name == "yarn" else None)
     if name == "linear":
-        return Rope(theta, rotated, Scaling((factor,) * len(rates)), 0)
+        return Rope(theta, rotated, Scaling((factor,) * len(rates)), 0, stretched(factor))
     if name == "llama3":
         low = number("low_freq_factor", _FACTOR)
         high = number("high_freq_factor", Real(low, 1e6, above=True))
-        return Rope(theta, rotated, _llama3(rates, factor, low, high, trained), 0)
+        scaling = _llama3(rates, factor, low, high, trained)
+        return Rope(theta, rotated, scaling, 0, stretched(factor))
     fast, slow = number("beta_fast", _FACTOR, 32.0), number("beta_slow", _FACTOR, 1.0)
     divisors = _yarn(theta, rotated, factor, trained, fast, slow, given.get("truncate", True))
     warmth = _temperature(factor, 1.0)
@@ -112,7 +119,19 @@ def rope(config: Config, head_width: int, theta: float, kind: str = "full_attent
         above, below = number("mscale", _FACTOR), number("mscale_all_dim", _FACTOR)
         warmth = _temperature(factor, above) / _temperature(factor, below)
     scaling = Scaling(divisors, number("attention_factor", _FACTOR, warmth))
-    return Rope(theta, rotated, scaling, 0)
+    return Rope(theta, rotated, scaling, 0, stretched(factor))
+
+
+def rope_type(config: Config, kind: str = "full_attention") -> str:
+    """Which kind of scaling a configuration names; FormatError for one that is not known."""
+    field, given = parameters(config, kind)
+    name = given.get("rope_type", given.get("type", "default"))
+    if name not in _KINDS:
+        raise FormatError(
+            f"config: {field}.rope_type must be one of {_KINDS}, got {shortened(name)}",
+            config.path,
+        )
+    return str(name)
 
 
 def parameters(config: Config, kind: str) -> tuple[str, Mapping[str, Any]]:

@@ -118,7 +118,7 @@ class GeneratorTokenizer:
 
         from firth.generators import folder_tokenizer
 
-        folder = pathlib.Path(path)
+        folder = pathlib.Path(path).expanduser()
         if not folder.exists():
             folder = pathlib.Path(hub.folder(os.fspath(path), folder_tokenizer.FILES))
         return cls(folder_tokenizer.read(folder), folder)
@@ -138,6 +138,12 @@ class GeneratorTokenizer:
     def vocab_size(self) -> int:
         """The number of tokens without the added ones; ``len`` counts them all."""
         return int(self._library.get_vocab_size(with_added_tokens=False))
+
+    @property
+    def last_id(self) -> int:
+        """The largest id that text can have; control tokens may lie behind it."""
+        vocab = self._library.get_vocab(with_added_tokens=True)
+        return max((i for i in vocab.values() if i not in self._control), default=-1)
 
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str | None]:
         """The token of each id; None for an id that there is not."""

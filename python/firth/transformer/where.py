@@ -59,7 +59,7 @@ def folder_of(
     NotADirectoryError
         A file.
     """
-    given = os.fspath(name)
+    given = os.path.expanduser(name)
     if os.path.isdir(given):
         return given
     if os.path.exists(given):
@@ -103,7 +103,7 @@ def place_of(name: PathLike, *, token: str | bool | None = None) -> str:
     FileNotFoundError
         None of these, or several GGUF files to choose from.
     """
-    given = os.fspath(name)
+    given = os.path.expanduser(name)
     if os.path.isfile(given):
         return given
     roots = [given] if os.path.isdir(given) else _places_in_package(given)
