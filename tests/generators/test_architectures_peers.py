@@ -124,6 +124,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "smollm3": ("smollm3", SMALL | {"num_hidden_layers": 5, "rope_theta": 500.0}),
+    "smollm3, windows, yarn": (
+        "smollm3",
+        SMALL
+        | {
+            "no_rope_layers": [0, 1, 1], "use_sliding_window": True, "sliding_window": 7,
+            "rope_parameters": {"rope_type": "yarn"} | ROPE, "tie_word_embeddings": False,
+        },
+    ),
     "olmo2": ("olmo2", SMALL),
     "olmo3": (
         "olmo3",
@@ -237,7 +246,7 @@ GGUF = {
     "gemma2": ("gemma2", {"query_pre_attn_scalar": 12}),
     "gemma3": ("gemma3", {"query_pre_attn_scalar": 12}),
     "phi3": ("phi3", {}), "phi3, long": ("phi3", {}),
-    "olmo2": ("olmo2", {}), "olmo3": ("olmo2", {}),
+    "smollm3": ("smollm3", {}), "olmo2": ("olmo2", {}), "olmo3": ("olmo2", {}),
 }  # fmt: skip
 
 
@@ -268,7 +277,7 @@ def write_gguf(path: Path, model: Any, name: str) -> None:
     if width := getattr(config, "head_dim", None):
         writer.add_key_length(width)
         writer.add_value_length(width)
-    if name in ("llama", "phi3"):
+    if name in ("llama", "phi3", "smollm3"):
         writer.add_rope_dimension_count(width or config.hidden_size // heads)
     if window := name != "qwen2" and getattr(config, "sliding_window", None):
         writer.add_sliding_window(window)
@@ -313,9 +322,9 @@ def write_gguf(path: Path, model: Any, name: str) -> None:
         array = tensor.numpy()
         if theirs == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        if name == "llama" and ".q_proj." in theirs:
+        if name in ("llama", "smollm3") and ".q_proj." in theirs:
             array = permuted(array, heads)
-        if name == "llama" and ".k_proj." in theirs:
+        if name in ("llama", "smollm3") and ".k_proj." in theirs:
             array = permuted(array, keys)
         if name.startswith("gemma") and theirs.endswith("norm.weight"):
             array = array + 1

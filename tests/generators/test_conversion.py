@@ -42,7 +42,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", SMALL),
     "llama, biases": ("llama", WIDE | {
         "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
-    "llama, part of a head": ("llama", WIDE | {"partial_rotary_factor": 0.5}),
     "llama, linear": ("llama", SMALL | {"rope_scaling": {"type": "linear", "factor": 4.0}}),
     "llama, llama3": ("llama", SMALL | {"rope_parameters": ROPE | {
         "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}}),
@@ -54,8 +53,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("gemma2", GEMMA),
     "gemma3": ("gemma3_text", GEMMA),
     "phi3": ("phi3", SMALL | {"sliding_window": 9}),
+    "phi3, part of a head": ("phi3", WIDE | {"partial_rotary_factor": 0.5}),
     "phi3, long": ("phi3", SMALL | {
         "rope_parameters": LONG, "original_max_position_embeddings": 24}),
+    "smollm3": ("smollm3", SMALL | {"num_hidden_layers": 5}),
     "olmo2": ("olmo2", SMALL),
     "olmo3": ("olmo3", SMALL | {"num_hidden_layers": 5, "sliding_window": 7, "rope_parameters": {
         "full_attention": {"rope_type": "yarn"} | ROPE,

@@ -7,14 +7,14 @@ from typing import Any
 
 from firth.formats.files import PathLike
 from firth.formats.gguf import Gguf
-from firth.generators import gemma, gguf, gpt2, llama, olmo, phi, qwen
+from firth.generators import gemma, gguf, gpt2, llama, olmo, phi, qwen, smollm3
 from firth.transformer import architecture
 from firth.transformer.architecture import Architecture
 from firth.transformer.config import Config
 
 _KNOWN = {
     kind: one
-    for module in (gpt2, llama, qwen, gemma, phi, olmo)
+    for module in (gpt2, llama, qwen, gemma, phi, olmo, smollm3)
     for one in module.ARCHITECTURES
     for kind in one.kinds
 }

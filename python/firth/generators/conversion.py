@@ -143,7 +143,7 @@ def _arrays(name: str, loaded: Loaded, folder: PathLike) -> dict[str, Any]:
     if loaded.output is not None:
         arrays[gguf.OUTPUT] = loaded.output
     for one, array in arrays.items():
-        if name == "llama" and (".attn_q." in one or ".attn_k." in one):
+        if name in gguf.NEIGHBOURS and (".attn_q." in one or ".attn_k." in one):
             order = _neighbours(plan, plan.heads if ".attn_q." in one else plan.key_heads)
             arrays[one] = Rows(array, order) if array.ndim == 2 else array[order]
     return {one: floats(array) if array.ndim == 1 else array for one, array in arrays.items()}
@@ -171,7 +171,7 @@ def _check(name: str, loaded: Loaded, file: Gguf) -> None:
     """FormatError where the file would be read as another model."""
     architecture, config = architectures.find_gguf(file)
     plan = architecture.plan(config)
-    fields = {one.name for one in dataclasses.fields(Plan)} - {"interleaved"}
+    fields = {one.name for one in dataclasses.fields(Plan)} - {"interleaved", "positions"}
     pairs = {one: (getattr(loaded.plan, one), getattr(plan, one)) for one in sorted(fields)}
     pairs["final_logit_softcapping"] = loaded.softcap, config.get("final_logit_softcapping") or 0.0
     for field, (wanted, got) in pairs.items():

@@ -27,8 +27,12 @@ KINDS = {
     "gemma3": "gemma3_text",
     "phi3": "phi3",
     "olmo2": "olmo2",
+    "smollm3": "smollm3",
 }
 """``general.architecture``, and the ``model_type`` that is the same model."""
+
+NEIGHBOURS = ("llama", "smollm3")
+"""Those whose queries and keys are permuted."""
 
 # Fields of a configuration, and what keys they have behind the architecture's name.
 _NEEDED = {
@@ -135,7 +139,7 @@ def values_of(file: gguf.Gguf, name: str) -> Values:
         "model_type": "olmo3" if name == "olmo2" and windows else KINDS[name],
         "vocab_size": _rows(file),
         "tie_word_embeddings": OUTPUT not in file.arrays,
-        "neighbours_turn": name == "llama",
+        "neighbours_turn": name in NEIGHBOURS,
         "attention_bias": name != "gpt2",  # where there are some
         "mlp_bias": name != "gpt2",
     }

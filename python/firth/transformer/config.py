@@ -39,6 +39,7 @@ _NUMBERS: Rules = {
     "sliding_window": Whole(0, 1 << 20, optional=True),
     "sliding_window_pattern": Whole(1, 512),
     "max_window_layers": Whole(0, 512),
+    "no_rope_layer_interval": Whole(1, 512),
     "original_max_position_embeddings": Whole(2, 1 << 20),
     "rotary_emb_fraction": Real(0, 1, above=True),
     "max_trained_positions": Whole(1, 1 << 18),
