@@ -15,6 +15,7 @@ import pytest
 
 from causal_models import CONTEXT, TEMPLATE, WIDTH, write, write_gpt2
 from firth import CausalLM, FormatError
+from firth.formats import gguf
 from firth.formats.blocks import BlockArray, block_type
 from firth.generators import Generation
 from firth.generators.decoding import CHUNK
@@ -453,12 +454,16 @@ def test_tokenizers_with_more_tokens_than_the_model(tmp_path: Path) -> None:
 
 
 def test_blocks_that_do_not_run_are_named(model: CausalLM, tmp_path: Path) -> None:
-    path = write(tmp_path / "other.gguf")
-    loaded = load(path)
-    kind = block_type("IQ4_XS")
+    kind, file = block_type("IQ4_XS"), gguf.read(write(tmp_path / "small.gguf"))
+    sizes = {"ffn_down": (64, 256), "ffn_up": (256, 64), "ffn_gate": (256, 64)}
+    arrays = dict(file.arrays)
+    for name, shape in sizes.items():
+        for i in range(2):
+            arrays[f"blk.{i}.{name}.weight"] = np.zeros(shape, np.float32)
     blocks = BlockArray(np.zeros((64, kind.bytes), np.uint8), kind)
-    loaded.weights.layers[1]["feed.up.weight"] = blocks
-    with pytest.raises(
-        FormatError, match=r"feed\.up\.weight is of type IQ4_XS, models run .* quantize"
-    ):
-        CausalLM(loaded, model.tokenizer)
+    arrays["blk.1.ffn_down.weight"] = blocks
+    path = tmp_path / "other.gguf"
+    gguf.write(path, file.metadata | {"llama.feed_forward_length": 256}, arrays)
+    match = r"array 'blk\.1\.ffn_down\.weight' is of type IQ4_XS, models run .* quantize"
+    with pytest.raises(FormatError, match=match):
+        CausalLM(load(path), model.tokenizer)

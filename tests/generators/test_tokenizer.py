@@ -151,6 +151,18 @@ def test_spaces_before_a_text():
     assert tokenizer.encode("", False) == []
 
 
+def test_spaces_before_unigram_texts():
+    """Where the file does not say it there is none, as in llama.cpp."""
+    found = {
+        "tokenizer.ggml.model": "t5", "tokenizer.ggml.tokens": ["<pad>", "</s>", "<unk>", "▁", "a"],
+        "tokenizer.ggml.scores": np.array([0, 0, 0, -2, -1], np.float32),
+        "tokenizer.ggml.token_type": np.array([3, 3, 2, 1, 1], np.int32),
+    }  # fmt: skip
+    assert GeneratorTokenizer.from_gguf(found).encode("a") == [4, 1]
+    prefix = {"tokenizer.ggml.add_space_prefix": True}
+    assert GeneratorTokenizer.from_gguf(found | prefix).encode("a") == [3, 4, 1]
+
+
 def test_phi3_takes_spaces_behind_its_tokens():
     found = metadata("spaces_bpe")
     tokens = found["tokenizer.ggml.tokens"]
@@ -174,6 +186,7 @@ def test_names_of_cuts():
         "default": ["I", "'", "m", " here", "!!", " ", "123", "4", " ", " x", "\n"],
         "tekken": ["I", "'m", " here", "!!", " ", "1", "2", "3", "4", " ", " x", "\n"],
         "gpt-4o": ["I'm", " here", "!!", " ", "123", "4", " ", " x", "\n"],
+        "deepseek-llm": ["I", "'", "m", " here", "!!", " ", "1", "2", "3", "4", " ", " x", "\n"],
     }
     from tokenizers import Regex, pre_tokenizers
 
@@ -188,8 +201,11 @@ def test_names_of_cuts():
         for text in TEXTS:
             assert tokenizer.decode(tokenizer.encode(text), True) == text
     assert pretokenizers.named("nonsense") is None
-    with pytest.warns(UserWarning, match="tokenizer.ggml.pre 'nonsense' is not known"):
-        odd = GeneratorTokenizer.from_gguf(metadata("byte_level", "nonsense"))
+    known = r"tokenizer\.ggml\.pre is 'nonsense', not one of default, gpt-2, .*, superbpe"
+    with pytest.raises(FormatError, match=known):
+        GeneratorTokenizer.from_gguf(metadata("byte_level", "nonsense"))
+    with pytest.warns(UserWarning, match=r"tokenizer\.ggml\.pre is missing"):
+        odd = GeneratorTokenizer.from_gguf(metadata("byte_level", ""))
     usual = GeneratorTokenizer.from_gguf(metadata("byte_level", "default"))
     assert [odd.encode(text) for text in TEXTS] == [usual.encode(text) for text in TEXTS]
 

@@ -316,12 +316,17 @@ def test_against_llama_cpp(tmp_path):
     made = [write(tmp_path / "spm.gguf", metadata("spaces_bpe"))]
     made += [
         write(tmp_path / f"{pre}.gguf", metadata("byte_level", pre))
-        for pre in ("default", "gpt-2", "llama-bpe", "qwen2", "falcon", "deepseek-v3", "starcoder")
-    ]
+        for pre in (
+            "default", "gpt-2", "llama-bpe", "qwen2", "falcon", "deepseek-v3", "starcoder",
+            "deepseek-llm", "bailingmoe", "llada-moe", "glm5",
+        )
+    ]  # fmt: skip
     for path in (smollm2(), *made):
         theirs = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
         ours = of_gguf(path)
         for text in TEXTS + WITH_CONTROL:
+            if path.stem == "deepseek-llm" and any(map(str.isnumeric, text)):
+                continue  # the model's own file takes digits one by one, llama.cpp does not
             for special in (False, True):
                 want = theirs.tokenize(text.encode(), add_bos=False, special=special)
                 assert ours.encode(text, False, special) == want, (path.name, text)

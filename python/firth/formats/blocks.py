@@ -10,6 +10,7 @@ Longer than 500 lines, since what a type means is written and read in one place.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -138,10 +139,13 @@ class BlockArray:
     ----------
     data : array (rows, bytes a row) of uint8
     type : BlockType
+    name : str
+        In the file, for errors.
     """
 
     data: NDArray[np.uint8]
     type: BlockType
+    name: str = ""
     ndim = 2
 
     @property
@@ -162,7 +166,7 @@ class BlockArray:
         """Some rows, without a copy."""
         if not isinstance(rows, slice):
             raise TypeError(f"BlockArray: an index must be a slice of rows, got {rows!r}")
-        return BlockArray(self.data[rows], self.type)
+        return dataclasses.replace(self, data=self.data[rows])
 
     def dequantize(self, rows: slice | NDArray[Any] | Sequence[int] = slice(None)) -> NDArray[Any]:
         """The weights of some rows, by a slice or by their numbers: (rows, columns) of float32."""

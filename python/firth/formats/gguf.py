@@ -346,7 +346,7 @@ def _shaped(flat: NDArray[np.uint8], entry: _Entry) -> NDArray[Any] | BlockArray
     if entry.number in TYPES and entry.number not in _PLAIN and entry.number != _BF16:
         _, _, block, width = kind = TYPES[entry.number]
         rows, columns = entry.shape
-        return BlockArray(flat.reshape(rows, columns // block * width), kind)
+        return BlockArray(flat.reshape(rows, columns // block * width), kind, entry.name)
     if entry.number == _BF16:
         dtype = np.dtype(needs("ml_dtypes", "gguf.read: bfloat16").bfloat16)
     else:

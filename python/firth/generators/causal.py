@@ -128,12 +128,12 @@ class CausalLM:
         if loaded.output is not None:
             outside["head.weight"] = loaded.output
         for arrays in (outside, *loaded.weights.layers):
-            for name, array in arrays.items():
+            for array in arrays.values():
                 if isinstance(array, BlockArray) and array.type.name not in STORED:
                     known = ", ".join(STORED)
                     raise FormatError(
-                        f"{name} is of type {array.type.name}, models run with {known} or floats: "
-                        "firth quantize writes one of these",
+                        f"array {array.name!r} is of type {array.type.name}, models run with "
+                        f"{known} or floats: firth quantize writes one of these",
                         loaded.path,
                     )
         self.context = _context(context, plan, loaded.config)

@@ -234,12 +234,12 @@ class _Reader:
 
     def _gpt2(self) -> Any:
         package, name = self.package, self.get("pre", str, "")
+        if not name:
+            warn(f"{self.path}: tokenizer.ggml.pre is missing; texts are cut as by 'default'")
         found = pretokenizers.named(name or "default")
-        if found is None or not name:
-            problem = f"{name!r} is not known" if name else "is missing"
-            warn(f"{self.path}: tokenizer.ggml.pre {problem}; texts are cut as by 'default'")
-            found = pretokenizers.named("default")
-            assert found is not None
+        if found is None:
+            known = ", ".join(pretokenizers.names())
+            raise self.error("pre", f"is {shortened(name)}, not one of {known}")
         self.pre = found
         library = package.Tokenizer(self._bpe(ignore_merges=found.ignore_merges))
         split, level = package.pre_tokenizers.Split, package.pre_tokenizers.ByteLevel
@@ -339,7 +339,7 @@ class _Reader:
                 byte_fallback=BYTE in self.types,
             )
         )
-        prefix = self.get("add_space_prefix", bool, True)
+        prefix = self.get("add_space_prefix", bool, False)
         library.normalizer = self._normalizer(prefix)
         library.decoder = self._decoder(strip=prefix)
         return library

@@ -45,6 +45,7 @@ def _cased(digits: str, endings: str) -> str:
 _THREE = r"\p{N}{1,3}"
 _GPT4O = _cased(_THREE, f"{_ANY_CASE}?")
 _CJK = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+_SIGNS = r"\s?" + "[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"
 _DEEPSEEK3 = [
     _THREE,
     "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
@@ -67,6 +68,7 @@ _FAMILIES: dict[str, list[str]] = {
     "gpt-4o": [_GPT4O],
     "tiny_aya": [r"\d{1,3}(?=(?:\d{3})*\b)", _GPT4O],
     "deepseek-v3": _DEEPSEEK3,
+    "deepseek-llm": ["[\r\n]", r"\s?[\p{Lu}\p{Ll}\p{Lt}]+", _SIGNS, r"\s+$", _CJK, _DIGIT],
     "deepseek-coder": ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, _DIGIT],
     "bloom": [r" ?[^(\s|.,!?…。，、।۔،)]+"],
     "viking": [r" ?[^(\s|.,!?…。，、।۔،)]+", _DIGIT],
@@ -80,8 +82,10 @@ _NAMES = {
     "starcoder": "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2",
     "falcon": "falcon",
     "llama3": "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano dbrx "
-    "smaug-bpe glm4 chatglm-bpe",
-    "qwen2": "qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2",
+    "smaug-bpe glm4 chatglm-bpe "
+    "glm5",
+    "qwen2": "qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2 "
+    "bailingmoe bailingmoe2 llada-moe",
     "qwen35": "qwen35",
     "seed-coder": "seed-coder",
     "ufakzeka": "ufakzeka",
@@ -90,6 +94,7 @@ _NAMES = {
     "gpt-4o": "gpt-4o llama4 kanana2 talkie minimax-m2",
     "tiny_aya": "tiny_aya cohere2moe",
     "deepseek-v3": "deepseek-v3 hunyuan-dense joyai-llm hy_v4",
+    "deepseek-llm": "deepseek-llm",
     "deepseek-coder": "deepseek-coder",
     "bloom": "bloom gpt3-finnish poro-chat",
     "viking": "viking",
