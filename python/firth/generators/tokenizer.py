@@ -359,7 +359,7 @@ class GeneratorTokenizer:
             turns = conversation.checked_messages(turns)
         schemas = conversation.tool_schemas(tools)
         more = conversation.plain(variables)
-        end = f"\U0010fffe{secrets.token_hex(8)}" if continue_final_message else ""
+        end = f"\U0010fffe{os.urandom(8).hex()}" if continue_final_message else ""
 
         def render(change: Callable[[str], str]) -> str:
             new = []

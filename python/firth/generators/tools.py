@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
-import secrets
 import string
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -316,7 +316,7 @@ class Reader:
                 if found is None:
                     break
                 self._rest = self._rest[found.end() :]
-                name = "".join(secrets.choice(_LETTERS) for _ in _ID)
+                name = "".join(_LETTERS[byte % len(_LETTERS)] for byte in os.urandom(len(_ID)))
                 self._call = {
                     "id": name, "type": "function", "function": {"name": found[1], "arguments": ""},
                 }  # fmt: skip
