@@ -1,5 +1,7 @@
-// Bindings of the readers and writers of vector files, of the scanner of pickles, and of
-// the hashes of spaCy's tables.
+// Bindings of the readers and writers of vector files, of the scanner of pickles, of the strings
+// of GGUF, and of the hashes of spaCy's tables.
+#include <cstring>
+
 #include "bindings.h"
 #include "engines/files/murmur.h"
 #include "engines/files/pickle_scan.h"
@@ -44,6 +46,25 @@ py::tuple read_binary(const py::buffer& buffer, py::array_t<float>& out) {
         got = read_binary_rows(data.data, data.size, d, matrix, rows, words);
     }
     return py::make_tuple(got.rows, got.consumed, spans);
+}
+
+// Strings of GGUF, each a length in 64 bits (little-endian) and UTF-8, and where the next one would
+// begin; fewer than count where the data ends. Bytes that are no UTF-8 become surrogates.
+py::tuple read_strings(const py::buffer& buffer, size_t at, size_t count) {
+    const Bytes data(buffer);
+    if (at > data.size) throw py::value_error("read_strings: at must be within data");
+    py::list found;
+    for (size_t i = 0; i < count && data.size - at >= 8; ++i) {
+        uint64_t length;
+        std::memcpy(&length, data.data + at, 8);
+        if (length > data.size - at - 8) break;
+        PyObject* text = PyUnicode_DecodeUTF8(data.data + at + 8, static_cast<py::ssize_t>(length),
+                                              "surrogateescape");
+        if (!text) throw py::error_already_set();
+        found.append(py::reinterpret_steal<py::str>(text));
+        at += 8 + static_cast<size_t>(length);
+    }
+    return py::make_tuple(found, at);
 }
 
 // Distinct words in the order of their first occurrence. A dict from word to row would do, but
@@ -189,6 +210,7 @@ void bind_vectors(py::module_& module) {
             return hashes;
         },
         py::arg("words"), py::arg("seed"));
+    module.def("read_strings", &read_strings, py::arg("data"), py::arg("at"), py::arg("count"));
     module.def(
         "scan_pickle",
         [](const py::buffer& buffer) {

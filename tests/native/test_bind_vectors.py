@@ -63,6 +63,22 @@ def test_distinct_words(case):
         words.add(b"\xff", np.array([[0, 1]]), "utf-8", "strict")
 
 
+def test_read_strings():
+    read, data = native("read_strings"), b"\2" + bytes(7) + b"\xc3\xa9" + b"\1" + bytes(7) + b"\xff"
+    good = {"data": data, "at": 0, "count": 9}
+    assert read(**good) == (["\u00e9", "\udcff"], 19)
+    assert read(data, 10, 1) == (["\udcff"], 19)
+    assert read(data, 0, 0) == ([], 0)
+    assert read(data, 19, 1) == ([], 19)
+    for cut in range(10, 19):  # within the second
+        assert read(data[:cut], 0, 2) == (["\u00e9"], 10)
+    assert read(b"\xff" * 8 + b"ab", 0, 1) == ([], 0)
+    message = "read_strings: at must be within data"
+    refused(read, good, ("behind", {"at": 20}, ValueError, message))
+    with pytest.raises(TypeError):
+        read(data, -1, 1)
+
+
 @pytest.mark.parametrize("vectors", [zeros(2, 3), zeros(1)])
 def test_write_text_rows(vectors):
     good = {"words": ["cat"], "vectors": zeros(1, 3)}

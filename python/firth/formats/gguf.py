@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from firth import _native
 from firth.errors import FormatError, TruncatedError
 from firth.formats.blocks import TYPES, BlockArray, BlockType
 from firth.formats.files import PathLike, atomic
@@ -205,18 +206,11 @@ class _Source:
             raise self.error(f"{what} is not UTF-8", raw) from None
 
     def strings(self, count: int, what: str) -> list[str]:
-        """Many strings: the loop that reading a vocabulary takes its time in."""
-        pages, size, offset = self.pages, self.size, self.offset
-        length_at, found = _U64.unpack_from, []
-        for _ in range(count):
-            if offset + 8 > size:
-                raise TruncatedError(f"ends within {what}", self.path, offset)
-            begin = offset + 8
-            offset = begin + length_at(pages, offset)[0]
-            if offset > size:
-                raise TruncatedError(f"ends within a string of {what}", self.path, begin - 8)
-            found.append(pages[begin:offset].decode("utf-8", "surrogateescape"))
-        self.offset = offset
+        """Many strings: what reading a vocabulary takes its time with."""
+        found, self.offset = _native.files.read_strings(self.pages, self.offset, count)
+        if len(found) < count:
+            part = "a string of " if self.size - self.offset >= 8 else ""
+            raise TruncatedError(f"ends within {part}{what}", self.path, self.offset)
         return found
 
 
