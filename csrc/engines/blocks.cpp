@@ -302,12 +302,14 @@ BlockMatrix::BlockMatrix(const Kernels& kernels, const BlockType& type,
 
 void BlockMatrix::multiply(const BlockInput& x, float* out, ptrdiff_t stride, const Epilogue& e,
                            int threads) const {
-    // Panels of a task stay in L2 while all tiles of tokens meet them.
+    // Panels of a task stay in L2 while all tiles of tokens meet them, and each thread has as many
+    // tasks.
     const size_t panels = divide_up(rows_, kPanelRows), panel = panel_bytes();
     const size_t fit = std::max(l2_bytes() / 3 / std::max(panel, size_t(1)), size_t(1));
-    const size_t grain = std::min(fit, divide_up(panels, size_t(threads)));
+    const size_t each = divide_up(panels, size_t(threads));  // of a thread
+    const size_t grain = divide_up(each, divide_up(each, fit));
     parallel_for(
-        panels, x.tokens() > kDigitTokens ? grain : divide_up(panels, size_t(threads)),
+        panels, x.tokens() > kDigitTokens ? grain : each,
         [&](size_t begin, size_t end) {
             const char* from = panels_.data() + begin * panel;
             const size_t row = begin * kPanelRows, n = std::min(end * kPanelRows, rows_) - row;

@@ -15,60 +15,92 @@ constexpr size_t kVectors = kDigitBlock / kLanesF32;
 
 }  // namespace
 
-// x: n numbers of a block, n <= 32; codes: D x 8 units; numbers: kDigitNumbers. M = 127 or 8127:
+// A vector of a block that has n numbers, from number `first` on; 0 behind them.
+FIRTH_INLINE f32xN part(const float* x, size_t first, size_t n) {
+    return first + kLanesF32 <= n ? load(x + first)
+           : first < n            ? load_partial(x + first, n - first)
+                                  : set1(0.0f);
+}
+
+// Blocks of a token, as many as a vector has lanes. x: n numbers; codes: D x 8 units a block,
+// code_stride apart; numbers: kDigitNumbers a block, number_stride apart. M = 127 or 8127:
 //   most = max |x|, s = most / M (0 where most < 2^-100), V = nearest_even(x (M / most)),
 //   H = (V + 64) >> 7, L = V - 128 H.
 // A block that is not finite: s NaN, digits 0.
 template <size_t D>
-FIRTH_INLINE void digits(const float* x, size_t n, int32_t* codes, float* numbers) {
-    constexpr float greatest = kMost[D - 1];
-    f32xN v[kVectors];
-    f32xN most = set1(0.0f), flaws = most;
+FIRTH_INLINE void digits(const float* x, size_t n, int32_t* codes, size_t code_stride,
+                         float* numbers, size_t number_stride) {
+    constexpr size_t lanes = kLanesF32;
+    const f32xN greatest = set1(kMost[D - 1]), zero = set1(0.0f);
+    const size_t count = (n + kDigitBlock - 1) / kDigitBlock;
+    const auto numbers_of = [&](size_t b) {
+        return n - b * kDigitBlock < kDigitBlock ? n - b * kDigitBlock : kDigitBlock;
+    };
+    const auto larger = [](f32xN p, f32xN q) { return max(p, q); };
+    const auto added = [](f32xN p, f32xN q) { return p + q; };
+    f32xN first[lanes], second[lanes];
+    for (size_t b = 0; b < lanes; b++) {
+        f32xN most = zero, flaws = zero;
+        if (b < count)
 #pragma GCC unroll 8
-    for (size_t i = 0; i < kVectors; i++) {
-        const size_t first = i * kLanesF32;
-        v[i] = first + kLanesF32 <= n ? load(x + first)
-               : first < n            ? load_partial(x + first, n - first)
-                                      : set1(0.0f);
-        most = max(most, max(v[i], -v[i]));
-        flaws += v[i] * 0.0f;
+            for (size_t i = 0; i < kVectors; i++) {
+                const f32xN v = part(x + b * kDigitBlock, i * lanes, numbers_of(b));
+                most = max(most, max(v, -v));
+                flaws += v * zero;
+            }
+        first[b] = most, second[b] = flaws;
     }
-    const float top = max_lane(most), flaw = sum(flaws);
-    const bool odd = flaw != flaw;
-    const float inverse = odd || top < kLeast ? 0.0f : greatest / top;
-    const float scale = odd ? __builtin_nanf("") : top < kLeast ? 0.0f : top / greatest;
-    alignas(64) int8_t high[kDigitBlock], low[kDigitBlock];
-    f32xN sums[2] = {set1(0.0f), set1(0.0f)};  // of the halves; whole numbers, so exact
+    const f32xN top = reduce_each(first, float(), larger);
+    const f32xN flaw = reduce_each(second, float(), added);
+    float flawed[lanes], inverses[lanes], scales[lanes], sums[2][lanes];
+    store(flawed, flaw);
+    store(inverses, top < set1(kLeast) ? zero : greatest / top);
+    store(scales, flaw != flaw ? flaw : top < set1(kLeast) ? zero : top / greatest);
+    for (size_t b = 0; b < lanes; b++) {
+        f32xN half[2] = {zero, zero};  // sums; of whole numbers, so exact
+        if (b < count) {
+            alignas(64) int8_t high[kDigitBlock], low[kDigitBlock];
+            const bool odd = flawed[b] != flawed[b];
+            const f32xN inverse = set1(inverses[b]);
 #pragma GCC unroll 8
-    for (size_t i = 0; i < kVectors; i++) {
-        const f32xN finite = odd ? set1(0.0f) : v[i];
-        const i32xN whole = (i32xN)(finite * set1(inverse) + set1(kMagic)) - (i32xN)set1(kMagic);
-        const i32xN upper = D == 2 ? (whole + 64) >> 7 : whole;
-        store_low_bytes((uint8_t*)high + i * kLanesF32, upper);
-        if (D == 2) store_low_bytes((uint8_t*)low + i * kLanesF32, whole - (upper << 7));
-        sums[2 * i / kVectors] += to_f32(whole);
+            for (size_t i = 0; i < kVectors; i++) {
+                const f32xN v = part(x + b * kDigitBlock, i * lanes, numbers_of(b));
+                const f32xN scaled = odd ? zero : v * inverse;
+                const i32xN whole = (i32xN)(scaled + set1(kMagic)) - (i32xN)set1(kMagic);
+                const i32xN upper = D == 2 ? (whole + 64) >> 7 : whole;
+                store_low_bytes((uint8_t*)high + i * lanes, upper);
+                if (D == 2) store_low_bytes((uint8_t*)low + i * lanes, whole - (upper << 7));
+                half[2 * i / kVectors] += to_f32(whole);
+            }
+            int32_t* to = codes + b * code_stride;
+            for (size_t u = 0; u < kDigitBlock / 4; u++) {
+                store_code(high + 4 * u, to + u * kCodeWords);
+                if (D == 2) store_code(low + 4 * u, to + (kDigitBlock / 4 + u) * kCodeWords);
+            }
+        }
+        first[b] = half[0], second[b] = half[1];
     }
-    for (size_t u = 0; u < kDigitBlock / 4; u++) {
-        store_code(high + 4 * u, codes + u * kCodeWords);
-        if (D == 2) store_code(low + 4 * u, codes + (kDigitBlock / 4 + u) * kCodeWords);
+    store(sums[0], reduce_each(first, float(), added));
+    store(sums[1], reduce_each(second, float(), added));
+    for (size_t b = 0; b < count; b++) {
+        float* to = numbers + b * number_stride;
+        to[0] = scales[b];
+        to[1] = scales[b] * (sums[0][b] + sums[1][b]);
+        to[2] = scales[b] * sums[0][b];
+        to[3] = scales[b] * sums[1][b];
     }
-    numbers[0] = scale;
-    numbers[1] = scale * sum(sums[0] + sums[1]);
-    numbers[2] = scale * sum(sums[0]);
-    numbers[3] = scale * sum(sums[1]);
 }
 
 template <size_t D>
 FIRTH_INLINE void rows_of(const float* x, ptrdiff_t stride, size_t tokens, size_t n, int32_t* codes,
                           float* numbers) {
-    constexpr size_t words = D * kDigitBlock / 4 * kCodeWords;
-    const size_t blocks = (n + kDigitBlock - 1) / kDigitBlock;
-    for (size_t b = 0; b < blocks; b++)
+    constexpr size_t words = D * kDigitBlock / 4 * kCodeWords, group = kLanesF32 * kDigitBlock;
+    for (size_t first = 0; first < n; first += group)
         for (size_t t = 0; t < tokens; t++) {
-            const size_t first = b * kDigitBlock, at = b * tokens + t;
-            digits<D>(x + (ptrdiff_t)t * stride + first,
-                      n - first < kDigitBlock ? n - first : kDigitBlock, codes + at * words,
-                      numbers + at * kDigitNumbers);
+            const size_t at = first / kDigitBlock * tokens + t;
+            digits<D>(x + (ptrdiff_t)t * stride + first, n - first < group ? n - first : group,
+                      codes + at * words, tokens * words, numbers + at * kDigitNumbers,
+                      tokens * kDigitNumbers);
         }
 }
 
