@@ -191,8 +191,8 @@ class CausalLM:
         compute_type : {"default", "int8"}
             What products with weights take. "default": blocks meet inputs of 14 bits, floats meet
             float32, which is nearly exact. "int8": inputs of 8 bits, with a scale for each 32, as
-            llama.cpp has them, and weights that are floats are cut to Q8_0; prompts take about
-            half of the time.
+            llama.cpp has them, and weights that are floats are cut to Q8_0; prompts take two thirds
+            of the time.
         cache_type : {"float16", "float32"}, optional
             How keys and values are kept. None: in float32 where weights are floats or keys have a
             bias, else in float16.
