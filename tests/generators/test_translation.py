@@ -123,6 +123,10 @@ def test_company_and_threads_change_no_text(model: Seq2SeqLM, beams: int) -> Non
         ("the", {"n": 5}, "n must be a whole number from 1 to 4"),
         ("the", {"early_stopping": "soon"}, "early_stopping must be a bool or 'never'"),
         ("the", {"length_penalty": "1"}, "length_penalty must be a number"),
+        ("the", {"length_penalty": 1000}, "length_penalty must be a number from -5 to 5"),
+        (b"the", {}, "a text must be a str or ids, got b'the'"),
+        ({"the": 1}, {}, "a text must be a str or ids, got {'the': 1}"),
+        (["the", 1], {}, "want a text or its ids, or a list of these, not of both"),
         ("the", {"logit_bias": {14: 1.0}}, "an id of logit_bias"),
         ("the", {"max_new_tokens": -1}, "max_new_tokens must be"),
         ("the", {"stop": ""}, "stop must be strings"),
@@ -131,6 +135,20 @@ def test_company_and_threads_change_no_text(model: Seq2SeqLM, beams: int) -> Non
 def test_bad_arguments(model: Seq2SeqLM, text: Any, options: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         model.generate(text, **options)
+
+
+def test_stop_strings_of_an_iterator_count_for_all_texts(model: Seq2SeqLM) -> None:
+    texts = ["the cat sees the mouse .", "the cat sees the cat ."]
+    want = model.generate(texts, stop=["sieht"], num_beams=1)
+    assert want == ["die Katze ", "die Katze "]
+    assert model.generate(texts, stop=iter(["sieht"]), num_beams=1) == want
+    assert model.generate(texts, stop=iter(["sieht"])) == want
+
+
+def test_logits_of_ids_that_are_none(model: Seq2SeqLM) -> None:
+    for ids in ([PAD, 1.5], [PAD, 99], [PAD, "a"]):
+        with pytest.raises((TypeError, ValueError), match="a token must be a whole number"):
+            model.logits("the cat", ids)
 
 
 def test_without_a_tokenizer(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _RULES: Rules = {
     "max_length": Whole(1, optional=True),
     "min_length": Whole(0),
     "num_beams": Whole(1, 1024),
-    "length_penalty": Real(-1e3, 1e3),
+    "length_penalty": Real(-5.0, 5.0),  # a length to this power is a float32
     "no_repeat_ngram_size": Whole(0),
     "repetition_penalty": Real(0.0, 1e6, above=True),
 }

@@ -182,6 +182,7 @@ class Seq2SeqLM:
         most = min(max_new_tokens, self.context or max_new_tokens)
         if self.tokenizer is None and (stop or not return_ids):
             raise ValueError("generate: the model has no tokenizer: want return_ids and no stop")
+        stop = stop if isinstance(stop, str) else tuple(stop)
         texts, single = _several(text)
         sources = [self._ids(one) for one in texts]
 
@@ -237,9 +238,7 @@ class Seq2SeqLM:
                 raise ValueError("generate: the model has no tokenizer: want ids")
             ids = self.tokenizer.encode(text)
         else:
-            ids, most = list(text), len(self._model.bias) - 1
-            for one in ids:
-                check_whole("generate: a token", one, 0, most)
+            ids = _whole(text, len(self._model.bias))
         if not ids:
             raise ValueError("generate: a text is empty")
         if self.context is not None and len(ids) > self.context:
@@ -285,7 +284,15 @@ class Seq2SeqLM:
         ndarray (T, V) float32
         """
         (memory,) = self._model.encode([self._ids(text)])
-        return self._model.extend([ids], [self._model.cache(memory)])
+        written = _whole(ids, len(self._model.bias))
+        return self._model.extend([written], [self._model.cache(memory)])
+
+
+def _whole(ids: Iterable[Any], vocabulary: int) -> list[int]:
+    whole = list(ids)
+    for one in whole:
+        check_whole("a token", one, 0, vocabulary - 1)
+    return [int(one) for one in whole]
 
 
 def _several(text: Any) -> tuple[list[Any], bool]:
@@ -293,8 +300,12 @@ def _several(text: Any) -> tuple[list[Any], bool]:
     if isinstance(text, str):
         return [text], True
     try:
-        texts = list(text)
+        texts = None if isinstance(text, (bytes, bytearray, Mapping)) else list(text)
     except TypeError:
-        raise TypeError(f"generate: a text must be a str or ids, got {shortened(text)}") from None
-    single = bool(texts) and isinstance(texts[0], (int, float, np.number))
-    return [texts] if single else texts, single
+        texts = None
+    if texts is None:
+        raise TypeError(f"generate: a text must be a str or ids, got {shortened(text)}")
+    numbers = [isinstance(one, (int, float, np.number)) for one in texts]
+    if any(numbers) and not all(numbers):
+        raise TypeError("generate: want a text or its ids, or a list of these, not of both")
+    return ([texts], True) if any(numbers) else (texts, False)

@@ -167,6 +167,8 @@ class Tools:
         choice: Any = "auto",
         parallel: bool = False,
     ) -> None:
+        if not isinstance(parallel, bool):
+            raise TypeError(f"parallel_tool_calls must be a bool, got {shortened(parallel)}")
         self._tokenizer = tokenizer
         self.schemas = conversation.tool_schemas(tools) or []
         functions = {}
