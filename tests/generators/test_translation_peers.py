@@ -43,6 +43,11 @@ MODELS = {
         },
     ),
     "bart": ("bart", BART),
+    "bart, untied": ("bart", BART | {"tie_word_embeddings": False}),
+    "marian, untied": (
+        "marian", BART | {"tie_word_embeddings": False, "decoder_start_token_id": 1},
+    ),
+    "t5, untied": ("t5", T5 | {"feed_forward_proj": "relu", "tie_word_embeddings": False}),
 }  # fmt: skip
 
 

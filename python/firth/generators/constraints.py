@@ -269,7 +269,11 @@ class _Vocabulary:
 
     def __init__(self, tokenizer: GeneratorTokenizer, vocabulary: int, end: int) -> None:
         control = set(tokenizer.control_ids)
-        self.tokens = [b"" if i in control else tokenizer.token_bytes(i) for i in range(vocabulary)]
+        # Bytes that no other token has: llguidance takes tokens with the same bytes for one.
+        self.tokens = [
+            b"\xff<%d>" % i if i in control else tokenizer.token_bytes(i)
+            for i in range(vocabulary)
+        ]
         self.eos_token_id = end
         self.special_token_ids = [i for i in control if i < vocabulary]
         self._encode: Callable[[str], list[int]] = tokenizer.encode_after

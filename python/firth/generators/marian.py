@@ -67,7 +67,7 @@ def outside(side: str) -> Callable[[Config], Table]:
     """The embeddings of a side; its positions are in `more`."""
 
     def table(config: Config) -> Table:
-        found: dict[str, Any] = {"tokens": ("shared.weight", f"{side}.embed_tokens.weight")}
+        found: dict[str, Any] = {"tokens": (f"{side}.embed_tokens.weight", "shared.weight")}
         if config.learned_positions:
             found["embedding.gain"] = f"{side}.layernorm_embedding.weight"
             found["embedding.bias"] = f"{side}.layernorm_embedding.bias"
