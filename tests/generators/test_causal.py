@@ -18,6 +18,7 @@ from firth import CausalLM, FormatError
 from firth.formats import gguf
 from firth.formats.blocks import BlockArray, block_type
 from firth.generators import Generation
+from firth.generators.constraints import Constraints
 from firth.generators.decoding import CHUNK
 from firth.generators.loading import load
 from firth.generators.tokenizer import GeneratorTokenizer
@@ -187,6 +188,10 @@ def test_stop_strings_and_ends(model: CausalLM) -> None:
     found = model.generate("x", 4, logprobs=0, logit_bias={256: 1e9}, ignore_eos=True)
     assert (found.finish_reason, found.ids) == ("length", [256] * 4)
     assert model.generate("x", 0) == ""
+    several = model.generate(["x", "y"], 10, stop=iter(["bbb"]), n=2, **always_b)
+    assert several == [["", ""], ["", ""]]
+    with pytest.raises(ValueError, match="stop must be strings"):
+        model.generate("x", stop=5)  # type: ignore[arg-type]
 
 
 def test_log_probabilities(model: CausalLM) -> None:
@@ -266,6 +271,15 @@ def test_variables_of_the_template(tmp_path: Path) -> None:
     assert prompts[0] == prompts[3] + "<|assistant|>"
 
 
+def test_variables_of_templates_that_are_none(model: CausalLM) -> None:
+    messages = [{"role": "user", "content": "x"}]
+    for given in ("x", {1: 2}, [1]):
+        with pytest.raises(TypeError, match="chat_template_kwargs must be a dict with names"):
+            model.chat(messages, chat_template_kwargs=given)
+    with pytest.raises(ValueError, match="chat_template_kwargs must not have messages, tools"):
+        model.chat(messages, chat_template_kwargs={"tools": [], "messages": []})
+
+
 def test_constrained_text(model: CausalLM) -> None:
     pytest.importorskip("llguidance")
     schema = {
@@ -288,6 +302,15 @@ def test_constrained_text(model: CausalLM) -> None:
     assert {text for pair in texts for text in pair} <= {"yes", "no"}
     assert model.generate("x", choices=np.array(["yes", "no"])) in ("yes", "no")
     assert model.generate("x", 4, json_object=False, stop=None) == model.generate("x", 4)
+    for one in (257, 258):  # a control token, and no other
+        ids = model.generate("x", grammar=f'start: "a" <[{one}]> "b"', return_ids=True)
+        assert ids[:3] == [ord("a"), one, ord("b")]
+        constraint = Constraints(model.tokenizer, 259)(grammar=f'start: "a" <[{one}]> "b"')
+        constraint.accept(ord("a"))
+        assert np.flatnonzero(constraint.allowed()).tolist() == [one]
+        grammar = f'start: TEXT | TEXT <[{one}]> "b"\nTEXT: /(.|\\n)*/'  # beside text
+        constraint = Constraints(model.tokenizer, 259)(grammar=grammar)
+        assert np.flatnonzero(constraint.allowed()[256:]).tolist() == [0, one - 256]
 
 
 def test_prompts_of_any_form(model: CausalLM) -> None:

@@ -324,6 +324,23 @@ def test_tools():
     with pytest.raises(ValueError, match="parameter x: JSON has no type for <class 'complex'>"):
         conversation.function_schema(odd)
 
+    def several(pair: tuple[int, str], row: tuple[float, ...], *rest: int, **more: str) -> None: ...
+
+    class Callable:
+        def __call__(self, x: int) -> None: ...
+
+    parameters = conversation.function_schema(several)["function"]["parameters"]
+    assert parameters["properties"] == {
+        "pair": {
+            "type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}],
+            "minItems": 2, "maxItems": 2,
+        },
+        "row": {"type": "array", "items": {"type": "number"}},
+    }  # fmt: skip
+    assert parameters["required"] == ["pair", "row"]
+    made = conversation.function_schema(Callable())["function"]
+    assert (made["name"], made["parameters"]["required"]) == ("Callable", ["x"])
+
 
 # Control tokens
 

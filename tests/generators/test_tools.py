@@ -390,6 +390,23 @@ def test_calls_end_before_the_room_does(model: CausalLM, parallel: bool) -> None
     assert len(set(lengths)) > 3
 
 
+def test_numbers_end_with_a_digit_where_there_is_no_room(model: CausalLM) -> None:
+    names = list("abcdefgh")
+    numbers = {
+        "type": "object", "required": names, "properties": {n: {"type": "integer"} for n in names},
+    }  # fmt: skip
+    tools = Tools(model.tokenizer, [schema_of("f", numbers)], "required")
+    constraint = constraints_of(model.tokenizer)(tools=tools.grammar)
+    ids = []
+    while not constraint.is_complete:
+        (one,) = np.flatnonzero(constraint.closing()).tolist()
+        constraint.accept(one)
+        ids.append(one)
+    text = model.tokenizer.decode(ids)
+    assert "-" not in text
+    assert json.loads(text)["arguments"].keys() == set(names)
+
+
 def test_text_of_a_model_with_tools(model: CausalLM) -> None:
     options: dict[str, Any] = {"tools": [weather], "max_new_tokens": 8}
     always: dict[str, Any] = {"logit_bias": {ord("b"): 1e9}}
@@ -417,9 +434,11 @@ def test_models_that_know_no_tools_are_told(model: CausalLM) -> None:
     messages = [
         {"role": "system", "content": "Be kind."}, *QUESTION,
         {"role": "assistant", "content": None, "tool_calls": [call]}, result, result, *QUESTION,
+        {"role": "assistant", "content": "Large.", "tool_calls": None},
     ]  # fmt: skip
     told = tools.told(messages)
-    assert [one["role"] for one in told] == ["system", "user", "assistant", "user"]
+    roles = [one["role"] for one in told]
+    assert roles == ["system", "user", "assistant", "user", "assistant"]
     assert told[0]["content"].endswith("Be kind.")
     assert "return" in tools.schemas[0]["function"]
     assert '"return"' not in told[0]["content"]

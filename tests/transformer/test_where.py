@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -176,3 +177,14 @@ def test_gguf_of_the_hub(tmp_path, monkeypatch):
     several = "several models, name one, as some/model/a-F16.gguf: a-F16.gguf, a-Q8_0.gguf"
     with pytest.raises(FileNotFoundError, match=several):
         place("some/model", "a-Q8_0.gguf", "a-F16.gguf")
+
+
+@pytest.mark.parametrize("name", ["./nothing.gguf", "nothing.gguf", "folder/nothing.gguf"])
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"there is no file '{re.escape(name)}'"):
+        where.place_of(name)
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub() -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '\./nothing'"):
+        where.folder_of("./nothing")

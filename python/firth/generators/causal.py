@@ -304,6 +304,8 @@ seed, logit_bias
             check_whole("generate: logprobs", logprobs, 0, self._vocabulary)
         prompts, several = _prompts(prompt)
         stop = () if stop is None else stop
+        if isinstance(stop, Iterable) and not isinstance(stop, str):
+            stop = tuple(stop)  # each text looks for all
         if stream and (several or n != 1 or return_ids or logprobs is not None):
             raise ValueError("generate: stream gives the text of a single continuation")
         limits = {
@@ -398,6 +400,12 @@ seed, logit_bias
             With ``tools``: a Message in place of each text, or from a stream its parts, as OpenAI's
             API has them.
         """
+        variables = {} if chat_template_kwargs is None else chat_template_kwargs
+        if not isinstance(variables, Mapping) or not all(isinstance(one, str) for one in variables):
+            got = shortened(variables)
+            raise TypeError(f"chat: chat_template_kwargs must be a dict with names, got {got}")
+        if taken := {"messages", "tools", "tokenize"}.intersection(variables):
+            raise ValueError(f"chat: chat_template_kwargs must not have {', '.join(sorted(taken))}")
         options.setdefault("eos_token_id", self.tokenizer.turn_end_ids)
         called = None
         if not tools and tool_choice not in ("auto", "none"):
@@ -405,9 +413,7 @@ seed, logit_bias
         if tools:
             called = Tools(self.tokenizer, tools, tool_choice, parallel_tool_calls)
             messages, tools = called.told(messages), called.schemas
-        ids = self.tokenizer.apply_chat_template(
-            messages, tools, tokenize=True, **(chat_template_kwargs or {})
-        )
+        ids = self.tokenizer.apply_chat_template(messages, tools, tokenize=True, **variables)
         return self.generate(ids, **options, tools=called)
 
     def _constraint(self, limits: Mapping[str, Any], ends: list[int]) -> Constraint | None:

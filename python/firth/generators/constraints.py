@@ -59,6 +59,7 @@ class Constraints:
             np.isin(np.arange(self._vocabulary), ends),
             np.array([bool(piece) and not piece.strip(b'"}]') for piece in words.tokens]),
             np.array([piece.startswith(b",") for piece in words.tokens]),
+            np.array([len(piece) == 1 and piece.isdigit() for piece in words.tokens]),
         ]
         self._limits = self._package.LLParserLimits(verbose_errors=False)
 
@@ -224,7 +225,7 @@ class Constraint:
         return ids
 
     def closing(self) -> NDArray[np.bool_]:
-        """As `allowed`, but one id, which ends JSON soon: a quote or a bracket, else a comma."""
+        """As `allowed`, but one id, which ends JSON soon: a quote, a bracket, a comma, a digit."""
         allowed, forced = self.allowed(), self.forced()
         choices = [allowed & some for some in self._soonest]
         best = next((some for some in choices if some.any()), allowed)
@@ -271,8 +272,7 @@ class _Vocabulary:
         control = set(tokenizer.control_ids)
         # Bytes that no other token has: llguidance takes tokens with the same bytes for one.
         self.tokens = [
-            b"\xff<%d>" % i if i in control else tokenizer.token_bytes(i)
-            for i in range(vocabulary)
+            b"\xff<%d>" % i if i in control else tokenizer.token_bytes(i) for i in range(vocabulary)
         ]
         self.eos_token_id = end
         self.special_token_ids = [i for i in control if i < vocabulary]

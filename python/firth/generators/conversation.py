@@ -162,12 +162,15 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
         A parameter has no annotation, or one that JSON has no type for.
     """
     name = getattr(function, "__name__", type(function).__name__)
-    hints = typing.get_type_hints(function)
+    called = function if inspect.isroutine(function) else type(function).__call__
+    hints = typing.get_type_hints(called)
     text = inspect.getdoc(function) or ""
     head, _, rest = text.partition("\n\n")
     described = dict(re.findall(r"^\s+(\w+)(?: *\(.*?\))?: *(.+)$", rest, re.MULTILINE))
     properties, required = {}, []
     for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue  # a call names its arguments
         if parameter.name not in hints:
             raise ValueError(f"tool {name}: parameter {parameter.name} has no annotation")
         schema = _schema(hints[parameter.name], f"tool {name}: parameter {parameter.name}")
@@ -200,7 +203,10 @@ def _schema(hint: Any, where: str) -> dict[str, Any]:
     kind = _TYPES.get(origin or hint)
     if kind is None:
         raise ValueError(f"{where}: JSON has no type for {hint!r}")
-    if origin in (list, tuple) and len(set(inner) - {...}) == 1:
+    if origin is tuple and ... not in inner:
+        each = [_schema(one, where) for one in inner]
+        return {"type": kind, "prefixItems": each, "minItems": len(each), "maxItems": len(each)}
+    if origin in (list, tuple):
         return {"type": kind, "items": _schema(inner[0], where)}
     if origin is dict:
         return {"type": kind, "additionalProperties": _schema(inner[1], where)}

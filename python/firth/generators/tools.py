@@ -259,7 +259,7 @@ class Tools:
             role, content = turn["role"], turn["content"]
             if role == "tool":
                 role, content = "user", f"Result: {content}"  # others may be refused
-            for call in turn.get("tool_calls", ()):
+            for call in turn.get("tool_calls") or ():
                 function = call["function"]
                 named, arguments = function["name"], json.dumps(function.get("arguments"))
                 content += f'\n{{"name": "{named}", "arguments": {arguments}}}'

@@ -70,7 +70,7 @@ def folder_of(
     for one in names:
         if found := _in_cache(one, cache_folder, revision or "main"):
             return found
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", given):  # a path, or no name at all
+    if not re.fullmatch(r"(?!\.)[\w.-]+(/[\w.-]+)?", given):  # a path, or no name at all
         raise FileNotFoundError(f"there is no folder {given!r}")
     if local_files_only:
         raise FileNotFoundError(
@@ -116,6 +116,8 @@ def place_of(name: PathLike, *, token: str | bool | None = None) -> str:
             raise FileNotFoundError(f"{root} has several models, name one: {', '.join(files)}")
         if files:
             return os.path.join(root, files[0])
+    if given.endswith(".gguf") and (given.startswith(".") or given.count("/") < 2):
+        raise FileNotFoundError(f"there is no file {given!r}")
     if (match := _HUB_NAME.fullmatch(given)) and not _in_cache(given, None, "main"):
         name_there, kind, file = match.groups()
         if found := _on_hub(name_there, kind, file, token):
