@@ -5,16 +5,23 @@
 // defines it, one binding. A new topic's list is added here. A level that lacks a kernel is a link
 // error (kernels/table.cpp).
 #pragma once
+#include "kernels/list_activation.h"
 #include "kernels/list_attention.h"
+#include "kernels/list_attention_backward.h"
 #include "kernels/list_blocks.h"
+#include "kernels/list_convolution.h"
 #include "kernels/list_dot.h"
 #include "kernels/list_embedding_bag.h"
 #include "kernels/list_gemm.h"
 #include "kernels/list_glove.h"
+#include "kernels/list_losses.h"
+#include "kernels/list_norm_backward.h"
+#include "kernels/list_recurrent.h"
 #include "kernels/list_search.h"
 #include "kernels/list_softmax.h"
 #include "kernels/list_tiles.h"
 #include "kernels/list_transformer.h"
+#include "kernels/list_updates.h"
 #include "kernels/list_words.h"
 
 #define FIRTH_KERNELS(K) \
@@ -31,7 +38,14 @@
 #define FIRTH_FLOAT_KERNELS(K, T, type) \
     FIRTH_DOT_KERNELS(K, T, type) \
     FIRTH_SOFTMAX_KERNELS(K, T, type) \
-    FIRTH_NORM_KERNELS(K, T, type)
+    FIRTH_NORM_KERNELS(K, T, type) \
+    FIRTH_ACTIVATION_KERNELS(K, T, type) \
+    FIRTH_LOSS_KERNELS(K, T, type) \
+    FIRTH_NORM_BACKWARD_KERNELS(K, T, type) \
+    FIRTH_CONVOLUTION_KERNELS(K, T, type) \
+    FIRTH_RECURRENT_KERNELS(K, T, type) \
+    FIRTH_ATTENTION_BACKWARD_KERNELS(K, T, type) \
+    FIRTH_UPDATE_KERNELS(K, T, type)
 
 namespace firth {
 

@@ -66,5 +66,6 @@ void bind_id_map(py::module_& search);
 void bind_fasttext(py::module_& fasttext);
 void bind_vectors(py::module_& files);
 void bind_transformer(py::module_& transformer);
+void bind_nn(py::module_& nn);
 
 }  // namespace firth

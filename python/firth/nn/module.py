@@ -1,0 +1,281 @@
+"""Modules: trees of parameters with a forward function, under PyTorch's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from firth.nn.tape import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that a module trains: it requires a gradient unless told otherwise."""
+
+    __slots__ = ()
+
+    def __init__(self, array: ArrayLike, requires_grad: bool = True) -> None:
+        super().__init__(array, requires_grad)
+
+
+Hook = Callable[["Module", tuple[Any, ...], Any], Any]
+
+
+class Module:
+    """A part of a network: parameters, buffers and modules that are its attributes.
+
+    A subclass sets them in ``__init__``, after ``super().__init__()``, and computes in `forward`.
+    Names, orders and shapes of ``state_dict`` are PyTorch's, so that weights go both ways.
+
+    Attributes
+    ----------
+    training : bool
+        Whether dropout and batch norm behave as in training; see `train` and `eval`.
+    """
+
+    _unnamed: ClassVar[frozenset[str]] = frozenset()
+    """Buffers that are no part of the state."""
+
+    training: bool
+
+    def __init__(self) -> None:
+        self.__dict__["_parameters"] = {}
+        self.__dict__["_buffers"] = {}
+        self.__dict__["_modules"] = {}
+        self.__dict__["_hooks"] = []
+        self.__dict__["training"] = True
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """What the module computes; a subclass defines it."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """What `forward` computes, after the hooks."""
+        result = self.forward(*inputs, **named)
+        for hook in self._hooks:
+            changed = hook(self, inputs, result)
+            result = result if changed is None else changed
+        return result
+
+    # ---- the tree -------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
+        for table in (self._parameters, self._buffers, self._modules):
+            if isinstance(value, (Parameter, Module)) or value is not None:
+                table.pop(name, None)
+        if isinstance(value, Parameter):
+            self.__dict__.pop(name, None)
+            self._parameters[name] = value
+        elif isinstance(value, Module):
+            self.__dict__.pop(name, None)
+            self._modules[name] = value
+        elif value is None and name in self._parameters:
+            self._parameters[name] = None
+        else:
+            self.__dict__[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        for table in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(table, ()):
+                return self.__dict__[table][name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for table in (self._parameters, self._buffers, self._modules, self.__dict__):
+            if name in table:
+                del table[name]
+                return
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Set a parameter by its name; None for one that is absent."""
+        self._parameters[name] = parameter
+
+    def register_buffer(self, name: str, array: NDArray[Any] | None) -> None:
+        """Set an array that is part of the state and not trained."""
+        self._buffers[name] = array
+
+    def add_module(self, name: str, module: Module) -> None:
+        """Set a module by its name."""
+        self._modules[name] = module
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Modules right below, by name."""
+        yield from ((name, module) for name, module in self._modules.items() if module is not None)
+
+    def children(self) -> Iterator[Module]:
+        """Modules right below."""
+        yield from (module for _, module in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """The module and all below, each once, by their path."""
+        seen: set[int] = set()
+        waiting: list[tuple[str, Module]] = [(prefix, self)]
+        while waiting:
+            path, module = waiting.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            dot = path and f"{path}."
+            waiting += [(f"{dot}{name}", child) for name, child in module.named_children()][::-1]
+
+    def modules(self) -> Iterator[Module]:
+        """The module and all below, each once."""
+        yield from (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Parameters of this module and all below, each once, by their path."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield (f"{path}.{name}" if path else name), parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Parameters of this module and all below, each once."""
+        yield from (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Buffers of this module and all below, by their path."""
+        for path, module in self.named_modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    yield (f"{path}.{name}" if path else name), buffer
+
+    def apply(self, function: Callable[[Module], Any]) -> Module:
+        """Call a function with each module, those below first."""
+        for module in reversed(list(self.modules())):
+            function(module)
+        return self
+
+    # ---- state ----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Parameters and buffers by their path, the arrays themselves.
+
+        A parameter that several modules share stands under each of its names.
+        """
+        state: dict[str, NDArray[Any]] = {}
+        for path, module in self._every():
+            dot = path and f"{path}."
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    state[dot + name] = parameter.data
+            for name, buffer in module._buffers.items():
+                if buffer is not None and name not in module._unnamed:
+                    state[dot + name] = buffer
+        return state
+
+    def _every(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """As `named_modules`, a shared module under each of its paths."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._every(f"{prefix}.{name}" if prefix else name)
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy values into parameters and buffers.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            Arrays, tensors of firth or PyTorch.
+        strict : bool
+            Whether names must be those of `state_dict`, none more and none less.
+
+        Raises
+        ------
+        KeyError
+            ``strict``, and names are missing or unknown; they are listed.
+        ValueError
+            An array has another shape. Nothing is changed then, as with KeyError.
+        """
+        own = self.state_dict()
+        where = f"{type(self).__name__}.load_state_dict"
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if strict and (missing or unknown):
+            raise KeyError(f"{where}: missing keys {missing}, unknown keys {unknown}")
+        new = {}
+        for name in own.keys() & state.keys():
+            value = state[name]
+            detached = value.detach() if hasattr(value, "detach") else value
+            new[name] = np.asarray(detached)
+            if new[name].shape != own[name].shape:
+                raise ValueError(
+                    f"{where}: {name} must have shape {own[name].shape}, got {new[name].shape}"
+                )
+        for name, array in new.items():
+            own[name][...] = array
+
+    # ---- modes ----------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Module:
+        """Behave as in training (dropout, batch norm), or not."""
+        for module in self.modules():
+            module.__dict__["training"] = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Behave as in use."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Whether the parameters are trained."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def to(self, dtype: Any) -> Module:
+        """Bring parameters and real buffers to float32 or float64, in place."""
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"to: dtype must be float32 or float64, got {np.dtype(dtype)}")
+        for module in self.modules():
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    parameter.data = parameter.data.astype(dtype)
+                    parameter.grad = None
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.dtype.kind == "f":
+                    module._buffers[name] = buffer.astype(dtype)
+        return self
+
+    def float(self) -> Module:
+        """As ``to(float32)``."""
+        return self.to(np.float32)
+
+    def double(self) -> Module:
+        """As ``to(float64)``."""
+        return self.to(np.float64)
+
+    def register_forward_hook(self, hook: Hook) -> Callable[[], None]:
+        """Call ``hook(module, inputs, result)`` after each forward.
+
+        What it returns takes the place of the result, unless None. The value of this function takes
+        the hook away when called.
+        """
+        self._hooks.append(hook)
+        return lambda: self._hooks.remove(hook)
+
+    def extra_repr(self) -> str:
+        """The arguments, for repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  ({name}): " + repr(child).replace("\n", "\n  ")
+            for name, child in self.named_children()
+        ]
+        name = type(self).__name__
+        if not lines:
+            return f"{name}({self.extra_repr()})"
+        return f"{name}(\n" + "\n".join([*filter(None, [self.extra_repr()]), *lines]) + "\n)"

@@ -1,0 +1,1 @@
+"""Layers as modules: PyTorch's classes, arguments and layouts of parameters."""

@@ -1,0 +1,1 @@
+"""Operations, a page each: contract, derivation of backward, NumPy reference of both."""

@@ -1,0 +1,559 @@
+"""The tape: tensors, the operations that make them, and how gradients flow back.
+
+An operation is a fat one: a linear layer with its activation, a norm, attention, a whole sequence
+of an LSTM. It knows two functions: forward makes outputs of inputs, backward makes the gradients
+of the loss by the inputs out of its gradients by the outputs. The tape is the list of operations
+that ran; `Tensor.backward` walks along it from the end, which is the chain rule.
+
+There are no views, no general broadcasting and no second derivatives: each would need a tape of
+small operations, and small operations are what makes training slow.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from firth import _native
+from firth.kernels._dispatch import active, active_level, calls
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+REAL: DTypeLike | None = None
+"""The kind of a `Spec` that has the dtype of the network: float32 or float64."""
+
+
+class Spec(NamedTuple):
+    """Shape of an array and its dtype: REAL, or one that does not depend on the network's."""
+
+    shape: Shape
+    dtype: DTypeLike | None = REAL
+
+
+class Operation(abc.ABC):
+    """A pair of functions, forward and backward; an instance holds the options of one call.
+
+    A subclass is a frozen dataclass whose page gives the contract, derives backward and defines
+    both in NumPy; ``csrc/engines/nn`` has the same under `name`. Arrays are C-contiguous and of one
+    real dtype, but for indices (int64), masks (bool) and numbers (float64).
+    """
+
+    name: ClassVar[str]
+    reads_inputs: ClassVar[tuple[int, ...]] = ()
+    """Inputs that backward reads; of others it knows the shape only."""
+    reads_outputs: ClassVar[tuple[int, ...]] = ()
+    """Outputs that backward reads."""
+    draws: ClassVar[bool] = False
+    """Whether it draws random numbers from its seed, the same forward and backward."""
+
+    def options(self) -> tuple[float, ...]:
+        """The numbers that the native code gets."""
+        return ()
+
+    @abc.abstractmethod
+    def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
+        """Outputs and what forward keeps for backward, for inputs of these `Spec`s, or None.
+
+        Raises ValueError, TypeError where the inputs do not fit, with the operation's name and the
+        argument's.
+        """
+
+    @abc.abstractmethod
+    def forward(self, *inputs: Any, seed: int) -> tuple[list[Array], list[Array]]:
+        """Outputs and what is kept, in NumPy: what the native code must compute."""
+
+    @abc.abstractmethod
+    def backward(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        saved: Sequence[Any],
+        gradients: Sequence[Any],
+        seed: int,
+    ) -> list[Array | None]:
+        """Gradients by the inputs, in NumPy; None for what has none.
+
+        Of `inputs` and `outputs` those are arrays that backward reads, others their shapes;
+        `gradients` are by the outputs, None where the loss does not depend on one.
+        """
+
+
+class Record:
+    """An entry of the tape: an operation that ran, where its inputs came from, what it kept."""
+
+    __slots__ = (
+        "bfloat16", "edges", "inputs", "number", "operation", "outputs", "retained", "saved",
+        "seed",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        operation: Operation,
+        edges: tuple[Edge, ...],
+        inputs: tuple[Array | Shape | None, ...],
+        outputs: tuple[Array | Shape, ...],
+        saved: tuple[Array, ...],
+        seed: int,
+        bfloat16: bool,
+    ) -> None:
+        self.number = next(_numbers)  # a later entry has a greater one
+        self.operation = operation
+        self.edges = edges  # where the gradient by each input goes
+        self.inputs, self.outputs = inputs, outputs  # shapes of those that backward does not read
+        self.saved = saved
+        self.seed = seed
+        self.bfloat16 = bfloat16
+        self.retained: dict[int, Tensor] = {}  # outputs whose gradient somebody asked to keep
+
+    def release(self) -> None:
+        """Forget what backward has read: memory goes as the walk goes."""
+        self.edges = ()
+        self.inputs = self.outputs = self.saved = ()
+
+
+class Step(NamedTuple):
+    """An operation that ran while a `trace` was on, with all that went in and came out."""
+
+    operation: Operation
+    inputs: tuple[Tensor | Array | None, ...]
+    outputs: list[Tensor]
+    results: list[Spec]
+    kept: list[Spec]
+
+
+_numbers = itertools.count()
+_recording: ContextVar[bool] = ContextVar("firth_recording", default=True)
+_bfloat16: ContextVar[bool] = ContextVar("firth_bfloat16", default=False)
+_trace: ContextVar[list[Step] | None] = ContextVar("firth_trace", default=None)
+_generator: ContextVar[np.random.Generator | None] = ContextVar("firth_generator", default=None)
+_fallback = np.random.default_rng()
+
+
+@contextlib.contextmanager
+def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Inside of the ``with`` block nothing is recorded, so nothing is kept for gradients."""
+    return _set(_recording, False)
+
+
+def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Inside of the ``with`` block products of float32 round their operands to bfloat16.
+
+    Sums, parameters and everything else stay float32. Up to twice as fast where the CPU multiplies
+    bfloat16 (`firth.info`), slower elsewhere.
+    """
+    return _set(_bfloat16, enabled)
+
+
+def trace(into: list[Step]) -> contextlib.AbstractContextManager[None]:
+    """Inside of the ``with`` block each operation that runs is appended to a list too.
+
+    Values may not be looked at meanwhile: what they decide would not be in the list.
+    """
+    return _set(_trace, into)
+
+
+def manual_seed(seed: int) -> None:
+    """Seed what draws random numbers: initial parameters, dropout, the order of samples."""
+    global _fallback
+    _fallback = np.random.default_rng(seed)
+
+
+def generator() -> np.random.Generator:
+    """What draws random numbers now."""
+    return _generator.get() or _fallback
+
+
+class Tensor:
+    """An array, its gradient, and the operation that made it.
+
+    Parameters
+    ----------
+    array : array_like
+        Of real numbers: float32 or float64 as they are, others become float32. Not copied where it
+        is a contiguous array.
+    requires_grad : bool
+        Whether `backward` shall compute the gradient.
+
+    Attributes
+    ----------
+    data : ndarray
+    grad : ndarray or None
+        The gradient of the last `backward`, added to what was there.
+    """
+
+    __slots__ = ("__weakref__", "_output", "_record", "data", "grad", "requires_grad")
+
+    __array_priority__ = 1000  # ndarray + Tensor is a Tensor
+
+    def __init__(self, array: ArrayLike, requires_grad: bool = False) -> None:
+        data = np.asarray(array)
+        if data.dtype not in (np.float32, np.float64):
+            if data.dtype.kind not in "fiub":
+                raise TypeError(f"Tensor: array must hold real numbers, got {data.dtype}")
+            data = data.astype(np.float32)
+        self.data: Array = np.ascontiguousarray(data) if data.ndim else data.copy()
+        self.grad: Array | None = None
+        self.requires_grad = bool(requires_grad)
+        self._record: Record | None = None
+        self._output = 0  # which output of the record
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        made = f", made by {self._record.operation.name}" if self._record else ""
+        wants = ", requires_grad=True" if self.requires_grad and not self._record else ""
+        return f"Tensor({np.array2string(self.data, precision=4, prefix='Tensor(')}{wants}{made})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        self._look("array")
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        self._look("bool")
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return self.item()
+
+    def item(self) -> float:
+        """The number of a tensor that has one."""
+        self._look("item")
+        return float(self.data.item())
+
+    def numpy(self) -> Array:
+        """The array itself."""
+        self._look("numpy")
+        return self.data
+
+    def _look(self, how: str) -> None:
+        if _trace.get() is not None:
+            raise RuntimeError(
+                f"{how}: a step that is being compiled cannot depend on the values of tensors"
+            )
+
+    def detach(self) -> Tensor:
+        """The same array, without what made it."""
+        return Tensor(self.data)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that an operation made."""
+        if self._record is not None:
+            self._record.retained[self._output] = self
+
+    def size(self, axis: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self.shape if axis is None else self.shape[axis]
+
+    # What operations' pages register with `method`, under PyTorch's names.
+
+    def __getattr__(self, name: str) -> Any:
+        function = _methods.get(name)
+        if function is None:
+            raise AttributeError(
+                f"Tensor has no {name!r}; operations that it has as methods: {sorted(_methods)}"
+            )
+        return functools.partial(function, self)
+
+    def __add__(self, other: Any) -> Any:
+        return _method("add", self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return _method("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _method("add", _method("neg", self), other)
+
+    def __mul__(self, other: Any) -> Any:
+        return _method("mul", self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return _method("div", self, other)
+
+    def __neg__(self) -> Any:
+        return _method("neg", self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return _method("matmul", self, other)
+
+    def __getitem__(self, where: Any) -> Any:
+        return _method("index", self, where)
+
+    def backward(self, gradient: ArrayLike | None = None) -> None:
+        """Add to ``grad`` of every tensor that this one was made of, and that requires it.
+
+        Parameters
+        ----------
+        gradient : array_like, optional
+            The gradient of what is differentiated by this tensor; 1 for a single number.
+
+        Raises
+        ------
+        RuntimeError
+            Nothing that requires a gradient made this tensor, or the tape behind it was used.
+        ValueError
+            ``gradient`` has another shape, or is missing and this is no single number.
+        """
+        if self._record is None and not self.requires_grad:
+            raise RuntimeError("backward: no tensor that requires a gradient made this one")
+        if gradient is None:
+            if self.data.size != 1:
+                raise ValueError(
+                    f"backward: gradient is needed for a tensor of shape {self.shape}, "
+                    "only a single number has 1"
+                )
+            gradient = np.ones(self.shape)
+        start = np.array(gradient, self.dtype, order="C")  # a copy: gradients are added to it
+        if start.shape != self.shape:
+            raise ValueError(f"backward: gradient must have shape {self.shape}, got {start.shape}")
+        _walk(self, start)
+
+
+_methods: dict[str, Callable[..., Any]] = {}
+
+
+def method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function of a tensor a method too, under its name."""
+    _methods[function.__name__] = function
+    return function
+
+
+def _method(name: str, tensor: Tensor, *arguments: Any) -> Any:
+    if name not in _methods:
+        raise TypeError(f"Tensor: there is no operation {name}")
+    return _methods[name](tensor, *arguments)
+
+
+def _walk(root: Tensor, start: Array) -> None:
+    """The chain rule: from `root` back along the tape, each record once, the latest first."""
+    if root._record is None:
+        root.grad = start if root.grad is None else root.grad + start
+        return
+    records: dict[int, Record] = {}
+    waiting = [root._record]
+    while waiting:
+        record = waiting.pop()
+        if record.number in records:
+            continue
+        if not record.edges:
+            raise RuntimeError(
+                "backward: this tape was used, and what it kept is gone; run forward again"
+            )
+        records[record.number] = record
+        waiting += [edge[0] for edge in record.edges if isinstance(edge, tuple)]
+    # Gradients by the outputs of each record: complete when the walk comes to it, since all that
+    # read an output has a greater number.
+    flowing: dict[int, list[Array | None]] = {
+        number: [None] * len(record.outputs) for number, record in records.items()
+    }
+    flowing[root._record.number][root._output] = start
+    for number in sorted(records, reverse=True):
+        record, gradients = records[number], flowing.pop(number)
+        for output, tensor in record.retained.items():
+            gradient = gradients[output]
+            if gradient is not None:
+                tensor.grad = gradient.copy() if tensor.grad is None else tensor.grad + gradient
+        if any(gradient is not None for gradient in gradients):
+            _run_backward(record, gradients, flowing)
+        record.release()
+
+
+def _run_backward(
+    record: Record, gradients: list[Array | None], flowing: dict[int, list[Array | None]]
+) -> None:
+    """Gradients by the inputs of a record, each added to what has come to its place before."""
+    operation = record.operation
+    dtype = next(gradient.dtype for gradient in gradients if gradient is not None)
+    found: list[Array | None]
+    if active() == "numpy":
+        found = operation.backward(
+            record.inputs, record.outputs, record.saved, gradients, record.seed
+        )
+        for edge, gradient in zip(record.edges, found, strict=True):
+            if edge is not None and gradient is not None:
+                _put(edge, flowing, np.array(gradient, dtype, order="C"))
+        return
+    into: list[Array | None] = []
+    add = 0
+    for i, edge in enumerate(record.edges):
+        if edge is None:
+            into.append(None)
+            continue
+        # What is there is added to in place, but not where one tensor is several inputs: their
+        # gradients would meet in one array.
+        there = _get(edge, flowing) if record.edges.count(edge) == 1 else None
+        if there is not None:
+            add |= 1 << i
+        shape = record.inputs[i]
+        assert shape is not None
+        shape = shape.shape if isinstance(shape, np.ndarray) else shape
+        into.append(np.empty(shape, dtype) if there is None else there)
+    _native.nn.backward(
+        active_level(),
+        operation.name,
+        operation.options(),
+        record.inputs,
+        record.outputs,
+        record.saved,
+        gradients,
+        into,
+        add=add,
+        f64=dtype == np.float64,
+        seed=record.seed,
+        bfloat16=record.bfloat16,
+    )
+    for i, (edge, made) in enumerate(zip(record.edges, into, strict=True)):
+        if edge is not None and made is not None and not add >> i & 1:
+            _put(edge, flowing, made)
+
+
+def _get(edge: Edge, flowing: dict[int, list[Array | None]]) -> Array | None:
+    """The gradient that is at the end of an edge so far."""
+    if isinstance(edge, tuple):
+        return flowing[edge[0].number][edge[1]]
+    return None if edge is None else edge.grad
+
+
+def _put(edge: Edge, flowing: dict[int, list[Array | None]], gradient: Array) -> None:
+    """Add a gradient, an array of its own, to what is at the end of an edge."""
+    there = _get(edge, flowing)
+    if there is not None:
+        there += gradient
+    elif isinstance(edge, tuple):
+        flowing[edge[0].number][edge[1]] = gradient
+    elif edge is not None:
+        edge.grad = gradient
+
+
+def _edge(x: Tensor | Array | None) -> Edge:
+    """Where the gradient by an input goes."""
+    if not isinstance(x, Tensor):
+        return None
+    if x._record is not None:
+        return x._record, x._output
+    return x if x.requires_grad else None
+
+
+def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
+    """Run an operation, and record it where a gradient may be asked for.
+
+    Parameters
+    ----------
+    operation : Operation
+    *inputs : Tensor, ndarray (indices, masks, numbers) or None
+        In the order of the operation's page; C-contiguous.
+
+    Returns
+    -------
+    Tensor, or a tuple of them where the operation has several outputs.
+
+    Raises
+    ------
+    TypeError
+        Tensors of different dtypes.
+    ValueError, TypeError
+        The inputs do not fit the operation.
+    """
+    dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
+    if len(dtypes) != 1:
+        names = " and ".join(sorted(str(dtype) for dtype in dtypes))
+        raise TypeError(f"{operation.name}: tensors must have one dtype, got {names or 'none'}")
+    dtype = dtypes.pop()
+    results, kept = operation.results(
+        *(
+            None if x is None else Spec(x.shape, REAL if isinstance(x, Tensor) else x.dtype)
+            for x in inputs
+        )
+    )
+    arrays = tuple(x.data if isinstance(x, Tensor) else x for x in inputs)
+    bfloat16 = _bfloat16.get()
+    seed = int(generator().integers(1 << 63)) if operation.draws else 0
+    backend = active()
+    calls[backend] += 1
+    if backend == "numpy":
+        with np.errstate(all="ignore"):
+            found, saved = operation.forward(*arrays, seed=seed)
+        outputs = [
+            np.array(x, spec.dtype or dtype, order="C")
+            for x, spec in zip(found, results, strict=True)
+        ]
+    else:
+        outputs = [np.empty(spec.shape, spec.dtype or dtype) for spec in results]
+        saved = [np.empty(spec.shape, spec.dtype or dtype) for spec in kept]
+        _native.nn.forward(
+            active_level(),
+            operation.name,
+            operation.options(),
+            arrays,
+            outputs,
+            saved,
+            f64=dtype == np.float64,
+            seed=seed,
+            bfloat16=bfloat16,
+        )
+    tensors = [_made(array) for array in outputs]
+    if (steps := _trace.get()) is not None:
+        steps.append(Step(operation, inputs, tensors, results, kept))
+    edges = tuple(_edge(x) for x in inputs)
+    if _recording.get() and any(edge is not None for edge in edges):
+        reads, keeps = operation.reads_inputs, operation.reads_outputs
+        record = Record(
+            operation,
+            edges,
+            tuple(x if x is None or i in reads else x.shape for i, x in enumerate(arrays)),
+            tuple(x if i in keeps else x.shape for i, x in enumerate(outputs)),
+            tuple(saved),
+            seed,
+            bfloat16,
+        )
+        for i, tensor in enumerate(tensors):
+            tensor._record, tensor._output = record, i
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def _made(array: Array) -> Tensor:
+    """A tensor around an array that is as it must be."""
+    tensor = Tensor.__new__(Tensor)
+    tensor.data, tensor.grad, tensor.requires_grad = array, None, False
+    tensor._record, tensor._output = None, 0
+    return tensor
+
+
+Edge = Tensor | tuple[Record, int] | None
+"""A tensor that nothing made and that has a gradient, an output of a record, or nowhere."""
