@@ -162,8 +162,8 @@ def test_core_knows_no_python():
 RANKS = [
     {"arguments", "errors", "interrupt", "optional", "progress"},
     {"formats", "kernels"},
-    {"epochs", "geometry", "spelling"},
-    {"search", "tokenizers", "transformer"},
+    {"epochs", "estimator", "geometry", "spelling"},
+    {"networks", "search", "tokenizers", "transformer"},
     {"words"},
     {"downloader", "encoders", "fasttext", "generators"},
     {"nn", "models"},
