@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import warnings
 
 import numpy as np
@@ -209,6 +210,45 @@ def test_overflow_leaves_the_model_as_it_was():
     run_epochs(rows, problems, Rule(1.0, 1.0, True, False, 0.0, 1), 5)
     assert (problems.status.tolist(), problems.epochs.tolist()) == ([OVERFLOWED], [1])
     assert STOPPED != OVERFLOWED
+
+
+@pytest.fixture
+def small_slices(monkeypatch):
+    """Training looks for Ctrl-C after each epoch."""
+    monkeypatch.setattr(sys.modules["firth.networks.perceptron"], "_SLICE", 1)
+
+
+def test_slices_are_one_training(small_slices, monkeypatch):
+    X, y = blobs(classes=3)
+    calls = []
+    monkeypatch.setattr(
+        sys.modules["firth.networks.perceptron"],
+        "run_epochs",
+        lambda *arguments: calls.append(arguments) or run_epochs(*arguments),
+    )
+    cut = quiet(Perceptron(max_iter=50), X, y)
+    assert 3 < len(calls) <= 50
+    monkeypatch.undo()
+    whole = quiet(Perceptron(max_iter=50), X, y)
+    assert cut.coef_.tolist() == whole.coef_.tolist()
+    assert cut.n_iter_ == whole.n_iter_ == len(calls)
+
+
+def test_ctrl_c_leaves_the_model_as_it_was(small_slices, monkeypatch):
+    X, y = blobs(classes=3)
+    model = quiet(Perceptron(warm_start=True, tol=None, max_iter=3), X, y)
+    before = copy.deepcopy(vars(model))
+
+    def interrupted(samples, problems, rule, most):
+        run_epochs(samples, problems, rule, most)
+        if problems.epochs[0] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["firth.networks.perceptron"], "run_epochs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(model, name), value)
 
 
 # State

@@ -45,7 +45,8 @@ def labels_of(y: Any, name: str) -> NDArray[Any]:
     check_finite(y, "y")
     if y.dtype.kind == "O" and (y != y).any():
         raise ValueError("Input y contains NaN.")
-    return y
+    labels: NDArray[Any] = y
+    return labels
 
 
 def classes_of(y: NDArray[Any]) -> NDArray[Any]:

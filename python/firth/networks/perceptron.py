@@ -398,16 +398,18 @@ class Perceptron(Estimator):
         """
         self._check_fitted("coef_", "decision_function")
         scores = self._like_fitted(X, sparse=True) @ self.coef_.T
-        scores = scores.toarray() if hasattr(scores, "toarray") else scores
-        scores = scores + self.intercept_
-        return scores.ravel() if scores.shape[1:] == (1,) else scores
+        if hasattr(scores, "toarray"):
+            scores = scores.toarray()
+        values: NDArray[Any] = scores + self.intercept_
+        return values.ravel() if values.shape[1:] == (1,) else values
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class (n_samples,) of each sample of X (n_samples, n_features)."""
         self._check_fitted("coef_", "predict")
         scores = self.decision_function(X)
         places = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        return np.asarray(self.classes_)[places]
+        predicted: NDArray[Any] = self.classes_[places]
+        return predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of the samples of X whose class y (n_samples,) is predicted."""
