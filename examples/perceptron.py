@@ -32,9 +32,8 @@ assert not trace.converged
 assert trace.repeats is not None
 
 # Two neurons before it make it possible: OR, and not AND.
-hidden = np.column_stack(
-    [firth.Perceptron().fit(INPUTS, targets).predict(INPUTS) for targets in (OR, 1 - AND)]
-)
-output = firth.Perceptron().fit(hidden, XOR).predict(hidden)
+neuron = firth.Perceptron(tol=None, max_iter=100)
+hidden = np.column_stack([neuron.fit(INPUTS, y).predict(INPUTS) for y in (OR, 1 - AND)])
+output = neuron.fit(hidden, XOR).predict(hidden)
 print(f"XOR with two neurons before it: {output}")
 assert (output == XOR).all()
