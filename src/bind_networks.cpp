@@ -1,5 +1,6 @@
-// Bindings of networks that train: epochs of perceptrons.
+// Bindings of networks that train: epochs of perceptrons, steps of multilayer perceptrons.
 #include "bindings.h"
+#include "engines/networks/mlp.h"
 #include "engines/networks/perceptron.h"
 
 namespace firth {
@@ -107,9 +108,108 @@ void epochs(const Level& level, const py::object& samples, const py::object& pro
         run<double>(level, samples, problems, rule, most);
 }
 
+// Steps of a multilayer perceptron, with the arrays that they read and write.
+class Mlp {
+  public:
+    Mlp(const Level& level, const py::object& samples, const py::object& values,
+        const py::object& first, const py::object& second, size_t most_batch,
+        const std::vector<size_t>& units, int activation, int output, bool adam, bool nesterov,
+        double alpha, double momentum, double beta_1, double beta_2, double epsilon, double dropout,
+        uint64_t seed)
+        : most_batch_(most_batch) {
+        constexpr size_t kMost = size_t(1) << 31;
+        bool right = units.size() >= 2 && most_batch >= 1 && most_batch < kMost;
+        size_t all = 0;
+        for (size_t l = 0; l < units.size(); l++) {
+            right = right && units[l] >= 1 && units[l] < kMost;
+            if (right && l > 0) right = (units[l - 1] + 1) * units[l] < SIZE_MAX / 64 - all;
+            if (right && l > 0) all += (units[l - 1] + 1) * units[l];
+        }
+        if (!right) throw py::value_error("Mlp: units or the batch are out of range");
+        const bool known = activation == kNone || activation == kRelu || activation == kTanh ||
+                           activation == kSigmoid;
+        if (!known || output < int(MlpOutput::identity) || output > int(MlpOutput::softmax))
+            throw py::value_error("Mlp: there is no such activation or output");
+        const MlpRule rule{units,    activation, MlpOutput(output), adam,
+                           nesterov, alpha,      momentum,          beta_1,
+                           beta_2,   epsilon,    dropout,           seed};
+        if (py::isinstance<array<float>>(values))
+            make<float>(level, samples, values, first, second, rule, all);
+        else
+            make<double>(level, samples, values, first, second, rule, all);
+    }
+
+    // The sum of losses x samples, and the steps with those before.
+    std::pair<double, uint64_t> run(const array<int64_t>& rows, size_t batch,
+                                    const array<double>& rates, uint64_t steps) {
+        const auto count = static_cast<size_t>(rows.size());
+        if (batch < 1 || batch > most_batch_ ||
+            static_cast<size_t>(rates.size()) != (count + batch - 1) / batch)
+            throw py::value_error("Mlp: want one rate a batch, and none larger than announced");
+        const int64_t* row = rows.data();
+        for (size_t i = 0; i < count; i++)
+            if (row[i] < 0 || static_cast<size_t>(row[i]) >= n_)
+                throw py::index_error("Mlp: a row is out of range");
+        WithoutGil unlocked;
+        const MlpTrainer::Done done = trainer_->run(row, count, batch, rates.data(), steps);
+        return {done.loss, done.steps};
+    }
+
+  private:
+    template <class T>
+    T* changed(const py::object& x, size_t size) {
+        if (!py::isinstance<array<T>>(x)) throw py::type_error("Mlp: want arrays of one dtype");
+        auto found = py::reinterpret_borrow<array<T>>(x);
+        if (static_cast<size_t>(found.size()) != size)
+            throw py::value_error("Mlp: want one number for each weight");
+        held_.push_back(found);
+        return found.mutable_data();
+    }
+
+    template <class T>
+    void make(const Level& level, const py::object& samples, const py::object& values,
+              const py::object& first, const py::object& second, const MlpRule& rule, size_t all) {
+        const array<T> x = attribute<T>(samples, "X"), y = attribute<T>(samples, "y");
+        const Optional<T> weights = maybe<T>(samples, "weights");
+        const bool tables = x.ndim() == 2 && y.ndim() == 2;
+        n_ = tables ? static_cast<size_t>(x.shape(0)) : 0;
+        if (!tables || y.shape(0) != x.shape(0) ||
+            static_cast<size_t>(x.shape(1)) != rule.units.front() ||
+            static_cast<size_t>(y.shape(1)) != rule.units.back() || most_batch_ > n_ ||
+            (weights && static_cast<size_t>(weights->size()) != n_))
+            throw py::value_error(
+                "Mlp: samples must be (n, d), (n, K) and n or none, n at least a batch");
+        held_.insert(held_.end(), {x, y});
+        if (weights) held_.push_back(*weights);
+        const MlpData<T> data{x.data(),
+                              y.data(),
+                              weights ? weights->data() : nullptr,
+                              n_,
+                              changed<T>(values, all),
+                              changed<T>(first, all),
+                              rule.adam ? changed<T>(second, all) : nullptr};
+        trainer_ = make_mlp_trainer(*level, rule, data, most_batch_);
+    }
+
+    size_t most_batch_, n_ = 0;
+    std::vector<py::object> held_;
+    std::unique_ptr<MlpTrainer> trainer_;
+};
+
 }  // namespace
 
 void bind_networks(py::module_& networks) {
+    py::class_<Mlp>(networks, "Mlp")
+        .def(py::init<const Level&, const py::object&, const py::object&, const py::object&,
+                      const py::object&, size_t, const std::vector<size_t>&, int, int, bool, bool,
+                      double, double, double, double, double, double, uint64_t>(),
+             py::arg("level"), py::arg("samples"), py::arg("values"), py::arg("first"),
+             py::arg("second"), py::kw_only(), py::arg("most_batch"), py::arg("units"),
+             py::arg("activation"), py::arg("output"), py::arg("adam"), py::arg("nesterov"),
+             py::arg("alpha"), py::arg("momentum"), py::arg("beta_1"), py::arg("beta_2"),
+             py::arg("epsilon"), py::arg("dropout"), py::arg("seed"))
+        .def("run", &Mlp::run, py::arg("rows"), py::arg("batch"), py::arg("rates"),
+             py::arg("steps"));
     networks.def("perceptron_epochs", &epochs, py::arg("level"), py::arg("samples"),
                  py::arg("problems"), py::kw_only(), py::arg("rate"), py::arg("intercept_decay"),
                  py::arg("fit_intercept"), py::arg("shuffle"), py::arg("tol"), py::arg("patience"),

@@ -18,6 +18,7 @@ from firth import kernels
 from firth.errors import warn
 from firth.estimator import Estimator, integer, real, warning
 from firth.networks.inputs import generator, hold_out, sample_weights
+from firth.networks.mlp_native import Native
 from firth.networks.mlp_reference import (
     Network,
     Optimizer,
@@ -310,8 +311,10 @@ class MultilayerPerceptron(Estimator):
             warn(f"batch_size={size} is larger than the {n} samples: they are one batch")
             size = n
         seed = int(random.randint(1 << 31, dtype=np.int64)) if self.dropout else 0
-        trainer = Reference(network, optimizer, samples, float(self.alpha), float(self.dropout),
-                            seed)  # fmt: skip
+        # Sparse rows are multiplied by SciPy.
+        kind = Reference if kernels.active() == "numpy" or hasattr(samples.X, "toarray") else Native
+        trainer = kind(network, optimizer, samples, float(self.alpha), float(self.dropout), seed,
+                       size)  # fmt: skip
         earlier = hasattr(self, "loss_curve_") and (partial or self.warm_start)
         curve = list(self.loss_curve_) if earlier else []
         scores = list(self.validation_scores_ or []) if earlier else []
@@ -346,7 +349,7 @@ class MultilayerPerceptron(Estimator):
                     loss = 0.0
                     for first in range(0, steps, each):
                         rows = order[first * size : (first + each) * size]
-                        loss += trainer.run(rows, size, rates[first : first + each])
+                        loss += trainer.run(rows, rates[first : first + each])
                     epoch += 1
                     loss /= n
                     if not (math.isfinite(loss) or np.isfinite(network.values).all()):

@@ -65,8 +65,8 @@ class Optimizer:
     beta_1: float
     beta_2: float
     epsilon: float
-    first: Array  # of each weight: the velocity of sgd, the mean gradient of adam
-    second: Array  # of adam: the mean squared gradient; empty for sgd
+    first: Array  # of each weight: sgd's mean of steps, adam's of gradients
+    second: Array  # adam's mean of squared gradients; empty for sgd
     steps: int = 0
 
     def factor(self, rate: float) -> float:
@@ -81,8 +81,8 @@ class Optimizer:
         rate = self.factor(rate)
         self.steps += 1
         if self.solver == "sgd":
-            self.first[:] = self.momentum * self.first - rate * gradient
-            values += self.momentum * self.first - rate * gradient if self.nesterov else self.first
+            self.first[:] = self.momentum * self.first + rate * gradient
+            values -= self.momentum * self.first + rate * gradient if self.nesterov else self.first
             return
         self.first[:] = self.beta_1 * self.first + (1 - self.beta_1) * gradient
         self.second[:] = self.beta_2 * self.second + (1 - self.beta_2) * gradient**2
@@ -103,20 +103,20 @@ class Reference:
 
     def __init__(
         self, network: Network, optimizer: Optimizer, samples: Samples, alpha: float,
-        dropout: float, seed: int,
+        dropout: float, seed: int, batch: int,
     ) -> None:  # fmt: skip
         self.network, self.optimizer, self.samples = network, optimizer, samples
-        self.alpha, self.dropout, self.seed = alpha, dropout, seed
+        self.alpha, self.dropout, self.seed, self.batch = alpha, dropout, seed, batch
         self._gradient = np.empty_like(network.values)
 
-    def run(self, rows: NDArray[np.int64], size: int, rates: Array) -> float:
-        """A step for each ``size`` of these rows, with its rate; the sum of losses x samples.
+    def run(self, rows: NDArray[np.int64], rates: NDArray[np.float64]) -> float:
+        """A step for each `batch` of these rows, with its rate; the sum of losses x samples.
 
         A batch whose weights are all 0 says nothing, and is passed over.
         """
         total = 0.0
-        for batch, rate in zip(range(0, len(rows), size), rates.tolist(), strict=True):
-            chosen = rows[batch : batch + size]
+        for first, rate in zip(range(0, len(rows), self.batch), rates.tolist(), strict=True):
+            chosen = rows[first : first + self.batch]
             weights = None if self.samples.weights is None else self.samples.weights[chosen]
             if weights is not None and not weights.any():
                 continue
@@ -223,15 +223,15 @@ def loss_of(output: str, y: Array, p: Array, weights: Array | None) -> float:
 def dropout_mask(seed: int, step: int, layer: int, count: int, dropout: float) -> Array:
     """0 or 1 / (1 - dropout), float64 (count,): of SplitMix64's numbers from a start of its own."""
     with np.errstate(over="ignore"):
-        start = _mixed(np.uint64(seed) + np.uint64(step) * _GOLDEN)
-        start = _mixed(start + np.uint64(layer) * _GOLDEN)
-        numbers = _mixed(start + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+        start = _next(_next(np.uint64(seed + step)) + np.uint64(layer))
+        numbers = _next(start + np.arange(count, dtype=np.uint64) * _GOLDEN)
     kept = (numbers >> np.uint64(40)) >= round(dropout * (1 << 24))
     return np.where(kept, 1 / (1 - dropout), 0)
 
 
-def _mixed(z: Any) -> Any:
-    """SplitMix64's function of its state."""
+def _next(state: Any) -> Any:
+    """SplitMix64's next number."""
+    z = state + _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
