@@ -43,6 +43,7 @@ PARTS = {
     "search_files": "Search: files and memory",
     "search_cells": "Search: cells against inverted files and graphs",
     "search_identity": "Search: the same answer whatever the batch, threads and level",
+    "networks": "Networks that train",
     "growth": "Growth",
     "levels": "The v3 level, forced, against v4",
     "package": "Package",

@@ -37,7 +37,12 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),
                 search = module.def_submodule("search"), files = module.def_submodule("files"),
                 fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text"),
+<<<<<<< HEAD
                 transformer = module.def_submodule("transformer"), nn = module.def_submodule("nn");
+=======
+                transformer = module.def_submodule("transformer"),
+                networks = module.def_submodule("networks");
+>>>>>>> main
     firth::bind_kernels(kernels);
     firth::bind_gemm(kernels);
     firth::bind_attention(kernels);
@@ -54,7 +59,11 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_vectors(files);
     firth::bind_transformer(transformer);
     firth::bind_generators(transformer);
+<<<<<<< HEAD
     firth::bind_nn(nn);
+=======
+    firth::bind_networks(networks);
+>>>>>>> main
 
     module.def("levels", [] {
         size_t count;

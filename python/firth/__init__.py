@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         generators,
         kernels,
         models,
+        networks,
         search,
         tokenizers,
         words,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from firth.errors import FormatError
     from firth.generators import CausalLM, Seq2SeqLM
+    from firth.networks import Perceptron
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -96,6 +98,7 @@ _HOME = {
     "LineSentence": "firth.words",
     "NearestNeighbors": "firth.search.neighbors",
     "PathLineSentences": "firth.words",
+    "Perceptron": "firth.networks",
     "SentenceTransformer": "firth.encoders",
     "Seq2SeqLM": "firth.generators",
     "StaticModel": "firth.words",
@@ -110,6 +113,7 @@ _HOME = {
     "info": "firth.system",
     "kernels": "firth.kernels",
     "models": "firth.models",
+    "networks": "firth.networks",
     "paraphrase_mining": "firth.encoders",
     "search": "firth.search",
     "semantic_search": "firth.encoders",
@@ -143,6 +147,7 @@ __all__ = [
     "LineSentence",
     "NearestNeighbors",
     "PathLineSentences",
+    "Perceptron",
     "SentenceTransformer",
     "Seq2SeqLM",
     "StaticModel",
@@ -157,6 +162,7 @@ __all__ = [
     "info",
     "kernels",
     "models",
+    "networks",
     "paraphrase_mining",
     "search",
     "semantic_search",

@@ -6,7 +6,7 @@
     ROW(linear)
 
 // Those without a gradient: optimizers and what serves them.
-#define FIRTH_UPDATES(ROW)
+#define FIRTH_UPDATES(ROW) ROW(accumulate)
 
 namespace firth::nn {
 

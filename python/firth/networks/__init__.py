@@ -1,0 +1,6 @@
+"""Networks that train, from one neuron on."""
+
+from firth.networks.perceptron import Perceptron
+from firth.networks.trace import Step, Trace
+
+__all__ = ["Perceptron", "Step", "Trace"]
