@@ -37,12 +37,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),
                 search = module.def_submodule("search"), files = module.def_submodule("files"),
                 fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text"),
-<<<<<<< HEAD
-                transformer = module.def_submodule("transformer"), nn = module.def_submodule("nn");
-=======
                 transformer = module.def_submodule("transformer"),
-                networks = module.def_submodule("networks");
->>>>>>> main
+                networks = module.def_submodule("networks"), nn = module.def_submodule("nn");
     firth::bind_kernels(kernels);
     firth::bind_gemm(kernels);
     firth::bind_attention(kernels);
@@ -59,11 +55,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_vectors(files);
     firth::bind_transformer(transformer);
     firth::bind_generators(transformer);
-<<<<<<< HEAD
-    firth::bind_nn(nn);
-=======
     firth::bind_networks(networks);
->>>>>>> main
+    firth::bind_nn(nn);
 
     module.def("levels", [] {
         size_t count;

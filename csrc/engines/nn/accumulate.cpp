@@ -4,8 +4,8 @@
 namespace firth::nn {
 
 bool accumulate_fits(const Call& c) {
-    return c.ins == 2 && c.outs == 0 && c.saves == 0 && c.option_count == 0 && c.in[0] &&
-           c.in[1] && c.in[0].kind == Kind::real && c.in[1].kind == Kind::real &&
+    return c.ins == 2 && c.outs == 0 && c.saves == 0 && c.option_count == 0 && c.in[0] && c.in[1] &&
+           c.in[0].kind == Kind::real && c.in[1].kind == Kind::real &&
            c.in[0].has_shape_of(c.in[1]);
 }
 

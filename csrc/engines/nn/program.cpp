@@ -10,11 +10,11 @@ namespace firth::nn {
 namespace {
 
 size_t bytes_of(const Array& a, bool f64) {
-    const size_t element = a.kind == Kind::byte                     ? 1
+    const size_t element = a.kind == Kind::byte           ? 1
                            : a.kind == Kind::real && !f64 ? sizeof(float)
-                                                                    : sizeof(double);
+                                                          : sizeof(double);
     size_t n = element;
-    for (size_t i = 0; i < a.axes; i++) n = product(n, a.shape[i]);
+    for (size_t i = 0; i < a.axes; i++) n = firth::product(n, a.shape[i]);
     return n;
 }
 
@@ -22,8 +22,8 @@ size_t bytes_of(const Array& a, bool f64) {
 bool alike(const std::vector<Array>& gradients, const std::vector<Array>& of) {
     if (gradients.size() != of.size() || of.size() > 64) return false;
     for (size_t i = 0; i < of.size(); i++)
-        if (gradients[i] && (!of[i].there || !gradients[i].has_shape_of(of[i]) ||
-                             gradients[i].kind != Kind::real))
+        if (gradients[i] &&
+            (!of[i].there || !gradients[i].has_shape_of(of[i]) || gradients[i].kind != Kind::real))
             return false;
     return true;
 }
@@ -40,6 +40,7 @@ Program::Program(const Kernels& kernels, bool f64, size_t arena, std::vector<Pla
             if (begin > arena || size > arena - begin || begin % 64)
                 throw std::invalid_argument("program: an array is not in the arena");
             place.array.data = arena_.data() + begin;
+            place.array.writeable = true;
         }
     }
     const auto arrays = [&](const std::vector<int>& numbers) {
@@ -83,11 +84,22 @@ void Program::bind(size_t place, void* data) {
 }
 
 Call Program::call(const Ready& r, uint64_t seed) const {
-    return {kernels_,        num_threads(),    r.backward,      r.bfloat16,
-            seed,            r.options.data(), r.options.size(), r.in.data(),
-            r.out.data(),    r.saved.data(),   r.in.size(),      r.out.size(),
-            r.saved.size(),  r.backward ? r.dout.data() : nullptr,
-            r.backward ? r.din.data() : nullptr, r.add};
+    return {kernels_,
+            num_threads(),
+            r.backward,
+            r.bfloat16,
+            seed,
+            r.options.data(),
+            r.options.size(),
+            r.in.data(),
+            r.out.data(),
+            r.saved.data(),
+            r.in.size(),
+            r.out.size(),
+            r.saved.size(),
+            r.backward ? r.dout.data() : nullptr,
+            r.backward ? r.din.data() : nullptr,
+            r.add};
 }
 
 void Program::run(uint64_t seed) {

@@ -31,8 +31,8 @@ struct Instruction {
 
 class Program {
   public:
-    // arena: bytes; every place in it must end there. Throws std::invalid_argument where a call does
-    // not fit its operation or an array is out of range.
+    // arena: bytes; every place in it must end there. Throws std::invalid_argument where a call
+    // does not fit its operation or an array is out of range.
     Program(const Kernels& kernels, bool f64, size_t arena, std::vector<Place> places,
             std::vector<Instruction> instructions);
 

@@ -2,11 +2,8 @@
 from . import fasttext as fasttext
 from . import files as files
 from . import kernels as kernels
-<<<<<<< HEAD
-from . import nn as nn
-=======
 from . import networks as networks
->>>>>>> main
+from . import nn as nn
 from . import search as search
 from . import text as text
 from . import transformer as transformer

@@ -129,7 +129,7 @@ class Call(NamedTuple):
     outputs: Sequence[Array | Shape | None]
     saved: Sequence[Array]
     f64: bool
-    draws: bool
+    seed: int | None  # of those that draw random numbers
     bfloat16: bool
     gradients: Sequence[Array | None] | None = None  # by the outputs; None: it ran forward
     into: Sequence[Array | None] = ()  # by the inputs
@@ -356,7 +356,7 @@ class Tensor:
         start = np.array(gradient, self.dtype, order="C")  # a copy: gradients are added to it
         if start.shape != self.shape:
             raise ValueError(f"backward: gradient must have shape {self.shape}, got {start.shape}")
-        _walk(self, start)
+        walk(self, start)
 
 
 _methods: dict[str, Callable[..., Any]] = {}
@@ -374,8 +374,11 @@ def _method(name: str, tensor: Tensor, *arguments: Any) -> Any:
     return _methods[name](tensor, *arguments)
 
 
-def _walk(root: Tensor, start: Array) -> None:
-    """The chain rule: from `root` back along the tape, each record once, the latest first."""
+def walk(root: Tensor, start: Array) -> None:
+    """The chain rule: from `root` back along the tape, each record once, the latest first.
+
+    `start` is the gradient by `root`; it is changed.
+    """
     if root._record is None:
         root.grad = start if root.grad is None else root.grad + start
         return
@@ -462,7 +465,7 @@ def _run_backward(
                 record.outputs,
                 record.saved,
                 f64,
-                operation.draws,
+                record.seed if operation.draws else None,
                 record.bfloat16,
                 gradients,
                 into,
@@ -488,7 +491,7 @@ def _put(edge: Edge, flowing: dict[int, list[Array | None]], gradient: Array) ->
         there += gradient
         if (calls := _trace.get()) is not None:
             f64 = gradient.dtype == np.float64
-            calls.append(Call("accumulate", (), (there, gradient), (), (), f64, False, False))
+            calls.append(Call("accumulate", (), (there, gradient), (), (), f64, None, False))
     elif isinstance(edge, tuple):
         flowing[edge[0].number][edge[1]] = gradient
     elif edge is not None:
@@ -509,9 +512,8 @@ def run_forward(
         active_level(), name, options, inputs, outputs, saved, f64=f64, seed=seed, bfloat16=bfloat16
     )
     if (calls := _trace.get()) is not None:
-        calls.append(
-            Call(name, options, inputs, outputs, saved, f64, operation.draws, bfloat16)
-        )
+        drawn = seed if operation.draws else None
+        calls.append(Call(name, options, inputs, outputs, saved, f64, drawn, bfloat16))
 
 
 def _edge(x: Tensor | Array | None) -> Edge:
