@@ -373,10 +373,11 @@ class CountVectorizer(Estimator):
         """The column of each term (n,), sorted by term; -1 where it is too rare or too common."""
         assert order is not None
         n_terms, n_documents = len(order), len(rows.offsets) - 1
-        high, low = (
+        limits: list[Any] = [
             limit if isinstance(limit, Integral) else limit * n_documents
             for limit in (self.max_df, self.min_df)
-        )
+        ]
+        high, low = limits
         if high < low:
             raise ValueError("max_df corresponds to < documents than min_df")
         documents = np.bincount(rows.ids, minlength=n_terms)[order]
@@ -789,12 +790,12 @@ class _Weights:
             values *= self.idf[rows.ids]
         if self.norm is None:
             return values
-        if not np.isfinite(values).all():
-            raise ValueError(f"Input contains infinity or a value too large for {values.dtype!r}.")
         # The sum of a row is that of its values from left to right, in float64.
         of_row = cutting.row_numbers(rows)
         terms = values * values if self.norm == "l2" else np.abs(values)
         lengths = np.bincount(of_row, weights=terms, minlength=len(rows.offsets) - 1)
+        if not np.isfinite(lengths).all() and not np.isfinite(values).all():
+            raise ValueError(f"Input contains infinity or a value too large for {values.dtype!r}.")
         if self.norm == "l2":
             lengths = np.sqrt(lengths)
         lengths[lengths == 0] = 1
