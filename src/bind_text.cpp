@@ -175,6 +175,24 @@ std::unique_ptr<TermCounts> make_counts(const std::string& analyzer, size_t shor
     return std::make_unique<TermCounts>(unit, shortest, least, most, stop_words);
 }
 
+void know(TermCounts& self, const py::list& terms) {
+    std::vector<std::string> all;
+    all.reserve(terms.size());
+    for (const py::handle term : terms) {
+        if (!PyUnicode_Check(term.ptr())) throw py::type_error("TermCounts.know: want strings");
+        if (PyUnicode_IS_ASCII(term.ptr())) {
+            all.emplace_back(static_cast<const char*>(PyUnicode_DATA(term.ptr())),
+                             static_cast<size_t>(PyUnicode_GET_LENGTH(term.ptr())));
+        } else {
+            PyObject* bytes = PyUnicode_AsEncodedString(term.ptr(), "utf-8", "surrogatepass");
+            if (!bytes) throw py::error_already_set();
+            all.emplace_back(py::reinterpret_steal<py::bytes>(bytes));
+        }
+    }
+    const WithoutGil unlocked;
+    self.know(all);
+}
+
 void set_term_page(TermCounts& self, size_t page, const array<uint32_t>& entries,
                    std::vector<uint32_t> more) {
     if (page >= TermCounts::kPages || entries.ndim() != 1 || entries.size() != 256)
@@ -249,6 +267,30 @@ py::tuple place(const array<int64_t>& offsets, const array<int32_t>& ids,
     return as_arrays(std::move(rows));
 }
 
+// Changes values (N,) in place. offsets (rows + 1,), ids (N,), idf (terms,) or None. Returns whether
+// all lengths are those of finite numbers.
+template <class Value>
+bool weigh(const array<int64_t>& offsets, const array<int32_t>& ids, array<Value> values,
+           const Optional<double>& idf, const std::optional<std::string>& norm) {
+    const int64_t* starts = offsets.data();
+    if (offsets.ndim() != 1 || offsets.size() < 1 || starts[0] != 0 ||
+        !std::is_sorted(starts, starts + offsets.size()))
+        throw py::value_error("weigh_terms: offsets must rise from 0");
+    if (ids.ndim() != 1 || values.ndim() != 1 || ids.size() != starts[offsets.size() - 1] ||
+        values.size() != ids.size())
+        throw py::value_error("weigh_terms: want an id and a value for each place");
+    const int32_t* begin = ids.data();
+    if (idf && (idf->ndim() != 1 || std::any_of(begin, begin + ids.size(), [&](int32_t id) {
+                    return id < 0 || id >= idf->size();
+                })))
+        throw py::index_error("weigh_terms: an id has no weight");
+    Value* all = values.mutable_data();
+    const Norm kind = !norm ? Norm::kNone : *norm == "l1" ? Norm::kL1 : Norm::kL2;
+    const WithoutGil unlocked;
+    return weigh_terms(starts, static_cast<size_t>(offsets.size()) - 1, begin, all,
+                       idf ? idf->data() : nullptr, kind);
+}
+
 }  // namespace
 
 void bind_text(py::module_& text) {
@@ -277,6 +319,7 @@ void bind_text(py::module_& text) {
     py::class_<TermCounts>(text, "TermCounts")
         .def(py::init(&make_counts), py::arg("analyzer"), py::arg("shortest"), py::arg("least"),
              py::arg("most"), py::arg("stop_words"))
+        .def("know", &know, py::arg("terms"))
         .def("set_page", &set_term_page, py::arg("page"), py::arg("entries").noconvert(),
              py::arg("more"))
         .def("add", &add_texts, py::arg("texts"))
@@ -285,6 +328,13 @@ void bind_text(py::module_& text) {
         .def("rows", [](TermCounts& self) { return as_arrays(self.take_rows()); });
     text.def("place_terms", &place, py::arg("offsets").noconvert(), py::arg("ids").noconvert(),
              py::arg("counts").noconvert(), py::arg("columns").noconvert(), py::arg("by_columns"));
+    const auto weigh_as = [&](auto value) {
+        text.def("weigh_terms", &weigh<decltype(value)>, py::arg("offsets").noconvert(),
+                 py::arg("ids").noconvert(), py::arg("values").noconvert(),
+                 py::arg("idf").noconvert(), py::arg("norm"));
+    };
+    weigh_as(float());
+    weigh_as(double());
 }
 
 }  // namespace firth

@@ -5,6 +5,8 @@
 #include "engines/text/term_counts.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -82,6 +84,15 @@ TermCounts::TermCounts(Unit unit, size_t shortest, size_t least, size_t most,
         const std::string padded = word + std::string(Terms::kBehind, '\0');
         stop_words_.insert(Terms::term(padded.data(), word.size()));
     }
+}
+
+void TermCounts::know(const std::vector<std::string>& terms) {
+    std::string padded;
+    for (const std::string& term : terms) {
+        padded.assign(term).append(Terms::kBehind, '\0');
+        terms_.insert(Terms::term(padded.data(), term.size()));
+    }
+    closed_ = true;
 }
 
 void TermCounts::set_page(size_t page, const uint32_t* entries, std::vector<uint32_t> more) {
@@ -260,6 +271,7 @@ class TermCounts::Scanner {
         const size_t words = starts_.size();
         for (size_t n = model_.least_; n <= std::min(model_.most_, words); n++)
             for (size_t i = 0; i + n <= words; i++) emit(starts_[i], ends_[i + n - 1]);
+        count_emitted();
     }
 
     // Characters: each begins at starts_ and ends where the next one begins.
@@ -268,6 +280,7 @@ class TermCounts::Scanner {
         starts_.push_back(size_);
         for (size_t n = model_.least_; n <= std::min(model_.most_, characters); n++)
             for (size_t i = 0; i + n <= characters; i++) emit(starts_[i], starts_[i + n]);
+        count_emitted();
     }
 
     void end_padded_word() {
@@ -282,12 +295,27 @@ class TermCounts::Scanner {
             }
             for (size_t i = 0; i + n <= characters; i++) emit(starts_[i], starts_[i + n]);
         }
+        count_emitted();
         clear();
     }
 
+    // Terms are looked up some later, when what they need has come from memory.
     void emit(size_t start, size_t end) {
         const Terms::Term term = Terms::term(buffer_.data() + start, end - start);
+        model_.terms_.prefetch(term);
+        fresh.prefetch(term);
+        emitted_.push_back(term);
+        if (emitted_.size() == kTogether) count_emitted();
+    }
+
+    void count_emitted() {
+        for (const Terms::Term& term : emitted_) count(term);
+        emitted_.clear();
+    }
+
+    void count(const Terms::Term& term) {
         const int64_t number = model_.terms_.find(term);
+        if (number < 0 && model_.closed_) return;
         const size_t id = number >= 0 ? static_cast<size_t>(number) : known_ + fresh.insert(term);
         if (id > INT32_MAX) throw std::length_error("TermCounts: too many terms");
         if (id >= places_.size()) places_.resize(id + 1);
@@ -302,13 +330,14 @@ class TermCounts::Scanner {
         }
     }
 
-    static constexpr size_t kRun = 64;
+    static constexpr size_t kRun = 64, kTogether = 32;
 
     const TermCounts& model_;
     size_t known_;
     std::vector<char> buffer_ = std::vector<char>(1 << 10);
     size_t size_ = 0, first_ = 0, characters_ = 0, spaces_ = 0;
     std::vector<size_t> starts_, ends_;
+    std::vector<Terms::Term> emitted_;
     size_t row_ = 0;              // where the row of this text begins
     std::vector<size_t> places_;  // where in rows.ids each id was put last
 };
@@ -326,14 +355,17 @@ std::bitset<TermCounts::kPages> TermCounts::add(const std::vector<CodePoints>& t
     for (const auto& part : parts) missing |= part->missing;
     if (missing.any()) return missing;
 
+    constexpr size_t kAhead = 8;
     const auto known = static_cast<int32_t>(terms_.size());
     std::vector<size_t> starts;  // of the ids of each part
     std::vector<std::vector<int32_t>> numbers(parts.size());
     size_t ids = rows_.ids.size();
     for (size_t p = 0; p < parts.size(); p++) {
         const Terms& fresh = parts[p]->fresh;
-        for (size_t i = 0; i < fresh.size(); i++)
+        for (size_t i = 0; i < fresh.size(); i++) {
+            if (i + kAhead < fresh.size()) terms_.prefetch(fresh[i + kAhead]);
             numbers[p].push_back(static_cast<int32_t>(terms_.insert(fresh[i])));
+        }
         starts.push_back(ids);
         for (size_t r = 1; r < parts[p]->rows.offsets.size(); r++)
             rows_.offsets.push_back(static_cast<int64_t>(ids) + parts[p]->rows.offsets[r]);
@@ -352,23 +384,35 @@ std::bitset<TermCounts::kPages> TermCounts::add(const std::vector<CodePoints>& t
 
 std::vector<int32_t> TermCounts::order() const {
     struct Key {
-        uint64_t head;  // the first bytes, the first of them highest: most terms differ in them
+        uint64_t head, next;  // the first bytes, the first of them highest: most terms differ there
         int32_t number;
     };
     std::vector<Key> keys(terms_.size());
-    for (size_t i = 0; i < keys.size(); i++) {
-        const Terms::Term term = terms_[i];
-        char head[8] = {};
-        std::memcpy(head, term.data, std::min(term.size, sizeof head));
-        keys[i] = {__builtin_bswap64(load(head)), static_cast<int32_t>(i)};
-    }
+    const size_t grain = std::max<size_t>(1, divide_up(keys.size(), num_threads()));
     // UTF-8 has the order of its code points.
-    std::sort(keys.begin(), keys.end(), [&](const Key& a, const Key& b) {
+    const auto below = [&](const Key& a, const Key& b) {
         if (a.head != b.head) return a.head < b.head;
+        if (a.next != b.next) return a.next < b.next;
         const Terms::Term s = terms_[a.number], t = terms_[b.number];
         const int order = std::memcmp(s.data, t.data, std::min(s.size, t.size));
         return order ? order < 0 : s.size < t.size;
+    };
+    parallel_for(keys.size(), grain, [&](size_t begin, size_t end) {
+        for (size_t i = begin; i < end; i++) {
+            const Terms::Term term = terms_[i];
+            char head[16] = {};
+            std::memcpy(head, term.data, std::min(term.size, sizeof head));
+            keys[i] = {__builtin_bswap64(load(head)), __builtin_bswap64(load(head + 8)),
+                       static_cast<int32_t>(i)};
+        }
+        std::sort(keys.begin() + begin, keys.begin() + end, below);
     });
+    for (size_t size = grain; size < keys.size(); size *= 2)
+        parallel_for(keys.size(), 2 * size, [&](size_t begin, size_t end) {
+            const auto first = keys.begin() + begin;
+            std::inplace_merge(first, first + std::min(size, end - begin), keys.begin() + end,
+                               below);
+        });
     std::vector<int32_t> result(keys.size());
     for (size_t i = 0; i < keys.size(); i++) result[i] = keys[i].number;
     return result;
@@ -406,5 +450,36 @@ TermRows place_terms(const int64_t* offsets, size_t rows, const int32_t* ids, co
     });
     return result;
 }
+
+template <class Value>
+bool weigh_terms(const int64_t* offsets, size_t rows, const int32_t* ids, Value* values,
+                 const double* idf, Norm norm) {
+    constexpr size_t kRows = 512;  // a task
+    std::atomic<bool> finite = true;
+    parallel_for(rows, kRows, [&](size_t begin, size_t end) {
+        for (size_t r = begin; r < end; r++) {
+            const int64_t from = offsets[r], to = offsets[r + 1];
+            if (idf)
+                for (int64_t i = from; i < to; i++)
+                    values[i] = static_cast<Value>(values[i] * idf[ids[i]]);
+            if (norm == Norm::kNone) continue;
+            double length = 0;
+            for (int64_t i = from; i < to; i++) {
+                const Value one = norm == Norm::kL1 ? std::abs(values[i]) : values[i] * values[i];
+                length += one;
+            }
+            if (!std::isfinite(length) &&
+                !std::all_of(values + from, values + to, [](Value v) { return std::isfinite(v); }))
+                finite = false;
+            if (norm == Norm::kL2) length = std::sqrt(length);
+            if (length == 0) continue;
+            for (int64_t i = from; i < to; i++) values[i] = static_cast<Value>(values[i] / length);
+        }
+    });
+    return finite;
+}
+
+template bool weigh_terms(const int64_t*, size_t, const int32_t*, float*, const double*, Norm);
+template bool weigh_terms(const int64_t*, size_t, const int32_t*, double*, const double*, Norm);
 
 }  // namespace firth::text

@@ -29,6 +29,9 @@ class Terms {
 
     Terms() : slots_(1 << 8, Slot{0, kEmpty}) {}
     int64_t find(const Term& term) const;  // -1: not there
+    void prefetch(const Term& term) const {
+        __builtin_prefetch(&slots_[term.hash & (slots_.size() - 1)]);
+    }
     size_t insert(const Term& term);       // its number, new or not; at most 2^31 - 1 terms
 
     size_t size() const { return entries_.size(); }
@@ -77,6 +80,9 @@ class TermCounts {
     TermCounts(Unit unit, size_t shortest, size_t least, size_t most,
                const std::vector<std::string>& stop_words);
 
+    // Numbers these terms, from 0; from now on others are left out. Before the first text.
+    void know(const std::vector<std::string>& terms);
+
     // The entries of the code points 256 * page, ..., 256 * page + 255.
     void set_page(size_t page, const uint32_t* entries, std::vector<uint32_t> more);
 
@@ -99,6 +105,7 @@ class TermCounts {
 
     Unit unit_;
     size_t shortest_, least_, most_;
+    bool closed_ = false;  // to new terms
     // The letter that a code point of page 0 becomes, if it is one of ASCII; otherwise 0.
     std::array<char, 256> letters_{};
     Terms stop_words_, terms_;
@@ -110,5 +117,13 @@ class TermCounts {
 // offsets: (rows + 1,), ids and counts: (offsets[rows],), each id below the size of columns.
 TermRows place_terms(const int64_t* offsets, size_t rows, const int32_t* ids, const int32_t* counts,
                      const int32_t* columns, bool by_columns);
+
+// Multiplies values by idf[id], if idf is not null, and divides those of each row by its length: the
+// root of the sum of squares, or the sum of magnitudes; 0 counts as 1. Sums are float64, from left
+// to right. False where a row has a value that is not finite.
+enum class Norm { kNone, kL1, kL2 };
+template <class Value>
+bool weigh_terms(const int64_t* offsets, size_t rows, const int32_t* ids, Value* values,
+                 const double* idf, Norm norm);
 
 }  // namespace firth::text

@@ -9,7 +9,7 @@ import functools
 import operator
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,26 +42,40 @@ def counted_natively(
     counts: _native.text.TermCounts,
     texts: Iterable[str],
     page: Callable[[int], tuple[NDArray[np.uint32], list[int]]],
-    sort: bool,
+    vocabulary: Mapping[Any, int] | None,
 ) -> Counted:
-    """Terms of texts; ``page`` says what 256 code points become."""
+    """Terms of texts; ``page`` says what 256 code points become.
 
-    def add(batch: list[str]) -> None:
-        while missing := counts.add(tuple(batch)):
-            for number in missing:
-                counts.set_page(number, *page(number))
+    Of a vocabulary the terms are told apart in native code where the texts are long beside it;
+    otherwise they are all returned, which takes less than to go through the vocabulary.
+    """
+    known: list[str] | None = None
+    for number, (batch, size) in enumerate(batches(texts)):
+        if number == 0 and vocabulary is not None and size > 4 * len(vocabulary):
+            known = [term for term in vocabulary if isinstance(term, str)]
+            counts.know(known)
+        while missing := counts.add(batch):
+            for index in missing:
+                counts.set_page(index, *page(index))
+    rows = Rows(*counts.rows())
+    return Counted(
+        counts.terms() if known is None else known,
+        rows,
+        counts.order() if vocabulary is None else None,
+    )
 
+
+def batches(texts: Iterable[str]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Texts of some `BATCH` characters together, and how many they have."""
     batch: list[str] = []
     size = 0
     for text in texts:
         batch.append(text)
         size += len(text)
         if size >= BATCH:
-            add(batch)
+            yield tuple(batch), size
             batch, size = [], 0
-    add(batch)
-    order = counts.order() if sort else None
-    return Counted(counts.terms(), Rows(*counts.rows()), order)
+    yield tuple(batch), size
 
 
 def counted_by(

@@ -302,7 +302,7 @@ class CountVectorizer(Estimator):
         if self.fixed_vocabulary_:
             self._warn_of_upper_case()
             return self._known(raw_documents)
-        terms, rows, order = self._counted(raw_documents, sort=True)
+        terms, rows, order = self._counted(raw_documents)
         if not terms:
             raise ValueError("empty vocabulary; perhaps the documents only contain stop words")
         columns = self._columns(rows, order)
@@ -320,19 +320,22 @@ class CountVectorizer(Estimator):
 
     def _known(self, documents: Iterable[Any]) -> Rows:
         """The rows of documents, with the vocabulary's columns as ids."""
-        terms, rows, _ = self._counted(documents)
+        terms, rows, _ = self._counted(documents, self.vocabulary_)
         columns = map(self.vocabulary_.get, terms, itertools.repeat(-1))
         return self._placed(rows, np.fromiter(columns, np.int32, len(terms)), by_columns=True)
 
-    def _counted(self, documents: Iterable[Any], sort: bool = False) -> Counted:
+    def _counted(
+        self, documents: Iterable[Any], vocabulary: Mapping[Any, int] | None = None
+    ) -> Counted:
+        """Terms and rows; those without a vocabulary are to be sorted."""
         analyze = self.build_analyzer()
         counts = self._counts()
         if counts is None:
-            return cutting.counted_by(analyze, documents, sort)
+            return cutting.counted_by(analyze, documents, sort=vocabulary is None)
         page = functools.partial(
             cutting.page, lowercase=bool(self.lowercase), strip_accents=self.strip_accents or None
         )
-        return cutting.counted_natively(counts, self._texts(documents), page, sort)
+        return cutting.counted_natively(counts, self._texts(documents), page, vocabulary)
 
     def _counts(self) -> _native.text.TermCounts | None:
         """Native code for these parameters, or None: only Python does what they say."""
@@ -786,20 +789,10 @@ class _Weights:
         if self.sublinear_tf:
             np.log(values, out=values)
             values += 1
-        if self.idf is not None:
-            values *= self.idf[rows.ids]
-        if self.norm is None:
-            return values
-        # The sum of a row is that of its values from left to right, in float64.
-        of_row = cutting.row_numbers(rows)
-        terms = values * values if self.norm == "l2" else np.abs(values)
-        lengths = np.bincount(of_row, weights=terms, minlength=len(rows.offsets) - 1)
-        if not np.isfinite(lengths).all() and not np.isfinite(values).all():
+        idf = None if self.idf is None else np.ascontiguousarray(self.idf, np.float64)
+        if not _native.text.weigh_terms(rows.offsets, rows.ids, values, idf, self.norm):
             raise ValueError(f"Input contains infinity or a value too large for {values.dtype!r}.")
-        if self.norm == "l2":
-            lengths = np.sqrt(lengths)
-        lengths[lengths == 0] = 1
-        return (values / lengths[of_row]).astype(values.dtype)
+        return values
 
 
 class NotFittedError(ValueError, AttributeError):
