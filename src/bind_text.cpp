@@ -176,21 +176,22 @@ std::unique_ptr<TermCounts> make_counts(const std::string& analyzer, size_t shor
 }
 
 void know(TermCounts& self, const py::list& terms) {
-    std::vector<std::string> all;
-    all.reserve(terms.size());
+    std::string text;
+    std::vector<size_t> ends;
     for (const py::handle term : terms) {
         if (!PyUnicode_Check(term.ptr())) throw py::type_error("TermCounts.know: want strings");
         if (PyUnicode_IS_ASCII(term.ptr())) {
-            all.emplace_back(static_cast<const char*>(PyUnicode_DATA(term.ptr())),
-                             static_cast<size_t>(PyUnicode_GET_LENGTH(term.ptr())));
+            text.append(static_cast<const char*>(PyUnicode_DATA(term.ptr())),
+                        static_cast<size_t>(PyUnicode_GET_LENGTH(term.ptr())));
         } else {
             PyObject* bytes = PyUnicode_AsEncodedString(term.ptr(), "utf-8", "surrogatepass");
             if (!bytes) throw py::error_already_set();
-            all.emplace_back(py::reinterpret_steal<py::bytes>(bytes));
+            text += py::reinterpret_steal<py::bytes>(bytes);
         }
+        ends.push_back(text.size());
     }
     const WithoutGil unlocked;
-    self.know(all);
+    self.know(std::move(text), ends);
 }
 
 void set_term_page(TermCounts& self, size_t page, const array<uint32_t>& entries,

@@ -77,6 +77,21 @@ size_t Terms::insert(const Term& term) {
     return number;
 }
 
+// The numbers of `size` terms, inserted in turn.
+template <class TermAt>
+static std::vector<int32_t> insert_all(Terms& terms, size_t size, const TermAt& term_at) {
+    constexpr size_t kTogether = 16;  // are looked up when their slots have come from memory
+    Terms::Term block[kTogether];
+    std::vector<int32_t> numbers(size);
+    for (size_t first = 0; first < size; first += kTogether) {
+        const size_t n = std::min(kTogether, size - first);
+        for (size_t i = 0; i < n; i++) terms.prefetch(block[i] = term_at(first + i));
+        for (size_t i = 0; i < n; i++)
+            numbers[first + i] = static_cast<int32_t>(terms.insert(block[i]));
+    }
+    return numbers;
+}
+
 TermCounts::TermCounts(Unit unit, size_t shortest, size_t least, size_t most,
                        const std::vector<std::string>& stop_words)
     : unit_(unit), shortest_(shortest), least_(least), most_(most) {
@@ -86,12 +101,12 @@ TermCounts::TermCounts(Unit unit, size_t shortest, size_t least, size_t most,
     }
 }
 
-void TermCounts::know(const std::vector<std::string>& terms) {
-    std::string padded;
-    for (const std::string& term : terms) {
-        padded.assign(term).append(Terms::kBehind, '\0');
-        terms_.insert(Terms::term(padded.data(), term.size()));
-    }
+void TermCounts::know(std::string text, const std::vector<size_t>& ends) {
+    text.append(Terms::kBehind, '\0');
+    insert_all(terms_, ends.size(), [&](size_t i) {
+        const size_t start = i ? ends[i - 1] : 0;
+        return Terms::term(text.data() + start, ends[i] - start);
+    });
     closed_ = true;
 }
 
@@ -355,17 +370,13 @@ std::bitset<TermCounts::kPages> TermCounts::add(const std::vector<CodePoints>& t
     for (const auto& part : parts) missing |= part->missing;
     if (missing.any()) return missing;
 
-    constexpr size_t kAhead = 8;
     const auto known = static_cast<int32_t>(terms_.size());
     std::vector<size_t> starts;  // of the ids of each part
     std::vector<std::vector<int32_t>> numbers(parts.size());
     size_t ids = rows_.ids.size();
     for (size_t p = 0; p < parts.size(); p++) {
         const Terms& fresh = parts[p]->fresh;
-        for (size_t i = 0; i < fresh.size(); i++) {
-            if (i + kAhead < fresh.size()) terms_.prefetch(fresh[i + kAhead]);
-            numbers[p].push_back(static_cast<int32_t>(terms_.insert(fresh[i])));
-        }
+        numbers[p] = insert_all(terms_, fresh.size(), [&](size_t i) { return fresh[i]; });
         starts.push_back(ids);
         for (size_t r = 1; r < parts[p]->rows.offsets.size(); r++)
             rows_.offsets.push_back(static_cast<int64_t>(ids) + parts[p]->rows.offsets[r]);

@@ -80,8 +80,9 @@ class TermCounts {
     TermCounts(Unit unit, size_t shortest, size_t least, size_t most,
                const std::vector<std::string>& stop_words);
 
-    // Numbers these terms, from 0; from now on others are left out. Before the first text.
-    void know(const std::vector<std::string>& terms);
+    // Numbers terms, from 0; from now on others are left out. Before the first text. Term i is
+    // text[ends[i - 1] : ends[i]].
+    void know(std::string text, const std::vector<size_t>& ends);
 
     // The entries of the code points 256 * page, ..., 256 * page + 255.
     void set_page(size_t page, const uint32_t* entries, std::vector<uint32_t> more);

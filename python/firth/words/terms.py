@@ -9,7 +9,7 @@ import functools
 import operator
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +33,9 @@ class Rows(NamedTuple):
 class Counted(NamedTuple):
     """Terms by their number, the rows of texts, and the numbers (n_terms,) sorted by term."""
 
-    terms: list[Any]
+    terms: Collection[Any]
     rows: Rows
-    order: NDArray[np.int32] | None  # only where it was asked for
+    order: NDArray[np.int32] | None  # only where there is no vocabulary
 
 
 def counted_natively(
@@ -46,23 +46,22 @@ def counted_natively(
 ) -> Counted:
     """Terms of texts; ``page`` says what 256 code points become.
 
-    Of a vocabulary the terms are told apart in native code where the texts are long beside it;
-    otherwise they are all returned, which takes less than to go through the vocabulary.
+    Where texts are long beside a vocabulary, native code leaves out what it does not have, and the
+    terms are its own. Otherwise it would take longer to go through it than through all terms.
     """
-    known: list[str] | None = None
+    known = False
     for number, (batch, size) in enumerate(batches(texts)):
         if number == 0 and vocabulary is not None and size > 4 * len(vocabulary):
-            known = [term for term in vocabulary if isinstance(term, str)]
-            counts.know(known)
+            known = {*map(type, vocabulary)} == {str}
+            if known:
+                counts.know(list(vocabulary))
         while missing := counts.add(batch):
             for index in missing:
                 counts.set_page(index, *page(index))
     rows = Rows(*counts.rows())
-    return Counted(
-        counts.terms() if known is None else known,
-        rows,
-        counts.order() if vocabulary is None else None,
-    )
+    if vocabulary is None:
+        return Counted(counts.terms(), rows, counts.order())
+    return Counted(vocabulary if known else counts.terms(), rows, None)
 
 
 def batches(texts: Iterable[str]) -> Iterator[tuple[tuple[str, ...], int]]:

@@ -320,8 +320,9 @@ class CountVectorizer(Estimator):
 
     def _known(self, documents: Iterable[Any]) -> Rows:
         """The rows of documents, with the vocabulary's columns as ids."""
-        terms, rows, _ = self._counted(documents, self.vocabulary_)
-        columns = map(self.vocabulary_.get, terms, itertools.repeat(-1))
+        known = self.vocabulary_
+        terms, rows, _ = self._counted(documents, known)
+        columns = known.values() if terms is known else map(known.get, terms, itertools.repeat(-1))
         return self._placed(rows, np.fromiter(columns, np.int32, len(terms)), by_columns=True)
 
     def _counted(
