@@ -186,6 +186,26 @@ def test_term_counts_set_page(case):
     refused(counts.set_page, good, case)
 
 
+def test_term_counts_know():
+    counts = native("TermCounts")(**COUNTS)
+    refused(
+        counts.know,
+        {"terms": ["ab"]},
+        ("bytes", {"terms": [b"ab"]}, TypeError, "TermCounts.know: want strings"),
+    )
+    counts.set_page(0, np.arange(256, dtype=U32) | 1 << 24, [])
+    counts.set_page(0xD8, np.arange(0xD800, 0xD900, dtype=U32) | 1 << 24, [])
+    known = ["é" * 20, "", "abcdefgh", "abcdefghi", "\ud800a"]
+    counts = native("TermCounts")(**COUNTS)
+    counts.know(known)
+    assert counts.add(("abcdefghi",)) == [0]
+    counts.set_page(0, np.arange(256, dtype=U32) | 1 << 24, [])
+    counts.set_page(0xD8, np.arange(0xD800, 0xD900, dtype=U32) | 1 << 24, [])
+    assert counts.add(("abcdefghi", "abcdefghij", "\ud800a", "é" * 20, "abcdefgh")) == []
+    assert [part.tolist() for part in counts.rows()] == [[0, 1, 1, 2, 3, 4], [3, 4, 0, 2], [1] * 4]
+    assert counts.terms() == known
+
+
 def test_term_counts_add():
     counts = native("TermCounts")(**COUNTS)
     assert counts.add(("ab", "é\u0416")) == [0, 4]
@@ -235,3 +255,42 @@ def test_place_terms(case):
     assert [part.tolist() for part in found] == [[0, 2, 2], [0, 1], [6, 5]]
     found = native("place_terms")(**PLACE | {"by_columns": False})
     assert [part.tolist() for part in found] == [[0, 2, 2], [1, 0], [5, 6]]
+
+
+WEIGH = {
+    "offsets": np.array([0, 2, 2, 3]), "ids": np.array([0, 1, 1], I32),
+    "values": np.array([3.0, 2.0, 5.0]), "idf": np.array([1.0, 2.0]), "norm": "l2",
+}  # fmt: skip
+WEIGHTS_RISE = "weigh_terms: offsets must rise from 0"
+EACH_VALUE = "weigh_terms: want an id and a value for each place"
+NO_WEIGHT = "weigh_terms: an id has no weight"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("no offsets", {"offsets": np.zeros(0, I64)}, ValueError, WEIGHTS_RISE),
+        ("axes", {"offsets": zeros(3, 1, dtype=I64)}, ValueError, WEIGHTS_RISE),
+        ("begin", {"offsets": np.array([1, 2, 3])}, ValueError, WEIGHTS_RISE),
+        ("fall", {"offsets": np.array([0, 4, 3])}, ValueError, WEIGHTS_RISE),
+        ("far", {"offsets": np.array([0, 2, 4])}, ValueError, EACH_VALUE),
+        ("few", {"values": np.zeros(2)}, ValueError, EACH_VALUE),
+        ("rows of ids", {"ids": zeros(3, 1, dtype=I32)}, ValueError, EACH_VALUE),
+        ("rows of values", {"values": np.zeros((3, 1))}, ValueError, EACH_VALUE),
+        ("below", {"ids": np.array([0, 1, -1], I32)}, IndexError, NO_WEIGHT),
+        ("above", {"ids": np.array([0, 1, 2], I32)}, IndexError, NO_WEIGHT),
+        ("rows of idf", {"idf": np.ones((2, 1))}, IndexError, NO_WEIGHT),
+        ("whole numbers", {"values": np.array([3, 2, 5])}, TypeError, "incompatible"),
+    ],
+    ids=lambda case: case[0],
+)
+def test_weigh_terms(case):
+    refused(native("weigh_terms"), WEIGH, case)
+    for dtype in (np.float32, np.float64):
+        values = np.array([3, 2, 5], dtype)
+        assert native("weigh_terms")(**WEIGH | {"values": values}) is True
+        np.testing.assert_array_equal(values, np.array([3 / 5, 4 / 5, 1], dtype))
+        assert native("weigh_terms")(**WEIGH | {"values": values, "idf": None, "norm": None})
+        np.testing.assert_array_equal(values, np.array([3 / 5, 4 / 5, 1], dtype))
+        infinite = np.array([3, np.inf, 5], dtype)
+        assert native("weigh_terms")(**WEIGH | {"values": infinite, "norm": "l1"}) is False

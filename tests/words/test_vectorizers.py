@@ -132,6 +132,30 @@ def test_other_parameters_natively(changes):
     same(fast.transform(texts[:50]), slow.transform(texts[:50]))
 
 
+def test_a_vocabulary_beside_long_and_short_texts():
+    """Its terms are found in native code, or in the dict; that one is the truth both times."""
+    texts = of_many_scripts()
+    for ngram_range in ((1, 1), (1, 2)):
+        fast, slow = CountVectorizer(ngram_range=ngram_range), SlowCounts(ngram_range=ngram_range)
+        fast.fit(texts)
+        slow.fit(texts)
+        for repeats in (1, 4):
+            long = [text + " new " + text for text in texts] * repeats
+            same(fast.transform(long), slow.transform(long))
+            same(fast.transform(texts[:3]), slow.transform(texts[:3]))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(terms, "BATCH", 8 * len(fast.vocabulary_))  # many calls
+                same(fast.transform(long), slow.transform(long))
+            for bags in (fast, slow):  # for the second time
+                first, second = sorted(bags.vocabulary_)[5:7]
+                swapped = bags.vocabulary_[second], bags.vocabulary_[first]
+                bags.vocabulary_[first], bags.vocabulary_[second] = swapped
+    names = np.array(["cat", "on"])  # str of NumPy's own
+    for vocabulary in (names, {3: 1, "cat": 0}):
+        found = dense(CountVectorizer(vocabulary=vocabulary, lowercase=False).transform(TEXTS * 9))
+        assert found.tolist() == [[1, int(vocabulary is names)], [0, 0], [0, 0], [0, 0]] * 9
+
+
 def test_every_code_point_of_two_planes():
     """Letters, spaces, lower case and accents are those of Python's own tables."""
     text = "".join(f"{chr(c)}{chr(c)} " for c in range(0x20000) if c != ord("Σ"))

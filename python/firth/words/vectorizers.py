@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from firth import _native
+from firth.estimator import Estimator
 from firth.optional import needs
-from firth.search.neighbors import Estimator
 from firth.words import terms as cutting
 from firth.words.terms import Counted, Rows
 
@@ -289,7 +289,7 @@ class CountVectorizer(Estimator):
 
     def _learn(self, raw_documents: Iterable[Any]) -> Rows:
         """Set the vocabulary; the rows of the documents, with its columns as ids."""
-        self._check_parameters()
+        self._check_parameters(dict(sorted(self._parameters().items())))
         if isinstance(raw_documents, str):
             raise ValueError(_NOT_A_STR)
         if self.ngram_range[0] > self.ngram_range[1]:
@@ -423,16 +423,6 @@ class CountVectorizer(Estimator):
         return sparse.csr_matrix(parts, shape=shape)
 
     # Arguments
-
-    def _check_parameters(self) -> None:
-        wanted = self._parameters()
-        for name in sorted(wanted):
-            text, right = wanted[name]
-            if not right:
-                raise ValueError(
-                    f"The {name!r} parameter of {type(self).__name__} must be {text}. "
-                    f"Got {getattr(self, name)!r} instead."
-                )
 
     def _parameters(self) -> dict[str, tuple[str, bool]]:
         """What each parameter must be, and whether it is."""
