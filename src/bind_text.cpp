@@ -268,8 +268,8 @@ py::tuple place(const array<int64_t>& offsets, const array<int32_t>& ids,
     return as_arrays(std::move(rows));
 }
 
-// Changes values (N,) in place. offsets (rows + 1,), ids (N,), idf (terms,) or None. Returns whether
-// all lengths are those of finite numbers.
+// Changes values (N,) in place. offsets (rows + 1,), ids (N,), idf (terms,) or None. Returns
+// whether all lengths are those of finite numbers.
 template <class Value>
 bool weigh(const array<int64_t>& offsets, const array<int32_t>& ids, array<Value> values,
            const Optional<double>& idf, const std::optional<std::string>& norm) {

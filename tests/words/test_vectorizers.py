@@ -141,6 +141,7 @@ def test_a_vocabulary_beside_long_and_short_texts():
         slow.fit(texts)
         for repeats in (1, 4):
             long = [text + " new " + text for text in texts] * repeats
+            assert sum(map(len, long)) > 4 * len(fast.vocabulary_)
             same(fast.transform(long), slow.transform(long))
             same(fast.transform(texts[:3]), slow.transform(texts[:3]))
             with pytest.MonkeyPatch.context() as patch:

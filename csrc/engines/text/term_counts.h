@@ -32,7 +32,7 @@ class Terms {
     void prefetch(const Term& term) const {
         __builtin_prefetch(&slots_[term.hash & (slots_.size() - 1)]);
     }
-    size_t insert(const Term& term);       // its number, new or not; at most 2^31 - 1 terms
+    size_t insert(const Term& term);  // its number, new or not; at most 2^31 - 1 terms
 
     size_t size() const { return entries_.size(); }
     // Valid until the next insert.
@@ -119,9 +119,9 @@ class TermCounts {
 TermRows place_terms(const int64_t* offsets, size_t rows, const int32_t* ids, const int32_t* counts,
                      const int32_t* columns, bool by_columns);
 
-// Multiplies values by idf[id], if idf is not null, and divides those of each row by its length: the
-// root of the sum of squares, or the sum of magnitudes; 0 counts as 1. Sums are float64, from left
-// to right. False where a row has a value that is not finite.
+// Multiplies values by idf[id], if idf is not null, and divides those of each row by its length:
+// the root of the sum of squares, or the sum of magnitudes; 0 counts as 1. Sums are float64, from
+// left to right. False where a row has a value that is not finite.
 enum class Norm { kNone, kL1, kL2 };
 template <class Value>
 bool weigh_terms(const int64_t* offsets, size_t rows, const int32_t* ids, Value* values,
