@@ -103,7 +103,9 @@ def outcome(work: Any) -> tuple[Any, list[str]]:
     return found, [str(one.message) for one in caught]
 
 
-@pytest.mark.parametrize(("kind", "settings"), ALL, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "settings"), ALL, ids=[" ".join((kind, *one)) for kind, one in ALL]
+)
 def test_the_same_bits(kind, settings):
     ours, theirs = getattr(words, kind)(**settings), getattr(text, kind)(**settings)
     assert ours.get_params() == theirs.get_params()
