@@ -3,7 +3,18 @@
 
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
-    ROW(linear)
+    ROW(combine) \
+    ROW(concatenate) \
+    ROW(dropout) \
+    ROW(linear) \
+    ROW(map) \
+    ROW(matmul) \
+    ROW(maximum) \
+    ROW(permute) \
+    ROW(reshape) \
+    ROW(slice) \
+    ROW(softmax) \
+    ROW(sum)
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW) ROW(accumulate)
