@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from firth.errors import FormatError
     from firth.generators import CausalLM, Seq2SeqLM
-    from firth.networks import Perceptron
+    from firth.networks import MLPClassifier, MLPRegressor, Perceptron
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -96,6 +96,8 @@ _HOME = {
     "Index": "firth.search",
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
+    "MLPClassifier": "firth.networks",
+    "MLPRegressor": "firth.networks",
     "NearestNeighbors": "firth.search.neighbors",
     "PathLineSentences": "firth.words",
     "Perceptron": "firth.networks",
@@ -145,6 +147,8 @@ __all__ = [
     "Index",
     "KeyedVectors",
     "LineSentence",
+    "MLPClassifier",
+    "MLPRegressor",
     "NearestNeighbors",
     "PathLineSentences",
     "Perceptron",

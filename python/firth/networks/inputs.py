@@ -169,20 +169,20 @@ def draw(
     first one has a purpose in scikit-learn that a perceptron does not have.
     """
     if count == 1:
-        random = _generator(state)
+        random = generator(state)
         random.randint(1, _MOST)
         held_out = _held_out(state, fraction, labels, weights)
         return held_out, np.array([random.randint(_MOST)], np.uint32)
     held_out = _held_out(state, fraction, labels, weights)
     seeds = []
-    for seed in _generator(state).randint(_MOST, size=count):
+    for seed in generator(state).randint(_MOST, size=count):
         random = np.random.RandomState(seed)
         random.randint(1, _MOST)
         seeds.append(random.randint(_MOST))
     return held_out, np.array(seeds, np.uint32)
 
 
-def _generator(state: Any) -> Any:
+def generator(state: Any) -> Any:
     """A generator as scikit-learn's check_random_state gives: None is that of `numpy.random`."""
     if state is None or state is np.random:
         return np.random.mtrand._rand
@@ -193,13 +193,31 @@ def _held_out(
     state: Any, fraction: float | None, labels: NDArray[np.int32], weights: NDArray[Any]
 ) -> NDArray[np.uint8]:
     """1 for the samples (n,) of validation: of each class about the same share, by chance."""
-    n = len(labels)
-    chosen = np.zeros(n, np.uint8)
+    chosen = np.zeros(len(labels), np.uint8)
     if fraction is None:
         return chosen
-    present, counts = np.unique(labels, return_counts=True)
+    chosen[hold_out(len(labels), fraction, labels, generator(state))[1]] = 1
+    if not (weights[chosen == 1] > 0).any():
+        raise ValueError(
+            "The sample weights for validation set are all zero, consider using a different random "
+            "state."
+        )
+    return chosen
+
+
+def hold_out(
+    n: int, fraction: float, labels: NDArray[Any] | None, random: Any
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and rows for validation, by chance; of each label about the same share.
+
+    scikit-learn's train_test_split, with its order and its random numbers.
+    """
     tested = math.ceil(fraction * n)
     learnt = n - tested
+    if labels is None:
+        order = random.permutation(n)
+        return order[tested:], order[:tested]
+    present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
         raise ValueError(
             "early_stopping: The least populated classes in y have only 1 member, which is too few "
@@ -210,33 +228,27 @@ def _held_out(
             f"early_stopping: validation_fraction={fraction} of {n} samples leaves {learnt} to "
             f"learn and {tested} to hold out, fewer than the {len(present)} classes"
         )
-    random = _generator(state)
-    train = _shares(counts, learnt, random)
-    test = _shares(counts - train, tested, random)
-    for label, count, first, size in zip(present, counts, train, test, strict=True):
+    to_learn = shares(counts, learnt, random)
+    to_test = shares(counts - to_learn, tested, random)
+    train, test = [], []
+    for label, count, first, size in zip(present, counts, to_learn, to_test, strict=True):
         rows = np.flatnonzero(labels == label)[random.permutation(count)]
-        chosen[rows[first : first + size]] = 1
-    for size in (learnt, tested):  # scikit-learn shuffles both
-        random.permutation(size)
-    if not (weights[chosen == 1] > 0).any():
-        raise ValueError(
-            "The sample weights for validation set are all zero, consider using a different random "
-            "state."
-        )
-    return chosen
+        train.append(rows[:first])
+        test.append(rows[first : first + size])
+    return random.permutation(np.concatenate(train)), random.permutation(np.concatenate(test))
 
 
-def _shares(counts: NDArray[Any], total: int, random: Any) -> NDArray[np.int64]:
+def shares(counts: NDArray[Any], total: int, random: Any) -> NDArray[np.int64]:
     """``total`` samples divided among classes as their ``counts`` are, fractions by chance."""
     wanted = counts / counts.sum() * total
-    shares: NDArray[np.float64] = np.floor(wanted)
-    rests, missing = wanted - shares, int(total - shares.sum())
+    found: NDArray[np.float64] = np.floor(wanted)
+    rests, missing = wanted - found, int(total - found.sum())
     for rest in np.unique(rests)[::-1]:
         if missing <= 0:
             break
         equal = np.flatnonzero(rests == rest)
         more = min(len(equal), missing)
-        shares[random.choice(equal, size=more, replace=False)] += 1
+        found[random.choice(equal, size=more, replace=False)] += 1
         missing -= more
-    whole: NDArray[np.int64] = shares.astype(np.int64)
+    whole: NDArray[np.int64] = found.astype(np.int64)
     return whole
