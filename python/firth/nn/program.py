@@ -17,7 +17,7 @@ from firth import _native
 from firth.kernels._dispatch import active, active_level
 from firth.nn import tape
 from firth.nn.module import Module, Parameter, version
-from firth.nn.tape import Array, Call, Tensor
+from firth.nn.tape import Array, Call, Check, Tensor
 
 _ALIGNMENT = 64  # of places in the arena, in bytes
 
@@ -78,13 +78,12 @@ class TrainingStep:
         compiled = self._programs.get(key)
         if compiled is None or not compiled.fresh():
             return self._first(key, arrays)
-        self.optimizer.advance()
-        return compiled.run(arrays)
+        return compiled.run(arrays, self.optimizer)
 
     def _first(self, key: Any, arrays: list[Array]) -> float:
         """Take a step on the tape, and compile it."""
         self._parameters = list(self.model.parameters())
-        calls: list[Call] = []
+        calls: list[Call | Check] = []
         tensors = [tape.Tensor(x) for x in arrays]
         self.model.zero_grad()
         with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
@@ -112,12 +111,21 @@ class _Compiled:
 
     def __init__(
         self,
-        calls: Sequence[Call],
+        traced: Sequence[Call | Check],
         parameters: list[Parameter],
         held: list[Array],
         batch: list[Array],
         loss: Array,
     ) -> None:
+        calls = [call for call in traced if isinstance(call, Call)]
+        # Other arrays than the batch's are the same at each step.
+        self._checks = [
+            (i, check.check)
+            for check in traced
+            if isinstance(check, Check)
+            for i, array in enumerate(batch)
+            if check.array is array
+        ]
         self.loss = loss
         self._parameters = [(p, p.data) for p in parameters]
         self._held = held
@@ -147,9 +155,12 @@ class _Compiled:
         """Whether the parameters' arrays are those that were compiled."""
         return all(p.data is data for p, data in self._parameters)
 
-    def run(self, batch: list[Array]) -> float:
+    def run(self, batch: list[Array], optimizer: Any) -> float:
         """Take a step; the loss before it."""
+        for i, check in self._checks:
+            check(batch[i])
         seed = int(tape.generator().integers(1 << 63))
+        optimizer.advance()
         self._program.run(self._batch, batch, seed)
         return float(self.loss.item())
 

@@ -136,10 +136,17 @@ class Call(NamedTuple):
     add: int = 0
 
 
+class Check(NamedTuple):
+    """Values of an array that an operation relies on; the function raises where they are wrong."""
+
+    array: Array
+    check: Callable[[Array], None]
+
+
 _numbers = itertools.count()
 _recording: ContextVar[bool] = ContextVar("firth_recording", default=True)
 _bfloat16: ContextVar[bool] = ContextVar("firth_bfloat16", default=False)
-_trace: ContextVar[list[Call] | None] = ContextVar("firth_trace", default=None)
+_trace: ContextVar[list[Call | Check] | None] = ContextVar("firth_trace", default=None)
 _generator: ContextVar[np.random.Generator | None] = ContextVar("firth_generator", default=None)
 _fallback = np.random.default_rng()
 
@@ -167,12 +174,19 @@ def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager
     return _set(_bfloat16, enabled)
 
 
-def trace(into: list[Call]) -> contextlib.AbstractContextManager[None]:
-    """Inside of the ``with`` block each call of native code is appended to a list too.
+def trace(into: list[Call | Check]) -> contextlib.AbstractContextManager[None]:
+    """Inside of the ``with`` block each call of native code, and each check, is appended to a list.
 
     Values may not be looked at meanwhile: what they decide would not be in the list.
     """
     return _set(_trace, into)
+
+
+def check_values(array: Array, check: Callable[[Array], None]) -> None:
+    """Run a check of values, now and before each step that is compiled of this one."""
+    check(array)
+    if (calls := _trace.get()) is not None:
+        calls.append(Check(array, check))
 
 
 def manual_seed(seed: int) -> None:
