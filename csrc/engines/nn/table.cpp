@@ -6,7 +6,12 @@
     ROW(linear)
 
 // Those without a gradient: optimizers and what serves them.
-#define FIRTH_UPDATES(ROW)
+#define FIRTH_UPDATES(ROW) \
+    ROW(adagrad) \
+    ROW(adam) \
+    ROW(clip_grad_norm) \
+    ROW(rmsprop) \
+    ROW(sgd)
 
 namespace firth::nn {
 
