@@ -3,7 +3,16 @@
 
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
-    ROW(linear)
+    ROW(binary_cross_entropy_with_logits) \
+    ROW(cross_entropy) \
+    ROW(difference_loss) \
+    ROW(embedding) \
+    ROW(info_nce) \
+    ROW(layer_norm) \
+    ROW(linear) \
+    ROW(linear_cross_entropy) \
+    ROW(nll_loss) \
+    ROW(rms_norm)
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW) \
