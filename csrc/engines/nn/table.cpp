@@ -4,15 +4,26 @@
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
     ROW(binary_cross_entropy_with_logits) \
+    ROW(combine) \
+    ROW(concatenate) \
     ROW(cross_entropy) \
     ROW(difference_loss) \
+    ROW(dropout) \
     ROW(embedding) \
     ROW(info_nce) \
     ROW(layer_norm) \
     ROW(linear) \
     ROW(linear_cross_entropy) \
+    ROW(map) \
+    ROW(matmul) \
+    ROW(maximum) \
     ROW(nll_loss) \
-    ROW(rms_norm)
+    ROW(permute) \
+    ROW(reshape) \
+    ROW(rms_norm) \
+    ROW(slice) \
+    ROW(softmax) \
+    ROW(sum)
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW) \

@@ -17,7 +17,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -346,9 +346,10 @@ class Tensor:
 
 
 _methods: dict[str, Callable[..., Any]] = {}
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def method(function: Callable[..., Any]) -> Callable[..., Any]:
+def method(function: Function) -> Function:
     """Make a function of a tensor a method too, under its name."""
     _methods[function.__name__] = function
     return function
