@@ -84,12 +84,13 @@ void forward(const Level& level, const std::string& name, const std::vector<doub
              const py::sequence& inputs, const py::sequence& outputs, const py::sequence& saved,
              bool f64, uint64_t seed, bool bfloat16) {
     const Operation& operation = found_operation(name);
-    const std::vector<Array> in = views(inputs, f64, false), out = views(outputs, f64, true),
-                             kept = views(saved, f64, true);
+    // What has no gradient is an update, which changes its inputs.
+    const std::vector<Array> in = views(inputs, f64, !operation.backward_f32),
+                             out = views(outputs, f64, true), kept = views(saved, f64, true);
     run(operation,
         Call{*level, num_threads(), false, bfloat16, seed, options.data(), options.size(),
              in.data(), out.data(), kept.data(), in.size(), out.size(), kept.size(), nullptr,
-             nullptr, 0},
+             nullptr, 0, f64},
         f64);
 }
 
@@ -117,7 +118,7 @@ void backward(const Level& level, const std::string& name, const std::vector<dou
     run(operation,
         Call{*level, num_threads(), true, bfloat16, seed, options.data(), options.size(), in.data(),
              out.data(), kept.data(), in.size(), out.size(), kept.size(), dout.data(), din.data(),
-             add},
+             add, f64},
         f64);
 }
 

@@ -27,7 +27,12 @@
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW) \
-    ROW(accumulate)
+    ROW(accumulate) \
+    ROW(adagrad) \
+    ROW(adam) \
+    ROW(clip_grad_norm) \
+    ROW(rmsprop) \
+    ROW(sgd)
 
 namespace firth::nn {
 
