@@ -286,7 +286,7 @@ def test_native_code_refuses_what_does_not_fit(name):
     def arrays() -> list[Any]:
         return [np.ones(5, np.float32) for _ in range(2 + states)]
 
-    numbers, factor = np.array([0.1, 0.9, 1.0]), np.ones(1)
+    numbers, factor = np.array([0.1, 0.9, 1.0]), np.ones(2)
     call(name, [numbers, factor, *arrays()], options)
     call(name, [numbers, None, *arrays()], options)
     call(name, [numbers, None, None, None, *arrays()[2:]], options)

@@ -99,7 +99,8 @@ Call Program::call(const Ready& r, uint64_t seed) const {
             r.saved.size(),
             r.backward ? r.dout.data() : nullptr,
             r.backward ? r.din.data() : nullptr,
-            r.add};
+            r.add,
+            f64_};
 }
 
 void Program::run(uint64_t seed) {

@@ -1,9 +1,10 @@
 // Steps of optimizers over all parameters of a group, and the norm of all gradients.
 //
 // Inputs of a step: numbers (doubles: learning rate, momentum, the number of the step of each
-// parameter), a factor of all gradients (one double) or absent, and for each parameter p, its
-// gradient, its states. p and states are changed in place; a parameter without gradient is skipped.
-// Each element is on its own, so threads share the elements of all parameters as one row.
+// parameter), what clip_grad_norm gave (norm and factor of all gradients) or absent, and for each
+// parameter p, its gradient, its states. p and states are changed in place; a parameter without
+// gradient is skipped. Each element is on its own, so threads share the elements of all parameters
+// as one row.
 #include <math.h>
 
 #include <algorithm>
@@ -25,7 +26,7 @@ bool step_fits(const Call& c, size_t states, size_t options) {
     const Array &numbers = c.in[0], &factor = c.in[1];
     if (!numbers || !c.is_number(numbers) || numbers.axes != 1 || numbers.shape[0] != kHead + count)
         return false;
-    if (factor.there && (!factor || !c.is_number(factor) || factor.size() != 1)) return false;
+    if (factor.there && (!factor || !c.is_number(factor) || factor.size() != 2)) return false;
     for (size_t i = 0; i < count; i++) {
         const Array* arrays = c.in + kHead + i * each;
         if (!arrays[1].there) continue;
@@ -42,7 +43,7 @@ struct Numbers {
     const double* steps;  // one a parameter, from 1
 
     explicit Numbers(const Call& c)
-        : factor(c.in[1] ? *c.in[1].as<double>() : 1),
+        : factor(c.in[1] ? c.in[1].as<double>()[1] : 1),
           lr(c.in[0].as<double>()[0]),
           momentum(c.in[0].as<double>()[1]),
           steps(c.in[0].as<double>() + kHead) {}

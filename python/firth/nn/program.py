@@ -8,6 +8,7 @@ one arena, shared by arrays that are not needed at the same time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -72,13 +73,15 @@ class TrainingStep:
         key = (
             active(),
             version(),
+            self.optimizer.updates(),
+            self.optimizer.generation,
             *[(x.shape, x.dtype) for x in arrays],
             *[p.requires_grad for p in self._parameters],
         )
         compiled = self._programs.get(key)
         if compiled is None or not compiled.fresh():
             return self._first(key, arrays)
-        return compiled.run(arrays, self.optimizer)
+        return _finite(compiled.run(arrays, self.optimizer))
 
     def _first(self, key: Any, arrays: list[Array]) -> float:
         """Take a step on the tape, and compile it."""
@@ -96,9 +99,20 @@ class TrainingStep:
             held = [buffer for _, buffer in self.model.named_buffers()]
             held += [*self.optimizer.arrays(), start]
             batch = [tensor.data for tensor in tensors]
-            self._programs[key] = _Compiled(calls, self._parameters, held, batch, loss.data)
+            compiled = _Compiled(calls, self._parameters, held, batch, loss.data)
+            compiled.stepped = [
+                [p.requires_grad and p.grad is not None for p in group["params"]]
+                for group in self.optimizer.param_groups
+            ]
+            self._programs[key] = compiled
         self.model.zero_grad()
-        return value
+        return _finite(value)
+
+
+def _finite(loss: float) -> float:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"TrainingStep: the loss is {loss}")
+    return loss
 
 
 def _array(x: Any) -> Array:
@@ -126,6 +140,7 @@ class _Compiled:
             for i, array in enumerate(batch)
             if check.array is array
         ]
+        self.stepped: list[list[bool]] = []
         self.loss = loss
         self._parameters = [(p, p.data) for p in parameters]
         self._held = held
@@ -160,7 +175,7 @@ class _Compiled:
         for i, check in self._checks:
             check(batch[i])
         seed = int(tape.generator().integers(1 << 63))
-        optimizer.advance()
+        optimizer.advance(self.stepped)
         self._program.run(self._batch, batch, seed)
         return float(self.loss.item())
 

@@ -182,11 +182,16 @@ def trace(into: list[Call | Check]) -> contextlib.AbstractContextManager[None]:
     return _set(_trace, into)
 
 
+def log(call: Call | Check) -> None:
+    """Append to the list of a `trace` that is on."""
+    if (calls := _trace.get()) is not None:
+        calls.append(call)
+
+
 def check_values(array: Array, check: Callable[[Array], None]) -> None:
     """Run a check of values, now and before each step that is compiled of this one."""
     check(array)
-    if (calls := _trace.get()) is not None:
-        calls.append(Check(array, check))
+    log(Check(array, check))
 
 
 def manual_seed(seed: int) -> None:
@@ -471,22 +476,21 @@ def _run_backward(
         seed=record.seed,
         bfloat16=record.bfloat16,
     )
-    if (calls := _trace.get()) is not None:
-        calls.append(
-            Call(
-                name,
-                options,
-                record.inputs,
-                record.outputs,
-                record.saved,
-                f64,
-                record.seed if operation.draws else None,
-                record.bfloat16,
-                gradients,
-                into,
-                add,
-            )
+    log(
+        Call(
+            name,
+            options,
+            record.inputs,
+            record.outputs,
+            record.saved,
+            f64,
+            record.seed if operation.draws else None,
+            record.bfloat16,
+            gradients,
+            into,
+            add,
         )
+    )
     for i, (edge, made) in enumerate(zip(record.edges, into, strict=True)):
         if edge is not None and made is not None and not add >> i & 1:
             _put(edge, flowing, made)
@@ -504,9 +508,8 @@ def _put(edge: Edge, flowing: dict[int, list[Array | None]], gradient: Array) ->
     there = _get(edge, flowing)
     if there is not None:
         there += gradient
-        if (calls := _trace.get()) is not None:
-            f64 = gradient.dtype == np.float64
-            calls.append(Call("accumulate", (), (there, gradient), (), (), f64, None, False))
+        f64 = gradient.dtype == np.float64
+        log(Call("accumulate", (), (there, gradient), (), (), f64, None, False))
     elif isinstance(edge, tuple):
         flowing[edge[0].number][edge[1]] = gradient
     elif edge is not None:
@@ -526,9 +529,8 @@ def run_forward(
     _native.nn.forward(
         active_level(), name, options, inputs, outputs, saved, f64=f64, seed=seed, bfloat16=bfloat16
     )
-    if (calls := _trace.get()) is not None:
-        drawn = seed if operation.draws else None
-        calls.append(Call(name, options, inputs, outputs, saved, f64, drawn, bfloat16))
+    drawn = seed if operation.draws else None
+    log(Call(name, options, inputs, outputs, saved, f64, drawn, bfloat16))
 
 
 def _edge(x: Tensor | Array | None) -> Edge:

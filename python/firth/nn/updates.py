@@ -11,7 +11,7 @@ import numpy as np
 
 from firth import _native
 from firth.kernels._dispatch import active, active_level, calls
-from firth.nn.tape import Array
+from firth.nn.tape import Array, Call, log
 
 
 class Update(abc.ABC):
@@ -43,9 +43,9 @@ def update(
             operation.run(inputs, outputs)
         return
     f64 = all(x is None or x.dtype == np.float64 for x in inputs)
-    _native.nn.forward(
-        active_level(), operation.name, operation.options(), inputs, outputs, (), f64=f64
-    )
+    options = operation.options()
+    _native.nn.forward(active_level(), operation.name, options, inputs, outputs, (), f64=f64)
+    log(Call(operation.name, options, inputs, outputs, (), f64, None, False))
 
 
 @dataclass(frozen=True)

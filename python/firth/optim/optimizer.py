@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Optimizer(abc.ABC):
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Array]] = {}
+        self.generation = 0  # how often the arrays of states have been exchanged
         self._numbers: list[Array] = []  # of each group, see firth.optim.updates
         self._checked: list[tuple[list[Any], Step]] = []  # settings of each group, their update
         if isinstance(params, (Tensor, Mapping)):
@@ -103,6 +104,7 @@ class Optimizer(abc.ABC):
         group = {"params": tensors, **group}
         self._checked.append((list(group.values()), self._step(group)))
         self.param_groups.append(group)
+        self.generation += 1
         self._numbers.append(np.zeros(2 + len(tensors)))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -149,15 +151,42 @@ class Optimizer(abc.ABC):
                 for p in group["params"]
                 if p.requires_grad and p.grad is not None
             ]
-            factor = grad_norm(gradients, clip_norm)[1:]
-        for numbers, group, (operation, by_dtype) in zip(
-            self._numbers, self.param_groups, ready, strict=True
-        ):
-            numbers[:2] = group["lr"], self._momentum(group)
-            numbers[2:] += [p.requires_grad and p.grad is not None for p in group["params"]]
+            factor = grad_norm(gradients, clip_norm)
+        self.advance(
+            [
+                [p.requires_grad and p.grad is not None for p in group["params"]]
+                for group in self.param_groups
+            ]
+        )
+        for numbers, (operation, by_dtype) in zip(self._numbers, ready, strict=True):
             for arrays in by_dtype:
                 update(operation, [numbers, factor, *arrays])
         return result
+
+    # A compiled step (firth.nn.TrainingStep) runs the updates of `step` again, on the same arrays.
+
+    def updates(self) -> tuple[Step, ...]:
+        """The update that each group's settings ask for now."""
+        return tuple(self._update(i) for i in range(len(self.param_groups)))
+
+    def _update(self, index: int) -> Step:
+        group = self.param_groups[index]
+        settings = list(group.values())
+        if self._checked[index][0] != settings:  # checking takes longer than a small step
+            self._checked[index] = settings, self._step(group)
+        return self._checked[index][1]
+
+    def arrays(self) -> list[Array]:
+        """All arrays that `step` reads or changes, but for gradients."""
+        states = [array for state in self.state.values() for array in state.values()]
+        parameters = [p.data for group in self.param_groups for p in group["params"]]
+        return [*self._numbers, *states, *parameters]
+
+    def advance(self, stepped: Sequence[Sequence[bool]]) -> None:
+        """Write the numbers of the next step of the parameters that `stepped` names, by group."""
+        for numbers, group, steps in zip(self._numbers, self.param_groups, stepped, strict=True):
+            numbers[:2] = group["lr"], self._momentum(group)
+            numbers[2:] += steps
 
     def _arrays(self, index: int) -> tuple[Step, list[list[Array | None]]]:
         """The update of a group, and for each dtype of its parameters the arrays after the numbers.
@@ -165,10 +194,7 @@ class Optimizer(abc.ABC):
         States that are not there yet are made.
         """
         group, numbers = self.param_groups[index], self._numbers[index]
-        settings = list(group.values())
-        if self._checked[index][0] != settings:  # checking takes longer than a small step
-            self._checked[index] = settings, self._step(group)
-        operation = self._checked[index][1]
+        operation = self._update(index)
         names, parameters = operation.states, group["params"]
         stepped = [p.grad is not None and p.requires_grad for p in parameters]
         dtypes = {p.data.dtype for p, steps in zip(parameters, stepped, strict=True) if steps}
@@ -256,6 +282,7 @@ class Optimizer(abc.ABC):
             new_groups.append(new)
             new_numbers.append(numbers)
         self.param_groups, self._numbers, self.state = new_groups, new_numbers, new_state
+        self.generation += 1
 
     def __repr__(self) -> str:
         lines = [

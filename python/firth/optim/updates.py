@@ -1,10 +1,10 @@
 """The steps of optimizers: how one step changes a parameter, for all parameters of a group at once.
 
 Inputs of each: numbers (float64: the learning rate, the momentum, and for each parameter the number
-of its step, from 1), a factor of all gradients (float64, one number) or None, then for each
-parameter the array p, its gradient g and its states, all of one shape; None for those of a
-parameter that has no gradient. p and the states are changed in place. What changes from step to
-step is in arrays, so that the same call with the same arrays is the next step.
+of its step, from 1), what `ClipGradNorm` gave (float64: the norm, the factor of all gradients) or
+None, then for each parameter the array p, its gradient g and its states, all of one shape; None for
+those of a parameter that has no gradient. p and the states are changed in place. What changes from
+step to step is in arrays, so that the same call with the same arrays is the next step.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Step(Update):
             if g is None:
                 continue
             assert p is not None
-            scaled = g if factor is None else g * p.dtype.type(factor.item())
+            scaled = g if factor is None else g * p.dtype.type(factor[1])
             self.change(float(numbers[0]), float(numbers[1]), float(number), p, scaled, *states)
 
 
