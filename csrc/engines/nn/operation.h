@@ -30,6 +30,7 @@ constexpr size_t kMostAxes = 5;
 struct Array {
     void* data = nullptr;
     bool there = false;
+    bool writeable = false;  // for inputs that an operation changes; others are checked for all
     Kind kind = Kind::real;
     size_t axes = 0;
     size_t shape[kMostAxes] = {};

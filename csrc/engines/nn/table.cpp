@@ -27,6 +27,7 @@
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW) \
+    ROW(accumulate) \
     ROW(adagrad) \
     ROW(adam) \
     ROW(clip_grad_norm) \
