@@ -16,7 +16,7 @@ from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.embedding import Embedding
 from firth.nn.modules.linear import Linear
 from firth.nn.operations.shapes import index, stack
-from firth.nn.tape import Tensor, manual_seed
+from firth.nn.tape import Call, Tensor, manual_seed
 
 
 class Steps(Module):
@@ -43,7 +43,7 @@ def network() -> Sequential:
     )  # fmt: skip
 
 
-def test_summary(backend):
+def test_summary():
     model = network()
     model[4].requires_grad_(False)
     model[2].eval()
@@ -86,6 +86,41 @@ def test_summary_counts_shared_modules_once_and_calls_twice():
     assert found.operations == 2 * 6 * 16
     assert found.rows[2].operations == 2 * 6 * 16
     assert found.rows[1].operations == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "shapes", "out", "wanted"),
+    [
+        ("linear", (), [(2, 3, 5), (7, 5), (7,)], [(2, 3, 7)], 6 * 35),
+        ("linear_cross_entropy", (), [(6, 5), (7, 5), None, (6,)], [()], 6 * 35),
+        ("matmul", (), [(2, 3, 5), (2, 5, 7)], [(2, 3, 7)], 6 * 35),
+        ("projections", (), [(6, 5), (9, 5), (12, 5), None], [(6, 4), (9, 8)],
+         6 * 5 * 4 + 9 * 5 * 8),
+        # 4 x 4 places of 8 outputs, each of 3 channels of its group and 9 taps
+        ("convolution", (), [(2, 6, 4, 4), (8, 3, 3, 3), (8,)], [(2, 8, 4, 4)], 2 * 8 * 16 * 27),
+        ("lstm", (), [(9, 2, 5), None, (1, 2, 3), (1, 2, 3), (12, 5), (12, 3), (12,), (12,)],
+         [(9, 2, 3), (1, 2, 3), (1, 2, 3)], 18 * (60 + 36)),
+        ("gru", (), [(9, 5), None, (1, 3), (9, 5), (9, 3), (9,), (9,)], [(9, 3)], 9 * (45 + 27)),
+        ("lstm", (), [(9, 5), None, (1, 3), (1, 3), (12, 5), (12, 3), None, None], [(9, 3)],
+         9 * (60 + 36)),
+        # of each of 2 x 4 heads: scores of 6 queries and 7 keys, 5 numbers each; 3 of each value
+        ("attention", (0, 0, 1), [(2, 4, 6, 5), (2, 4, 7, 5), (2, 4, 7, 3), None, None],
+         [(2, 4, 6, 3)], 8 * 42 * (5 + 3)),
+        ("attention", (4, 4, 1), [(2, 6, 20), (2, 7, 20), (2, 7, 12), None, None], [(2, 6, 12)],
+         8 * 42 * (5 + 3)),
+        ("attention", (4, 4, 0), [(6, 2, 20), (7, 2, 20), (7, 2, 12), None, None], [(6, 2, 12)],
+         8 * 42 * (5 + 3)),
+        ("softmax", (), [(2, 3)], [(2, 3)], 0),
+    ],
+)  # fmt: skip
+def test_multiply_adds(name, options, shapes, out, wanted):
+    inputs = [None if shape is None else np.empty(shape) for shape in shapes]
+    inputs[-1] = shapes[-1]  # of an array that is not kept only the shape is known
+    outputs = [np.empty(shape) for shape in out]
+    call = Call(name, options, inputs, outputs, (), True, None, False)
+    assert inspection.multiply_adds(call) == wanted
+    backward = call._replace(gradients=outputs)
+    assert inspection.multiply_adds(backward) == 0
 
 
 def test_a_forward_that_fails_leaves_the_model_as_it_was():

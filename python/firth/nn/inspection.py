@@ -6,6 +6,7 @@ The pictures are matplotlib's: notebooks show them, ``.savefig("name.png")`` sav
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from firth import kernels
 from firth.nn import tape
 from firth.nn.module import Module
-from firth.nn.tape import Array, Shape, Step, Tensor
+from firth.nn.tape import Array, Call, Check, Shape, Tensor
 from firth.optional import needs
 
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf")
@@ -100,19 +102,20 @@ def summary(model: Module, *inputs: Any) -> Summary:
     *inputs : array_like or Tensor
         An example of what `forward` gets. Nothing is changed; dropout is off.
     """
-    steps: list[Step] = []
+    calls: list[Call | Check] = []
     shapes: dict[int, list[Shape]] = {}
     operations: dict[int, int] = {}
 
     def watch(module: Module, arguments: Any, named: Any, forward: Any) -> Any:
-        begin = len(steps)
+        begin = len(calls)
         result = forward(*arguments, **named)
         shapes[id(module)] = [x.shape for x in _tensors(result)]
-        count = sum(multiply_adds(step) for step in steps[begin:])
+        count = sum(multiply_adds(call) for call in calls[begin:] if isinstance(call, Call))
         operations[id(module)] = operations.get(id(module), 0) + count
         return result
 
-    with _watching(model, watch), tape.trace(steps):
+    # the tape lists calls of native code
+    with kernels.use("native"), _watching(model, watch), tape.trace(calls):
         model(*_inputs(model, inputs))
     rows = [
         Row(
@@ -127,33 +130,33 @@ def summary(model: Module, *inputs: Any) -> Summary:
     return Summary(rows, sum(p.data.size for p in model.parameters() if p.requires_grad))
 
 
-def multiply_adds(step: Step) -> int:
+def multiply_adds(call: Call) -> int:
     """Multiply-adds of the products of matrices of an operation, forward."""
-    name, operation = step.operation.name, step.operation
-    shapes = [() if x is None else x.shape for x in step.inputs]
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    out = step.outputs[0].data.size
-    if name in ("linear", "linear_cross_entropy"):
-        return sizes[0] // max(1, shapes[0][-1]) * sizes[1]
-    if name == "projections":
-        return sum(size * rows for size, rows in zip(sizes, _option(operation, "rows", ()),
-                                                     strict=False))  # fmt: skip
-    if name == "matmul":
-        return out * shapes[0][-1]
-    if name == "convolution":
-        return out * int(np.prod(shapes[1][1:]))
-    if name in ("rnn", "gru", "lstm"):
-        weights = [s for s, shape in zip(sizes[3:], shapes[3:], strict=True) if len(shape) == 2]
-        return sizes[0] // max(1, shapes[0][-1]) * sum(weights)
-    if name == "attention":
-        packed = _option(operation, "heads", 0)
-        keys = shapes[1][0 if packed and not _option(operation, "batch_first", True) else -2]
-        return (sizes[0] + out) * keys
+    inputs, outputs = ([_shape(x) for x in arrays] for arrays in (call.inputs, call.outputs))
+    first, weight = inputs[0], inputs[1] if len(inputs) > 1 else ()
+    out = math.prod(outputs[0]) if outputs else 0
+    if call.gradients is not None:
+        return 0
+    if call.name in ("linear", "linear_cross_entropy"):
+        return math.prod(first[:-1]) * math.prod(weight)
+    if call.name == "projections":
+        return sum(math.prod(shape) for shape in outputs) * first[-1]
+    if call.name == "matmul":
+        return out * first[-1]
+    if call.name == "convolution":
+        return out * math.prod(weight[1:])
+    if call.name in ("rnn", "gru", "lstm"):  # input, lengths, states, weights and biases
+        weights = inputs[4 if call.name == "lstm" else 3 :]
+        return math.prod(first[:-1]) * sum(math.prod(w) for w in weights if len(w) == 2)
+    if call.name == "attention":  # queries, keys, values; options: heads, key_heads, batch_first
+        sequences_first = call.options[0] and not call.options[2]
+        keys = weight[0 if sequences_first else -2]
+        return (math.prod(first) + out) * keys
     return 0
 
 
-def _option(operation: Any, name: str, default: Any) -> Any:
-    return getattr(operation, name, default)
+def _shape(x: Array | Shape | None) -> Shape:
+    return () if x is None else x.shape if isinstance(x, np.ndarray) else x
 
 
 def activations(model: Module, *inputs: Any) -> dict[str, Array]:
