@@ -99,6 +99,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
+        _changed()
         for table in (self._parameters, self._buffers, self._modules, self.__dict__):
             if name in table:
                 del table[name]

@@ -329,6 +329,7 @@ class ReduceLROnPlateau(LRScheduler):
         Reductions that change a rate by less are not made.
     """
 
+    watches = True  # its step takes a number
     _plain = ("last_epoch", "base_lrs", "best", "num_bad_epochs", "cooldown_counter")
 
     def __init__(

@@ -43,15 +43,21 @@ class _Numbered(Module):
         return iter(self._modules.values())
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._modules[self._name(index)] = self._checked(module)
+        self.add_module(self._name(index), self._checked(module))
 
     def __delitem__(self, index: int) -> None:
         name = self._name(index)
         kept = [(key, module) for key, module in self._modules.items() if key != name]
         numbered = all(key.isdigit() for key in self._modules)
-        self.__dict__["_modules"] = {
-            str(i) if numbered else key: module for i, (key, module) in enumerate(kept)
-        }
+        self._exchange(
+            {str(i) if numbered else key: module for i, (key, module) in enumerate(kept)}
+        )
+
+    def _exchange(self, modules: dict[str, Module]) -> None:
+        for name in list(self._modules):
+            delattr(self, name)
+        for name, module in modules.items():
+            self.add_module(name, module)
 
     def append(self, module: Module) -> Any:
         """Add one at the end; returns the container."""
@@ -68,7 +74,7 @@ class _Numbered(Module):
         """Put one before another; returns the container."""
         modules = list(self)
         modules.insert(index, self._checked(module))
-        self.__dict__["_modules"] = {str(i): one for i, one in enumerate(modules)}
+        self._exchange({str(i): one for i, one in enumerate(modules)})
         return self
 
 
@@ -141,7 +147,7 @@ class ModuleDict(Module):
         self.add_module(name, module)
 
     def __delitem__(self, name: str) -> None:
-        del self._modules[name]
+        delattr(self, name)
 
     def __len__(self) -> int:
         return len(self._modules)
