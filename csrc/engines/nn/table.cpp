@@ -3,7 +3,10 @@
 
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
-    ROW(linear)
+    ROW(gru) \
+    ROW(linear) \
+    ROW(lstm) \
+    ROW(rnn)
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW)
