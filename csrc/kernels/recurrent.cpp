@@ -1,52 +1,12 @@
 // Gates of recurrent networks, from sums to states, and their gradients. The products around them
 // are engines/nn/recurrent.cpp's; python/firth/nn/operations/recurrent.py has the equations and
 // derives the gradients.
-#include "../isa.h"
+#include "hyperbolic.h"
 #include "list_recurrent.h"
 
 namespace firth::FIRTH_LEVEL {
 
 namespace {
-
-// 1 / (1 + e^-x) by e^-|x|, which cannot overflow; 0 below -87.7 (double: -708.7), NaN stays.
-template <class V, class T>
-FIRTH_INLINE V sigmoid(V x, T) {
-    const V one = set1(T(1)), e = exp_negative(-max(x, -x), T());
-    return (x < T(0) ? e : one) / (one + e);
-}
-
-// tanh(x) / x - 1 for |x| <= 0.3: Taylor's series in the square of x, whose terms shrink by 27 and
-// more; what is left out is below 2e-9 (double: 5e-18).
-FIRTH_INLINE f32xN tanh_series(f32xN square) {
-    f32xN p = set1(float(-1382.0 / 155925));
-    p = fma(p, square, set1(float(62.0 / 2835)));
-    p = fma(p, square, set1(float(-17.0 / 315)));
-    p = fma(p, square, set1(float(2.0 / 15)));
-    return square * fma(p, square, set1(float(-1.0 / 3)));
-}
-FIRTH_INLINE f64xN tanh_series(f64xN square) {
-    f64xN p = set1(-113927491862.0 / 2900518163668125);
-    p = fma(p, square, set1(18888466084.0 / 194896477400625));
-    p = fma(p, square, set1(-443861162.0 / 1856156927625));
-    p = fma(p, square, set1(6404582.0 / 10854718875));
-    p = fma(p, square, set1(-929569.0 / 638512875));
-    p = fma(p, square, set1(21844.0 / 6081075));
-    p = fma(p, square, set1(-1382.0 / 155925));
-    p = fma(p, square, set1(62.0 / 2835));
-    p = fma(p, square, set1(-17.0 / 315));
-    p = fma(p, square, set1(2.0 / 15));
-    return square * fma(p, square, set1(-1.0 / 3));
-}
-
-// tanh(x): the series near 0, else sign(x) (1 - e) / (1 + e) with e = e^(-2 |x|).
-template <class V, class T>
-FIRTH_INLINE V tanh_of(V x, T) {
-    const V one = set1(T(1)), size = max(x, -x);
-    const V e = exp_negative(size * set1(T(-2)), T());
-    const V far = (one - e) / (one + e);
-    const V near = fma(x, tanh_series(x * x), x);
-    return size <= T(0.3) ? near : x < T(0) ? -far : far;
-}
 
 template <class T>
 FIRTH_INLINE vector_of<T> load_or_0(const T* p, size_t at, size_t count) {
@@ -120,9 +80,9 @@ FIRTH_INLINE void lstm_forward(const RecurrentStep<T>& s) {
             const V h = load_up_to(row.h + j, count), c = load_up_to(row.c + j, count);
             const V i = sigmoid(load_up_to(gates, count), T());
             const V f = sigmoid(load_up_to(gates + n, count), T());
-            const V g = tanh_of(load_up_to(gates + 2 * n, count), T());
+            const V g = tanh(load_up_to(gates + 2 * n, count), T());
             const V o = sigmoid(load_up_to(gates + 3 * n, count), T());
-            const V next = fma(f, c, i * g), y = o * tanh_of(next, T());
+            const V next = fma(f, c, i * g), y = o * tanh(next, T());
             store_up_to(gates, i, count);
             store_up_to(gates + n, f, count);
             store_up_to(gates + 2 * n, g, count);
@@ -147,7 +107,7 @@ FIRTH_INLINE void lstm_backward(const RecurrentStep<T>& s) {
             const V one = set1(T(1)), before = load_up_to(row.c_before + j, count);
             const V i = load_up_to(gates, count), f = load_up_to(gates + n, count);
             const V g = load_up_to(gates + 2 * n, count), o = load_up_to(gates + 3 * n, count);
-            const V tanh_c = tanh_of(fma(f, before, i * g), T());
+            const V tanh_c = tanh(fma(f, before, i * g), T());
             const V dh = load_up_to(row.dh + j, count) + load_or_0(row.dy, j, count);
             const V dc = fma(dh * o, one - tanh_c * tanh_c, load_up_to(row.dc + j, count));
             store_up_to(dgates, dc * g * i * (one - i), count);
@@ -176,7 +136,7 @@ FIRTH_INLINE void gru_forward(const RecurrentStep<T>& s) {
             const V inner = load_up_to(hidden + 2 * n, count);
             const V r = sigmoid(load_up_to(gates, count) + load_up_to(hidden, count), T());
             const V z = sigmoid(load_up_to(gates + n, count) + load_up_to(hidden + n, count), T());
-            const V next = tanh_of(fma(r, inner, load_up_to(gates + 2 * n, count)), T());
+            const V next = tanh(fma(r, inner, load_up_to(gates + 2 * n, count)), T());
             const V y = fma(z, h - next, next);
             store_up_to(gates, r, count);
             store_up_to(gates + n, z, count);
@@ -231,7 +191,7 @@ FIRTH_INLINE void rnn_forward(const RecurrentStep<T>& s) {
         },
         [&](const Row<T, 1>& row, size_t j, size_t count) {
             const V z = load_up_to(row.gates + j, count);
-            const V y = s.relu ? activate(z, kRelu, T()) : tanh_of(z, T());
+            const V y = s.relu ? activate(z, kRelu, T()) : tanh(z, T());
             store_up_to(row.h_before + j, load_up_to(row.h + j, count), count);
             store_up_to(row.gates + j, y, count);
             store_up_to(row.h + j, y, count);
