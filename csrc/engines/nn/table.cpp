@@ -10,10 +10,12 @@
     ROW(difference_loss) \
     ROW(dropout) \
     ROW(embedding) \
+    ROW(gru) \
     ROW(info_nce) \
     ROW(layer_norm) \
     ROW(linear) \
     ROW(linear_cross_entropy) \
+    ROW(lstm) \
     ROW(map) \
     ROW(matmul) \
     ROW(maximum) \
@@ -21,6 +23,7 @@
     ROW(permute) \
     ROW(reshape) \
     ROW(rms_norm) \
+    ROW(rnn) \
     ROW(slice) \
     ROW(softmax) \
     ROW(sum)
