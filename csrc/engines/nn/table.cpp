@@ -3,7 +3,10 @@
 
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
-    ROW(linear)
+    ROW(attention) \
+    ROW(linear) \
+    ROW(projections) \
+    ROW(rotary)
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW)
