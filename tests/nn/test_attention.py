@@ -211,16 +211,42 @@ def test_threads_change_no_bit(name, monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
-def test_weights(backend):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights(backend, dtype):
     size = (2, 4, 2, 20, 33, 8, 8)
-    given = [Tensor(x) for x in arrays(size, np.float64)]
-    operation = Attention(scale=0.5, causal=True, weights=True)
-    out, weights = apply(operation, *given, None, None)
+    given = [Tensor(x) for x in arrays(size, dtype)]
+    options: dict[str, Any] = {"scale": 0.5, "causal": True}
+    out, weights = apply(Attention(weights="each", **options), *given, None, None)
     assert weights.shape == (2, 4, 20, 33)
-    np.testing.assert_allclose(weights.data.sum(-1), 1, rtol=1e-14)
+    eps = np.finfo(dtype).eps  # of sums of 33 numbers below 1, each of some roundings
+    np.testing.assert_allclose(weights.data.sum(-1), 1, rtol=0, atol=33 * eps)
     assert not np.triu(weights.data, 1).any()
     values = given[2].data.repeat(2, 1)
-    np.testing.assert_allclose(weights.data @ values, out.data, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(weights.data @ values, out.data, rtol=0, atol=100 * eps)
+    _, mean = apply(Attention(weights="mean", **options), *given, None, None)
+    np.testing.assert_allclose(mean.data, weights.data.mean(1), rtol=0, atol=8 * eps)
+    flat = [
+        Tensor(x[0].transpose(1, 0, 2).reshape(x.shape[2], -1)) for x in (g.data for g in given)
+    ]
+    for kind, want in (("each", weights.data[0]), ("mean", mean.data[0])):
+        _, shown = apply(Attention(4, 2, weights=kind, **options), *flat, None, None)
+        np.testing.assert_allclose(shown.data, want, rtol=0, atol=8 * eps)
+
+
+def test_masks_of_a_head_each_and_padding_without_a_batch(backend):
+    size = (2, 4, 2, 5, 9, 8, 8)
+    given = arrays(size, np.float64)
+    mask = np.random.default_rng(1).random((8, 5, 9)) < 0.6
+    out, gradients = run(Attention(scale=0.5), given, mask)
+    want, wants = run(Attention(scale=0.5), given, mask.reshape(2, 4, 5, 9))
+    for one, two in zip([out, *gradients], [want, *wants], strict=True):
+        np.testing.assert_array_equal(one, two)
+    given = [x[:1] for x in given]
+    padding = np.arange(9) > 6
+    out, gradients = run(Attention(scale=0.5), given, None, padding)
+    want, wants = run(Attention(scale=0.5), given, None, padding[None])
+    for one, two in zip([out, *gradients], [want, *wants], strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_queries_that_see_nothing_are_zero(backend):
@@ -240,7 +266,7 @@ def test_dropout_drops_its_share():
     """Each weight with chance 0.25, whatever the row and the key; the mean is kept."""
     n = 400
     q = Tensor(np.zeros((1, 2, n, 1), np.float32))
-    operation = Attention(dropout=0.25, weights=True)
+    operation = Attention(dropout=0.25, weights="each")
     _, weights = apply(operation, q, q, q, None, None)
     dropped = weights.data == 0
     kept = weights.data[~dropped] * n
@@ -360,7 +386,7 @@ def test_native_code_refuses_what_does_not_fit(forward):
     bad_options = [
         options[:-1], (*options, 0), (3, 2, *options[2:]), (2, 0, *options[2:]),
         (1.5, 1, *options[2:]), (0, 0, 1, 0, np.inf, 0, 0, 0), (0, 0, 1, 0, 1, 1, 0, 0),
-        (0, 0, 1, 0, 1, np.nan, 0, 0), (0, 0, 1, 0, 1, 0, 0, 1),
+        (0, 0, 1, 0, 1, np.nan, 0, 0), (0, 0, 1, 0, 1, 0, 0, 1), (0, 0, 1, 0, 1, 0, 0, 3),
     ]  # fmt: skip
     cases = [[bad, *good[1:]] for bad in bad_options]
     flat = q.reshape(1, 3, 8)
@@ -368,7 +394,9 @@ def test_native_code_refuses_what_does_not_fit(forward):
         [q, k, v, None], [q, k, None, None, None], [q, None, None, None, None],
         [None, k, v, None, None], [q, v, v, None, None], [q, k, v[:, :1], None, None],
         [q, k[:, :, :4].copy(), v, None, None], [flat, k, v, None, None],
-        [q, k, v, bytes_[:2], None], [q, k, v, bytes_[:, :4], None],
+        [q, k, v, bytes_[:2], None], [q, k, v, bytes_[0], None],
+        [q, k, v, np.zeros((1, 3, 5), np.uint8), None], [q, k, v, None, np.zeros(4, bool)],
+        [q, k, v, np.zeros((1, 1, 1, 3, 5), np.uint8), None], [q, k, v, bytes_[:, :4], None],
         [q, k, v, np.zeros((3, 5), np.int64), None], [q, k, v, np.zeros((2, 2, 3, 5)), None],
         [q, k, v, None, bools[:, :4]], [q, k, v, None, np.zeros((1, 5))],
         [q, k, v, (3, 5), None], [q, k, v, None, (1, 5)], [q.shape, k, v, None, None],
@@ -382,6 +410,7 @@ def test_native_code_refuses_what_does_not_fit(forward):
     cases += [[options, good[1], [out], []], [options, good[1], [out, lse], [lse]]]
     weights = (0, 0, 1, 0, 0.5, 0, 0, 1)
     cases += [[weights, good[1], [out, np.ones((1, 2, 3, 4))], [lse]]]
+    cases += [[(*weights[:-1], 2), good[1], [out, np.ones((1, 2, 3, 5))], [lse]]]
     packed_options = (2, 2, 1, 0, 0.5, 0, 0, 0)
     out_flat = np.ones((1, 3, 8))
     call(forward, "attention", packed_options, [flat, flat, flat, None, None], [out_flat], [lse])

@@ -15,7 +15,8 @@
 //       dV^T += dO^T P     dK^T += Q^T dS    (values or depth x panel)
 //       dQ   += dS K       dS packed once more
 //
-// The order of every sum depends on shape and level alone.
+// The order of every sum depends on shape and level alone. (Above 500 lines: one job, of which
+// fits, forward and backward share the places of heads and masks.)
 #include <algorithm>
 #include <cstring>
 
@@ -130,14 +131,37 @@ bool find_shape(const Call& c, Shape* s) {
            out.last() == heads * s->values;
 }
 
-// mask: (queries, keys), or (batch or 1, heads or 1, queries or 1, keys).
+// mask: (queries, keys), (batch heads, queries, keys), or (batch or 1, heads or 1, queries or 1,
+// keys).
 bool mask_fits(const Array& mask, const Shape& s) {
-    if (mask.axes != 2 && mask.axes != 4) return false;
+    if (mask.axes < 2 || mask.axes > 4) return false;
     const size_t* last = mask.shape + mask.axes - 2;
-    if (last[1] != s.keys || (last[0] != s.queries && (mask.axes == 2 || last[0] != 1)))
+    if (last[1] != s.keys || (last[0] != s.queries && (mask.axes < 4 || last[0] != 1)))
         return false;
+    if (mask.axes == 3) return mask.shape[0] == s.batch * s.heads;
     return mask.axes == 2 || ((mask.shape[0] == 1 || mask.shape[0] == s.batch) &&
                               (mask.shape[1] == 1 || mask.shape[1] == s.heads));
+}
+
+bool padding_fits(const Array& padding, const Shape& s) {
+    return padding && padding.kind == Kind::byte && padding.last() == s.keys &&
+           ((padding.axes == 1 && s.batch == 1) ||
+            (padding.axes == 2 && padding.shape[0] == s.batch));
+}
+
+// What forward returns of the weights: nothing, those of each head, the mean of all heads.
+enum Weights { kNoWeights, kEach, kMean };
+
+// (batch, heads, queries, keys), without the heads where it is their mean, without the batch where
+// the query has none.
+bool weights_fit(const Call& c, const Shape& s) {
+    size_t shape[4], axes = 0;
+    if (c.in[kQuery].axes > 2) shape[axes++] = s.batch;
+    if (c.option(kWeights) == kEach) shape[axes++] = s.heads;
+    shape[axes++] = s.queries;
+    shape[axes++] = s.keys;
+    const Array& weights = c.out[1];
+    return weights.axes == axes && !memcmp(weights.shape, shape, axes * sizeof *shape);
 }
 
 template <class T>
@@ -185,9 +209,12 @@ struct Job {
         const Array &mask = c.in[kMask], &padding = c.in[kPadding];
         size_t start = 0, step = 0;
         if (mask.there) {
-            const size_t lead = mask.axes == 4 ? 2 : 0, length = mask.shape[lead];
-            if (lead && mask.shape[0] > 1) start += b * mask.shape[1] * length * s.keys;
-            if (lead && mask.shape[1] > 1) start += h * length * s.keys;
+            const size_t length = mask.shape[mask.axes - 2];
+            size_t number = 0;  // of the head's
+            if (mask.axes == 3) number = b * s.heads + h;
+            if (mask.axes == 4 && mask.shape[0] > 1) number = b * mask.shape[1];
+            if (mask.axes == 4 && mask.shape[1] > 1) number += h;
+            start = number * length * s.keys;
             step = length > 1 || s.queries == 1 ? s.keys : 0;
             start += query * step + key;
         }
@@ -279,19 +306,25 @@ class Forward : Job<T> {
                                       ptrdiff_t(s.out.row), m, std::min(columns, s.values - e),
                                       used, k > 0);
                 }
-                if (c.outs == 2) {
-                    T* to = c.out[1].template as<T>() +
-                            ((b * s.heads + h) * s.queries + first) * s.keys;
-                    for (size_t i = 0; i < m; i++, to += s.keys) {
-                        std::memcpy(to, scores + i * s.keys, keys * sizeof(T));
-                        std::memset(to + keys, 0, (s.keys - keys) * sizeof(T));
-                    }
-                }
+                if (c.outs == 2) show(scores, b, h, first, m, keys);
             }
     }
 
   private:
     const T* data(const Place& place) const { return c.in[place.input].template as<T>(); }
+
+    // Rows of weights into the second output; keys that no row sees are not in `weights`.
+    void show(const T* weights, size_t b, size_t h, size_t first, size_t m, size_t keys) const {
+        const bool mean = c.option(kWeights) == kMean;
+        const size_t matrix = mean ? b : b * s.heads + h;
+        T* to = c.out[1].template as<T>() + (matrix * s.queries + first) * s.keys;
+        const T share = mean ? T(1) / T(s.heads) : T(1);
+        for (size_t i = 0; i < m; i++, to += s.keys, weights += s.keys) {
+            if (!mean || h == 0) std::memset(to, 0, s.keys * sizeof(T));
+            for (size_t k = 0; k < keys; k++) to[k] += share * weights[k];
+        }
+    }
+
     static size_t bytes_of(std::initializer_list<size_t> parts) {
         size_t sum = 64;
         for (const size_t part : parts) sum += part * sizeof(T);
@@ -444,8 +477,12 @@ class Backward : Job<T> {
 
 template <class Work>
 void for_heads(const Call& c, const Shape& s, const Work& work) {
-    for_items(c, s.batch * s.key_heads, work.cost(), [&](size_t begin, size_t end) {
-        for (size_t i = begin; i < end; i++) work.run(i / s.key_heads, i % s.key_heads);
+    // A mean over the heads is made by one thread, in their order.
+    const size_t together = c.option(kWeights) == kMean ? s.key_heads : 1;
+    const size_t tasks = s.batch * s.key_heads / together;
+    for_items(c, tasks, work.cost() * double(together), [&](size_t begin, size_t end) {
+        for (size_t i = begin * together; i < end * together; i++)
+            work.run(i / s.key_heads, i % s.key_heads);
     });
 }
 
@@ -453,12 +490,13 @@ void for_heads(const Call& c, const Shape& s, const Work& work) {
 
 // options: heads (0: arrays have an axis of them), heads of keys, whether the batch is the first
 // axis, causal, scale, dropout's probability, whether bytes of the mask forbid keys (or else allow
-// them), whether the weights are wanted. in: query, key, value as the page says; mask (real or
-// byte), padding (batch, keys; byte), or absent. out: result; weights (batch, heads, queries,
-// keys). saved: lse (batch, heads, queries).
+// them), which weights are wanted. in: query, key, value as the page says; mask (real or byte),
+// padding (batch, keys; byte), or absent. out: result; weights. saved: lse (batch, heads, queries).
 bool attention_fits(const Call& c) {
     if (c.ins != kInputs || c.option_count != kOptions || c.saves != 1) return false;
-    if (c.outs != (c.flag(kWeights) ? 2 : 1)) return false;
+    const double weights = c.option(kWeights);
+    if (weights != kNoWeights && weights != kEach && weights != kMean) return false;
+    if (c.outs != (weights == kNoWeights ? 1 : 2)) return false;
     const double p = c.option(kDropout), scale = c.option(kScale);
     if (!(p >= 0 && p < 1) || scale - scale != 0) return false;
     Shape s;
@@ -467,22 +505,15 @@ bool attention_fits(const Call& c) {
     if (mask.there &&
         (!mask_fits(mask, s) || !mask || (mask.kind != Kind::real && mask.kind != Kind::byte)))
         return false;
-    if (padding.there && (!padding || padding.kind != Kind::byte || padding.axes != 2 ||
-                          padding.shape[0] != s.batch || padding.shape[1] != s.keys))
-        return false;
+    if (padding.there && !padding_fits(padding, s)) return false;
     const auto real = [](const Array& x) { return x && x.kind == Kind::real; };
     for (size_t i = kQuery; i <= kValue; i++)
         if (c.in[i].there && !real(c.in[i])) return false;
     if (!real(lse) || lse.axes != 3 || lse.shape[0] != s.batch || lse.shape[1] != s.heads ||
         lse.shape[2] != s.queries || !real(c.out[0]))
         return false;
-    if (c.outs == 2) {
-        const Array& weights = c.out[1];
-        if (weights.axes != 4 || weights.shape[0] != s.batch || weights.shape[1] != s.heads ||
-            weights.shape[2] != s.queries || weights.shape[3] != s.keys)
-            return false;
-        if (c.backward ? bool(c.dout[1]) : !real(weights)) return false;
-    }
+    if (c.outs == 2 && (!weights_fit(c, s) || (c.backward ? bool(c.dout[1]) : !real(c.out[1]))))
+        return false;
     if (!c.backward) return true;
     return c.dout[0] && !c.din[kMask] && !c.din[kPadding];
 }

@@ -10,9 +10,11 @@ import numpy as np
 from firth.nn import init
 from firth.nn.module import Module, Parameter
 from firth.nn.modules.linear import Linear
+from firth.nn.operations.arithmetic import add
 from firth.nn.operations.attention import Attention, mask_for, rotary, rotary_angles
 from firth.nn.operations.linear import linear
 from firth.nn.operations.projections import projections
+from firth.nn.operations.shapes import index
 from firth.nn.tape import Array, Tensor, apply, generator
 
 
@@ -90,7 +92,7 @@ class MultiheadAttention(Module):
         self.dropout, self.batch_first, self.rotary_base = dropout, batch_first, rotary_base
         rows = embed_dim + 2 * key_heads * self.head_dim
         self.in_proj_weight = Parameter(np.empty((rows, embed_dim), dtype))
-        init.uniform_(self.in_proj_weight, *_xavier(rows, embed_dim))
+        init.xavier_uniform_(self.in_proj_weight)
         self.register_parameter("in_proj_bias", Parameter(np.zeros(rows, dtype)) if bias else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype=dtype)
         if bias:
@@ -149,32 +151,18 @@ class MultiheadAttention(Module):
             scale=1 / math.sqrt(self.head_dim),
             dropout=self.dropout if self.training else 0.0,
             flags_drop=True,
-            weights=need_weights,
+            weights=("mean" if average_attn_weights else "each") if need_weights else "none",
         )
         mask = None if is_causal else mask_for(attn_mask, query.dtype, where)
-        if mask is not None and mask.ndim == 3:
-            if mask.shape[0] % self.num_heads:
-                raise ValueError(
-                    f"{where}: attn_mask must have shape (L, S) or (N * {self.num_heads}, L, S), "
-                    f"got {mask.shape}"
-                )
-            shape = (-1, self.num_heads, *mask.shape[1:])
-            mask = (
-                Tensor(mask.data.reshape(shape))
-                if isinstance(mask, Tensor)
-                else mask.reshape(shape)
-            )
         padding = None
         if key_padding_mask is not None:
-            padding = np.ascontiguousarray(key_padding_mask)
+            masked = key_padding_mask
+            padding = np.ascontiguousarray(masked.data if isinstance(masked, Tensor) else masked)
             if padding.dtype not in (np.bool_, np.uint8):
                 raise TypeError(f"{where}: key_padding_mask must be bool, got {padding.dtype}")
-            padding = padding[None] if query.ndim == 2 and padding.ndim == 1 else padding
         made = apply(operation, *parts, mask, padding)
         found, weights = made if need_weights else (made, None)
-        if weights is not None:
-            shown = weights.numpy().mean(1) if average_attn_weights else weights.numpy()
-            weights = Tensor(shown[0] if query.ndim == 2 else shown)
+        weights = None if weights is None else weights.detach()
         return self.out_proj(found), weights
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor | None]:
@@ -210,12 +198,6 @@ class MultiheadAttention(Module):
         )
 
 
-def _xavier(rows: int, columns: int) -> tuple[float, float]:
-    """Glorot and Bengio's bounds of uniform initial weights."""
-    bound = math.sqrt(6 / (rows + columns))
-    return -bound, bound
-
-
 class SinusoidalPositions(Module):
     """Adds sines and cosines of the position: Vaswani et al., arXiv:1706.03762, 3.5.
 
@@ -243,7 +225,7 @@ class SinusoidalPositions(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Input (..., length or less, width) plus the table's first rows."""
-        return input + Tensor(_rows(self, self.table, input))  # type: ignore[no-any-return]
+        return add(input, Tensor(_rows(self, self.table, input)))
 
     def extra_repr(self) -> str:
         return f"length={self.length}, width={self.width}"
@@ -274,8 +256,8 @@ class LearnedPositions(Module):
     def forward(self, input: Tensor) -> Tensor:
         """Input (..., length or less, width) plus the weight's first rows."""
         rows = len(_rows(self, self.weight.data, input))
-        weight = self.weight if rows == self.length else self.weight[:rows]
-        return input + weight  # type: ignore[no-any-return]
+        weight = self.weight if rows == self.length else index(self.weight, slice(rows))
+        return add(input, weight)
 
     def extra_repr(self) -> str:
         return f"length={self.length}, width={self.width}"

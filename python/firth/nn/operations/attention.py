@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,10 +24,10 @@ class Attention(Operation):
     None too. The first two axes change places without ``batch_first``, or the batch is missing.
     Heads in a row share a head of the keys where there are more of them.
 
-    mask: (queries, keys), or (batch or 1, heads or 1, queries or 1, keys): numbers that are added,
-    or bools, which forbid a key (``flags_drop``) or else allow it. padding: bool (batch, keys),
-    true for keys that nobody sees. ``causal``: query i sees keys 0 to i. A query that sees no key
-    has the result 0 and gradients 0 (softmax would give NaN).
+    mask: (queries, keys), (batch heads, queries, keys), or (batch or 1, heads or 1, queries or 1,
+    keys): numbers that are added, or bools, which forbid a key (``flags_drop``) or else allow it.
+    padding: bool (batch, keys), true for keys that nobody sees. ``causal``: query i sees keys 0 to
+    i. A query that sees no key has the result 0 and gradients 0 (softmax would give NaN).
 
     ``dropout``: each weight is 0 with this probability, and others are divided by 1 - dropout,
     after the softmax: P' = R P, element by element, with R drawn again backward.
@@ -41,8 +41,9 @@ class Attention(Operation):
     With dS = scale dz of all rows, S = Q K^T:  dQ = dS K  and  dK = dS^T Q. What is kept is lse,
     the logarithm of each row's sum of exponentials: p = exp(z - lse) again.
 
-    Outputs: O, arranged as the query; with ``weights`` also P' (batch, heads, queries, keys), which
-    has no gradient. Memory grows with queries + keys, not with their product, without ``weights``.
+    Outputs: O, arranged as the query; with ``weights`` also P', (batch, heads, queries, keys) if it
+    is "each", or (batch, queries, keys), their "mean", without a batch where query has none; it has
+    no gradient. Memory grows with queries + keys, not with their product, without ``weights``.
     """
 
     heads: int = 0
@@ -52,7 +53,7 @@ class Attention(Operation):
     scale: float = 1.0
     dropout: float = 0.0
     flags_drop: bool = False
-    weights: bool = False
+    weights: Literal["none", "each", "mean"] = "none"
 
     name: ClassVar[str] = "attention"
     reads_inputs: ClassVar[tuple[int, ...]] = (0, 1, 2, 3, 4)
@@ -65,7 +66,7 @@ class Attention(Operation):
     def options(self) -> tuple[float, ...]:
         return (
             self.heads, self.key_heads, self.batch_first, self.causal, self.scale, self.dropout,
-            self.flags_drop, self.weights,
+            self.flags_drop, ("none", "each", "mean").index(self.weights),
         )  # fmt: skip
 
     def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
@@ -80,19 +81,18 @@ class Attention(Operation):
         else:
             batch, heads, queries, keys, values = self._packed(q, k, v)
             out = (*q.shape[:-1], heads * values)
+        given = None if mask is None else mask.shape
         allowed = [(batch, 1), (heads, 1), (queries, 1), (keys,)]
-        if mask is not None and not (
-            mask.shape == (queries, keys)
-            or (
-                len(mask.shape) == 4
-                and all(n in a for n, a in zip(mask.shape, allowed, strict=True))
-            )
+        if given not in (None, (queries, keys), (batch * heads, queries, keys)) and not (
+            len(given) == 4 and all(n in a for n, a in zip(given, allowed, strict=True))
         ):
             raise ValueError(
                 f"attention: mask must have shape {(queries, keys)} or, with 1 or all of the first "
-                f"three, {(batch, heads, queries, keys)}, got {mask.shape}"
+                f"three, {(batch, heads, queries, keys)}, got {given}"
             )
-        if padding is not None and padding.shape != (batch, keys):
+        if padding is not None and padding.shape not in (
+            (batch, keys), *([(keys,)] if batch == 1 else [])
+        ):  # fmt: skip
             raise ValueError(
                 f"attention: key_padding_mask must have shape {(batch, keys)}, got {padding.shape}"
             )
@@ -102,8 +102,11 @@ class Attention(Operation):
             raise TypeError(
                 f"attention: mask must be bool or of the tensors' dtype, got {mask.dtype}"
             )
-        weights = [Spec((batch, heads, queries, keys))] if self.weights else []
-        return [Spec(out), *weights], [Spec((batch, heads, queries))]
+        specs = [Spec(out)]
+        if self.weights != "none":
+            shape = (batch, *([heads] if self.weights == "each" else []), queries, keys)
+            specs.append(Spec(shape[1:] if len(q.shape) == 2 else shape))
+        return specs, [Spec((batch, heads, queries))]
 
     @staticmethod
     def _axes(q: Any, k: Any, v: Any) -> tuple[int, int, int, int, int]:
@@ -217,12 +220,14 @@ class Attention(Operation):
         """What softmax gets, -inf where a key is not seen; k with the heads of q."""
         z = self.scale * (q @ k.swapaxes(2, 3))
         never = np.array(-np.inf, z.dtype)
+        if mask is not None and mask.ndim == 3:
+            mask = mask.reshape(z.shape)
         if mask is not None and mask.dtype.kind == "f":
             z = z + mask
         elif mask is not None:
             z = np.where((mask != 0) == self.flags_drop, never, z)
         if padding is not None:
-            z = np.where(padding[:, None, None, :] != 0, never, z)
+            z = np.where(np.atleast_2d(padding)[:, None, None, :] != 0, never, z)
         if self.causal:
             z = np.where(np.tri(*z.shape[2:]) > 0, z, never)
         return np.asarray(z)
@@ -252,7 +257,10 @@ class Attention(Operation):
         if self.heads:
             out = self._packed_of(out, inputs[0].ndim)
         lse = (np.log(total) + top)[..., 0]
-        return [out, p] if self.weights else [out], [lse]
+        if self.weights == "none":
+            return [out], [lse]
+        shown = p if self.weights == "each" else p.mean(1)
+        return [out, shown[0] if inputs[0].ndim == 2 else shown], [lse]
 
     def backward(
         self,
@@ -362,6 +370,8 @@ def mask_for(mask: Any, dtype: Any, where: str) -> Any:
     if mask is None:
         return None
     if isinstance(mask, Tensor):
+        if mask.data.dtype.kind != "f":
+            return mask_for(mask.data, dtype, where)
         if mask.requires_grad or mask._record is not None:
             raise ValueError(f"{where}: attn_mask has no gradient here; detach() it")
         return mask if mask.dtype == dtype else Tensor(mask.data.astype(dtype))
