@@ -3,6 +3,7 @@
 
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
+    ROW(attention) \
     ROW(binary_cross_entropy_with_logits) \
     ROW(combine) \
     ROW(concatenate) \
@@ -21,9 +22,11 @@
     ROW(maximum) \
     ROW(nll_loss) \
     ROW(permute) \
+    ROW(projections) \
     ROW(reshape) \
     ROW(rms_norm) \
     ROW(rnn) \
+    ROW(rotary) \
     ROW(slice) \
     ROW(softmax) \
     ROW(sum)
