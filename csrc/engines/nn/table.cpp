@@ -3,7 +3,11 @@
 
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
-    ROW(linear)
+    ROW(avg_pool) \
+    ROW(batch_norm) \
+    ROW(convolution) \
+    ROW(linear) \
+    ROW(max_pool)
 
 // Those without a gradient: optimizers and what serves them.
 #define FIRTH_UPDATES(ROW)
