@@ -4,9 +4,12 @@
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
     ROW(attention) \
+    ROW(avg_pool) \
+    ROW(batch_norm) \
     ROW(binary_cross_entropy_with_logits) \
     ROW(combine) \
     ROW(concatenate) \
+    ROW(convolution) \
     ROW(cross_entropy) \
     ROW(difference_loss) \
     ROW(dropout) \
@@ -19,6 +22,7 @@
     ROW(lstm) \
     ROW(map) \
     ROW(matmul) \
+    ROW(max_pool) \
     ROW(maximum) \
     ROW(nll_loss) \
     ROW(permute) \
