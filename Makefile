@@ -108,6 +108,7 @@ sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedB
 		-m 'not peer and not slow' -k 'not numba' \
 		tests/kernels tests/native tests/formats tests/tokenizers tests/words/test_training.py \
 		tests/words/test_analogy_sums.py tests/fasttext tests/search tests/transformer \
+		tests/networks \
 		tests/encoders/test_fuzz.py tests/encoders/test_files.py
 
 # Searches beside a writer under ThreadSanitizer. The first line shows that it would notice: a

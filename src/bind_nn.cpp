@@ -1,6 +1,8 @@
-// Bindings of the operations of networks: arrays checked, GIL dropped.
+// Bindings of the operations of networks and of programs of them: arrays checked, GIL dropped.
+#include <memory>
+
 #include "bindings.h"
-#include "engines/nn/operation.h"
+#include "engines/nn/program.h"
 
 namespace firth {
 namespace {
@@ -22,7 +24,12 @@ Array view(const py::handle& x, bool f64, bool written) {
     if (py::isinstance<py::tuple>(x)) {
         const auto shape = py::reinterpret_borrow<py::tuple>(x);
         axes(shape.size());
-        for (size_t i = 0; i < a.axes; i++) a.shape[i] = shape[i].cast<size_t>();
+        size_t size = sizeof(double);
+        for (size_t i = 0; i < a.axes; i++) {
+            a.shape[i] = shape[i].cast<size_t>();
+            size = product(size, a.shape[i]);
+        }
+        if (size == SIZE_MAX) throw py::value_error("operation: a shape is out of all range");
         return a;
     }
     if (!py::isinstance<py::array>(x)) throw py::type_error("operation: want arrays");
@@ -46,6 +53,7 @@ Array view(const py::handle& x, bool f64, bool written) {
     axes(static_cast<size_t>(found.ndim()));
     for (size_t i = 0; i < a.axes; i++) a.shape[i] = static_cast<size_t>(found.shape(ptrdiff_t(i)));
     a.data = const_cast<void*>(found.data());
+    a.writeable = found.writeable();
     return a;
 }
 
@@ -76,12 +84,13 @@ void forward(const Level& level, const std::string& name, const std::vector<doub
              const py::sequence& inputs, const py::sequence& outputs, const py::sequence& saved,
              bool f64, uint64_t seed, bool bfloat16) {
     const Operation& operation = found_operation(name);
-    const std::vector<Array> in = views(inputs, f64, false), out = views(outputs, f64, true),
-                             kept = views(saved, f64, true);
+    // What has no gradient is an update, which changes its inputs.
+    const std::vector<Array> in = views(inputs, f64, !operation.backward_f32),
+                             out = views(outputs, f64, true), kept = views(saved, f64, true);
     run(operation,
         Call{*level, num_threads(), false, bfloat16, seed, options.data(), options.size(),
              in.data(), out.data(), kept.data(), in.size(), out.size(), kept.size(), nullptr,
-             nullptr, 0},
+             nullptr, 0, f64},
         f64);
 }
 
@@ -109,8 +118,69 @@ void backward(const Level& level, const std::string& name, const std::vector<dou
     run(operation,
         Call{*level, num_threads(), true, bfloat16, seed, options.data(), options.size(), in.data(),
              out.data(), kept.data(), in.size(), out.size(), kept.size(), dout.data(), din.data(),
-             add},
+             add, f64},
         f64);
+}
+
+// A program, and the arrays outside of its arena.
+struct ProgramObject {
+    nn::Program program;
+    bool f64;
+    std::vector<py::object> kept;  // by place
+};
+
+// places: (array, None), (shape and dtype as an empty array's, offset in the arena), or (shape,
+// None), a tuple; calls: (name, backward, bfloat16, draws, draw, add, options, in, out, saved,
+// dout, din), with numbers of places, -1 for what is absent.
+std::unique_ptr<ProgramObject> make_program(const Level& level, bool f64, size_t arena,
+                                            const py::sequence& places, const py::sequence& calls) {
+    std::vector<nn::Place> where;
+    std::vector<py::object> kept;
+    for (const py::handle x : places) {
+        const auto pair = x.cast<std::pair<py::object, py::object>>();
+        const bool shape_only = py::isinstance<py::tuple>(pair.first);
+        nn::Place place{view(pair.first, f64, !shape_only && pair.second.is_none()),
+                        shape_only ? nn::kShapeOnly : nn::kOutside};
+        if (!pair.second.is_none()) place.offset = pair.second.cast<ptrdiff_t>();
+        kept.push_back(place.offset == nn::kOutside ? pair.first : py::object());
+        where.push_back(place);
+    }
+    std::vector<nn::Instruction> instructions;
+    for (const py::handle x : calls) {
+        const auto call = py::reinterpret_borrow<py::tuple>(x);
+        const auto numbers = [&](size_t i) { return call[i].cast<std::vector<int>>(); };
+        instructions.push_back({&found_operation(call[0].cast<std::string>()), call[1].cast<bool>(),
+                                call[2].cast<bool>(), call[3].cast<bool>(),
+                                call[4].cast<uint64_t>(), call[5].cast<uint64_t>(),
+                                call[6].cast<std::vector<double>>(), numbers(7), numbers(8),
+                                numbers(9), numbers(10), numbers(11)});
+    }
+    return std::unique_ptr<ProgramObject>(new ProgramObject{
+        nn::Program(*level, f64, arena, std::move(where), std::move(instructions)), f64,
+        std::move(kept)});
+}
+
+// arrays: those that take the places `numbers` for this step
+void run_program(ProgramObject& self, const std::vector<size_t>& numbers,
+                 const py::sequence& arrays, uint64_t seed) {
+    if (numbers.size() != arrays.size())
+        throw py::value_error("Program.run: want an array for each place");
+    std::vector<Array> found;
+    for (size_t i = 0; i < numbers.size(); i++) {
+        if (numbers[i] >= self.program.places() || !self.program.outside(numbers[i]))
+            throw py::index_error("Program.run: a place is out of range");
+        const Array& wanted = self.program.array(numbers[i]);
+        found.push_back(view(arrays[i], self.f64, false));
+        if (!found[i] || !found[i].has_shape_of(wanted) || found[i].kind != wanted.kind)
+            throw py::value_error(
+                "Program.run: an array has another shape or dtype than its place");
+    }
+    for (size_t i = 0; i < numbers.size(); i++) {
+        self.program.bind(numbers[i], found[i].data);
+        self.kept[numbers[i]] = py::reinterpret_borrow<py::object>(arrays[i]);
+    }
+    WithoutGil unlocked;
+    self.program.run(seed);
 }
 
 }  // namespace
@@ -123,6 +193,10 @@ void bind_nn(py::module_& nn) {
            py::arg("inputs"), py::arg("outputs"), py::arg("saved"), py::arg("output_gradients"),
            py::arg("input_gradients"), py::kw_only(), py::arg("add"), py::arg("f64"),
            py::arg("seed") = 0, py::arg("bfloat16") = false);
+    py::class_<ProgramObject>(nn, "Program")
+        .def(py::init(&make_program), py::arg("level"), py::kw_only(), py::arg("f64"),
+             py::arg("arena"), py::arg("places"), py::arg("calls"))
+        .def("run", &run_program, py::arg("places"), py::arg("arrays"), py::arg("seed"));
     nn.def("operations", [] {
         size_t count;
         const Operation* all = firth::nn::operations(&count);

@@ -1,9 +1,11 @@
-// Bindings for tokenizing: texts to the ids of a WordPiece vocabulary, and ids to rows for a model.
+// Bindings for tokenizing: texts to the ids of a WordPiece vocabulary, ids to rows for a model, and
+// texts to counts of their terms.
 #include <algorithm>
 #include <optional>
 
 #include "bindings.h"
 #include "engines/text/rows.h"
+#include "engines/text/term_counts.h"
 #include "engines/text/wordpiece.h"
 
 namespace firth {
@@ -42,30 +44,39 @@ void set_page(WordPiece& self, size_t page, const array<uint32_t>& entries,
     self.set_page(page, entries.data(), std::move(more));
 }
 
-// The texts are read where Python keeps them; `texts` is a tuple, so that they stay there. Returns
-// ids (N,), offsets (B + 1,), texts left to others, pages that are missing, spans (N, 2) and words
-// (N,), both empty without `places`.
-py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_characters,
-                 size_t most_ids, bool places) {
+// Where Python keeps the texts; they stay there while the tuple lives. caller: how an error begins
+std::vector<CodePoints> code_points(const py::tuple& texts, const std::string& caller) {
     std::vector<CodePoints> views;
     views.reserve(texts.size());
     for (const py::handle text : texts) {
-        if (!PyUnicode_Check(text.ptr())) throw py::type_error("WordPiece.encode: want strings");
+        if (!PyUnicode_Check(text.ptr())) throw py::type_error(caller + ": want strings");
         views.push_back({PyUnicode_DATA(text.ptr()),
                          static_cast<size_t>(PyUnicode_GET_LENGTH(text.ptr())),
                          static_cast<int>(PyUnicode_KIND(text.ptr()))});
     }
+    return views;
+}
+
+py::list numbers(const std::bitset<0x1100>& pages) {
+    py::list result;
+    for (size_t page = 0; page < pages.size(); page++)
+        if (pages[page]) result.append(page);
+    return result;
+}
+
+// Returns ids (N,), offsets (B + 1,), texts left to others, pages that are missing, spans (N, 2)
+// and words (N,), both empty without `places`.
+py::tuple encode(const WordPiece& self, const py::tuple& texts, size_t most_characters,
+                 size_t most_ids, bool places) {
+    const std::vector<CodePoints> views = code_points(texts, "WordPiece.encode");
     WordPiece::Encoded result;
     {
         WithoutGil unlocked;
         result = self.encode(views, most_characters, most_ids, places);
     }
     WordPiece::Found& found = result.found;
-    py::list missing;
-    for (size_t page = 0; page < WordPiece::kPages; page++)
-        if (found.missing[page]) missing.append(page);
     return py::make_tuple(to_array(std::move(found.ids)), to_array(std::move(result.offsets)),
-                          to_array(std::move(result.skipped)), missing,
+                          to_array(std::move(result.skipped)), numbers(found.missing),
                           to_matrix<int64_t>(std::move(found.spans)),
                           to_array(std::move(found.words)));
 }
@@ -152,6 +163,135 @@ py::array fill_spans(const Layout& self, const array<int64_t>& spans, std::optio
     return out;
 }
 
+using Unit = TermCounts::Unit;
+
+// analyzer: scikit-learn's name of the unit
+std::unique_ptr<TermCounts> make_counts(const std::string& analyzer, size_t shortest, size_t least,
+                                        size_t most, const std::vector<std::string>& stop_words) {
+    if (least < 1 || most < least) throw py::value_error("TermCounts: want 1 <= least <= most");
+    const Unit unit = analyzer == "word"   ? Unit::kWords
+                      : analyzer == "char" ? Unit::kCharacters
+                                           : Unit::kWithinWords;
+    return std::make_unique<TermCounts>(unit, shortest, least, most, stop_words);
+}
+
+void know(TermCounts& self, const py::list& terms) {
+    std::string text;
+    std::vector<size_t> ends;
+    for (const py::handle term : terms) {
+        if (!PyUnicode_Check(term.ptr())) throw py::type_error("TermCounts.know: want strings");
+        if (PyUnicode_IS_ASCII(term.ptr())) {
+            text.append(static_cast<const char*>(PyUnicode_DATA(term.ptr())),
+                        static_cast<size_t>(PyUnicode_GET_LENGTH(term.ptr())));
+        } else {
+            PyObject* bytes = PyUnicode_AsEncodedString(term.ptr(), "utf-8", "surrogatepass");
+            if (!bytes) throw py::error_already_set();
+            text += py::reinterpret_steal<py::bytes>(bytes);
+        }
+        ends.push_back(text.size());
+    }
+    const WithoutGil unlocked;
+    self.know(std::move(text), ends);
+}
+
+void set_term_page(TermCounts& self, size_t page, const array<uint32_t>& entries,
+                   std::vector<uint32_t> more) {
+    if (page >= TermCounts::kPages || entries.ndim() != 1 || entries.size() != 256)
+        throw py::value_error("TermCounts.set_page: want 256 entries of a page below 0x1100");
+    std::vector<uint32_t> all(entries.data(), entries.data() + 256);
+    for (const uint32_t entry : all)
+        if (entry & TermCounts::kSeveral &&
+            (entry & ~TermCounts::kSeveral) / 32 + entry % 32 > more.size())
+            throw py::value_error("TermCounts.set_page: an entry points behind the end");
+    self.set_page(page, all.data(), std::move(more));
+}
+
+// Returns pages that are missing: nothing was added then.
+py::list add_texts(TermCounts& self, const py::tuple& texts) {
+    const std::vector<CodePoints> views = code_points(texts, "TermCounts.add");
+    std::bitset<TermCounts::kPages> missing;
+    {
+        WithoutGil unlocked;
+        missing = self.add(views);
+    }
+    return numbers(missing);
+}
+
+py::list terms(const TermCounts& self) {
+    const Terms& all = self.terms();
+    py::list result(all.size());
+    for (size_t i = 0; i < all.size(); i++) {
+        const Terms::Term term = all[i];
+        PyObject* text =
+            PyUnicode_DecodeUTF8(term.data, static_cast<Py_ssize_t>(term.size), "surrogatepass");
+        if (!text) throw py::error_already_set();
+        PyList_SET_ITEM(result.ptr(), static_cast<Py_ssize_t>(i), text);
+    }
+    return result;
+}
+
+py::array_t<int32_t> order(const TermCounts& self) {
+    std::vector<int32_t> result;
+    {
+        WithoutGil unlocked;
+        result = self.order();
+    }
+    return to_array(std::move(result));
+}
+
+py::tuple as_arrays(TermRows rows) {
+    return py::make_tuple(to_array(std::move(rows.offsets)), to_array(std::move(rows.ids)),
+                          to_array(std::move(rows.counts)));
+}
+
+// offsets (rows + 1,), ids and counts (N,), columns (terms,), -1 where a term has none. Returns
+// offsets (rows + 1,), columns and counts (M,).
+py::tuple place(const array<int64_t>& offsets, const array<int32_t>& ids,
+                const array<int32_t>& counts, const array<int32_t>& columns, bool by_columns) {
+    const int64_t* starts = offsets.data();
+    if (offsets.ndim() != 1 || offsets.size() < 1 || starts[0] != 0 ||
+        !std::is_sorted(starts, starts + offsets.size()))
+        throw py::value_error("place_terms: offsets must rise from 0");
+    if (ids.ndim() != 1 || counts.ndim() != 1 || columns.ndim() != 1 ||
+        ids.size() != starts[offsets.size() - 1] || counts.size() != ids.size())
+        throw py::value_error("place_terms: want an id and a count for each place");
+    const int32_t* begin = ids.data();
+    const auto terms = static_cast<int64_t>(columns.size());
+    if (std::any_of(begin, begin + ids.size(), [&](int32_t id) { return id < 0 || id >= terms; }))
+        throw py::index_error("place_terms: an id has no column");
+    TermRows rows;
+    {
+        WithoutGil unlocked;
+        rows = place_terms(starts, static_cast<size_t>(offsets.size()) - 1, begin, counts.data(),
+                           columns.data(), by_columns);
+    }
+    return as_arrays(std::move(rows));
+}
+
+// Changes values (N,) in place. offsets (rows + 1,), ids (N,), idf (terms,) or None. Returns
+// whether all lengths are those of finite numbers.
+template <class Value>
+bool weigh(const array<int64_t>& offsets, const array<int32_t>& ids, array<Value> values,
+           const Optional<double>& idf, const std::optional<std::string>& norm) {
+    const int64_t* starts = offsets.data();
+    if (offsets.ndim() != 1 || offsets.size() < 1 || starts[0] != 0 ||
+        !std::is_sorted(starts, starts + offsets.size()))
+        throw py::value_error("weigh_terms: offsets must rise from 0");
+    if (ids.ndim() != 1 || values.ndim() != 1 || ids.size() != starts[offsets.size() - 1] ||
+        values.size() != ids.size())
+        throw py::value_error("weigh_terms: want an id and a value for each place");
+    const int32_t* begin = ids.data();
+    if (idf && (idf->ndim() != 1 || std::any_of(begin, begin + ids.size(), [&](int32_t id) {
+                    return id < 0 || id >= idf->size();
+                })))
+        throw py::index_error("weigh_terms: an id has no weight");
+    Value* all = values.mutable_data();
+    const Norm kind = !norm ? Norm::kNone : *norm == "l1" ? Norm::kL1 : Norm::kL2;
+    const WithoutGil unlocked;
+    return weigh_terms(starts, static_cast<size_t>(offsets.size()) - 1, begin, all,
+                       idf ? idf->data() : nullptr, kind);
+}
+
 }  // namespace
 
 void bind_text(py::module_& text) {
@@ -176,6 +316,26 @@ void bind_text(py::module_& text) {
         .def("fill", &fill, py::arg("values").noconvert(), py::arg("around"), width, left,
              py::arg("padding"))
         .def("fill_spans", &fill_spans, py::arg("spans").noconvert(), width, left);
+
+    py::class_<TermCounts>(text, "TermCounts")
+        .def(py::init(&make_counts), py::arg("analyzer"), py::arg("shortest"), py::arg("least"),
+             py::arg("most"), py::arg("stop_words"))
+        .def("know", &know, py::arg("terms"))
+        .def("set_page", &set_term_page, py::arg("page"), py::arg("entries").noconvert(),
+             py::arg("more"))
+        .def("add", &add_texts, py::arg("texts"))
+        .def("terms", &terms)
+        .def("order", &order)
+        .def("rows", [](TermCounts& self) { return as_arrays(self.take_rows()); });
+    text.def("place_terms", &place, py::arg("offsets").noconvert(), py::arg("ids").noconvert(),
+             py::arg("counts").noconvert(), py::arg("columns").noconvert(), py::arg("by_columns"));
+    const auto weigh_as = [&](auto value) {
+        text.def("weigh_terms", &weigh<decltype(value)>, py::arg("offsets").noconvert(),
+                 py::arg("ids").noconvert(), py::arg("values").noconvert(),
+                 py::arg("idf").noconvert(), py::arg("norm"));
+    };
+    weigh_as(float());
+    weigh_as(double());
 }
 
 }  // namespace firth

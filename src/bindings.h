@@ -65,6 +65,7 @@ void bind_search(py::module_& search, py::module_& kernels);
 void bind_id_map(py::module_& search);
 void bind_fasttext(py::module_& fasttext);
 void bind_vectors(py::module_& files);
+void bind_networks(py::module_& networks);
 void bind_transformer(py::module_& transformer);
 void bind_nn(py::module_& nn);
 

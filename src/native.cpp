@@ -37,7 +37,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     py::module_ kernels = module.def_submodule("kernels"), words = module.def_submodule("words"),
                 search = module.def_submodule("search"), files = module.def_submodule("files"),
                 fasttext = module.def_submodule("fasttext"), text = module.def_submodule("text"),
-                transformer = module.def_submodule("transformer"), nn = module.def_submodule("nn");
+                transformer = module.def_submodule("transformer"),
+                networks = module.def_submodule("networks"), nn = module.def_submodule("nn");
     firth::bind_kernels(kernels);
     firth::bind_gemm(kernels);
     firth::bind_attention(kernels);
@@ -54,6 +55,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     firth::bind_vectors(files);
     firth::bind_transformer(transformer);
     firth::bind_generators(transformer);
+    firth::bind_networks(networks);
     firth::bind_nn(nn);
 
     module.def("levels", [] {

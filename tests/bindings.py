@@ -17,7 +17,8 @@ def native(name: str) -> Any:
     """A function or class of the compiled module; what takes a level first gets the best one."""
     level = _dispatch.active_level()
     rooms = (_native.kernels, _native.search, _native.words, _native.files, _native.fasttext)
-    found = next(getattr(room, name) for room in (*rooms, _native.text) if hasattr(room, name))
+    rooms += (_native.text, _native.networks, _native.nn)
+    found = next(getattr(room, name) for room in rooms if hasattr(room, name))
     takes_level = not isinstance(found, type) and "level: firth._native.Level" in found.__doc__
     return functools.partial(found, level) if takes_level else found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from firth.nn import tape
 from firth.nn.tape import Operation, Tensor, apply
 
 
@@ -27,10 +28,10 @@ def run(
     outputs = list(made) if isinstance(made, tuple) else [made]
     if gradients is None:
         gradients = output_gradients([x.data for x in outputs])
-    # one number whose gradients by the outputs are these
-    for output, gradient in zip(outputs, gradients, strict=True):
-        if gradient is not None:
-            output.backward(gradient)
+    # what the walk along the tape does once the gradients by all outputs are known
+    record = outputs[0]._record
+    assert record is not None
+    tape._run_backward(record, [None if g is None else g.copy() for g in gradients], {})
     return [x.data for x in outputs], [x.grad if isinstance(x, Tensor) else None for x in tensors]
 
 

@@ -162,9 +162,10 @@ def test_core_knows_no_python():
 RANKS = [
     {"arguments", "errors", "interrupt", "optional", "progress"},
     {"formats", "kernels"},
-    {"epochs", "geometry", "spelling"},
+    {"epochs", "estimator", "geometry", "spelling"},
     {"nn", "search", "tokenizers", "transformer"},
     {"optim"},
+    {"networks"},
     {"words"},
     {"downloader", "encoders", "fasttext", "generators"},
     {"models"},

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         generators,
         kernels,
         models,
+        networks,
         search,
         tokenizers,
         words,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from firth.errors import FormatError
     from firth.generators import CausalLM, Seq2SeqLM
+    from firth.networks import MLPClassifier, MLPRegressor, Perceptron
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -94,8 +96,11 @@ _HOME = {
     "Index": "firth.search",
     "KeyedVectors": "firth.words",
     "LineSentence": "firth.words",
+    "MLPClassifier": "firth.networks",
+    "MLPRegressor": "firth.networks",
     "NearestNeighbors": "firth.search.neighbors",
     "PathLineSentences": "firth.words",
+    "Perceptron": "firth.networks",
     "SentenceTransformer": "firth.encoders",
     "Seq2SeqLM": "firth.generators",
     "StaticModel": "firth.words",
@@ -110,6 +115,7 @@ _HOME = {
     "info": "firth.system",
     "kernels": "firth.kernels",
     "models": "firth.models",
+    "networks": "firth.networks",
     "paraphrase_mining": "firth.encoders",
     "search": "firth.search",
     "semantic_search": "firth.encoders",
@@ -141,8 +147,11 @@ __all__ = [
     "Index",
     "KeyedVectors",
     "LineSentence",
+    "MLPClassifier",
+    "MLPRegressor",
     "NearestNeighbors",
     "PathLineSentences",
+    "Perceptron",
     "SentenceTransformer",
     "Seq2SeqLM",
     "StaticModel",
@@ -157,6 +166,7 @@ __all__ = [
     "info",
     "kernels",
     "models",
+    "networks",
     "paraphrase_mining",
     "search",
     "semantic_search",

@@ -145,3 +145,152 @@ def test_layout_fill_spans(case):
     refused(layout.fill_spans, good, case)
     found = layout.fill_spans(**good | {"width": 5})
     assert found.tolist()[1] == [[0, 0], [4, 5], [6, 7], [0, 0], [0, 0]]
+
+
+COUNTS = {"analyzer": "word", "shortest": 2, "least": 1, "most": 1, "stop_words": []}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("none", {"least": 0}, ValueError, "TermCounts: want 1 <= least <= most"),
+        ("fewer", {"least": 2}, ValueError, "TermCounts: want 1 <= least <= most"),
+    ],
+    ids=lambda case: case[0],
+)
+def test_term_counts(case):
+    refused(native("TermCounts"), COUNTS, case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (
+            "page", {"page": 0x1100}, ValueError,
+            "TermCounts.set_page: want 256 entries of a page below 0x1100",
+        ),
+        (
+            "entries", {"entries": zeros(255, dtype=U32)}, ValueError,
+            "TermCounts.set_page: want 256 entries of a page below 0x1100",
+        ),
+        (
+            "more", {"entries": np.full(256, 1 << 31 | 1, U32)}, ValueError,
+            "TermCounts.set_page: an entry points behind the end",
+        ),
+    ],
+    ids=lambda case: case[0],
+)  # fmt: skip
+def test_term_counts_set_page(case):
+    counts = native("TermCounts")(**COUNTS)
+    good = {"page": 0, "entries": np.arange(256, dtype=U32) | 1 << 24, "more": []}
+    refused(counts.set_page, good, case)
+
+
+def test_term_counts_know():
+    counts = native("TermCounts")(**COUNTS)
+    refused(
+        counts.know,
+        {"terms": ["ab"]},
+        ("bytes", {"terms": [b"ab"]}, TypeError, "TermCounts.know: want strings"),
+    )
+    counts.set_page(0, np.arange(256, dtype=U32) | 1 << 24, [])
+    counts.set_page(0xD8, np.arange(0xD800, 0xD900, dtype=U32) | 1 << 24, [])
+    known = ["é" * 20, "", "abcdefgh", "abcdefghi", "\ud800a"]
+    counts = native("TermCounts")(**COUNTS)
+    counts.know(known)
+    assert counts.add(("abcdefghi",)) == [0]
+    counts.set_page(0, np.arange(256, dtype=U32) | 1 << 24, [])
+    counts.set_page(0xD8, np.arange(0xD800, 0xD900, dtype=U32) | 1 << 24, [])
+    assert counts.add(("abcdefghi", "abcdefghij", "\ud800a", "é" * 20, "abcdefgh")) == []
+    assert [part.tolist() for part in counts.rows()] == [[0, 1, 1, 2, 3, 4], [3, 4, 0, 2], [1] * 4]
+    assert counts.terms() == known
+
+
+def test_term_counts_add():
+    counts = native("TermCounts")(**COUNTS)
+    assert counts.add(("ab", "é\u0416")) == [0, 4]
+    letters = np.arange(256, dtype=U32) | 1 << 24
+    counts.set_page(0, letters, [])
+    case = ("add", {"texts": ("a", b"a")}, TypeError, "TermCounts.add: want strings")
+    refused(counts.add, {"texts": ("ab", "a", "ab")}, case)
+    assert counts.terms() == ["ab"]
+    assert counts.order().tolist() == [0]
+    assert [part.tolist() for part in counts.rows()] == [[0, 1, 1, 2], [0, 0], [1, 1]]
+    assert [part.tolist() for part in counts.rows()] == [[0], [], []]  # they have left
+
+
+PLACE = {
+    "offsets": np.array([0, 2, 3]), "ids": np.array([0, 1, 2], I32),
+    "counts": np.array([5, 6, 7], I32), "columns": np.array([1, 0, -1], I32),
+    "by_columns": True,
+}  # fmt: skip
+TERMS_RISE = "place_terms: offsets must rise from 0"
+EACH = "place_terms: want an id and a count for each place"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("no offsets", {"offsets": np.zeros(0, I64)}, ValueError, TERMS_RISE),
+        ("axes", {"offsets": zeros(3, 1, dtype=I64)}, ValueError, TERMS_RISE),
+        ("begin", {"offsets": np.array([1, 2, 3])}, ValueError, TERMS_RISE),
+        ("fall", {"offsets": np.array([0, 4, 3])}, ValueError, TERMS_RISE),
+        ("far", {"offsets": np.array([0, 2, 4])}, ValueError, EACH),
+        ("few", {"counts": zeros(2, dtype=I32)}, ValueError, EACH),
+        ("rows of ids", {"ids": zeros(3, 1, dtype=I32)}, ValueError, EACH),
+        ("rows of columns", {"columns": zeros(3, 1, dtype=I32)}, ValueError, EACH),
+        ("below", {"ids": np.array([0, 1, -1], I32)}, IndexError, "place_terms: an id has no"),
+        (
+            "above",
+            {"ids": np.array([0, 1, 3], I32)},
+            IndexError,
+            "place_terms: an id has no column",
+        ),
+    ],
+    ids=lambda case: case[0],
+)
+def test_place_terms(case):
+    refused(native("place_terms"), PLACE, case)
+    found = native("place_terms")(**PLACE)
+    assert [part.tolist() for part in found] == [[0, 2, 2], [0, 1], [6, 5]]
+    found = native("place_terms")(**PLACE | {"by_columns": False})
+    assert [part.tolist() for part in found] == [[0, 2, 2], [1, 0], [5, 6]]
+
+
+WEIGH = {
+    "offsets": np.array([0, 2, 2, 3]), "ids": np.array([0, 1, 1], I32),
+    "values": np.array([3.0, 2.0, 5.0]), "idf": np.array([1.0, 2.0]), "norm": "l2",
+}  # fmt: skip
+WEIGHTS_RISE = "weigh_terms: offsets must rise from 0"
+EACH_VALUE = "weigh_terms: want an id and a value for each place"
+NO_WEIGHT = "weigh_terms: an id has no weight"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("no offsets", {"offsets": np.zeros(0, I64)}, ValueError, WEIGHTS_RISE),
+        ("axes", {"offsets": zeros(3, 1, dtype=I64)}, ValueError, WEIGHTS_RISE),
+        ("begin", {"offsets": np.array([1, 2, 3])}, ValueError, WEIGHTS_RISE),
+        ("fall", {"offsets": np.array([0, 4, 3])}, ValueError, WEIGHTS_RISE),
+        ("far", {"offsets": np.array([0, 2, 4])}, ValueError, EACH_VALUE),
+        ("few", {"values": np.zeros(2)}, ValueError, EACH_VALUE),
+        ("rows of ids", {"ids": zeros(3, 1, dtype=I32)}, ValueError, EACH_VALUE),
+        ("rows of values", {"values": np.zeros((3, 1))}, ValueError, EACH_VALUE),
+        ("below", {"ids": np.array([0, 1, -1], I32)}, IndexError, NO_WEIGHT),
+        ("above", {"ids": np.array([0, 1, 2], I32)}, IndexError, NO_WEIGHT),
+        ("rows of idf", {"idf": np.ones((2, 1))}, IndexError, NO_WEIGHT),
+        ("whole numbers", {"values": np.array([3, 2, 5])}, TypeError, "incompatible"),
+    ],
+    ids=lambda case: case[0],
+)
+def test_weigh_terms(case):
+    refused(native("weigh_terms"), WEIGH, case)
+    for dtype in (np.float32, np.float64):
+        values = np.array([3, 2, 5], dtype)
+        assert native("weigh_terms")(**WEIGH | {"values": values}) is True
+        np.testing.assert_array_equal(values, np.array([3 / 5, 4 / 5, 1], dtype))
+        assert native("weigh_terms")(**WEIGH | {"values": values, "idf": None, "norm": None})
+        np.testing.assert_array_equal(values, np.array([3 / 5, 4 / 5, 1], dtype))
+        infinite = np.array([3, np.inf, 5], dtype)
+        assert native("weigh_terms")(**WEIGH | {"values": infinite, "norm": "l1"}) is False

@@ -9,6 +9,7 @@ namespace firth::nn {
 bool activation_fits(const Call& c) {
     if (c.ins != 1 || c.outs != 1 || c.saves != 0 || c.option_count != 2) return false;
     if (!is_activation(c.option(0)) || !c.out[0].has_shape_of(c.in[0])) return false;
+    if (c.in[0].kind != Kind::real || c.out[0].kind != Kind::real) return false;
     if (!c.backward) return c.in[0] && c.out[0];
     return c.dout[0] && c.din[0] && (reads_result(int(c.option(0))) ? c.out[0] : c.in[0]);
 }

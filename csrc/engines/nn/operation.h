@@ -30,6 +30,7 @@ constexpr size_t kMostAxes = 5;
 struct Array {
     void* data = nullptr;
     bool there = false;
+    bool writeable = false;  // for inputs that an operation changes; others are checked for all
     Kind kind = Kind::real;
     size_t axes = 0;
     size_t shape[kMostAxes] = {};
@@ -74,7 +75,12 @@ struct Call {
     // is added to what is there where bit i of `add` is set, else written.
     const Array *dout, *din;
     uint64_t add;
+    bool f64 = false;  // T is double
 
+    // Whether an array holds doubles: numbers have the kind of reals where T is double.
+    bool is_number(const Array& x) const {
+        return x.kind == Kind::number || (f64 && x.kind == Kind::real);
+    }
     bool adds(size_t i) const { return add >> i & 1; }
     double option(size_t i) const { return options[i]; }
     bool flag(size_t i) const { return options[i] != 0; }

@@ -3,19 +3,46 @@
 
 #define FIRTH_OPERATIONS(ROW) \
     ROW(activation) \
+    ROW(attention) \
+    ROW(avg_pool) \
+    ROW(batch_norm) \
     ROW(binary_cross_entropy_with_logits) \
+    ROW(combine) \
+    ROW(concatenate) \
+    ROW(convolution) \
     ROW(cross_entropy) \
     ROW(difference_loss) \
+    ROW(dropout) \
     ROW(embedding) \
+    ROW(gru) \
     ROW(info_nce) \
     ROW(layer_norm) \
     ROW(linear) \
     ROW(linear_cross_entropy) \
+    ROW(lstm) \
+    ROW(map) \
+    ROW(matmul) \
+    ROW(max_pool) \
+    ROW(maximum) \
     ROW(nll_loss) \
-    ROW(rms_norm)
+    ROW(permute) \
+    ROW(projections) \
+    ROW(reshape) \
+    ROW(rms_norm) \
+    ROW(rnn) \
+    ROW(rotary) \
+    ROW(slice) \
+    ROW(softmax) \
+    ROW(sum)
 
 // Those without a gradient: optimizers and what serves them.
-#define FIRTH_UPDATES(ROW)
+#define FIRTH_UPDATES(ROW) \
+    ROW(accumulate) \
+    ROW(adagrad) \
+    ROW(adam) \
+    ROW(clip_grad_norm) \
+    ROW(rmsprop) \
+    ROW(sgd)
 
 namespace firth::nn {
 

@@ -2,6 +2,7 @@
 from . import fasttext as fasttext
 from . import files as files
 from . import kernels as kernels
+from . import networks as networks
 from . import nn as nn
 from . import search as search
 from . import text as text

@@ -35,3 +35,15 @@ def backward(
     bfloat16: bool = False,
 ) -> None: ...
 def operations() -> list[str]: ...
+
+class Program:
+    def __init__(
+        self,
+        level: Level,
+        *,
+        f64: bool,
+        arena: int,
+        places: Sequence[tuple[_Array, int | None]],
+        calls: Sequence[tuple[Any, ...]],
+    ) -> None: ...
+    def run(self, places: Sequence[int], arrays: Sequence[Any], seed: int) -> None: ...

@@ -20,6 +20,19 @@ class Parameter(Tensor):
         super().__init__(array, requires_grad)
 
 
+_version = 0
+
+
+def version() -> int:
+    """A number that changes with the structure or mode of any module: compiled steps watch it."""
+    return _version
+
+
+def _changed() -> None:
+    global _version
+    _version += 1
+
+
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
@@ -62,6 +75,7 @@ class Module:
     # ---- the tree -------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        _changed()
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
         for table in (self._parameters, self._buffers, self._modules):
@@ -85,6 +99,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
+        _changed()
         for table in (self._parameters, self._buffers, self._modules, self.__dict__):
             if name in table:
                 del table[name]
@@ -93,14 +108,17 @@ class Module:
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Set a parameter by its name; None for one that is absent."""
+        _changed()
         self._parameters[name] = parameter
 
     def register_buffer(self, name: str, array: NDArray[Any] | None) -> None:
         """Set an array that is part of the state and not trained."""
+        _changed()
         self._buffers[name] = array
 
     def add_module(self, name: str, module: Module) -> None:
         """Set a module by its name."""
+        _changed()
         self._modules[name] = module
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -216,6 +234,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Behave as in training (dropout, batch norm), or not."""
+        if any(module.training != bool(mode) for module in self.modules()):
+            _changed()
         for module in self.modules():
             module.__dict__["training"] = bool(mode)
         return self
@@ -263,6 +283,7 @@ class Module:
         What it returns takes the place of the result, unless None. The value of this function takes
         the hook away when called.
         """
+        _changed()
         self._hooks.append(hook)
         return lambda: self._hooks.remove(hook)
 

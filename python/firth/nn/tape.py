@@ -17,7 +17,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -120,20 +120,33 @@ class Record:
         self.inputs = self.outputs = self.saved = ()
 
 
-class Step(NamedTuple):
-    """An operation that ran while a `trace` was on, with all that went in and came out."""
+class Call(NamedTuple):
+    """A call of native code, as a `trace` holds it: arrays are told apart by their identity."""
 
-    operation: Operation
-    inputs: tuple[Tensor | Array | None, ...]
-    outputs: list[Tensor]
-    results: list[Spec]
-    kept: list[Spec]
+    name: str
+    options: tuple[float, ...]
+    inputs: Sequence[Array | Shape | None]
+    outputs: Sequence[Array | Shape | None]
+    saved: Sequence[Array]
+    f64: bool
+    seed: int | None  # of those that draw random numbers
+    bfloat16: bool
+    gradients: Sequence[Array | None] | None = None  # by the outputs; None: it ran forward
+    into: Sequence[Array | None] = ()  # by the inputs
+    add: int = 0
+
+
+class Check(NamedTuple):
+    """Values of an array that an operation relies on; the function raises where they are wrong."""
+
+    array: Array
+    check: Callable[[Array], None]
 
 
 _numbers = itertools.count()
 _recording: ContextVar[bool] = ContextVar("firth_recording", default=True)
 _bfloat16: ContextVar[bool] = ContextVar("firth_bfloat16", default=False)
-_trace: ContextVar[list[Step] | None] = ContextVar("firth_trace", default=None)
+_trace: ContextVar[list[Call | Check] | None] = ContextVar("firth_trace", default=None)
 _generator: ContextVar[np.random.Generator | None] = ContextVar("firth_generator", default=None)
 _fallback = np.random.default_rng()
 
@@ -161,12 +174,24 @@ def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager
     return _set(_bfloat16, enabled)
 
 
-def trace(into: list[Step]) -> contextlib.AbstractContextManager[None]:
-    """Inside of the ``with`` block each operation that runs is appended to a list too.
+def trace(into: list[Call | Check]) -> contextlib.AbstractContextManager[None]:
+    """Inside of the ``with`` block each call of native code, and each check, is appended to a list.
 
     Values may not be looked at meanwhile: what they decide would not be in the list.
     """
     return _set(_trace, into)
+
+
+def log(call: Call | Check) -> None:
+    """Append to the list of a `trace` that is on."""
+    if (calls := _trace.get()) is not None:
+        calls.append(call)
+
+
+def check_values(array: Array, check: Callable[[Array], None]) -> None:
+    """Run a check of values, now and before each step that is compiled of this one."""
+    check(array)
+    log(Check(array, check))
 
 
 def manual_seed(seed: int) -> None:
@@ -186,8 +211,8 @@ class Tensor:
     Parameters
     ----------
     array : array_like
-        Of real numbers: float32 or float64 as they are, others become float32. Not copied where it
-        is a contiguous array.
+        float32, float64, whole numbers (which become int64) or bool. Numbers of Python are float32
+        or int64. Not copied where it is a contiguous array of one of these.
     requires_grad : bool
         Whether `backward` shall compute the gradient.
 
@@ -203,11 +228,19 @@ class Tensor:
     __array_priority__ = 1000  # ndarray + Tensor is a Tensor
 
     def __init__(self, array: ArrayLike, requires_grad: bool = False) -> None:
+        if isinstance(array, Tensor):
+            array = array.data
         data = np.asarray(array)
-        if data.dtype not in (np.float32, np.float64):
-            if data.dtype.kind not in "fiub":
-                raise TypeError(f"Tensor: array must hold real numbers, got {data.dtype}")
+        if data.dtype.kind in "iu":
+            data = data.astype(np.int64, copy=False)
+        elif data.dtype.kind == "f" and (
+            data.dtype.itemsize < 4 or not isinstance(array, (np.ndarray, np.generic))
+        ):
             data = data.astype(np.float32)
+        elif data.dtype not in (np.float32, np.float64, np.bool_):
+            raise TypeError(f"Tensor: array must hold real numbers, got {data.dtype}")
+        if requires_grad and data.dtype.kind != "f":
+            raise TypeError(f"Tensor: only float32 and float64 have gradients, got {data.dtype}")
         self.data: Array = np.ascontiguousarray(data) if data.ndim else data.copy()
         self.grad: Array | None = None
         self.requires_grad = bool(requires_grad)
@@ -221,7 +254,7 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
+        """float32, float64, int64 or bool."""
         return self.data.dtype
 
     @property
@@ -342,13 +375,14 @@ class Tensor:
         start = np.array(gradient, self.dtype, order="C")  # a copy: gradients are added to it
         if start.shape != self.shape:
             raise ValueError(f"backward: gradient must have shape {self.shape}, got {start.shape}")
-        _walk(self, start)
+        walk(self, start)
 
 
 _methods: dict[str, Callable[..., Any]] = {}
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def method(function: Callable[..., Any]) -> Callable[..., Any]:
+def method(function: Function) -> Function:
     """Make a function of a tensor a method too, under its name."""
     _methods[function.__name__] = function
     return function
@@ -360,8 +394,11 @@ def _method(name: str, tensor: Tensor, *arguments: Any) -> Any:
     return _methods[name](tensor, *arguments)
 
 
-def _walk(root: Tensor, start: Array) -> None:
-    """The chain rule: from `root` back along the tape, each record once, the latest first."""
+def walk(root: Tensor, start: Array) -> None:
+    """The chain rule: from `root` back along the tape, each record once, the latest first.
+
+    `start` is the gradient by `root`; it is changed.
+    """
     if root._record is None:
         root.grad = start if root.grad is None else root.grad + start
         return
@@ -424,19 +461,35 @@ def _run_backward(
         assert shape is not None
         shape = shape.shape if isinstance(shape, np.ndarray) else shape
         into.append(np.empty(shape, dtype) if there is None else there)
+    name, options, f64 = operation.name, operation.options(), dtype == np.float64
     _native.nn.backward(
         active_level(),
-        operation.name,
-        operation.options(),
+        name,
+        options,
         record.inputs,
         record.outputs,
         record.saved,
         gradients,
         into,
         add=add,
-        f64=dtype == np.float64,
+        f64=f64,
         seed=record.seed,
         bfloat16=record.bfloat16,
+    )
+    log(
+        Call(
+            name,
+            options,
+            record.inputs,
+            record.outputs,
+            record.saved,
+            f64,
+            record.seed if operation.draws else None,
+            record.bfloat16,
+            gradients,
+            into,
+            add,
+        )
     )
     for i, (edge, made) in enumerate(zip(record.edges, into, strict=True)):
         if edge is not None and made is not None and not add >> i & 1:
@@ -455,10 +508,29 @@ def _put(edge: Edge, flowing: dict[int, list[Array | None]], gradient: Array) ->
     there = _get(edge, flowing)
     if there is not None:
         there += gradient
+        f64 = gradient.dtype == np.float64
+        log(Call("accumulate", (), (there, gradient), (), (), f64, None, False))
     elif isinstance(edge, tuple):
         flowing[edge[0].number][edge[1]] = gradient
     elif edge is not None:
         edge.grad = gradient
+
+
+def run_forward(
+    operation: Operation,
+    inputs: Sequence[Array | None],
+    outputs: Sequence[Array],
+    saved: Sequence[Array],
+    f64: bool,
+    seed: int = 0,
+) -> None:
+    """Call the native code of an operation on arrays that are there."""
+    name, options, bfloat16 = operation.name, operation.options(), _bfloat16.get()
+    _native.nn.forward(
+        active_level(), name, options, inputs, outputs, saved, f64=f64, seed=seed, bfloat16=bfloat16
+    )
+    drawn = seed if operation.draws else None
+    log(Call(name, options, inputs, outputs, saved, f64, drawn, bfloat16))
 
 
 def _edge(x: Tensor | Array | None) -> Edge:
@@ -490,6 +562,10 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     ValueError, TypeError
         The inputs do not fit the operation.
     """
+    # Tensors of whole numbers and masks are arrays to an operation.
+    inputs = tuple(
+        x.data if isinstance(x, Tensor) and x.data.dtype.kind != "f" else x for x in inputs
+    )
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
     if len(dtypes) != 1:
         names = " and ".join(sorted(str(dtype) for dtype in dtypes))
@@ -502,7 +578,6 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
         )
     )
     arrays = tuple(x.data if isinstance(x, Tensor) else x for x in inputs)
-    bfloat16 = _bfloat16.get()
     seed = int(generator().integers(1 << 63)) if operation.draws else 0
     backend = active()
     calls[backend] += 1
@@ -516,20 +591,8 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     else:
         outputs = [np.empty(spec.shape, spec.dtype or dtype) for spec in results]
         saved = [np.empty(spec.shape, spec.dtype or dtype) for spec in kept]
-        _native.nn.forward(
-            active_level(),
-            operation.name,
-            operation.options(),
-            arrays,
-            outputs,
-            saved,
-            f64=dtype == np.float64,
-            seed=seed,
-            bfloat16=bfloat16,
-        )
+        run_forward(operation, arrays, outputs, saved, dtype == np.float64, seed)
     tensors = [_made(array) for array in outputs]
-    if (steps := _trace.get()) is not None:
-        steps.append(Step(operation, inputs, tensors, results, kept))
     edges = tuple(_edge(x) for x in inputs)
     if _recording.get() and any(edge is not None for edge in edges):
         reads, keeps = operation.reads_inputs, operation.reads_outputs
@@ -540,7 +603,7 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
             tuple(x if i in keeps else x.shape for i, x in enumerate(outputs)),
             tuple(saved),
             seed,
-            bfloat16,
+            _bfloat16.get(),
         )
         for i, tensor in enumerate(tensors):
             tensor._record, tensor._output = record, i

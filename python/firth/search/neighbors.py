@@ -4,74 +4,21 @@ An index holds float32, scikit-learn's users mostly have float64. So the index o
 candidates: the returned distances are computed in float64 from the original data, and `_reach` says
 how far the index has to look so that rounding to float32 cannot hide a neighbour. The result is
 that of a float64 scan, equal distances ordered by index.
-
-(More than 500 lines: one class whose arguments, docstrings and errors are scikit-learn's, and the
-bound that makes its results right.)
 """
 
 from __future__ import annotations
 
-import inspect
-import numbers
-import warnings
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth import geometry
-from firth.kernels._arrays import readable
+from firth.estimator import Estimator, integer, real
 from firth.optional import needs
 from firth.search.index import Index
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    Pair = tuple[NDArray[Any], NDArray[Any]]
-
-
-class Estimator:
-    """The needed part of scikit-learn's BaseEstimator, without the second that importing it takes.
-
-    So `NearestNeighbors` works where scikit-learn is not installed, and in pipelines where it is.
-    """
-
-    @classmethod
-    def _get_param_names(cls) -> list[str]:
-        return sorted(list(inspect.signature(cls.__init__).parameters)[1:])
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments by name."""
-        return {name: getattr(self, name) for name in self._get_param_names()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change the constructor's arguments; ValueError where there is no such one."""
-        valid = self._get_param_names()
-        for name in params:
-            if name not in valid:
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {self}. "
-                    f"Valid parameters are: {valid}."
-                )
-        self.__dict__.update(params)
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn asks an estimator for."""
-        from sklearn.utils import Tags, TargetTags
-
-        return Tags(estimator_type=None, target_tags=TargetTags(required=False))
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self).__init__).parameters
-        changed = [
-            f"{name}={value!r}"
-            for name, value in self.get_params().items()
-            if value is not defaults[name].default
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-
+Pair = tuple[NDArray[Any], NDArray[Any]]
 CHUNK = 1 << 22  # numbers processed in float64 at a time
 SPARE = 8  # candidates beyond k in the first attempt
 
@@ -152,14 +99,9 @@ class NearestNeighbors(Estimator):
             A parameter is out of its range, the metric is another one, or X is empty, not 2-D,
             complex, NaN or infinite.
         """
-        self._check_parameters()
-        data = self._checked(X, names_of=X)
-        names = _feature_names(X)
-        if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        self.n_features_in_ = data.shape[1]
+        self._check_all()
+        data = np.ascontiguousarray(self._checked(X))
+        self._set_features(X, data)
         self.n_samples_fit_ = len(data)
         self.effective_metric_ = "euclidean" if self.metric == "minkowski" else self.metric
         params = dict(self.metric_params or {})
@@ -169,16 +111,15 @@ class NearestNeighbors(Estimator):
         self._build()
         return self
 
-    def _check_parameters(self) -> None:
-        name = type(self).__name__
+    def _check_all(self) -> None:
         wanted = {
             "n_neighbors": ("an int of at least 1, or None", self.n_neighbors is None
-                            or (_integer(self.n_neighbors) and self.n_neighbors >= 1)),
+                            or (integer(self.n_neighbors) and self.n_neighbors >= 1)),
             "radius": ("a float of at least 0, or None", self.radius is None
-                       or (_real(self.radius) and self.radius >= 0)),
+                       or (real(self.radius) and self.radius >= 0)),
             "algorithm": ("one of 'auto', 'ball_tree', 'kd_tree', 'brute'",
                           self.algorithm in ("auto", "ball_tree", "kd_tree", "brute")),
-            "leaf_size": ("an int of at least 1", _integer(self.leaf_size) and self.leaf_size >= 1),
+            "leaf_size": ("an int of at least 1", integer(self.leaf_size) and self.leaf_size >= 1),
             "metric": ("one of 'minkowski', 'euclidean', 'l2', 'cosine' (others: "
                        "sklearn.neighbors.NearestNeighbors)",
                        self.metric in ("minkowski", "euclidean", "l2", "cosine")),
@@ -186,14 +127,9 @@ class NearestNeighbors(Estimator):
                               not self.metric_params or self.metric_params == {"p": 2}),
             "p": ("2 (others: sklearn.neighbors.NearestNeighbors)",
                   self.metric != "minkowski" or self.p == 2),
-            "n_jobs": ("an int or None", self.n_jobs is None or _integer(self.n_jobs)),
+            "n_jobs": ("an int or None", self.n_jobs is None or integer(self.n_jobs)),
         }  # fmt: skip
-        for parameter, (text, right) in wanted.items():
-            if not right:
-                got = getattr(self, parameter)
-                raise ValueError(
-                    f"The {parameter!r} parameter of {name} must be {text}. Got {got!r} instead."
-                )
+        self._check_parameters(wanted)
 
     # What the index gets, and how far it has to look
 
@@ -309,13 +245,13 @@ class NearestNeighbors(Estimator):
             ``n_neighbors`` is no int, below 1, or more than there are; X as in `fit`, or with
             another number of features.
         """
-        self._check_fitted("kneighbors")
+        self._check_fitted("_index", "kneighbors")
         k: Any = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not _integer(k):
+        if not integer(k):
             raise TypeError(f"n_neighbors does not take {type(k)} value, enter integer value")
         if k <= 0:
             raise ValueError(f"Expected n_neighbors > 0. Got {k}")
-        queries = self._fit_X if X is None else self._queries(X)
+        queries = self._fit_X if X is None else np.ascontiguousarray(self._like_fitted(X))
         wanted = k + (X is None)
         if wanted > self.n_samples_fit_:
             raise ValueError(
@@ -424,10 +360,10 @@ class NearestNeighbors(Estimator):
             Only with ``return_distance``.
         indices : ndarray (n_queries,) of int64 arrays
         """
-        self._check_fitted("radius_neighbors")
+        self._check_fitted("_index", "radius_neighbors")
         if sort_results and not return_distance:
             raise ValueError("return_distance must be True if sort_results is True.")
-        queries = self._fit_X if X is None else self._queries(X)
+        queries = self._fit_X if X is None else np.ascontiguousarray(self._like_fitted(X))
         limit = float(self.radius if radius is None else radius)
         if not limit >= 0:
             raise ValueError(f"radius == {limit}, must be >= 0.")
@@ -480,78 +416,6 @@ class NearestNeighbors(Estimator):
 
     # Arguments
 
-    def _check_fitted(self, method: str) -> None:
-        if hasattr(self, "_index"):
-            return
-        text = (
-            f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate "
-            f"arguments before using {method!r}."
-        )
-        try:
-            from sklearn.exceptions import NotFittedError
-        except ImportError:
-            raise ValueError(text) from None
-        raise NotFittedError(text)
-
-    def _queries(self, X: Any) -> NDArray[Any]:
-        """Checked queries of the fitted number and names of features."""
-        name = type(self).__name__
-        names, fitted = _feature_names(X), getattr(self, "feature_names_in_", None)
-        if names is None and fitted is not None:
-            warnings.warn(
-                f"X does not have valid feature names, but {name} was fitted with feature names",
-                stacklevel=3,
-            )
-        elif names is not None and fitted is None:
-            warnings.warn(
-                f"X has feature names, but {name} was fitted without feature names", stacklevel=3
-            )
-        elif names is not None and fitted is not None and names.tolist() != fitted.tolist():
-            raise ValueError(_names_differ(names.tolist(), fitted.tolist()))
-        queries = self._checked(X, names_of=None)
-        if queries.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {queries.shape[1]} features, but {name} is expecting "
-                f"{self.n_features_in_} features as input."
-            )
-        return queries
-
-    def _checked(self, X: Any, names_of: Any) -> NDArray[Any]:
-        """Finite real numbers (n >= 1, d >= 1), C-contiguous; scikit-learn's words where not."""
-        name = type(self).__name__
-        if hasattr(X, "toarray"):
-            raise TypeError(
-                f"Sparse data was passed to {name}, but dense data is required: use X.toarray()."
-            )
-        data = np.asarray(readable(X))
-        if data.dtype.kind == "c":
-            raise ValueError(f"Complex data not supported\n{data}\n")
-        if data.dtype.kind not in "fiub":
-            data = data.astype(np.float64)
-        if data.ndim != 2:
-            if data.ndim < 2:
-                raise ValueError(
-                    f"Expected 2D array, got {'scalar' if data.ndim == 0 else '1D'} array "
-                    f"instead:\narray={data}.\nReshape your data either using "
-                    "array.reshape(-1, 1) if your data has a single feature or "
-                    "array.reshape(1, -1) if it contains a single sample."
-                )
-            raise ValueError(f"Found array with dim {data.ndim}, while dim <= 2 is required.")
-        for count, what in zip(data.shape, ("sample", "feature"), strict=True):
-            if count == 0:
-                raise ValueError(
-                    f"Found array with 0 {what}(s) (shape={data.shape}) while a minimum of 1 is "
-                    f"required by {name}."
-                )
-        if data.dtype.kind == "f" and not np.isfinite(data).all():
-            what = (
-                "NaN"
-                if np.isnan(data).any()
-                else f"infinity or a value too large for {data.dtype!r}"
-            )
-            raise ValueError(f"Input X contains {what}.")
-        return np.ascontiguousarray(data)
-
     # Pickle: the index is built again
 
     def __getstate__(self) -> dict[str, Any]:
@@ -563,48 +427,7 @@ class NearestNeighbors(Estimator):
             self._build()
 
 
-def _integer(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
-
-
-def _real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-
-
 def _to_one(largest: NDArray[np.float64]) -> NDArray[np.float64]:
     """Powers of two that bring numbers near 1 (zeros stay): multiplication by them is exact."""
     powers: NDArray[np.float64] = np.ldexp(1.0, -np.clip(np.frexp(largest)[1], -1020, 1020))
     return powers
-
-
-def _feature_names(X: Any) -> NDArray[Any] | None:
-    """Names of the columns of a data frame, if all are str."""
-    columns = getattr(X, "columns", None)
-    if columns is None:
-        return None
-    names = np.asarray(columns, object)
-    kinds = {type(name).__name__ for name in names if not isinstance(name, str)}
-    if not kinds and len(names):
-        return names
-    if len(kinds) < len({type(name).__name__ for name in names}):
-        raise TypeError(
-            "Feature names are only supported if all input features have string names, but your "
-            f"input has {sorted({type(name).__name__ for name in names})} as feature name types."
-        )
-    return None
-
-
-def _names_differ(names: list[str], fitted: list[str]) -> str:
-    """scikit-learn's words for feature names that are not those of fit."""
-    text = "The feature names should match those that were passed during fit.\n"
-    lists = {
-        "Feature names unseen at fit time:\n": sorted(set(names) - set(fitted)),
-        "Feature names seen at fit time, yet now missing:\n": sorted(set(fitted) - set(names)),
-    }
-    if not any(lists.values()):
-        return text + "Feature names must be in the same order as they were in fit.\n"
-    for head, some in lists.items():
-        if some:
-            more = ["..."] if len(some) > 5 else []
-            text += head + "".join(f"- {name}\n" for name in some[:5] + more)
-    return text

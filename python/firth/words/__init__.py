@@ -18,6 +18,7 @@ from firth.words.readers import BrownCorpus, LineSentence, PathLineSentences, Te
 from firth.words.static import StaticModel
 from firth.words.text import Text
 from firth.words.vector_files import load_vectors, save_vectors
+from firth.words.vectorizers import CountVectorizer, TfidfVectorizer
 from firth.words.vocabulary import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP, keep_vocab_item
 from firth.words.word2vec import Word2Vec
 
@@ -27,6 +28,7 @@ __all__ = [
     "RULE_KEEP",
     "BrownCorpus",
     "CallbackAny2Vec",
+    "CountVectorizer",
     "FastText",
     "FastTextKeyedVectors",
     "Floret",
@@ -39,6 +41,7 @@ __all__ = [
     "StaticModel",
     "Text",
     "Text8Corpus",
+    "TfidfVectorizer",
     "Word2Vec",
     "evaluation_file",
     "keep_vocab_item",

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.tape import Array, Operation, Spec, Tensor, apply
+from firth.nn.tape import Array, Operation, Spec, Tensor, apply, check_values
 
 
 def integers(
     function: str, name: str, ids: Any, classes: int, ignore_index: int | None = None
 ) -> Array:
     """Integers as int64; ValueError where one is no class, with its place."""
-    array = np.asarray(ids)
-    if isinstance(ids, Tensor) or (array.dtype.kind not in "iu" and array.size):
+    array = ids.data if isinstance(ids, Tensor) else np.asarray(ids)
+    if array.dtype.kind not in "iu" and (array.size or isinstance(ids, Tensor)):
         raise TypeError(f"{function}: {name} must hold integers, got {array.dtype}")
     array = np.ascontiguousarray(array, np.int64).reshape(array.shape)
-    # as unsigned numbers, negative ones are the greatest
-    if array.size and array.view(np.uint64).max() >= classes:
-        wrong = (array < 0) | (array >= classes)
-        if ignore_index is not None:
-            wrong &= array != ignore_index
-        if wrong.any():
-            at = tuple(int(i) for i in np.argwhere(wrong)[0])
-            place = f"[{', '.join(map(str, at))}]" if at else ""
-            allowed = f"from 0 to {classes - 1}"
-            if ignore_index is not None:
-                allowed += f" or ignore_index {ignore_index}"
-            raise ValueError(f"{function}: {name}{place} is {array[at]}, must be {allowed}")
+    check_values(array, functools.partial(_in_range, function, name, classes, ignore_index))
     return array
+
+
+def _in_range(
+    function: str, name: str, classes: int, ignore_index: int | None, array: Array
+) -> None:
+    # as unsigned numbers, negative ones are the greatest
+    if not array.size or array.view(np.uint64).max() < classes:
+        return
+    wrong = (array < 0) | (array >= classes)
+    if ignore_index is not None:
+        wrong &= array != ignore_index
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        place = f"[{', '.join(map(str, at))}]" if at else ""
+        allowed = f"from 0 to {classes - 1}"
+        if ignore_index is not None:
+            allowed += f" or ignore_index {ignore_index}"
+        raise ValueError(f"{function}: {name}{place} is {array[at]}, must be {allowed}")
 
 
 @dataclass(frozen=True)

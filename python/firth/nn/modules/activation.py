@@ -1,0 +1,182 @@
+"""Activations as modules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from firth.nn import init
+from firth.nn.module import Module, Parameter
+from firth.nn.operations import activation as functions
+from firth.nn.operations.arithmetic import maxout
+from firth.nn.operations.linear import linear
+from firth.nn.tape import Tensor
+
+
+def _not_in_place(module: Module, inplace: bool) -> None:
+    if inplace:
+        raise ValueError(f"{type(module).__name__}: inplace must be False, nothing is in place")
+
+
+class ReLU(Module):
+    """The function `relu`."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        _not_in_place(self, inplace)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.relu(input)
+
+
+class GELU(Module):
+    """The function `gelu`; ``approximate`` is "none" or "tanh"."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.gelu(input, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """The function `silu`."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        _not_in_place(self, inplace)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.silu(input)
+
+
+class Tanh(Module):
+    """The function `tanh`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.tanh(input)
+
+
+class Sigmoid(Module):
+    """The function `sigmoid`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.sigmoid(input)
+
+
+class LeakyReLU(Module):
+    """The function `leaky_relu`."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__()
+        _not_in_place(self, inplace)
+        self.negative_slope = negative_slope
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.leaky_relu(input, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class ELU(Module):
+    """The function `elu`."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        _not_in_place(self, inplace)
+        self.alpha = alpha
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.elu(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class Step(Module):
+    """The function `step`, a threshold at 0."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.step(input)
+
+
+class Softmax(Module):
+    """The function `softmax` along the last axis."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """The function `log_softmax` along the last axis."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functions.log_softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Maxout(Module):
+    """The greatest of several linear functions, for each feature of the result.
+
+    Parameters
+    ----------
+    in_features, out_features, pieces : int
+    bias : bool
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight : Parameter, shape (pieces * out_features, in_features)
+    bias : Parameter, shape (pieces * out_features,), or None
+        One piece after the other; both as `Linear`'s at first.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        pieces: int,
+        bias: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.pieces = in_features, out_features, pieces
+        if pieces < 1:
+            raise ValueError(f"Maxout: pieces must be positive, got {pieces}")
+        bound = 1 / math.sqrt(in_features) if in_features else 0.0
+        rows = pieces * out_features
+        self.weight = Parameter(np.empty((rows, in_features), dtype))
+        init.uniform_(self.weight, -bound, bound)
+        self.register_parameter("bias", Parameter(np.empty(rows, dtype)) if bias else None)
+        if bias:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return maxout(linear(input, self.weight, self.bias), self.pieces)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"pieces={self.pieces}"
+        )

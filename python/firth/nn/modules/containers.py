@@ -1,0 +1,179 @@
+"""Containers: modules in a row, in a list, under names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
+
+from firth.nn.module import Module
+
+
+class Identity(Module):
+    """Its input; arguments of any kind are taken and not used."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__()
+
+    def forward(self, input: Any) -> Any:
+        return input
+
+
+class _Numbered(Module):
+    """Modules under the names 0, 1, ...; or others, as Sequential has them."""
+
+    def _name(self, index: int) -> str:
+        names: list[str] = list(self._modules)
+        if not -len(names) <= index < len(names):
+            raise IndexError(
+                f"{type(self).__name__}: index {index} is out of range, there are {len(names)}"
+            )
+        return names[index]
+
+    def _checked(self, module: Any) -> Module:
+        if not isinstance(module, Module):
+            raise TypeError(
+                f"{type(self).__name__}: modules are wanted, got {type(module).__name__}"
+            )
+        return module
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(self._name(index), self._checked(module))
+
+    def __delitem__(self, index: int) -> None:
+        name = self._name(index)
+        kept = [(key, module) for key, module in self._modules.items() if key != name]
+        numbered = all(key.isdigit() for key in self._modules)
+        self._exchange(
+            {str(i) if numbered else key: module for i, (key, module) in enumerate(kept)}
+        )
+
+    def _exchange(self, modules: dict[str, Module]) -> None:
+        for name in list(self._modules):
+            delattr(self, name)
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def append(self, module: Module) -> Any:
+        """Add one at the end; returns the container."""
+        self.add_module(str(len(self)), self._checked(module))
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add several at the end; returns the container."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Put one before another; returns the container."""
+        modules = list(self)
+        modules.insert(index, self._checked(module))
+        self._exchange({str(i): one for i, one in enumerate(modules)})
+        return self
+
+
+class Sequential(_Numbered):
+    """Modules in a row: each gets what the one before it returns.
+
+    Parameters
+    ----------
+    *modules : Module, or one mapping of str to Module
+        With a mapping their names are its keys, else their numbers. An index gets a module, a
+        slice a Sequential of the same modules.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, self._checked(module))
+        else:
+            self.extend(modules)
+
+    def forward(self, input: Any) -> Any:
+        for module in self:
+            input = module(input)
+        return input
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._modules.items())[index]))
+        found: Module = self._modules[self._name(index)]
+        return found
+
+
+class ModuleList(_Numbered):
+    """Modules in a list, so that they are parts of the module that holds it."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return ModuleList(list(self)[index])
+        found: Module = self._modules[self._name(index)]
+        return found
+
+
+class ModuleDict(Module):
+    """Modules under names, so that they are parts of the module that holds it."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def __getitem__(self, name: str) -> Module:
+        found: Module = self._modules[name]
+        return found
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleDict: modules are wanted, got {type(module).__name__}")
+        self.add_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Add several."""
+        for name, module in modules.items():
+            self[name] = module
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        modules: Mapping[str, Module] = self._modules
+        return modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        modules: Mapping[str, Module] = self._modules
+        return modules.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Names and modules."""
+        modules: Mapping[str, Module] = self._modules
+        return modules.items()

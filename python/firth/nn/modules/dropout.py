@@ -1,0 +1,31 @@
+"""Dropout as a module."""
+
+from __future__ import annotations
+
+from firth.nn.module import Module
+from firth.nn.operations.dropout import dropout
+from firth.nn.tape import Tensor
+
+
+class Dropout(Module):
+    """The function `dropout` in training, nothing in use.
+
+    Parameters
+    ----------
+    p : float
+        The probability with which an element becomes 0.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be in [0, 1], got {p}")
+        if inplace:
+            raise ValueError("Dropout: inplace must be False, nothing is in place")
+        self.p = p
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

@@ -1,0 +1,390 @@
+"""Operations that move elements and compute nothing.
+
+Each result element is one input element, so backward moves the gradient the other way, and what was
+not taken has a gradient of 0. All of them copy: there are no views.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method
+
+MOST_AXES = 5  # of an array that the native code takes
+
+
+def shape_of(x: Array | Shape) -> Shape:
+    """The shape of what backward gets: an array, or its shape alone."""
+    return x.shape if isinstance(x, np.ndarray) else x
+
+
+def axis_of(function: str, axis: int, ndim: int, argument: str = "dim") -> int:
+    """An axis from the front; negative ones count from the end."""
+    index = operator.index(axis)
+    if not -ndim <= index < ndim:
+        raise ValueError(f"{function}: {argument} must be an axis of {ndim}, got {axis}")
+    return index % ndim
+
+
+@dataclass(frozen=True)
+class Reshape(Operation):
+    """The same elements in the same order under another shape."""
+
+    shape: Shape
+
+    name: ClassVar[str] = "reshape"
+
+    def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
+        (x,) = inputs
+        if len(self.shape) > MOST_AXES:
+            raise ValueError(f"reshape: shape may have {MOST_AXES} axes, got {self.shape}")
+        if min(self.shape, default=0) < 0 or math.prod(self.shape) != math.prod(x.shape):
+            raise ValueError(f"reshape: shape {x.shape} cannot become {self.shape}")
+        return [Spec(self.shape)], []
+
+    def forward(self, *inputs: Any, seed: int) -> tuple[list[Array], list[Array]]:
+        return [inputs[0].reshape(self.shape)], []
+
+    def backward(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        saved: Sequence[Any],
+        gradients: Sequence[Any],
+        seed: int,
+    ) -> list[Array | None]:
+        return [gradients[0].reshape(shape_of(inputs[0]))]
+
+
+@dataclass(frozen=True)
+class Permute(Operation):
+    """Axis i of the result is axis ``axes[i]`` of x; backward is the inverse permutation."""
+
+    axes: tuple[int, ...]
+
+    name: ClassVar[str] = "permute"
+
+    def options(self) -> tuple[float, ...]:
+        return self.axes
+
+    def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
+        (x,) = inputs
+        if sorted(self.axes) != list(range(len(x.shape))):
+            raise ValueError(
+                f"permute: dims must be the {len(x.shape)} axes in some order, got {self.axes}"
+            )
+        return [Spec(tuple(x.shape[axis] for axis in self.axes))], []
+
+    def forward(self, *inputs: Any, seed: int) -> tuple[list[Array], list[Array]]:
+        return [inputs[0].transpose(self.axes)], []
+
+    def backward(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        saved: Sequence[Any],
+        gradients: Sequence[Any],
+        seed: int,
+    ) -> list[Array | None]:
+        return [gradients[0].transpose(np.argsort(self.axes))]
+
+
+@dataclass(frozen=True)
+class Slice(Operation):
+    """Of each axis `count` places from `start` on, `step` apart; under `shape`.
+
+    Backward: the gradient goes to these places, and 0 to all others.
+    """
+
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+    counts: tuple[int, ...]
+    shape: Shape
+
+    name: ClassVar[str] = "slice"
+
+    def options(self) -> tuple[float, ...]:
+        places = zip(self.starts, self.steps, self.counts, strict=True)
+        return tuple(number for place in places for number in place)
+
+    def _where(self) -> tuple[slice, ...]:
+        places = zip(self.starts, self.steps, self.counts, strict=True)
+        return tuple(
+            slice(start, start + step * (count - 1) + 1 if count else start, step)
+            for start, step, count in places
+        )
+
+    def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
+        if len(self.shape) > MOST_AXES:
+            raise ValueError(f"index: the result may have {MOST_AXES} axes, got {self.shape}")
+        return [Spec(self.shape)], []
+
+    def forward(self, *inputs: Any, seed: int) -> tuple[list[Array], list[Array]]:
+        return [inputs[0][self._where()].reshape(self.shape)], []
+
+    def backward(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        saved: Sequence[Any],
+        gradients: Sequence[Any],
+        seed: int,
+    ) -> list[Array | None]:
+        dx = np.zeros(shape_of(inputs[0]), gradients[0].dtype)
+        dx[self._where()] = gradients[0].reshape(self.counts)
+        return [dx]
+
+
+@dataclass(frozen=True)
+class Concatenate(Operation):
+    """Arrays one after the other along an axis, or, with `new`, along one that they do not have.
+
+    Backward: each has its part of the gradient.
+    """
+
+    axis: int
+    new: bool = False
+
+    name: ClassVar[str] = "concatenate"
+
+    def options(self) -> tuple[float, ...]:
+        return (self.axis,)
+
+    def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
+        function = "stack" if self.new else "cat"
+        shape, axis = inputs[0].shape, self.axis
+        for x in inputs:
+            other = x.shape if self.new else (*x.shape[:axis], *shape[axis : axis + 1])
+            other += () if self.new else x.shape[axis + 1 :]
+            if len(x.shape) != len(shape) or other != shape:
+                raise ValueError(
+                    f"{function}: tensors must have one shape"
+                    f"{'' if self.new else f' but for axis {axis}'}, got {shape} and {x.shape}"
+                )
+        if self.new and len(shape) == MOST_AXES:
+            raise ValueError(f"stack: the result may have {MOST_AXES} axes, got {shape} and one")
+        length = len(inputs) if self.new else sum(x.shape[axis] for x in inputs)
+        return [Spec((*shape[:axis], length, *shape[axis + (not self.new) :]))], []
+
+    def forward(self, *inputs: Any, seed: int) -> tuple[list[Array], list[Array]]:
+        join = np.stack if self.new else np.concatenate
+        return [join(inputs, axis=self.axis)], []
+
+    def backward(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        saved: Sequence[Any],
+        gradients: Sequence[Any],
+        seed: int,
+    ) -> list[Array | None]:
+        if self.new:
+            return list(np.moveaxis(gradients[0], self.axis, 0))
+        ends = np.cumsum([shape_of(x)[self.axis] for x in inputs])[:-1]
+        return list(np.split(gradients[0], ends, axis=self.axis))
+
+
+def _shape_of(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """A shape given as one sequence or as several numbers."""
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    return tuple(operator.index(n) for n in shape)
+
+
+@method
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements under another shape, of which one length may be -1: what is left.
+
+    Raises
+    ------
+    ValueError
+        The shape has another number of elements.
+    """
+    wanted = _shape_of(shape)
+    if wanted.count(-1) == 1:
+        known = -math.prod(wanted)
+        if known and math.prod(input.shape) % known == 0:
+            rest = math.prod(input.shape) // known
+            wanted = tuple(rest if n == -1 else n for n in wanted)
+    return apply(Reshape(wanted), input)  # type: ignore[no-any-return]
+
+
+@method
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """As `reshape`; a copy, since there are no views."""
+    return reshape(input, *shape)
+
+
+@method
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """One axis in place of those from `start_dim` to `end_dim`."""
+    if not input.ndim:
+        return reshape(input, 1)
+    start = axis_of("flatten", start_dim, input.ndim, "start_dim")
+    end = axis_of("flatten", end_dim, input.ndim, "end_dim")
+    if start > end:
+        raise ValueError(f"flatten: start_dim {start_dim} is behind end_dim {end_dim}")
+    shape = input.shape
+    return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+@method
+def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
+    """Without an axis of one element, or without all of these."""
+    if dim is None:
+        return reshape(input, tuple(n for n in input.shape if n != 1))
+    axis = axis_of("squeeze", dim, input.ndim)
+    if input.shape[axis] != 1:
+        return input
+    return reshape(input, input.shape[:axis] + input.shape[axis + 1 :])
+
+
+@method
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With one more axis of one element."""
+    axis = axis_of("unsqueeze", dim, input.ndim + 1)
+    return reshape(input, (*input.shape[:axis], 1, *input.shape[axis:]))
+
+
+@method
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Axes in another order: axis i of the result is axis ``dims[i]`` of the input."""
+    axes = _shape_of(dims)
+    return apply(Permute(tuple(axis_of("permute", d, input.ndim, "dims") for d in axes)), input)  # type: ignore[no-any-return]
+
+
+@method
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two axes exchanged."""
+    axes = list(range(input.ndim))
+    one = axis_of("transpose", dim0, input.ndim, "dim0")
+    other = axis_of("transpose", dim1, input.ndim, "dim1")
+    axes[one], axes[other] = other, one
+    return apply(Permute(tuple(axes)), input)  # type: ignore[no-any-return]
+
+
+@method
+def index(input: Tensor, where: Any) -> Tensor:
+    """``input[where]`` for integers, slices with positive steps, ... and None.
+
+    Raises
+    ------
+    TypeError
+        Something else, such as an array of indices (see `embedding`) or a mask.
+    IndexError
+        An integer out of range, or more indices than axes.
+    ValueError
+        A step that is not positive.
+    """
+    given = where if isinstance(where, tuple) else (where,)
+    for one in given:
+        whole = isinstance(one, (int, np.integer)) and not isinstance(one, (bool, np.bool_))
+        if not (whole or one is None or one is Ellipsis or isinstance(one, slice)):
+            raise TypeError(
+                f"index: want integers, slices, ... and None, got {type(one).__name__}; "
+                "rows by an array of indices are embedding's"
+            )
+    used = sum(one is not None and one is not Ellipsis for one in given)
+    if used > input.ndim:
+        raise IndexError(f"index: {used} indices for {input.ndim} axes")
+    if sum(one is Ellipsis for one in given) > 1:
+        raise IndexError("index: ... may stand once")
+    rest = (slice(None),) * (input.ndim - used)
+    if Ellipsis in given:
+        at = given.index(Ellipsis)
+        given = (*given[:at], *rest, *given[at + 1 :])
+    else:
+        given = (*given, *rest)
+    starts: list[int] = []
+    steps: list[int] = []
+    counts: list[int] = []
+    shape: list[int] = []
+    for one in given:
+        if one is None:
+            shape.append(1)
+            continue
+        length = input.shape[len(starts)]
+        if isinstance(one, slice):
+            step = 1 if one.step is None else operator.index(one.step)
+            if step < 1:
+                raise ValueError(f"index: steps must be positive, got {step}")
+            places = range(*one.indices(length))
+            starts.append(places.start if places else 0)
+            steps.append(step)
+            counts.append(len(places))
+            shape.append(len(places))
+            continue
+        if not -length <= one < length:
+            raise IndexError(
+                f"index: {one} is out of range of axis {len(starts)}, which has {length}"
+            )
+        starts.append(int(one) % length)
+        steps.append(1)
+        counts.append(1)
+    return apply(Slice(tuple(starts), tuple(steps), tuple(counts), tuple(shape)), input)  # type: ignore[no-any-return]
+
+
+MOST_TENSORS = 64  # that the native code takes at once
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one after the other along an axis; their other axes must be equal."""
+    return _joined("cat", list(tensors), dim, new=False)
+
+
+def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """As `cat`."""
+    return cat(tensors, dim)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new axis."""
+    return _joined("stack", list(tensors), dim, new=True)
+
+
+def _joined(function: str, tensors: list[Tensor], dim: int, new: bool) -> Tensor:
+    if not tensors:
+        raise ValueError(f"{function}: tensors must not be empty")
+    axis = axis_of(function, dim, tensors[0].ndim + new)
+    if len(tensors) > MOST_TENSORS:
+        parts = [tensors[i : i + MOST_TENSORS] for i in range(0, len(tensors), MOST_TENSORS)]
+        return cat([_joined(function, part, axis, new) for part in parts], axis)
+    return apply(Concatenate(axis, new), *tensors)  # type: ignore[no-any-return]
+
+
+@method
+def split(
+    tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
+    """Parts along an axis: of one length, the last shorter, or of the lengths given."""
+    axis = axis_of("split", dim, tensor.ndim)
+    length, asked = tensor.shape[axis], split_size_or_sections
+    if isinstance(asked, (int, np.integer)):
+        if asked < 1:
+            raise ValueError(f"split: split_size_or_sections must be positive, got {asked}")
+        sizes = [min(asked, length - start) for start in range(0, length, asked)] or [0]
+    else:
+        sizes = [operator.index(n) for n in asked]
+    if sum(sizes) != length or min(sizes, default=0) < 0:
+        raise ValueError(f"split: sections must add up to {length}, got {sizes}")
+    ends = np.cumsum(sizes)
+    lead = (slice(None),) * axis
+    return tuple(
+        index(tensor, (*lead, slice(int(end) - size, int(end))))
+        for size, end in zip(sizes, ends, strict=True)
+    )
+
+
+@method
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` parts of one length along an axis, the last shorter."""
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks must be positive, got {chunks}")
+    length = input.shape[axis_of("chunk", dim, input.ndim)]
+    return split(input, max(1, -(-length // chunks)), dim)

@@ -1,0 +1,260 @@
+"""A training step compiled: the calls of native code that one step made, run again without Python.
+
+The first step of a shape runs on the tape, and is a step like any other. Meanwhile the calls are
+listed: forward, backward, clipping, the optimizer. Arrays that somebody outside holds (parameters,
+buffers, the optimizer's state, the batch, the loss) stay where they are; all others get a place in
+one arena, shared by arrays that are not needed at the same time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from firth import _native
+from firth.kernels._dispatch import active, active_level
+from firth.nn import tape
+from firth.nn.module import Module, Parameter, version
+from firth.nn.tape import Array, Call, Check, Tensor
+
+_ALIGNMENT = 64  # of places in the arena, in bytes
+
+
+class TrainingStep:
+    """A step of training as one call: forward, loss, backward, clipping and the optimizer.
+
+    Parameters
+    ----------
+    model : Module
+    loss : callable
+        ``loss(model, *batch)`` gives the loss, a single number; ``batch`` as tensors.
+    optimizer : Optimizer
+    clip_norm : float, optional
+        Gradients are scaled down where their norm, all parameters together, is greater.
+    bfloat16 : bool
+        Products round their operands to bfloat16; sums, parameters and all else stay float32.
+
+    Notes
+    -----
+    A step is compiled for each shape of the batch and for training and evaluation mode, when first
+    needed. What the model decides by values, or by anything else that changes from step to step, is
+    decided then: such a model is trained without compiling. Values of tensors cannot be looked at,
+    and arrays must be parameters, buffers, or part of the batch: both are refused.
+
+    With the backend numpy nothing is compiled.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[..., Tensor],
+        optimizer: Any,
+        *,
+        clip_norm: float | None = None,
+        bfloat16: bool = False,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.clip_norm, self.bfloat16 = clip_norm, bfloat16
+        self._parameters = list(model.parameters())
+        self._programs: dict[Any, _Compiled] = {}
+
+    def __call__(self, *batch: Any) -> float:
+        """Take a step; the loss before it.
+
+        Raises
+        ------
+        FloatingPointError
+            The loss is not finite. The parameters have been changed by it.
+        """
+        arrays = [_array(x) for x in batch]
+        key = (
+            active(),
+            version(),
+            self.optimizer.updates(),
+            self.optimizer.generation,
+            *[(x.shape, x.dtype) for x in arrays],
+            *[p.requires_grad for p in self._parameters],
+        )
+        compiled = self._programs.get(key)
+        if compiled is None or not compiled.fresh():
+            return self._first(key, arrays)
+        return _finite(compiled.run(arrays, self.optimizer))
+
+    def _first(self, key: Any, arrays: list[Array]) -> float:
+        """Take a step on the tape, and compile it."""
+        self._parameters = list(self.model.parameters())
+        calls: list[Call | Check] = []
+        tensors = [tape.Tensor(x) for x in arrays]
+        self.model.zero_grad()
+        with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
+            loss = self.loss(self.model, *tensors)
+            start = np.ones(loss.shape, loss.dtype)
+            tape.walk(loss, start)
+            self.optimizer.step(clip_norm=self.clip_norm)
+        value = loss.item()
+        if active() != "numpy":
+            held = [buffer for _, buffer in self.model.named_buffers()]
+            held += [*self.optimizer.arrays(), start]
+            batch = [tensor.data for tensor in tensors]
+            compiled = _Compiled(calls, self._parameters, held, batch, loss.data)
+            compiled.stepped = [
+                [p.requires_grad and p.grad is not None for p in group["params"]]
+                for group in self.optimizer.param_groups
+            ]
+            self._programs[key] = compiled
+        self.model.zero_grad()
+        return _finite(value)
+
+
+def _finite(loss: float) -> float:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"TrainingStep: the loss is {loss}")
+    return loss
+
+
+def _array(x: Any) -> Array:
+    """A batch's array as tensors hold it."""
+    return x.data if isinstance(x, Tensor) else Tensor(x).data
+
+
+class _Compiled:
+    """A native program, and the places of the batch in it."""
+
+    def __init__(
+        self,
+        traced: Sequence[Call | Check],
+        parameters: list[Parameter],
+        held: list[Array],
+        batch: list[Array],
+        loss: Array,
+    ) -> None:
+        calls = [call for call in traced if isinstance(call, Call)]
+        # Other arrays than the batch's are the same at each step.
+        self._checks = [
+            (i, check.check)
+            for check in traced
+            if isinstance(check, Check)
+            for i, array in enumerate(batch)
+            if check.array is array
+        ]
+        self.stepped: list[list[bool]] = []
+        self.loss = loss
+        self._parameters = [(p, p.data) for p in parameters]
+        self._held = held
+        layout = _Layout([loss, *held, *batch, *[p.data for p in parameters]])
+        seeds: dict[int | None, int] = {None: 0}
+        listed = [
+            (
+                call.name,
+                call.gradients is not None,
+                call.bfloat16,
+                call.seed is not None,
+                seeds.setdefault(call.seed, len(seeds)),
+                call.add,
+                call.options,
+                *(layout.places(arrays) for arrays in _arrays_of(call)),
+            )
+            for call in calls
+        ]
+        places, arena = layout.arrange(calls)
+        self.arena = arena
+        self._batch = layout.places(batch)
+        self._program = _native.nn.Program(
+            active_level(), f64=calls[0].f64, arena=arena, places=places, calls=listed
+        )
+
+    def fresh(self) -> bool:
+        """Whether the parameters' arrays are those that were compiled."""
+        return all(p.data is data for p, data in self._parameters)
+
+    def run(self, batch: list[Array], optimizer: Any) -> float:
+        """Take a step; the loss before it."""
+        for i, check in self._checks:
+            check(batch[i])
+        seed = int(tape.generator().integers(1 << 63))
+        optimizer.advance(self.stepped)
+        self._program.run(self._batch, batch, seed)
+        return float(self.loss.item())
+
+
+def _arrays_of(call: Call) -> tuple[Sequence[Array | tuple[int, ...] | None], ...]:
+    return call.inputs, call.outputs, call.saved, call.gradients or (), call.into
+
+
+class _Layout:
+    """Numbers of arrays, and where those of the arena are in it."""
+
+    def __init__(self, outside: Iterable[Array]) -> None:
+        self._numbers: dict[Any, int] = {}
+        self._arrays: list[Array | tuple[int, ...]] = []
+        self._outside = set(self.places(list(outside)))
+
+    def places(self, arrays: Sequence[Array | tuple[int, ...] | None]) -> list[int]:
+        """A number for each array, -1 for those that are absent."""
+        return [-1 if x is None else self._place(x) for x in arrays]
+
+    def _place(self, x: Array | tuple[int, ...]) -> int:
+        key: Any = x
+        if isinstance(
+            x, np.ndarray
+        ):  # all live as long as this does, so the memory tells them apart
+            key = x.__array_interface__["data"][0], x.shape, x.dtype.str
+            if x.size == 0:
+                key = id(x)
+        number = self._numbers.setdefault(key, len(self._arrays))
+        if number == len(self._arrays):
+            self._arrays.append(x)
+        return number
+
+    def arrange(
+        self, calls: Sequence[Call]
+    ) -> tuple[list[tuple[Array | tuple[int, ...], int | None]], int]:
+        """The places of a program, and how large its arena is, in bytes."""
+        lives = self._lives(calls)
+        offsets: dict[int, int] = {}
+        arena = 0
+        # The largest first, each at the lowest place that is free for as long as it lives.
+        for number in sorted(lives, key=lambda n: -self._bytes(n)):
+            first, last = lives[number]
+            taken = sorted(
+                (offset, offset + self._bytes(other))
+                for other, offset in offsets.items()
+                if lives[other][0] <= last and lives[other][1] >= first
+            )
+            at = 0
+            for begin, end in taken:
+                if at + self._bytes(number) <= begin:
+                    break
+                at = max(at, end)
+            offsets[number] = at
+            arena = max(arena, at + self._bytes(number))
+        return [(x, offsets.get(i)) for i, x in enumerate(self._arrays)], arena
+
+    def _bytes(self, number: int) -> int:
+        array = self._arrays[number]
+        assert isinstance(array, np.ndarray)
+        return -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+
+    def _lives(self, calls: Sequence[Call]) -> dict[int, tuple[int, int]]:
+        """The first and the last call that uses each array of the arena."""
+        lives: dict[int, tuple[int, int]] = {}
+        for time, call in enumerate(calls):
+            written = set(self.places(call.outputs)) | set(self.places(call.saved))
+            if call.gradients is not None:
+                written = {
+                    place for i, place in enumerate(self.places(call.into)) if not call.add >> i & 1
+                }
+            for arrays in _arrays_of(call):
+                for x, number in zip(arrays, self.places(arrays), strict=True):
+                    if not isinstance(x, np.ndarray) or number in self._outside:
+                        continue
+                    if number not in lives and number not in written:
+                        raise ValueError(
+                            f"TrainingStep: {call.name} reads an array of shape {x.shape} that is "
+                            "no parameter, no buffer and no part of the batch"
+                        )
+                    lives[number] = lives.get(number, (time, time))[0], time
+        return lives
