@@ -136,11 +136,16 @@ FIRTH_INLINE void difference_loss_backward(const T* x, const T* y, const T* dy, 
     });
 }
 
-// log(1 + e) for 0 <= e <= 1, within 2 ULP: what the sum's rounding has lost is added.
+// log(1 + e) = 2 artanh(s), s = e / (2 + e), for 0 <= e <= 1, within 2 ULP: Taylor's series, whose
+// first term left out is below 2e-8 of the result for float, 2e-17 for double.
 template <class T>
 FIRTH_INLINE vector_of<T> log_one_and(vector_of<T> e, T) {
-    const vector_of<T> one = set1(T(1)), u = one + e;
-    return log(u) + (e - (u - one)) / u;
+    constexpr int terms = sizeof(T) == 4 ? 7 : 16;
+    const vector_of<T> s = e / (set1(T(2)) + e), square = s * s;
+    vector_of<T> p = set1(T(2) / T(2 * terms + 1));
+#pragma GCC unroll 16
+    for (int k = terms - 1; k > 0; k--) p = fma(p, square, set1(T(2) / T(2 * k + 1)));
+    return fma(s * square, p, s + s);
 }
 
 // The sum over n elements of weight ((1 - y) log(1 + e^x) + positive y log(1 + e^-x)), itself to

@@ -122,10 +122,13 @@ auto with_weights(const Call& c, size_t begin, size_t end, const Body& body) {
         found[a] = w.as<T>() + begin;
         if (w.size() == c.in[0].size()) continue;
         T* const repeated = scratch.data<T>() + a * kBlock;
-        for (size_t i = begin, at = begin % w.size(); i < end; i++) {
-            repeated[i - begin] = w.as<T>()[at];
-            if (++at == w.size()) at = 0;
-        }
+        const size_t count = end - begin, at = begin % w.size();
+        size_t done = std::min(count, w.size());  // once, from where it begins; then it doubles
+        const size_t before = std::min(done, w.size() - at);
+        std::copy_n(w.as<T>() + at, before, repeated);
+        std::copy_n(w.as<T>(), done - before, repeated + before);
+        for (; done < count; done = std::min(count, 2 * done))
+            std::copy_n(repeated, std::min(done, count - done), repeated + done);
         found[a] = repeated;
     }
     return body(found[0], found[1]);
