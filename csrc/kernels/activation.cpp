@@ -1,35 +1,10 @@
 // Activations, their gradients, and sums of columns.
 #include "../activations.h"
+#include "elements.h"
 #include "hyperbolic.h"
 #include "list_activation.h"
 
 namespace firth::FIRTH_LEVEL {
-
-// out[i] = f(x[i])
-template <class T, class F>
-FIRTH_INLINE void each(const T* x, T* out, size_t n, const F& f) {
-    constexpr size_t lanes = kLanes<T>;
-    size_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(out + i, f(load(x + i)));
-    if (i < n) store_partial(out + i, f(load_partial(x + i, n - i)), n - i);
-}
-
-// out[i] = or += f(d[i], v[i])
-template <class T, class F>
-FIRTH_INLINE void each_of_two(const T* d, const T* v, T* out, size_t n, bool add, const F& f) {
-    constexpr size_t lanes = kLanes<T>;
-    size_t i = 0;
-    if (add)
-        for (; i + lanes <= n; i += lanes)
-            store(out + i, load(out + i) + f(load(d + i), load(v + i)));
-    else
-        for (; i + lanes <= n; i += lanes) store(out + i, f(load(d + i), load(v + i)));
-    if (i == n) return;
-    const size_t left = n - i;
-    vector_of<T> last = f(load_partial(d + i, left), load_partial(v + i, left));
-    if (add) last += load_partial(out + i, left);
-    store_partial(out + i, last, left);
-}
 
 // x, out: n; slope: of leaky_relu and elu; out may be x.
 template <class T>

@@ -1,5 +1,5 @@
 // Arithmetic of elements and sums of them.
-#include "hyperbolic.h"
+#include "elements.h"
 #include "list_activation.h"
 
 namespace firth::FIRTH_LEVEL {
@@ -50,14 +50,6 @@ FIRTH_INLINE V log_anywhere(V x, T) {
                           : x;  // inf and NaN
 }
 
-template <class T, class F>
-FIRTH_INLINE void map_each(const T* x, T* out, size_t n, const F& f) {
-    constexpr size_t lanes = kLanes<T>;
-    size_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(out + i, f(load(x + i)));
-    if (i < n) store_partial(out + i, f(load_partial(x + i, n - i)), n - i);
-}
-
 // x, out: n; out may be x.
 template <class T>
 FIRTH_INLINE void map_all(int function, const T* x, T* out, size_t n, double first, double second) {
@@ -65,42 +57,30 @@ FIRTH_INLINE void map_all(int function, const T* x, T* out, size_t n, double fir
     const V a = set1(T(first)), b = set1(T(second));
     switch (function) {
         case kScale:
-            return map_each(x, out, n, [&](V z) { return z * a; });
+            return each(x, out, n, [&](V z) { return z * a; });
         case kShift:
-            return map_each(x, out, n, [&](V z) { return z + a; });
+            return each(x, out, n, [&](V z) { return z + a; });
         case kQuotient:
-            return map_each(x, out, n, [&](V z) { return z / a; });
+            return each(x, out, n, [&](V z) { return z / a; });
         case kReciprocal:
-            return map_each(x, out, n, [&](V z) { return a / z; });
+            return each(x, out, n, [&](V z) { return a / z; });
         case kExp:
-            return map_each(x, out, n, [&](V z) { return exp_anywhere(z, T()); });
+            return each(x, out, n, [&](V z) { return exp_anywhere(z, T()); });
         case kLog:
-            return map_each(x, out, n, [&](V z) { return log_anywhere(z, T()); });
+            return each(x, out, n, [&](V z) { return log_anywhere(z, T()); });
         case kSqrt:
-            return map_each(x, out, n, [&](V z) { return sqrt(z); });
+            return each(x, out, n, [&](V z) { return sqrt(z); });
         case kSquare:
-            return map_each(x, out, n, [&](V z) { return z * z; });
+            return each(x, out, n, [&](V z) { return z * z; });
         case kAbs:
-            return map_each(x, out, n, [&](V z) {
+            return each(x, out, n, [&](V z) {
                 typedef typename Format<T>::bits bits;
                 return (V)((bits)z & ~(bits)set1(T(-0.0)));
             });
         case kClamp:  // NaN passes
-            return map_each(x, out, n, [&](V z) { return min(b, max(a, z)); });
+            return each(x, out, n, [&](V z) { return min(b, max(a, z)); });
         default:
             return;
-    }
-}
-
-// out[i] = or += f(d[i], v[i])
-template <class T, class F>
-FIRTH_INLINE void map_two(const T* d, const T* v, T* out, size_t n, bool add, const F& f) {
-    constexpr size_t lanes = kLanes<T>;
-    for (size_t i = 0; i < n; i += lanes) {
-        const size_t count = n - i < lanes ? n - i : lanes;
-        vector_of<T> z = f(load_up_to(d + i, count), load_up_to(v + i, count));
-        if (add) z += load_up_to(out + i, count);
-        store_up_to(out + i, z, count);
     }
 }
 
@@ -112,27 +92,27 @@ FIRTH_INLINE void map_backward(int function, const T* dy, const T* x, const T* y
     const V a = set1(T(first)), b = set1(T(second)), zero = set1(T(0));
     switch (function) {
         case kScale:
-            return map_two(dy, dy, dx, n, add, [&](V d, V) { return d * a; });
+            return each_of_two(dy, dy, dx, n, add, [&](V d, V) { return d * a; });
         case kShift:
-            return map_two(dy, dy, dx, n, add, [&](V d, V) { return d; });
+            return each_of_two(dy, dy, dx, n, add, [&](V d, V) { return d; });
         case kQuotient:
-            return map_two(dy, dy, dx, n, add, [&](V d, V) { return d / a; });
+            return each_of_two(dy, dy, dx, n, add, [&](V d, V) { return d / a; });
         case kReciprocal:
-            return map_two(dy, x, dx, n, add, [&](V d, V z) { return -(a / z) * d / z; });
+            return each_of_two(dy, x, dx, n, add, [&](V d, V z) { return -(a / z) * d / z; });
         case kExp:
-            return map_two(dy, y, dx, n, add, [&](V d, V v) { return d * v; });
+            return each_of_two(dy, y, dx, n, add, [&](V d, V v) { return d * v; });
         case kLog:
-            return map_two(dy, x, dx, n, add, [&](V d, V z) { return d / z; });
+            return each_of_two(dy, x, dx, n, add, [&](V d, V z) { return d / z; });
         case kSqrt:
-            return map_two(dy, y, dx, n, add, [&](V d, V v) { return set1(T(0.5)) * d / v; });
+            return each_of_two(dy, y, dx, n, add, [&](V d, V v) { return set1(T(0.5)) * d / v; });
         case kSquare:
-            return map_two(dy, x, dx, n, add, [&](V d, V z) { return d * (z + z); });
+            return each_of_two(dy, x, dx, n, add, [&](V d, V z) { return d * (z + z); });
         case kAbs:
-            return map_two(dy, x, dx, n, add, [&](V d, V z) {
+            return each_of_two(dy, x, dx, n, add, [&](V d, V z) {
                 return z > zero ? d : z < zero ? -d : d * z;
             });
         case kClamp:
-            return map_two(dy, x, dx, n, add, [&](V d, V z) {
+            return each_of_two(dy, x, dx, n, add, [&](V d, V z) {
                 const V below = z <= b ? d : zero;
                 return z >= a ? below : zero;
             });
@@ -146,8 +126,8 @@ FIRTH_INLINE void combine_rows(const T* a, ptrdiff_t a_stride, const T* b, ptrdi
                                T* out, ptrdiff_t out_stride, size_t rows, size_t n, bool add,
                                const F& f) {
     for (size_t r = 0; r < rows; r++)
-        map_two(a + (ptrdiff_t)r * a_stride, b + (ptrdiff_t)r * b_stride,
-                out + (ptrdiff_t)r * out_stride, n, add, f);
+        each_of_two(a + (ptrdiff_t)r * a_stride, b + (ptrdiff_t)r * b_stride,
+                    out + (ptrdiff_t)r * out_stride, n, add, f);
 }
 
 // out = or += f(a, b): rows x n each; a stride of 0 repeats a row. out may be a or b.

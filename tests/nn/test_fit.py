@@ -88,6 +88,17 @@ def test_it_is_the_loop_that_one_writes_by_hand(backend):
     assert same(states(model), states(read_once))
 
 
+def test_compiled_steps_are_those_of_the_tape(backend):
+    model, history = trained(clip_norm=0.1)
+    other, compiled = trained(clip_norm=0.1, compile=True)
+    assert same(states(model), states(other))
+    assert history.loss == compiled.loss
+    x, y = problem()
+    y[3] = np.inf
+    with pytest.raises(FloatingPointError, match="the loss is inf in epoch 1, batch"):
+        trained(data=(x, y), compile=True)
+
+
 def test_seeds_decide_order_and_dropout():
     first = states(trained(dropout=0.3)[0])
     assert same(first, states(trained(dropout=0.3)[0]))
@@ -309,6 +320,7 @@ def test_bad_arguments_are_refused():
         ({"patience": 0}, ValueError, "patience must be"),
         ({"clip_norm": 0}, ValueError, "clip_norm must be"),
         ({"schedule_by": "day"}, ValueError, "schedule_by must be"),
+        ({"compile": True, "accumulate": 2}, ValueError, "compile and accumulate do not go"),
         ({"resume": True}, ValueError, "resume needs a checkpoint"),
         ({"checkpoint": "/nowhere/at/all"}, FileNotFoundError, "does not exist"),
     ):

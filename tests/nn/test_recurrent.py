@@ -9,6 +9,7 @@ import firth
 import network_checks as checks
 from firth import _native
 from firth.kernels._dispatch import active_level
+from firth.nn.modules import recurrent as modules
 from firth.nn.operations.recurrent import Gru, Lstm, Recurrent, Rnn, gru, lstm, rnn
 from firth.nn.tape import Spec, Tensor, bfloat16_products
 
@@ -306,3 +307,39 @@ def test_native_checks(cell):
         with pytest.raises(ValueError, match=r"not (fit|have)"):
             call(way)
         arrays.append(given[-1])
+
+
+def test_modules():
+    x = Tensor(np.ones((5, 2, 3), np.float32))
+    output, (h_n, c_n) = modules.LSTM(3, 6, 2, bidirectional=True)(x)
+    assert (output.shape, h_n.shape, c_n.shape) == ((5, 2, 12), (4, 2, 6), (4, 2, 6))
+    np.testing.assert_array_equal(h_n.data[2], output.data[-1, :, :6])
+    np.testing.assert_array_equal(h_n.data[3], output.data[0, :, 6:])
+    output, h_n = modules.GRU(3, 6, batch_first=True, dtype=np.float64)(
+        Tensor(np.ones((5, 2, 3))), lengths=Tensor(np.array([1, 2, 2, 1, 2]))
+    )
+    assert not output.data[0, 1].any()
+    np.testing.assert_array_equal(h_n.data[0, 0], output.data[0, 0])
+    assert modules.RNN(3, 6, bias=False)(x, None)[0].shape == (5, 2, 6)
+    h, c = modules.LSTMCell(3, 6)(Tensor(np.ones(3, np.float32)))
+    assert (h.shape, c.shape) == ((6,), (6,))
+
+
+def test_bad_arguments_of_modules():
+    with pytest.raises(ValueError, match="LSTM: proj_size must be 0"):
+        modules.LSTM(3, 6, proj_size=2)
+    with pytest.raises(ValueError, match="GRU: dropout is between layers, but num_layers is 1"):
+        modules.GRU(3, 6, dropout=0.1)
+    with pytest.raises(ValueError, match=r"GRU: dropout must be in \[0, 1\], got 2"):
+        modules.GRU(3, 6, 2, dropout=2)
+    with pytest.raises(ValueError, match="input_size, hidden_size and num_layers must be 1 or"):
+        modules.GRU(3, 0)
+    with pytest.raises(ValueError, match="RNN: nonlinearity must be 'tanh' or 'relu', got 'elu'"):
+        modules.RNN(3, 6, nonlinearity="elu")
+    with pytest.raises(ValueError, match="RNN: input must have 2 or 3 axes, the last of 3, got"):
+        modules.RNN(3, 6)(Tensor(np.ones((5, 2, 4))))
+    x, h, c = (Tensor(np.ones(s, np.float32)) for s in ((5, 2, 3), (2, 2, 6), (1, 2, 6)))
+    with pytest.raises(ValueError, match=r"LSTM: c_0 must have shape \(2, 2, 6\), got \(1, 2, 6\)"):
+        modules.LSTM(3, 6, 2)(x, (h, c))
+    with pytest.raises(TypeError, match="proj_size"):
+        modules.GRU(3, 6, proj_size=2)

@@ -14,6 +14,7 @@ namespace firth::networks {
 namespace {
 
 constexpr double kUpdateCost = 16, kMaskCost = 8;  // of an element, in operations of for_items
+constexpr size_t kNarrow = 12;  // columns, of float and double: at most a register tile's rows
 constexpr uint64_t kGolden = 0x9e3779b97f4a7c15ull;
 
 template <class T>
@@ -90,27 +91,43 @@ class Trainer final : public MlpTrainer {
         return some ? total : std::numeric_limits<double>::quiet_NaN();
     }
 
+    // c (m x n) = f(a b + bias), f: kNone or kRelu; bias: n, or null.
     void multiply(const nn::Matrix<T>& a, const nn::Matrix<T>& b, T* c, size_t m, size_t k,
-                  size_t n, const Epilogue* epilogue) {
-        const auto operand = [](const nn::Matrix<T>& x) {
+                  size_t n, const T* bias = nullptr, int activation = kNone) {
+        const auto operand = [](const nn::Matrix<T>& x, bool turned) {
             return Operand{reinterpret_cast<const char*>(x.data), x.stride * ptrdiff_t(sizeof(T)),
-                           x.transposed};
+                           x.transposed != turned};
         };
-        gemm(sizeof(T) == 4 ? kernels_.gemm_f32 : kernels_.gemm_f64, operand(a), operand(b),
-             {reinterpret_cast<char*>(c), ptrdiff_t(n), epilogue}, m, k, n);
+        const Gemm& type = sizeof(T) == 4 ? kernels_.gemm_f32 : kernels_.gemm_f64;
+        if (n > kNarrow || m < 4 * kNarrow) {
+            Epilogue epilogue{};
+            epilogue.scale = 1;
+            epilogue.bias = bias;
+            epilogue.activation = activation;
+            return gemm(type, operand(a, false), operand(b, false),
+                        {reinterpret_cast<char*>(c), ptrdiff_t(n), bias ? &epilogue : nullptr}, m,
+                        k, n);
+        }
+        // Columns come in vectors: of a narrow result the transpose is the faster one.
+        const Scratch scratch(m * n * sizeof(T));
+        T* turned = scratch.data<T>();
+        gemm(type, operand(b, true), operand(a, true),
+             {reinterpret_cast<char*>(turned), ptrdiff_t(m), nullptr}, n, k, m);
+        for (size_t i = 0; i < m; i++)
+            for (size_t j = 0; j < n; j++) {
+                const T z = turned[j * m + i] + (bias ? bias[j] : T(0));
+                c[i * n + j] = activation == kRelu && z < 0 ? T(0) : z;
+            }
     }
 
     void forward(const nn::Call& call, size_t m, uint64_t step) {
         for (size_t l = 0; l < layers_; l++) {
             const size_t before = rule_.units[l], after = rule_.units[l + 1];
             const bool last = l + 1 == layers_;
-            Epilogue epilogue{};
-            epilogue.scale = 1;
-            epilogue.bias = data_.values + intercepts_[l];
-            if (!last && rule_.activation == kRelu) epilogue.activation = kRelu;
+            const int fused = !last && rule_.activation == kRelu ? kRelu : kNone;
             T* z = a_[l + 1];
             multiply({a_[l], ptrdiff_t(before)}, {data_.values + coefs_[l], ptrdiff_t(after)}, z, m,
-                     before, after, &epilogue);
+                     before, after, data_.values + intercepts_[l], fused);
             if (last) {
                 if (rule_.output == MlpOutput::logistic)
                     nn::activate(call, z, z, m * after, kSigmoid, 0);
@@ -181,11 +198,11 @@ class Trainer final : public MlpTrainer {
         for (size_t l = layers_; l-- > 0;) {
             const size_t before = rule_.units[l], after = rule_.units[l + 1];
             multiply({a_[l], ptrdiff_t(before), true}, {delta_, ptrdiff_t(after)},
-                     gradient_ + coefs_[l], before, m, after, nullptr);
+                     gradient_ + coefs_[l], before, m, after);
             nn::sum_columns(call, delta_, m, after, gradient_ + intercepts_[l], false);
             if (l == 0) return;
             multiply({delta_, ptrdiff_t(after)}, {data_.values + coefs_[l], ptrdiff_t(after), true},
-                     next_delta_, m, after, before, nullptr);
+                     next_delta_, m, after, before);
             through(call, l, m * before);
             std::swap(delta_, next_delta_);
         }

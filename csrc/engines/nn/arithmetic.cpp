@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "engines/nn/operation.h"
 #include "memory.h"
@@ -97,31 +98,37 @@ const T* repeated(const T* x, size_t n, size_t width, const Scratch& into) {
     return into.data<T>();
 }
 
-// out (n) = or += sums over rows of what fill(row, rows, begin, end, to) gives: columns begin to
-// end of these rows, end - begin elements each, at `to`. In two levels, of blocks that the shape
-// sets.
-template <class T, class Fill>
-void sum_rows(const Call& c, size_t rows, size_t n, T* out, bool add, const Fill& fill) {
-    constexpr size_t kColumns = 512, kRows = 256, kFilled = 8;
+// out (n) = or += sums over rows. `from` is rows x n elements, or a function that computes some of
+// them: from(row, rows, begin, end, to) puts columns begin to end of these rows at `to`, end -
+// begin elements each. In two levels, of blocks that the shape sets.
+template <class T, class From>
+void sum_rows(const Call& c, size_t rows, size_t n, T* out, bool add, const From& from) {
+    constexpr size_t kColumns = 512, kRows = 256, kComputed = 8;
+    constexpr bool there = std::is_convertible_v<From, const T*>;
     const size_t blocks = divide_up(rows, kRows), tiles = divide_up(n, kColumns);
     const auto& kernels = c.kernels.of<T>();
     const Scratch partial(std::max<size_t>(blocks, 1) * n * sizeof(T));
-    for_items(c, blocks * tiles, double(std::min(rows, kRows) * std::min(n, kColumns)),
-              [&](size_t first, size_t last) {
-                  const Scratch filled(kFilled * kColumns * sizeof(T));
-                  for (size_t item = first; item < last; item++) {
-                      const size_t block = item / tiles, begin = item % tiles * kColumns;
-                      const size_t end = std::min(n, begin + kColumns), width = end - begin;
-                      const size_t stop = std::min(rows, (block + 1) * kRows);
-                      T* sums = partial.data<T>() + block * n + begin;
-                      for (size_t r = block * kRows; r < stop; r += kFilled) {
-                          const size_t count = std::min(kFilled, stop - r);
-                          fill(r, count, begin, end, filled.data<T>());
-                          kernels.sum_columns(filled.data<T>(), ptrdiff_t(width), sums, count,
-                                              width, r > block * kRows);
-                      }
-                  }
-              });
+    const double cost = double(std::min(rows, kRows) * std::min(n, kColumns));
+    for_items(c, blocks * tiles, cost, [&](size_t first, size_t last) {
+        const Scratch computed(there ? 0 : kComputed * kColumns * sizeof(T));
+        for (size_t item = first; item < last; item++) {
+            const size_t block = item / tiles, begin = item % tiles * kColumns;
+            const size_t end = std::min(n, begin + kColumns), width = end - begin;
+            const size_t start = block * kRows, stop = std::min(rows, start + kRows);
+            T* sums = partial.data<T>() + block * n + begin;
+            if constexpr (there) {
+                kernels.sum_columns(from + start * n + begin, ptrdiff_t(n), sums, stop - start,
+                                    width, false);
+            } else {
+                for (size_t r = start; r < stop; r += kComputed) {
+                    const size_t count = std::min(kComputed, stop - r);
+                    from(r, count, begin, end, computed.data<T>());
+                    kernels.sum_columns(computed.data<T>(), ptrdiff_t(width), sums, count, width,
+                                        r > start);
+                }
+            }
+        }
+    });
     kernels.sum_columns(partial.data<T>(), ptrdiff_t(n), out, blocks, n, add);
 }
 
@@ -168,11 +175,15 @@ void sum_of_pair(const Call& c, const Pair<T>& pair, size_t size, size_t n, size
     const bool folds = width != n;
     const Scratch scratch(2 * width * sizeof(T));
     T *sums = scratch.data<T>(), *last = sums + width;
-    sum_rows(c, rows, width, folds ? sums : out, !folds && add,
-             [&](size_t row, size_t count, size_t begin, size_t end, T* to) {
-                 evaluate(c, pair, row * width + begin, begin, width, to, end - begin, count,
-                          end - begin, false);
-             });
+    T* to = folds ? sums : out;
+    if (pair.function == kFirst)
+        sum_rows(c, rows, width, to, !folds && add, pair.first);
+    else
+        sum_rows(c, rows, width, to, !folds && add,
+                 [&](size_t row, size_t count, size_t begin, size_t end, T* some) {
+                     evaluate(c, pair, row * width + begin, begin, width, some, end - begin, count,
+                              end - begin, false);
+                 });
     if (!folds) return;
     const auto& kernels = c.kernels.of<T>();
     if (rest) {
@@ -318,15 +329,8 @@ void sum_forward(const Call& c) {
         Call one = c;
         if (many) one.threads = 1;
         const auto each = [&](size_t first, size_t last) {
-            for (size_t o = first; o < last; o++) {
-                const T* from = x + o * a.n * a.inner;
-                sum_rows(one, a.n, a.inner, y + o * a.inner, false,
-                         [&](size_t row, size_t rows, size_t begin, size_t end, T* to) {
-                             const T* at = from + row * a.inner + begin;
-                             kernels.combine(kFirst, at, ptrdiff_t(a.inner), at, ptrdiff_t(a.inner),
-                                             to, ptrdiff_t(end - begin), rows, end - begin, false);
-                         });
-            }
+            for (size_t o = first; o < last; o++)
+                sum_rows(one, a.n, a.inner, y + o * a.inner, false, x + o * a.n * a.inner);
         };
         many ? for_items(c, a.outer, double(a.n * a.inner), each) : each(0, a.outer);
         if (scale != 1) kernels.map(kScale, y, y, c.out[0].size(), scale, 0);

@@ -430,11 +430,10 @@ def _linear(
     if reduction == "none":
         raise ValueError(f"{function}: reduction must be mean or sum, got 'none'")
     ids = integers(function, name, target, weight.shape[0] if weight.ndim else 0, ignore_index)
-    wanted = any(x is not None and tape._edge(x) is not None for x in (input, weight, bias))
-    recorded = tape._recording.get() or tape._trace.get() is not None
-    operation = LinearCrossEntropy(
-        reduction, ignore_index, label_smoothing, shift, wanted and recorded
+    wanted = tape._recording.get() and any(
+        x is not None and tape._edge(x) is not None for x in (input, weight, bias)
     )
+    operation = LinearCrossEntropy(reduction, ignore_index, label_smoothing, shift, wanted)
     return apply(operation, input, weight, bias, ids)  # type: ignore[no-any-return]
 
 

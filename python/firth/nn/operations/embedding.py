@@ -19,7 +19,8 @@ def integers(
     array = ids.data if isinstance(ids, Tensor) else np.asarray(ids)
     if array.dtype.kind not in "iu" and (array.size or isinstance(ids, Tensor)):
         raise TypeError(f"{function}: {name} must hold integers, got {array.dtype}")
-    array = np.ascontiguousarray(array, np.int64).reshape(array.shape)
+    # the array itself where it is as it must be: a compiled step tells the batch's by identity
+    array = np.ascontiguousarray(array, np.int64) if array.ndim else array.astype(np.int64)
     check_values(array, functools.partial(_in_range, function, name, classes, ignore_index))
     return array
 

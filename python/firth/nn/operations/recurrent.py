@@ -25,6 +25,7 @@ not read, and those by the states go past. In the reverse direction it begins at
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from firth.nn.operations import activation as activations
-from firth.nn.tape import Array, Operation, Spec, Tensor, apply
+from firth.nn.tape import Array, Operation, Spec, Tensor, apply, check_values
 
 
 def sigmoid(x: Array) -> Array:
@@ -346,11 +347,16 @@ def _lengths(name: str, lengths: Tensor | ArrayLike | None, steps: int) -> Array
             f"{name}: lengths must be a list of whole numbers, got {array.dtype} of shape "
             f"{array.shape}"
         )
-    if array.size and not (array.min() >= 1 and array.max() <= steps):
+    array = np.ascontiguousarray(array, np.int64)
+    check_values(array, functools.partial(_in_range, name, steps))
+    return array
+
+
+def _in_range(name: str, steps: int, lengths: Array) -> None:
+    if lengths.size and not (lengths.min() >= 1 and lengths.max() <= steps):
         raise ValueError(
-            f"{name}: lengths must be from 1 to {steps}, got {array.min()} to {array.max()}"
+            f"{name}: lengths must be from 1 to {steps}, got {lengths.min()} to {lengths.max()}"
         )
-    return np.ascontiguousarray(array, np.int64)
 
 
 def _run(
@@ -417,7 +423,7 @@ def gru(
 
 def lstm(
     input: Tensor,
-    states: tuple[Tensor, Tensor] | None,
+    states: Sequence[Tensor | None] | None,
     weights: Sequence[Tensor | None],
     *,
     lengths: Tensor | ArrayLike | None = None,
