@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 import firth
 import translation_models
 from firth import epochs, kernels
+from firth.nn.tape import Operation
+from firth.nn.updates import Update
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -102,7 +105,36 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (ran > 1) == (page.name not in WITHOUT_CODE)
 
 
+def excerpts(page: Path) -> list[tuple[Path, str]]:
+    """Each ``py`` block, which is not run, and the Python file that the link before it names."""
+    text = page.read_text(encoding="utf-8")
+    found: list[tuple[Path, str]] = []
+    source = page
+    for m in re.finditer(r"\]\(([^)]+\.py)\)|^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if m[1]:
+            source = (page.parent / m[1]).resolve()
+        else:
+            found.append((source, m[2]))
+    return found
+
+
+def stands_in(excerpt: str, source: str) -> bool:
+    """Whether lines follow each other in a text, all of them indented by as much or not."""
+    lines, count = source.splitlines(), len(excerpt.splitlines())
+    parts = ("\n".join(lines[i : i + count]) for i in range(len(lines)))
+    return any(textwrap.dedent(part) + "\n" == excerpt for part in parts)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_excerpts_are_the_source(page: Path) -> None:
+    for source, excerpt in excerpts(page):
+        assert stands_in(excerpt, source.read_text(encoding="utf-8")), f"{source.name}:\n{excerpt}"
+
+
 def test_a_wrong_block_is_noticed() -> None:
+    source = "def f():\n    a = 1\n    b = 2\n"
+    assert stands_in("a = 1\nb = 2\n", source)
+    assert not stands_in("a = 1\nb = 3\n", source)
     with pytest.raises(AssertionError):
         run_python(">>> 1 + 1\n3\n", README, 1, {})
     with pytest.raises(AssertionError):
@@ -114,6 +146,25 @@ def test_docs_name_all_kernels() -> None:
     for name, value in vars(kernels).items():
         if isinstance(value, kernels._dispatch.Kernel) and name not in ("row_norms", "log_softmax"):
             assert f"kernels.{name}(" in text, f"docs/kernels.md lacks {name}"
+
+
+def test_backward_derives_all_operations() -> None:
+    page = ROOT / "docs" / "backward.md"
+    assert len(excerpts(page)) > 20
+    for base in (Operation, Update):
+        for name in of_firth(base):
+            assert f"`{name}`" in page.read_text(encoding="utf-8"), f"docs/backward.md lacks {name}"
+
+
+def of_firth(base: type) -> set[str]:
+    """Names of what derives from a class, without those that others derive from."""
+    names: set[str] = set()
+    for one in base.__subclasses__():
+        if one.__subclasses__():
+            names |= of_firth(one)
+        elif one.__module__.startswith("firth."):
+            names.add(one.__name__)
+    return names
 
 
 def test_readme_is_short() -> None:
