@@ -17,7 +17,7 @@ import pytest
 
 import firth
 import translation_models
-from firth import epochs, kernels
+from firth import epochs, kernels, nn, optim
 from firth.nn.tape import Operation
 from firth.nn.updates import Update
 
@@ -146,6 +146,14 @@ def test_docs_name_all_kernels() -> None:
     for name, value in vars(kernels).items():
         if isinstance(value, kernels._dispatch.Kernel) and name not in ("row_norms", "log_softmax"):
             assert f"kernels.{name}(" in text, f"docs/kernels.md lacks {name}"
+
+
+def test_networks_name_all_classes() -> None:
+    text = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    schedules = of_firth(optim.lr_scheduler.LRScheduler)
+    for name in [*nn.__all__, *optim.__all__, *schedules]:
+        if name[0].isupper() and name != "Optimizer":
+            assert f"`{name}`" in text, f"docs/networks.md lacks {name}"
 
 
 def test_backward_derives_all_operations() -> None:
