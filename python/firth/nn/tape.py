@@ -7,6 +7,8 @@ that ran; `Tensor.backward` walks along it from the end, which is the chain rule
 
 There are no views, no general broadcasting and no second derivatives: each would need a tape of
 small operations, and small operations are what makes training slow.
+
+(Above 500 lines: tensors, records and the walk are one idea, and are read in one sitting.)
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 There is no general broadcasting: of two tensors one may have the shape of the end of the other's (a
 bias, positions of a sequence), and stands for its repetition.
+
+(Above 500 lines: five operations, and the twenty functions that are one line around each.)
 """
 
 from __future__ import annotations

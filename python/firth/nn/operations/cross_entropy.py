@@ -2,6 +2,9 @@
 
 The class axis is the last one, so that a model of language passes logits (B, T, C) and ids (B, T)
 as they are. That is PyTorch's order for (N, C); its (N, C, T) must be transposed first.
+
+(Above 500 lines: three operations that share targets, weights and reduction, and the five losses
+that users call, with their contracts.)
 """
 
 from __future__ import annotations
