@@ -441,9 +441,10 @@ def _run_backward(
     dtype = next(gradient.dtype for gradient in gradients if gradient is not None)
     found: list[Array | None]
     if active() == "numpy":
-        found = operation.backward(
-            record.inputs, record.outputs, record.saved, gradients, record.seed
-        )
+        with np.errstate(all="ignore"):
+            found = operation.backward(
+                record.inputs, record.outputs, record.saved, gradients, record.seed
+            )
         for edge, gradient in zip(record.edges, found, strict=True):
             if edge is not None and gradient is not None:
                 _put(edge, flowing, np.array(gradient, dtype, order="C"))
