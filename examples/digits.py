@@ -3,8 +3,9 @@
 The perceptron gets 64 numbers and does not know which pixels are neighbours; what it learns at one
 place it knows there only. Filters of a convolution are the same at each place.
 
-python examples/digits.py (scikit-learn's digits; half a minute; --seed N: other weights at the
-start, --plot DIR: pictures of losses, filters and what layers return)
+python examples/digits.py (scikit-learn's digits; a quarter of a minute; --plot DIR: pictures of
+losses, filters and what layers return; --seed N: other weights at the start: 99.3 to 99.8 % with
+0 to 7)
 """
 
 import argparse
