@@ -418,9 +418,15 @@ def plot_filters(weight: Any, most: int = 64) -> Any:
         axes.set_axis_off()
     if image is not None:
         figure.colorbar(image, ax=all_axes.tolist(), shrink=0.7)
-    shown = "" if len(pictures) >= filters * (1 if channels in (1, 3) else channels) else ", some"
-    figure.suptitle(f"{filters} filters of {channels} channel{'s' * (channels > 1)}{shown}",
-                    fontsize=11)  # fmt: skip
+    title = f"{filters} filters of {channels} channel{'s' * (channels > 1)}"
+    if channels not in (1, 3):
+        figure.supylabel("filters", fontsize=9)
+        figure.supxlabel("channels", fontsize=9)
+        if len(pictures) < filters * channels:
+            title = f"{rows} of {filters} filters, {columns} of {channels} channels"
+    elif len(pictures) < filters:
+        title = f"{len(pictures)} of {title}"
+    figure.suptitle(title, fontsize=11)
     return figure
 
 

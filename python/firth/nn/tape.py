@@ -571,8 +571,10 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     )
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
     if len(dtypes) != 1:
-        names = " and ".join(sorted(str(dtype) for dtype in dtypes))
-        raise TypeError(f"{operation.name}: tensors must have one dtype, got {names or 'none'}")
+        names = " and ".join(sorted(str(dtype) for dtype in dtypes)) or "only whole numbers"
+        raise TypeError(
+            f"{operation.name}: tensors must have one dtype, float32 or float64, got {names}"
+        )
     dtype = dtypes.pop()
     results, kept = operation.results(
         *(
