@@ -145,10 +145,21 @@ class Check(NamedTuple):
     check: Callable[[Array], None]
 
 
+class Derived(NamedTuple):
+    """An array that a function of Python makes of another one, such as a mask of ids."""
+
+    array: Array
+    function: Callable[[Array], Array]
+    made: Array
+
+
+Traced = Call | Check | Derived
+
+
 _numbers = itertools.count()
 _recording: ContextVar[bool] = ContextVar("firth_recording", default=True)
 _bfloat16: ContextVar[bool] = ContextVar("firth_bfloat16", default=False)
-_trace: ContextVar[list[Call | Check] | None] = ContextVar("firth_trace", default=None)
+_trace: ContextVar[list[Traced] | None] = ContextVar("firth_trace", default=None)
 _generator: ContextVar[np.random.Generator | None] = ContextVar("firth_generator", default=None)
 _fallback = np.random.default_rng()
 
@@ -176,15 +187,15 @@ def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager
     return _set(_bfloat16, enabled)
 
 
-def trace(into: list[Call | Check]) -> contextlib.AbstractContextManager[None]:
-    """Inside of the ``with`` block each call of native code, and each check, is appended to a list.
+def trace(into: list[Traced]) -> contextlib.AbstractContextManager[None]:
+    """Inside of the ``with`` block calls of native code, checks and `derive` append to a list.
 
     Values may not be looked at meanwhile: what they decide would not be in the list.
     """
     return _set(_trace, into)
 
 
-def log(call: Call | Check) -> None:
+def log(call: Traced) -> None:
     """Append to the list of a `trace` that is on."""
     if (calls := _trace.get()) is not None:
         calls.append(call)
@@ -194,6 +205,17 @@ def check_values(array: Array, check: Callable[[Array], None]) -> None:
     """Run a check of values, now and before each step that is compiled of this one."""
     check(array)
     log(Check(array, check))
+
+
+def derive(array: Array, function: Callable[[Array], Array]) -> Array:
+    """What a function makes of an array, now and before each step that is compiled of this one.
+
+    For what inputs look like, not for what is computed: it has no gradient. Without it a compiled
+    step refuses arrays that were made of the batch outside of operations.
+    """
+    made = np.ascontiguousarray(function(array))
+    log(Derived(array, function, made))
+    return made
 
 
 def manual_seed(seed: int) -> None:
