@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         kernels,
         models,
         networks,
+        nn,
+        optim,
         search,
         tokenizers,
         words,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from firth.errors import FormatError
     from firth.generators import CausalLM, Seq2SeqLM
     from firth.networks import MLPClassifier, MLPRegressor, Perceptron
+    from firth.nn.tape import Tensor
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -104,6 +107,7 @@ _HOME = {
     "SentenceTransformer": "firth.encoders",
     "Seq2SeqLM": "firth.generators",
     "StaticModel": "firth.words",
+    "Tensor": "firth.nn.tape",
     "Text": "firth.words",
     "Text8Corpus": "firth.words",
     "Word2Vec": "firth.words",
@@ -116,6 +120,8 @@ _HOME = {
     "kernels": "firth.kernels",
     "models": "firth.models",
     "networks": "firth.networks",
+    "nn": "firth.nn",
+    "optim": "firth.optim",
     "paraphrase_mining": "firth.encoders",
     "search": "firth.search",
     "semantic_search": "firth.encoders",
@@ -155,6 +161,7 @@ __all__ = [
     "SentenceTransformer",
     "Seq2SeqLM",
     "StaticModel",
+    "Tensor",
     "Text",
     "Text8Corpus",
     "Word2Vec",
@@ -167,6 +174,8 @@ __all__ = [
     "kernels",
     "models",
     "networks",
+    "nn",
+    "optim",
     "paraphrase_mining",
     "search",
     "semantic_search",
