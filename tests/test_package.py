@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import itertools
 import re
 import subprocess
@@ -136,7 +137,7 @@ def test_what_is_missing_is_named_as_it_is_installed() -> None:
 
 
 def test_public_names() -> None:
-    for name in firth.__all__:
+    for name in firth._HOME:
         assert getattr(firth, name) is not None
         assert name in dir(firth)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -145,7 +146,9 @@ def test_public_names() -> None:
 
 def test_dir_shows_the_public_names() -> None:
     shown = [name for name in dir(firth) if not name.startswith("__")]
-    assert shown == sorted(firth.__all__)
+    assert shown == sorted(firth._HOME)
+    hidden = set(firth._HOME) - set(firth.__all__)  # for `from firth import *`
+    assert hidden == {name for name in firth._HOME if hasattr(builtins, name)}
 
 
 def test_type_checkers_know_the_public_names_and_no_others() -> None:

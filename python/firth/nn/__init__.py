@@ -29,12 +29,13 @@ from firth.nn.modules.activation import (
 )
 from firth.nn.modules.attention import LearnedPositions, MultiheadAttention, SinusoidalPositions
 from firth.nn.modules.batch_norm import BatchNorm1d, BatchNorm2d
-from firth.nn.modules.containers import Identity, ModuleDict, ModuleList, Sequential
+from firth.nn.modules.containers import Flatten, Identity, ModuleDict, ModuleList, Sequential
 from firth.nn.modules.convolution import Conv1d, Conv2d
 from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.embedding import Embedding
 from firth.nn.modules.linear import Linear
 from firth.nn.modules.losses import (
+    BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
     HuberLoss,
@@ -74,6 +75,7 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
+    "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -82,6 +84,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GRUCell",
     "History",
     "HuberLoss",
