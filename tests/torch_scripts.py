@@ -1,8 +1,8 @@
-'''Small PyTorch scripts, as tutorials have them, whose imports are all that changes.
+"""Small PyTorch scripts, as tutorials have them, whose imports are all that changes.
 
 Each is source text with ``{torch}`` where the library is named. It leaves what is compared in
 `result`. Random numbers are NumPy's: both libraries start with the same weights and data.
-'''
+"""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ rng = np.random.default_rng(0)
 
 def same(model):
     rng = np.random.default_rng(1)
+    model = model.float()
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.from_numpy((rng.normal(size=tuple(p.shape)) * 0.3).astype(np.float32)))
@@ -688,7 +689,7 @@ epochs(model, optimizer, 3)
 with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, "model.pt")
     torch.save(model.state_dict(), path)
-    other = Autoencoder()
+    other = same(Autoencoder())
     other.load_state_dict(torch.load(path, map_location=torch.device("cpu")))
     result.append(criterion(other(data), data).item())
     torch.save(
@@ -701,7 +702,7 @@ with tempfile.TemporaryDirectory() as folder:
         path,
     )
     checkpoint = torch.load(path)
-again = Autoencoder()
+again = same(Autoencoder())
 again.load_state_dict(checkpoint["model_state_dict"])
 optimizer2 = torch.optim.Adam(again.parameters(), lr=1e-2, weight_decay=1e-5)
 optimizer2.load_state_dict(checkpoint["optimizer_state_dict"])
@@ -787,6 +788,30 @@ segmented = F.cross_entropy(real(2, 3, 7), whole(3, 2, 7))
 result.append(segmented.item())
 """
 
+# float64 is not the default of either library, so it is that of the name `torch` here
+DOUBLE = """
+library = torch
+
+
+class Double:
+    def __getattr__(self, name):
+        found = getattr(library, name)
+        if name == "float":
+            return library.float64
+        if name not in ("tensor", "zeros", "ones", "linspace"):
+            return found
+
+        def made(*arguments, **named):
+            dtype = found(*arguments, **named).dtype
+            dtype = library.float64 if dtype == library.float32 else dtype
+            return found(*arguments, **{**named, "dtype": dtype})
+
+        return made
+
+
+torch = Double()
+"""
+
 SCRIPTS = {
     "xor": XOR,
     "linear": LINEAR,
@@ -803,9 +828,19 @@ SCRIPTS = {
 }
 
 
-def run(name: str, library: str) -> list[Any]:
-    """What a script leaves in `result`, of the library named."""
-    source = (HEAD + SCRIPTS[name]).replace("{torch}", library)
+def run(name: str, library: str, dtype: str = "float32") -> list[Any]:
+    """What a script leaves in `result`, of the library named.
+
+    In float64 the same text computes in float64: the words that say the dtype change.
+    """
+    source = HEAD + SCRIPTS[name]
+    if dtype == "float64":
+        source = (
+            (HEAD + DOUBLE + SCRIPTS[name])
+            .replace("np.float32", "np.float64")
+            .replace(".float()", ".double()")
+        )
+    source = source.replace("{torch}", library)
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(source, f"{name} with {library}", "exec"), names)
     result: list[Any] = names["result"]

@@ -573,7 +573,7 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     if len(dtypes) != 1:
         names = " and ".join(sorted(str(dtype) for dtype in dtypes))
         raise TypeError(
-            f"{operation.name}: tensors must have one real dtype, "
+            f"{operation.name}: tensors must have one dtype, "
             f"got {names or 'whole numbers; float() makes them real'}"
         )
     dtype = dtypes.pop()

@@ -22,12 +22,9 @@ from firth.nn.tape import Array, Operation, Spec, Tensor, apply
 def _check_targets(function: str, shape: tuple[int, ...], target: Any, shift: bool = False) -> None:
     """That a target is a class for each row of an array of this shape."""
     if not shape or target.shape != shape[:-1]:
-        hint = ""
-        if len(shape) > 2 and target.shape == (shape[0], *shape[2:]):
-            hint = "; the class axis must be the last"
         raise ValueError(
             f"{function}: target must have the shape of input without its last axis, "
-            f"{shape[:-1]}, got {target.shape}{hint}"
+            f"{shape[:-1]}, got {target.shape}"
         )
     if target.dtype != np.int64:
         raise TypeError(f"{function}: target must be int64, got {target.dtype or 'real numbers'}")

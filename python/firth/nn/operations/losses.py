@@ -311,7 +311,9 @@ def binary_cross_entropy(
     assert y is not None
     _alike(name, input, y)
     least = math.exp(-100)
-    losses: Tensor = -(y * input.clamp(min=least).log() + (1 - y) * (1 - input).clamp(min=least).log())
+    losses: Tensor = -(
+        y * input.clamp(min=least).log() + (1 - y) * (1 - input).clamp(min=least).log()
+    )
     if weight is not None:
         losses = losses * weight
     if reduction == "none":
