@@ -337,7 +337,7 @@ BAD_CALLS = [
     ("masked_fill", (), [X, MASK], [X], []),
     ("masked_fill", (0,), [X], [X], []),
     ("masked_fill", (0,), [X, X], [X], []),
-    ("masked_fill", (0,), [X, MASK[:, :2]], [X], []),
+    ("masked_fill", (0,), [X, np.ones((2, 2), np.bool_)], [X], []),
     ("masked_fill", (0,), [X, (2, 3)], [X], []),
     ("masked_fill", (0,), [X, MASK], [ROW], []),
     ("map", (0, 1, 0), [X], [np.ones((3, 2), np.float32)], []),
