@@ -273,6 +273,19 @@ def test_bad_input_is_refused():
         CrossEntropyLoss(reduction="all")
 
 
+def test_classes_in_axis_1_or_the_last():
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(2, 4, 3)), rng.integers(3, size=(2, 4))
+    last = cross_entropy(Tensor(x), y, reduction="none").data
+    np.testing.assert_array_equal(
+        cross_entropy(Tensor(x.transpose(0, 2, 1)), y, reduction="none").data, last
+    )
+    with pytest.raises(ValueError, match=r"cross_entropy: classes may be in axis 1 or in the last"):
+        cross_entropy(Tensor(x[:, :3]), y[:, :3])
+    with pytest.raises(ValueError, match=r"nll_loss: classes may be in axis 1 or in the last one"):
+        nll_loss(Tensor(x[:, :3]), y[:, :3])
+
+
 def test_modules_hold_their_weight():
     x, target = Tensor(np.ones((2, 3), np.float32)), [0, 2]
     loss = CrossEntropyLoss([1, 2, 3], label_smoothing=0.1, ignore_index=2, reduction="sum")

@@ -306,12 +306,17 @@ def _check(function: str, reduction: str, label_smoothing: float) -> None:
         raise ValueError(f"{function}: label_smoothing must be from 0 to 1, got {label_smoothing}")
 
 
-def _classes_last(input: Tensor, target: Any) -> Tensor:
+def _classes_last(function: str, input: Tensor, target: Any) -> Tensor:
     """Logits with the axis of classes last, where it is the second."""
     shape = np.shape(target.data if isinstance(target, Tensor) else target)
     second = (*input.shape[:1], *input.shape[2:])
-    if input.ndim < 3 or shape == input.shape[:-1] or shape != second:
+    if input.ndim < 3 or shape != second:
         return input
+    if shape == input.shape[:-1]:
+        raise ValueError(
+            f"{function}: classes may be in axis 1 or in the last one of input of shape "
+            f"{input.shape}; give it as (N, C), with N targets"
+        )
     return permute(input, 0, *range(2, input.ndim), 1)
 
 
@@ -333,8 +338,8 @@ def cross_entropy(
     Parameters
     ----------
     input : Tensor, shape (..., C)
-        Logits of C classes. PyTorch's order (N, C, ...), with targets (N, ...), is taken too; where
-        both fit, the class axis is the last.
+        Logits of C classes. PyTorch's order (N, C, ...), with targets (N, ...), is taken too; an
+        input that fits both is refused.
     target : array_like of int, shape (...)
         Classes. Probabilities of classes as a target are not supported.
     weight : Tensor or array_like, shape (C,), optional
@@ -358,7 +363,7 @@ def cross_entropy(
         `target` does not hold integers.
     """
     _check("cross_entropy", reduction, label_smoothing)
-    input = _classes_last(input, target)
+    input = _classes_last("cross_entropy", input, target)
     ids = integers("cross_entropy", "target", target, _classes(input), ignore_index)
     operation = CrossEntropy(reduction, ignore_index, label_smoothing)
     return apply(operation, input, ids, _weight("cross_entropy", weight, input))  # type: ignore[no-any-return]
@@ -380,7 +385,7 @@ def nll_loss(
 ) -> Tensor:
     """-input of each row's target class; as `cross_entropy` where log-probabilities are given."""
     check_reduction("nll_loss", reduction)
-    input = _classes_last(input, target)
+    input = _classes_last("nll_loss", input, target)
     ids = integers("nll_loss", "target", target, _classes(input), ignore_index)
     return apply(  # type: ignore[no-any-return]
         NLLLoss(reduction, ignore_index), input, ids, _weight("nll_loss", weight, input)
