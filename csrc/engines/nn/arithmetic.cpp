@@ -1,4 +1,5 @@
-// Arithmetic: functions of one and of two elements, sums, maxima, products of matrices.
+// Arithmetic: functions of one and of two elements, sums, maxima, products of matrices. (Above 500
+// lines: all operations of the page arithmetic.py.)
 #include <math.h>
 
 #include <algorithm>

@@ -29,7 +29,7 @@ from firth.nn.modules.activation import (
 )
 from firth.nn.modules.attention import LearnedPositions, MultiheadAttention, SinusoidalPositions
 from firth.nn.modules.batch_norm import BatchNorm1d, BatchNorm2d
-from firth.nn.modules.containers import Flatten, Identity, ModuleDict, ModuleList, Sequential
+from firth.nn.modules.containers import Identity, ModuleDict, ModuleList, Sequential
 from firth.nn.modules.convolution import Conv1d, Conv2d
 from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.embedding import Embedding
@@ -54,6 +54,7 @@ from firth.nn.modules.pooling import (
     MaxPool2d,
 )
 from firth.nn.modules.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from firth.nn.modules.shapes import Flatten
 from firth.nn.modules.transformer import (
     Transformer,
     TransformerDecoder,

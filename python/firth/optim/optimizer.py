@@ -1,4 +1,7 @@
-"""Optimizers: groups of parameters with their settings and states, under PyTorch's names."""
+"""Optimizers: groups of parameters with their settings and states, under PyTorch's names.
+
+(Above 500 lines: five classes that list and check PyTorch's arguments, and the base they share.)
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ bias, positions of a sequence), and stands for its repetition. The functions rep
 element first (`expand`), which copies. Whole numbers and masks have no gradient: NumPy computes
 them.
 
-Above 500 lines: four operations, each short, and the functions that share them.
+(Above 500 lines: five operations, and the functions around each.)
 """
 
 from __future__ import annotations

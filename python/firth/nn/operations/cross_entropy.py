@@ -1,7 +1,10 @@
 """Cross-entropy of classes: of logits, of log-probabilities, and of a linear layer's logits.
 
 The class axis is the last one, so that a model of language passes logits (B, T, C) and ids (B, T)
-as they are. That is PyTorch's order for (N, C); its (N, C, T) must be transposed first.
+as they are. That is PyTorch's order for (N, C); its (N, C, T) is permuted first.
+
+(Above 500 lines: three operations that share targets, weights and reduction, and the five losses
+that users call, with their contracts.)
 """
 
 from __future__ import annotations
@@ -222,9 +225,10 @@ class NLLLoss(Operation):
 class LinearCrossEntropy(Operation):
     """`CrossEntropy` of the logits z = h W^T + b, which never exist all at once.
 
-    For h (..., K), W (n, K), b (n) or None. Native code makes the logits of some rows, their losses
-    and, where `gradients` says that somebody wants them, dz of the loss in place of the logits, and
-    of dz the gradients of the loss by h, W and b, which it keeps.
+    For h (..., K), W (n, K), b (n) or None. Native code makes the logits of some rows, of those
+    whose target counts (one in seven where words are masked), their losses and, where `gradients`
+    says that somebody wants them, dz of the loss in place of the logits, and of dz the gradients of
+    the loss by h, W and b, which it keeps.
 
     Backward. dz is that of `CrossEntropy`, and what follows is a linear layer's:
 
