@@ -113,7 +113,7 @@ def gradient(function, x):
     lambda x: F.binary_cross_entropy(x.sigmoid(), np.full((3, 4), 0.3), reduction="none"),
     lambda x: F.logsigmoid(x) - F.softplus(x),
     lambda x: F.cross_entropy(x.view(1, 3, 4), [[0, 1, 2, 2]]),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_gradients_through_methods(function):
     x = np.random.default_rng(2).normal(size=(3, 4))
     got, wanted = gradient(function, x)

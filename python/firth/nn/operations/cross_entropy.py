@@ -1,7 +1,7 @@
 """Cross-entropy of classes: of logits, of log-probabilities, and of a linear layer's logits.
 
 The class axis is the last one, so that a model of language passes logits (B, T, C) and ids (B, T)
-as they are. That is PyTorch's order for (N, C); its (N, C, T) must be transposed first.
+as they are. That is PyTorch's order for (N, C); its (N, C, T) is permuted first.
 
 (Above 500 lines: three operations that share targets, weights and reduction, and the five losses
 that users call, with their contracts.)
