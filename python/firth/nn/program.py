@@ -21,6 +21,7 @@ from firth.nn.module import Module, Parameter, version
 from firth.nn.tape import Array, Call, Check, Derived, Tensor, Traced
 
 _ALIGNMENT = 64  # of places in the arena, in bytes
+_DTYPES = [np.dtype(dtype) for dtype in (np.float32, np.int64, np.float64, np.bool_)]
 
 
 class TrainingStep:
@@ -100,10 +101,7 @@ class TrainingStep:
             held += [*self.optimizer.arrays(), start]
             batch = [tensor.data for tensor in tensors]
             compiled = _Compiled(calls, self._parameters, held, batch, loss.data)
-            compiled.stepped = [
-                [p.requires_grad and p.grad is not None for p in group["params"]]
-                for group in self.optimizer.param_groups
-            ]
+            compiled.stepped = self.optimizer.stepped()
             self._programs[key] = compiled
         self.model.zero_grad()
         return _finite(value)
@@ -117,6 +115,8 @@ def _finite(loss: float) -> float:
 
 def _array(x: Any) -> Array:
     """A batch's array as tensors hold it."""
+    if isinstance(x, np.ndarray) and x.flags.c_contiguous and x.dtype in _DTYPES:
+        return x
     return x.data if isinstance(x, Tensor) else Tensor(x).data
 
 
@@ -143,10 +143,11 @@ class _Compiled:
                 numbers[id(one.made)] = len(batch) + len(self._derived)
                 self._derived.append((numbers[id(one.array)], one))
         held = [*held, *[one.made for one in traced if isinstance(one, Derived)]]
-        self.stepped: list[list[bool]] = []
+        self.stepped: list[Array] = []
         self.loss = loss
         self._parameters = [(p, p.data) for p in parameters]
         self._held = held
+        self._draws = any(call.seed is not None for call in calls)
         layout = _Layout([loss, *held, *batch, *[p.data for p in parameters]])
         seeds: dict[int | None, int] = {None: 0}
         listed = [
@@ -181,7 +182,7 @@ class _Compiled:
             arrays.append(one.made)
         for i, check in self._checks:
             check(arrays[i])
-        seed = int(tape.generator().integers(1 << 63))
+        seed = int(tape.generator().integers(1 << 63)) if self._draws else 0
         optimizer.advance(self.stepped)
         self._program.run(self._batch, batch, seed)
         return float(self.loss.item())

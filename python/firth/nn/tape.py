@@ -400,7 +400,7 @@ class Tensor(Operators):
                     "only a single number has 1"
                 )
             gradient = np.ones(self.shape)
-        start = np.array(gradient, self.dtype, order="C")  # a copy: gradients are added to it
+        start = np.asarray(gradient, self.dtype, order="C")
         if start.shape != self.shape:
             raise ValueError(f"backward: gradient must have shape {self.shape}, got {start.shape}")
         walk(self, start)
@@ -409,10 +409,10 @@ class Tensor(Operators):
 def walk(root: Tensor, start: Array) -> None:
     """The chain rule: from `root` back along the tape, each record once, the latest first.
 
-    `start` is the gradient by `root`; it is changed.
+    `start` is the gradient by `root`. Nothing is added to it: all that the walk meets is older.
     """
     if root._record is None:
-        root.grad = start if root.grad is None else root.grad + start
+        root.grad = start.copy() if root.grad is None else root.grad + start
         return
     records: dict[int, Record] = {}
     waiting = [root._record]

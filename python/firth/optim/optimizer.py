@@ -155,12 +155,7 @@ class Optimizer(abc.ABC):
                 if p.requires_grad and p.grad is not None
             ]
             factor = grad_norm(gradients, clip_norm)
-        self.advance(
-            [
-                [p.requires_grad and p.grad is not None for p in group["params"]]
-                for group in self.param_groups
-            ]
-        )
+        self.advance(self.stepped())
         for numbers, (operation, by_dtype) in zip(self._numbers, ready, strict=True):
             for arrays in by_dtype:
                 update(operation, [numbers, factor, *arrays])
@@ -185,11 +180,18 @@ class Optimizer(abc.ABC):
         parameters = [p.data for group in self.param_groups for p in group["params"]]
         return [*self._numbers, *states, *parameters]
 
-    def advance(self, stepped: Sequence[Sequence[bool]]) -> None:
+    def stepped(self) -> list[Array]:
+        """Of each group 1 for parameters that the next step changes, after two zeros."""
+        return [
+            np.array([0.0, 0.0, *[p.requires_grad and p.grad is not None for p in group["params"]]])
+            for group in self.param_groups
+        ]
+
+    def advance(self, stepped: Sequence[Array]) -> None:
         """Write the numbers of the next step of the parameters that `stepped` names, by group."""
         for numbers, group, steps in zip(self._numbers, self.param_groups, stepped, strict=True):
-            numbers[:2] = group["lr"], self._momentum(group)
-            numbers[2:] += steps
+            numbers += steps
+            numbers[0], numbers[1] = group["lr"], self._momentum(group)
 
     def _arrays(self, index: int) -> tuple[Step, list[list[Array | None]]]:
         """The update of a group, and for each dtype of its parameters the arrays after the numbers.
