@@ -87,7 +87,7 @@ format: $(VENV)/dev.stamp ## repair what ruff and clang-format can
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(find csrc src -name '*.h' -o -name '*.cpp')
 
-# Kernels, readers of files, training and fastText under AddressSanitizer and
+# Kernels, readers of files, training, networks and fastText under AddressSanitizer and
 # UndefinedBehaviorSanitizer. The first line of the recipe proves that the module under test is the
 # instrumented one. Python itself is not, so the runtimes are loaded before it, and its own leaks are
 # none of our business.
@@ -108,11 +108,11 @@ sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedB
 		-m 'not peer and not slow' -k 'not numba' \
 		tests/kernels tests/native tests/formats tests/tokenizers tests/words/test_training.py \
 		tests/words/test_analogy_sums.py tests/fasttext tests/search tests/transformer \
-		tests/networks \
+		tests/nn tests/optim tests/networks \
 		tests/encoders/test_fuzz.py tests/encoders/test_files.py
 
-# Searches beside a writer under ThreadSanitizer. The first line shows that it would notice: a
-# program that races must end with its exit code.
+# Searches beside a writer, and every operation of networks, under ThreadSanitizer. The first line
+# shows that it would notice: a program that races must end with its exit code.
 TSAN := .venv-tsan
 TSAN_RUNTIMES = $(shell $(CXX) -print-file-name=libtsan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
 $(TSAN)/firth.stamp: $(SOURCES)
@@ -123,10 +123,10 @@ $(TSAN)/firth.stamp: $(SOURCES)
 		--config-settings=cmake.define.FIRTH_SANITIZE=thread
 	touch $@
 
-tsan: $(TSAN)/firth.stamp ## searches beside a writer under ThreadSanitizer
+tsan: $(TSAN)/firth.stamp ## searches beside a writer, networks under ThreadSanitizer
 	LD_PRELOAD=$(TSAN_RUNTIMES) $(TSAN)/bin/python tests/expect_race.py >/dev/null 2>&1; test $$? -eq 66
 	LD_PRELOAD=$(TSAN_RUNTIMES) $(TSAN)/bin/python -m pytest -m 'not peer and not slow' \
-		tests/search/test_snapshots.py -k 'not fork and not memory'
+		tests/search/test_snapshots.py tests/nn/test_threads.py -k 'not fork and not memory'
 
 # Kernels that lose their last partial vector: every kernel's tests must notice, at every level.
 BROKEN := .venv-broken

@@ -31,7 +31,7 @@ def run(
     # what the walk along the tape does once the gradients by all outputs are known
     record = outputs[0]._record
     assert record is not None
-    tape._run_backward(record, [None if g is None else g.copy() for g in gradients], {})
+    tape._run_backward(record, [None if g is None else g.astype(dtype) for g in gradients], {})
     return [x.data for x in outputs], [x.grad if isinstance(x, Tensor) else None for x in tensors]
 
 

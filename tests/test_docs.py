@@ -16,7 +16,9 @@ import pytest
 
 import firth
 import translation_models
-from firth import epochs, kernels
+from firth import epochs, kernels, nn, optim
+from firth.nn.tape import Operation
+from firth.nn.updates import Update
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -102,7 +104,34 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (ran > 1) == (page.name not in WITHOUT_CODE)
 
 
+def excerpts(page: Path) -> list[tuple[Path, str]]:
+    """Each ``py`` block, which is not run, and the Python file that the link before it names."""
+    text = page.read_text(encoding="utf-8")
+    found: list[tuple[Path, str]] = []
+    source = page
+    for m in re.finditer(r"\]\(([^)]+\.py)\)|^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if m[1]:
+            source = (page.parent / m[1]).resolve()
+        else:
+            found.append((source, m[2]))
+    return found
+
+
+def stands_in(excerpt: str, source: str) -> bool:
+    """Whether a text is part of another, but for spaces and ends of lines: ruff formats both."""
+    return "".join(excerpt.split()) in "".join(source.split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_excerpts_are_the_source(page: Path) -> None:
+    for source, excerpt in excerpts(page):
+        assert stands_in(excerpt, source.read_text(encoding="utf-8")), f"{source.name}:\n{excerpt}"
+
+
 def test_a_wrong_block_is_noticed() -> None:
+    source = "def f():\n    a = 1\n    b = 2\n"
+    assert stands_in("a = 1\nb = 2\n", source)
+    assert not stands_in("a = 1\nb = 3\n", source)
     with pytest.raises(AssertionError):
         run_python(">>> 1 + 1\n3\n", README, 1, {})
     with pytest.raises(AssertionError):
@@ -114,6 +143,33 @@ def test_docs_name_all_kernels() -> None:
     for name, value in vars(kernels).items():
         if isinstance(value, kernels._dispatch.Kernel) and name not in ("row_norms", "log_softmax"):
             assert f"kernels.{name}(" in text, f"docs/kernels.md lacks {name}"
+
+
+def test_networks_name_all_classes() -> None:
+    text = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    schedules = of_firth(optim.lr_scheduler.LRScheduler)
+    for name in [*nn.__all__, *optim.__all__, *schedules]:
+        if name[0].isupper() and name != "Optimizer":
+            assert f"`{name}`" in text, f"docs/networks.md lacks {name}"
+
+
+def test_backward_derives_all_operations() -> None:
+    page = ROOT / "docs" / "backward.md"
+    assert len(excerpts(page)) > 20
+    for base in (Operation, Update):
+        for name in of_firth(base):
+            assert f"`{name}`" in page.read_text(encoding="utf-8"), f"docs/backward.md lacks {name}"
+
+
+def of_firth(base: type) -> set[str]:
+    """Names of what derives from a class, without those that others derive from."""
+    names: set[str] = set()
+    for one in base.__subclasses__():
+        if one.__subclasses__():
+            names |= of_firth(one)
+        elif one.__module__.startswith("firth."):
+            names.add(one.__name__)
+    return names
 
 
 def test_readme_is_short() -> None:

@@ -300,7 +300,7 @@ def test_native_code_refuses_what_does_not_fit(name):
         ([numbers.astype(np.float32), factor, *arrays()], options),
         ([None, factor, *arrays()], options),
         ([(3,), factor, *arrays()], options),
-        ([numbers, np.ones(2), *arrays()], options),
+        ([numbers, np.ones(3), *arrays()], options),
         ([numbers, np.ones(1, np.float32), *arrays()], options),
         ([numbers, (1,), *arrays()], options),
         ([], options),

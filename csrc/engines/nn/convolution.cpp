@@ -9,7 +9,7 @@
 //   by weights  dW[o, c, tap] = sum over pixels of dz[o] times shifted plane c
 // whose results have some columns more than asked for, between the rows: they are dropped, and in
 // the last one 0 in dz. Planes of one row of taps are shared by rows: the zeros right of one are
-// those left of the next.
+// those left of the next. (Above 500 lines: forward and both gradients share these planes.)
 #include <algorithm>
 #include <vector>
 

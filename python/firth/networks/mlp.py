@@ -1,6 +1,7 @@
 """`MLPClassifier` and `MLPRegressor`: scikit-learn's classes of these names, and what they lack.
 
-`mlp_base` trains, `mlp_reference` has the formulas. n = samples, d = features.
+`mlp_base` trains, `mlp_reference` has the formulas. n = samples, d = features. (Above 500 lines:
+half of them are the parameters and attributes of two classes, which are scikit-learn's.)
 """
 
 from __future__ import annotations

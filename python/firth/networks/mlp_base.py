@@ -1,6 +1,7 @@
 """What `MLPClassifier` and `MLPRegressor` share: parameters, training by epochs, outputs.
 
 `mlp_reference` has the steps, `mlp_targets` what is learnt. n = samples, d = features, K = outputs.
+(Above 500 lines: one training, whose parts share all parameters.)
 """
 
 from __future__ import annotations

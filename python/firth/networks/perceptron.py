@@ -1,7 +1,8 @@
 """`Perceptron`: scikit-learn's class of that name, with the bits of its results.
 
 `rule` has the epochs, `inputs` what they are given: samples, weights, and random numbers in
-scikit-learn's order. n = samples, d = features.
+scikit-learn's order. n = samples, d = features. (Above 500 lines: one class, whose parameters,
+errors and docstrings are scikit-learn's.)
 """
 
 from __future__ import annotations

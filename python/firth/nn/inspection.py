@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from firth import kernels
 from firth.nn import tape
 from firth.nn.module import Module
-from firth.nn.tape import Array, Call, Check, Shape, Tensor
+from firth.nn.tape import Array, Call, Shape, Tensor, Traced
 from firth.optional import needs
 
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf")
@@ -102,7 +102,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
     *inputs : array_like or Tensor
         An example of what `forward` gets. Nothing is changed; dropout is off.
     """
-    calls: list[Call | Check] = []
+    calls: list[Traced] = []
     shapes: dict[int, list[Shape]] = {}
     operations: dict[int, int] = {}
 

@@ -1,4 +1,7 @@
-"""Optimizers: groups of parameters with their settings and states, under PyTorch's names."""
+"""Optimizers: groups of parameters with their settings and states, under PyTorch's names.
+
+(Above 500 lines: five classes that list and check PyTorch's arguments, and the base they share.)
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ class Optimizer(abc.ABC):
         refuse(self._name, {k: v for k, v in param_group.items() if k in _REFUSED})
         group = {name: param_group.get(name, value) for name, value in self.defaults.items()}
         group = {"params": tensors, **group}
-        self._checked.append((list(group.values()), self._step(group)))
+        self._checked.append((_settings(group), self._step(group)))
         self.param_groups.append(group)
         self.generation += 1
         self._numbers.append(np.zeros(2 + len(tensors)))
@@ -171,7 +174,7 @@ class Optimizer(abc.ABC):
 
     def _update(self, index: int) -> Step:
         group = self.param_groups[index]
-        settings = list(group.values())
+        settings = _settings(group)
         if self._checked[index][0] != settings:  # checking takes longer than a small step
             self._checked[index] = settings, self._step(group)
         return self._checked[index][1]
@@ -291,6 +294,11 @@ class Optimizer(abc.ABC):
             for i, group in enumerate(self.param_groups)
         ]
         return f"{self._name}(\n" + "\n".join(lines) + "\n)"
+
+
+def _settings(group: Mapping[str, Any]) -> list[Any]:
+    """All but the parameters: == of tensors compares elements."""
+    return [value for name, value in group.items() if name != "params"]
 
 
 def refuse(where: str, given: Mapping[str, Any]) -> None:
