@@ -76,8 +76,8 @@ def compared(
     threads: str = f"{THREADS}",
     note: str = "",
 ) -> Row:
-    """A row of two timings: in seconds or ms, or as `amount` of work a second."""
-    scale = {"ms": 1e3}.get(unit, 1.0)
+    """A row of two timings: in seconds, ms or us, or as `amount` of work a second."""
+    scale = {"ms": 1e3, "us": 1e6}.get(unit, 1.0)
 
     def figure(timing: Timing) -> float:
         return timing.median * scale if amount is None else amount / timing.median

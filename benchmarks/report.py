@@ -44,7 +44,8 @@ PARTS = {
     "search_files": "Search: files and memory",
     "search_cells": "Search: cells against inverted files and graphs",
     "search_identity": "Search: the same answer whatever the batch, threads and level",
-    "networks": "Networks that train",
+    "networks": "Perceptron",
+    "training": "Networks that train: MLP, LSTM, CNN, backward alone",
     "growth": "Growth",
     "levels": "The v3 level, forced, against v4",
     "package": "Package",
@@ -90,6 +91,11 @@ SUMMARY = [
     ("Index, a filter per query", ("search_filters",), ""),
     ("Index files: save, open and answer", ("search_files",), ""),
     ("Index with cells, recall 0.95: search, build", ("search_cells",), ""),
+    ("Perceptron", ("networks",), ""),
+    ("MLPClassifier, TrainingStep of an MLP", ("training",), "MLP"),
+    ("LSTM, forward and backward", ("training",), "LSTM"),
+    ("training step of a CNN", ("training",), "CNN"),
+    ("backward of single operations", ("training",), "backward"),
 ]
 
 # Names of libraries that are more than a word; of two that begin alike the longer first.

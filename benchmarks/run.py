@@ -39,7 +39,7 @@ PEERS = [
     "numpy", "gensim", "fasttext-numpy2", "model2vec", "tokenizers", "torch", "faiss-cpu",
     "usearch", "hnswlib", "turbovec", "sentence-transformers", "transformers", "onnxruntime",
     "openvino", "nncf", "ctranslate2", "openvino-genai", "onnxruntime-genai", "llama-cpp-python",
-    "scikit-learn",
+    "scikit-learn", "jax",
 ]  # fmt: skip
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bindings import native, refused, zeros
+from firth.kernels import _dispatch
+from firth.networks.mlp_reference import Samples as MlpSamples
 from firth.networks.rule import Problems, Samples
 
 N, D, K = 5, 3, 2
@@ -74,3 +77,70 @@ def test_what_may_not_be_written_is_refused():
     coef.flags.writeable = False
     with pytest.raises(ValueError, match="writeable"):
         native("perceptron_epochs")(samples=SAMPLES, problems=replace(PROBLEMS, coef=coef), **RULE)
+
+
+UNITS = [D, 4, K]
+WEIGHTS = (D + 1) * 4 + (4 + 1) * K
+MLP_SAMPLES = MlpSamples(zeros(N, D), zeros(N, K), None)
+MLP = {"most_batch": 2, "units": UNITS, "activation": 0, "output": 0, "adam": True,
+       "nesterov": True, "alpha": 0.0, "momentum": 0.9, "beta_1": 0.9, "beta_2": 0.999,
+       "epsilon": 1e-8, "dropout": 0.0, "seed": 1}  # fmt: skip
+
+
+def mlp(samples=MLP_SAMPLES, arrays=None, **changes):
+    made = [zeros(WEIGHTS) for _ in range(3)]
+    for i, array in (arrays or {}).items():
+        made[i] = array
+    return native("Mlp")(_dispatch.active_level(), samples, *made, **{**MLP, **changes})
+
+
+SHAPES = "Mlp: samples must be (n, d), (n, K) and n or none, n at least a batch"
+RANGE = "Mlp: units or the batch are out of range"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"units": [D]}, ValueError, RANGE),
+        ({"units": [D, 0, K]}, ValueError, RANGE),
+        ({"units": [D, 1 << 31, K]}, ValueError, RANGE),
+        ({"units": [1 << 30] * 4}, ValueError, RANGE),
+        ({"most_batch": 0}, ValueError, RANGE),
+        ({"most_batch": 1 << 31}, ValueError, RANGE),
+        ({"activation": 2}, ValueError, "Mlp: there is no such activation or output"),
+        ({"output": 4}, ValueError, "Mlp: there is no such activation or output"),
+        ({"output": -1}, ValueError, "Mlp: there is no such activation or output"),
+        ({"arrays": {1: zeros(WEIGHTS, dtype=float)}}, TypeError,
+         "Mlp: want arrays of one dtype"),
+        *(({"arrays": {i: zeros(WEIGHTS - 1)}}, ValueError, "Mlp: want one number for each weight")
+          for i in range(3)),
+        *(({"samples": replace(MLP_SAMPLES, **wrong)}, ValueError, SHAPES)
+          for wrong in ({"X": zeros(N, D + 1)}, {"X": zeros(N * D)}, {"y": zeros(N - 1, K)},
+                        {"y": zeros(N, K + 1)}, {"y": zeros(N)}, {"weights": zeros(N - 1)})),
+        ({"most_batch": N + 1}, ValueError, SHAPES),
+        ({"samples": replace(MLP_SAMPLES, y=zeros(N, K, dtype=float))}, TypeError, "y: want"),
+    ],
+)  # fmt: skip
+def test_mlp_refuses(changes, error, message):
+    mlp()  # what is not changed is right
+    with pytest.raises(error, match=re.escape(message)):
+        mlp(**changes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "rates", "error", "message"),
+    [
+        ([0, 1, 2], 2, 1, ValueError,
+         "Mlp: want one rate a batch, and none larger than announced"),
+        ([0, 1, 2], 3, 1, ValueError, "and none larger than announced"),
+        ([0, 1, 2], 0, 2, ValueError, "and none larger than announced"),
+        ([0, N], 2, 1, IndexError, "Mlp: a row is out of range"),
+        ([-1, 0], 2, 1, IndexError, "Mlp: a row is out of range"),
+    ],
+)  # fmt: skip
+def test_mlp_refuses_rows(rows, batch, rates, error, message):
+    steps = mlp()
+    run = {"batch": 2, "rates": zeros(1, dtype=float), "steps": 0}
+    assert steps.run(np.array([0, 1]), **run)[1] == 1
+    with pytest.raises(error, match=re.escape(message)):
+        steps.run(np.array(rows), **{**run, "batch": batch, "rates": zeros(rates, dtype=float)})

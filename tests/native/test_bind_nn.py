@@ -79,7 +79,7 @@ def test_an_update_has_no_gradient():
 
 
 def test_an_update_of_a_read_only_array():
-    with pytest.raises(ValueError, match="do not fit accumulate"):
+    with pytest.raises(ValueError, match="operation: an array to be written is read-only"):
         native("forward")("accumulate", (), (read_only(zeros(2)), zeros(2)), (), (), f64=False)
 
 
@@ -108,6 +108,11 @@ def program(**arguments):
     ("fit", {"calls": [call(out=[0])]}, ValueError, "program: a call does not fit linear"),
     ("gradient", {"calls": [call(backward=True, dout=[0], din=[-1, -1, -1])]}, ValueError,
      "program: a call does not fit linear"),
+    ("read-only", {"places": [*PLACES[:3], (read_only(zeros(2, 4)), None)]}, ValueError,
+     "program: an array to be written is read-only"),
+    ("update", {"places": [(read_only(zeros(2)), None), (zeros(2), None)],
+                "calls": [call(name="accumulate", options=(), out=[], **{"in": [0, 1]})]},
+     ValueError, "program: an array to be written is read-only"),
     ("name", {"calls": [call(name="none")]}, KeyError, "there is none named none"),
 ], ids=lambda case: case[0])  # fmt: skip
 def test_program(case):

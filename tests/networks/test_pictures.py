@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from firth import Perceptron
+from firth import MLPClassifier, Perceptron
 
 INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 AND = np.array([0, 0, 0, 1])
@@ -39,6 +39,37 @@ def test_three_classes_have_three_colours():
     _, counts = np.unique(image, axis=0, return_counts=True)
     assert (counts > 5000).sum() >= 4, "three areas, and the margin"
     assert not figure.axes[0].lines
+
+
+def test_classes_of_a_network_meet_in_curves():
+    pytest.importorskip("matplotlib")
+    xor = np.array(["no", "yes", "yes", "no"])
+    network = MLPClassifier(
+        (2,), activation="tanh", learning_rate_init=0.01, max_iter=10000, random_state=42
+    ).fit(INPUTS, xor)
+    figure = network.plot(INPUTS, xor)
+    assert not figure.axes[0].lines
+    figure.canvas.draw()
+    image = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+
+    def colour_beside(point):
+        x, y = figure.axes[0].transData.transform(point)
+        return image[len(image) - 1 - round(y), round(x)].tolist()
+
+    no, yes = colour_beside((0.1, 0.1)), colour_beside((0.1, 0.9))
+    assert no != yes
+    assert colour_beside((0.9, 0.9)) == no
+    assert colour_beside((0.9, 0.1)) == yes
+    table = MLPClassifier((2,), tol=1e9).fit(INPUTS, np.column_stack([AND, 1 - AND]))
+    with pytest.raises(ValueError, match="predicts tables of labels"):
+        table.plot(INPUTS, AND)
+
+
+def test_names_of_features_are_on_the_axes():
+    pytest.importorskip("matplotlib")
+    table = pytest.importorskip("pandas").DataFrame(INPUTS, columns=["rain", "wind"])
+    figure = Perceptron().fit(table, AND).plot(table, AND)  # and no warning about the grid
+    assert figure.axes[0].get_xlabel() == "rain"
 
 
 def test_steep_and_missing_lines():

@@ -100,7 +100,9 @@ def test_the_course_s_example(backend):
         [[3, 3, 2, 1, 0], [0, 0, 1, 3, 1], [3, 1, 2, 2, 3], [2, 0, 0, 2, 2], [2, 0, 0, 0, 1]]
     )
     kernel = np.array([[0, 1, 2], [2, 2, 0], [0, 1, 2]])
-    made = conv2d(Tensor(image[None, None]), Tensor(kernel[None, None]))
+    with pytest.raises(TypeError, match="float32 or float64, got only whole numbers"):
+        conv2d(Tensor(image[None, None]), Tensor(kernel[None, None]))
+    made = conv2d(*(Tensor(x[None, None].astype(np.float32)) for x in (image, kernel)))
     np.testing.assert_array_equal(made.data[0, 0], [[12, 12, 17], [10, 17, 19], [9, 6, 14]])
 
 

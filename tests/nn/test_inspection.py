@@ -198,6 +198,8 @@ def test_pictures_are_drawn(tmp_path):
                             ((6, 16, 3, 3), 60), ((2, 2, 1, 3), 4)):  # fmt: skip
         figures[str(shape)] = inspection.plot_filters(np.random.default_rng(0).normal(size=shape))
         assert sum(len(axes.images) for axes in figures[str(shape)].axes) >= pictures
+    assert figures["(70, 1, 3, 3)"].get_suptitle() == "64 of 70 filters of 1 channel"
+    assert figures["(6, 16, 3, 3)"].get_suptitle() == "6 of 6 filters, 10 of 16 channels"
     for name, one in figures.items():
         one.savefig(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000

@@ -10,6 +10,7 @@ import pytest
 import network_checks as checks
 from firth import _native
 from firth.kernels import _dispatch
+from firth.nn.modules.shapes import Flatten
 from firth.nn.operations import shapes
 from firth.nn.operations.shapes import Concatenate, Permute, Reshape, Slice
 from firth.nn.tape import Operation, Tensor
@@ -238,3 +239,15 @@ def test_the_native_code_refuses_what_does_not_fit(call):
     outputs = [x.copy() for x in outputs]
     with pytest.raises(ValueError, match="do not fit"):
         _native.nn.forward(_dispatch.levels["base"], name, options, inputs, outputs, [], f64=False)
+
+
+def test_flatten_module():
+    x = Tensor(np.arange(24.0).reshape(2, 3, 4), requires_grad=True)
+    assert Flatten()(x).shape == (2, 12)
+    made = Flatten(0, 1)(x)
+    np.testing.assert_array_equal(made.data, x.data.reshape(6, 4))
+    made.backward(made.data)
+    np.testing.assert_array_equal(x.grad, x.data)
+    assert repr(Flatten()) == "Flatten(start_dim=1, end_dim=-1)"
+    with pytest.raises(ValueError, match="flatten: start_dim must be an axis of 3, got 3"):
+        Flatten(3)(x)

@@ -4,9 +4,9 @@
 namespace firth::nn {
 
 bool accumulate_fits(const Call& c) {
-    return c.ins == 2 && c.outs == 0 && c.saves == 0 && c.option_count == 0 && c.in[0] &&
-           c.in[0].writeable && c.in[1] && c.in[0].kind == Kind::real &&
-           c.in[1].kind == Kind::real && c.in[0].has_shape_of(c.in[1]);
+    return c.ins == 2 && c.outs == 0 && c.saves == 0 && c.option_count == 0 && c.in[0] && c.in[1] &&
+           c.in[0].kind == Kind::real && c.in[1].kind == Kind::real &&
+           c.in[0].has_shape_of(c.in[1]);
 }
 
 template <class T>

@@ -81,6 +81,8 @@ bool batch_norm_fits(const Call& c) {
             if (!*a) return false;
         for (size_t i = kWeight; i < kInputs; i++)
             if (c.in[i].there && !c.in[i]) return false;
+        for (size_t i = kMean; i < kInputs; i++)
+            if (c.flag(kTraining) && c.in[i] && !c.in[i].writeable) return false;
         return momentum == momentum || batches.there || !mean.there;
     }
     for (size_t i = kMean; i < kInputs; i++)

@@ -276,42 +276,60 @@ bool linear_cross_entropy_fits(const Call& c) {
 template <class T>
 void linear_cross_entropy_forward(const Call& c) {
     const T *const x = c.in[0].as<T>(), *const weight = c.in[1].as<T>();
-    const size_t rows = c.in[0].rows(), k = c.in[0].last(), n = c.in[1].shape[0];
+    const size_t k = c.in[0].last(), n = c.in[1].shape[0];
     const Rows<T> all(c, Targets(c.in[3], n, c.option(1), c.flag(3)), nullptr, c.option(2));
-    const double divisor = c.option(0) == kMean ? all.total(rows) : 1;
+    const double divisor = c.option(0) == kMean ? all.total(c.in[0].rows()) : 1;
     const bool gradients = c.flag(4);
+    T* const dx = gradients ? c.saved[0].as<T>() : nullptr;
+    T* const dweight = gradients ? c.saved[1].as<T>() : nullptr;
+    T* const dbias = c.saves > 2 ? c.saved[2].as<T>() : nullptr;
+
+    // Rows that do not count have no logits: of masked words, six in seven.
+    const Scratch numbers(c.in[0].rows() * sizeof(size_t));
+    size_t *const counted = numbers.data<size_t>(), rows = 0;
+    for (size_t i = 0; i < c.in[0].rows(); i++)
+        if (all.targets[i] != Targets::kIgnored) counted[rows++] = i;
+    if (gradients && rows < c.in[0].rows()) std::fill_n(dx, c.in[0].size(), T(0));
+    if (gradients && rows == 0) std::fill_n(dweight, n * k, T(0));
+    if (dbias && rows == 0) std::fill_n(dbias, n, T(0));
+
     const size_t chunk = chunk_rows(rows, n * sizeof(T));
-    const Scratch scratch((chunk * n + 3 * chunk) * sizeof(T));
-    T *const logits = scratch.data<T>(), *const sums = logits + chunk * n;
-    T *const dweight = gradients ? c.saved[1].as<T>() : nullptr, *const dbias =
-                                                                     c.saves > 2
-                                                                         ? c.saved[2].as<T>()
-                                                                         : nullptr;
-    if (gradients && rows == 0) {
-        std::fill_n(dweight, n * k, T(0));
-        if (dbias) std::fill_n(dbias, n, T(0));
-    }
+    const Scratch scratch(chunk * (n + 3 + k) * sizeof(T));
+    T *const logits = scratch.data<T>(), *const sums = logits + chunk * n,
+             *const gathered = sums + 3 * chunk;
     double sum = 0;
     for (size_t first = 0; first < rows; first += chunk) {
-        const size_t count = std::min(chunk, rows - first);
-        product<T>(c, {x + first * k, ptrdiff_t(k)}, {weight, ptrdiff_t(k), true}, logits,
-                   ptrdiff_t(n), count, k, n, false, c.in[2].as<T>());
+        const size_t count = std::min(chunk, rows - first), *const own = counted + first;
+        const bool together = own[count - 1] - own[0] == count - 1;
+        // Moves rows of x to `gathered`, or back from it to rows of dx.
+        const auto move = [&](const T* from, T* to, bool back) {
+            for_items(c, count, double(k), [&](size_t begin, size_t end) {
+                for (size_t i = begin; i < end; i++)
+                    std::copy_n(from + (back ? i : own[i]) * k, k, to + (back ? own[i] : i) * k);
+            });
+        };
+        if (!together) move(x, gathered, false);
+        const T* const here = together ? x + own[0] * k : gathered;
+        product<T>(c, {here, ptrdiff_t(k)}, {weight, ptrdiff_t(k), true}, logits, ptrdiff_t(n),
+                   count, k, n, false, c.in[2].as<T>());
         sum += sum_blocks(c, count, 2 * row_cost(n), [&](size_t begin, size_t end) {
             double part = 0;
             for (size_t i = begin; i < end; i++) {
                 T *const row = logits + i * n, *const mine = sums + 3 * i;
                 c.kernels.of<T>().softmax_sums(row, nullptr, c.option(2) > 0, mine, 1, n);
-                part += all.loss(first + i, row, mine);
-                if (gradients) all.gradient(first + i, row, mine, 1 / divisor, row, false);
+                part += all.loss(own[i], row, mine);
+                if (gradients) all.gradient(own[i], row, mine, 1 / divisor, row, false);
             }
             return part;
         });
         if (!gradients) continue;
-        product<T>(c, {logits, ptrdiff_t(n)}, {weight, ptrdiff_t(k)},
-                   c.saved[0].as<T>() + first * k, ptrdiff_t(k), count, n, k, false);
-        product<T>(c, {logits, ptrdiff_t(n), true}, {x + first * k, ptrdiff_t(k)}, dweight,
-                   ptrdiff_t(k), n, count, k, first > 0);
+        product<T>(c, {logits, ptrdiff_t(n), true}, {here, ptrdiff_t(k)}, dweight, ptrdiff_t(k), n,
+                   count, k, first > 0);
         if (dbias) sum_columns(c, logits, count, n, dbias, first > 0);
+        T* const there = together ? dx + own[0] * k : gathered;
+        product<T>(c, {logits, ptrdiff_t(n)}, {weight, ptrdiff_t(k)}, there, ptrdiff_t(k), count, n,
+                   k, false);
+        if (!together) move(gathered, dx, true);
     }
     *c.out[0].as<T>() = T(sum / divisor);
 }

@@ -69,6 +69,14 @@ Program::Program(const Kernels& kernels, bool f64, size_t arena, std::vector<Pla
         use(of.saved, ready.saved);
         use(of.dout, ready.dout);
         use(of.din, ready.din);
+        const auto writes = [](const std::vector<Array>& into) {
+            for (const Array& a : into)
+                if (a && !a.writeable)
+                    throw std::invalid_argument("program: an array to be written is read-only");
+        };
+        if (!of.operation->backward_f32) writes(ready.in);  // an update
+        writes(of.backward ? ready.din : ready.out);
+        if (!of.backward) writes(ready.saved);
         const bool gradients =
             !of.backward || (of.operation->backward_f32 && alike(ready.dout, ready.out) &&
                              alike(ready.din, ready.in));

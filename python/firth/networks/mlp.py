@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firth.networks import pictures
 from firth.networks.inputs import class_weights, classes_of
 from firth.networks.mlp_base import MultilayerPerceptron
 from firth.networks.mlp_targets import (
@@ -35,7 +36,7 @@ class MLPClassifier(MultilayerPerceptron):
 
     Parameters, attributes, methods and results are those of
     ``sklearn.neural_network.MLPClassifier`` 1.9; `class_weight`, `dropout`, two schedules of
-    `learning_rate`, `progress` and `plot_curves` are more than it has.
+    `learning_rate`, `progress`, `plot` and `plot_curves` are more than it has.
 
     Parameters
     ----------
@@ -342,6 +343,10 @@ class MLPClassifier(MultilayerPerceptron):
             )
         right = (y == predicted).all(axis=1) if y.ndim == 2 else y == predicted
         return float(np.average(right, weights=sample_weight))
+
+    # Understanding
+
+    plot = pictures.plot
 
 
 class MLPRegressor(MultilayerPerceptron):

@@ -1,7 +1,8 @@
-"""Pictures of classifiers of two features: `Perceptron.plot` and `Trace.animate`; matplotlib."""
+"""Pictures of classifiers of two features: their ``plot``, and `Trace.animate`; matplotlib."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,12 @@ def plot(self: Any, X: Any, y: Any) -> Any:
     Raises
     ------
     ValueError
-        Not fitted, another number of features than two, or a class that is none of `fit`'s.
+        Not fitted, another number of features than two, a class that is none of `fit`'s, or tables
+        of labels.
     ImportError
         matplotlib is missing; the message says how to install it.
     """
-    self._check_fitted("coef_", "plot")
+    self._check_fitted("classes_", "plot")
     points = np.asarray(self._like_fitted(X), np.float64)
     labels = np.asarray(y)
     if points.shape[1] != 2:
@@ -44,14 +46,17 @@ def plot(self: Any, X: Any, y: Any) -> Any:
     figure, axes = _axes(points, getattr(self, "feature_names_in_", ("x1", "x2")))
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     across, up = np.meshgrid(np.linspace(left, right, _GRID), np.linspace(low, high, _GRID))
-    scores = np.column_stack([across.ravel(), up.ravel()]) @ self.coef_.T + self.intercept_
-    winners = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the grid's features have no names
+        winners = self.predict(np.column_stack([across.ravel(), up.ravel()]))
+    if winners.ndim != 1:
+        raise ValueError("plot: the model predicts tables of labels, a picture shows one class")
     for place, label in enumerate(self.classes_):
         colour = _COLOURS[place % len(_COLOURS)]
-        share = (winners == place).reshape(across.shape).astype(float)
+        share = (winners == label).reshape(across.shape).astype(float)
         axes.contourf(across, up, share, levels=[0.5, 1], colors=[colour], alpha=0.15)
         axes.scatter(*points[labels == label].T, color=colour, s=60, zorder=3, label=str(label))
-    if len(self.coef_) == 1:
+    if len(getattr(self, "coef_", ())) == 1:
         axes.plot(*_line(self.coef_[0], self.intercept_[0], axes), color="#222222")
     axes.legend()
     return figure

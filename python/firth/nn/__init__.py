@@ -53,6 +53,7 @@ from firth.nn.modules.pooling import (
     MaxPool2d,
 )
 from firth.nn.modules.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from firth.nn.modules.shapes import Flatten
 from firth.nn.modules.transformer import (
     Transformer,
     TransformerDecoder,
@@ -82,6 +83,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GRUCell",
     "History",
     "HuberLoss",

@@ -243,13 +243,11 @@ def fit(
         sizes = [len(batch[0]) for batch in group]
         total = 0.0
         if compiled:
-            total = sizes[0] * compiled(*group[0])
-            if not math.isfinite(total):
-                raise FloatingPointError(
-                    f"fit: the loss is {total / sizes[0]} in epoch {run['epoch'] + 1}, batch "
-                    f"{number + 1}"
-                )
-            run["loss"] += total
+            try:
+                run["loss"] += sizes[0] * compiled(*group[0])
+            except FloatingPointError as error:
+                where = f"in epoch {run['epoch'] + 1}, batch {number + 1}"
+                raise FloatingPointError(f"fit: {error} {where}") from None
             run["pairs"] += sizes[0]
             return
         optimizer.zero_grad()

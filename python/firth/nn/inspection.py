@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from firth import kernels
 from firth.nn import tape
 from firth.nn.module import Module
-from firth.nn.tape import Array, Call, Check, Shape, Tensor
+from firth.nn.tape import Array, Call, Shape, Tensor, Traced
 from firth.optional import needs
 
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf")
@@ -102,7 +102,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
     *inputs : array_like or Tensor
         An example of what `forward` gets. Nothing is changed; dropout is off.
     """
-    calls: list[Call | Check] = []
+    calls: list[Traced] = []
     shapes: dict[int, list[Shape]] = {}
     operations: dict[int, int] = {}
 
@@ -418,9 +418,15 @@ def plot_filters(weight: Any, most: int = 64) -> Any:
         axes.set_axis_off()
     if image is not None:
         figure.colorbar(image, ax=all_axes.tolist(), shrink=0.7)
-    shown = "" if len(pictures) >= filters * (1 if channels in (1, 3) else channels) else ", some"
-    figure.suptitle(f"{filters} filters of {channels} channel{'s' * (channels > 1)}{shown}",
-                    fontsize=11)  # fmt: skip
+    title = f"{filters} filters of {channels} channel{'s' * (channels > 1)}"
+    if channels not in (1, 3):
+        figure.supylabel("filters", fontsize=9)
+        figure.supxlabel("channels", fontsize=9)
+        if len(pictures) < filters * channels:
+            title = f"{rows} of {filters} filters, {columns} of {channels} channels"
+    elif len(pictures) < filters:
+        title = f"{len(pictures)} of {title}"
+    figure.suptitle(title, fontsize=11)
     return figure
 
 

@@ -18,7 +18,7 @@ from firth import _native
 from firth.kernels._dispatch import active, active_level
 from firth.nn import tape
 from firth.nn.module import Module, Parameter, version
-from firth.nn.tape import Array, Call, Check, Tensor
+from firth.nn.tape import Array, Call, Check, Derived, Tensor, Traced
 
 _ALIGNMENT = 64  # of places in the arena, in bytes
 
@@ -86,7 +86,7 @@ class TrainingStep:
     def _first(self, key: Any, arrays: list[Array]) -> float:
         """Take a step on the tape, and compile it."""
         self._parameters = list(self.model.parameters())
-        calls: list[Call | Check] = []
+        calls: list[Traced] = []
         tensors = [tape.Tensor(x) for x in arrays]
         self.model.zero_grad()
         with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
@@ -125,7 +125,7 @@ class _Compiled:
 
     def __init__(
         self,
-        traced: Sequence[Call | Check],
+        traced: Sequence[Traced],
         parameters: list[Parameter],
         held: list[Array],
         batch: list[Array],
@@ -133,13 +133,16 @@ class _Compiled:
     ) -> None:
         calls = [call for call in traced if isinstance(call, Call)]
         # Other arrays than the batch's are the same at each step.
-        self._checks = [
-            (i, check.check)
-            for check in traced
-            if isinstance(check, Check)
-            for i, array in enumerate(batch)
-            if check.array is array
-        ]
+        self._checks: list[tuple[int, Callable[[Array], None]]] = []
+        self._derived: list[tuple[int, Derived]] = []
+        numbers = {id(array): i for i, array in enumerate(batch)}
+        for one in traced:
+            if isinstance(one, Check) and id(one.array) in numbers:
+                self._checks.append((numbers[id(one.array)], one.check))
+            elif isinstance(one, Derived) and id(one.array) in numbers:
+                numbers[id(one.made)] = len(batch) + len(self._derived)
+                self._derived.append((numbers[id(one.array)], one))
+        held = [*held, *[one.made for one in traced if isinstance(one, Derived)]]
         self.stepped: list[list[bool]] = []
         self.loss = loss
         self._parameters = [(p, p.data) for p in parameters]
@@ -172,8 +175,12 @@ class _Compiled:
 
     def run(self, batch: list[Array], optimizer: Any) -> float:
         """Take a step; the loss before it."""
+        arrays = list(batch)
+        for i, one in self._derived:
+            one.made[...] = one.function(arrays[i])
+            arrays.append(one.made)
         for i, check in self._checks:
-            check(batch[i])
+            check(arrays[i])
         seed = int(tape.generator().integers(1 << 63))
         optimizer.advance(self.stepped)
         self._program.run(self._batch, batch, seed)

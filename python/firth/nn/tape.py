@@ -145,10 +145,21 @@ class Check(NamedTuple):
     check: Callable[[Array], None]
 
 
+class Derived(NamedTuple):
+    """An array that a function of Python makes of another one, such as a mask of ids."""
+
+    array: Array
+    function: Callable[[Array], Array]
+    made: Array
+
+
+Traced = Call | Check | Derived
+
+
 _numbers = itertools.count()
 _recording: ContextVar[bool] = ContextVar("firth_recording", default=True)
 _bfloat16: ContextVar[bool] = ContextVar("firth_bfloat16", default=False)
-_trace: ContextVar[list[Call | Check] | None] = ContextVar("firth_trace", default=None)
+_trace: ContextVar[list[Traced] | None] = ContextVar("firth_trace", default=None)
 _generator: ContextVar[np.random.Generator | None] = ContextVar("firth_generator", default=None)
 _fallback = np.random.default_rng()
 
@@ -176,15 +187,15 @@ def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager
     return _set(_bfloat16, enabled)
 
 
-def trace(into: list[Call | Check]) -> contextlib.AbstractContextManager[None]:
-    """Inside of the ``with`` block each call of native code, and each check, is appended to a list.
+def trace(into: list[Traced]) -> contextlib.AbstractContextManager[None]:
+    """Inside of the ``with`` block calls of native code, checks and `derive` append to a list.
 
     Values may not be looked at meanwhile: what they decide would not be in the list.
     """
     return _set(_trace, into)
 
 
-def log(call: Call | Check) -> None:
+def log(call: Traced) -> None:
     """Append to the list of a `trace` that is on."""
     if (calls := _trace.get()) is not None:
         calls.append(call)
@@ -194,6 +205,17 @@ def check_values(array: Array, check: Callable[[Array], None]) -> None:
     """Run a check of values, now and before each step that is compiled of this one."""
     check(array)
     log(Check(array, check))
+
+
+def derive(array: Array, function: Callable[[Array], Array]) -> Array:
+    """What a function makes of an array, now and before each step that is compiled of this one.
+
+    For what inputs look like, not for what is computed: it has no gradient. Without it a compiled
+    step refuses arrays that were made of the batch outside of operations.
+    """
+    made = np.ascontiguousarray(function(array))
+    log(Derived(array, function, made))
+    return made
 
 
 def manual_seed(seed: int) -> None:
@@ -441,9 +463,10 @@ def _run_backward(
     dtype = next(gradient.dtype for gradient in gradients if gradient is not None)
     found: list[Array | None]
     if active() == "numpy":
-        found = operation.backward(
-            record.inputs, record.outputs, record.saved, gradients, record.seed
-        )
+        with np.errstate(all="ignore"):
+            found = operation.backward(
+                record.inputs, record.outputs, record.saved, gradients, record.seed
+            )
         for edge, gradient in zip(record.edges, found, strict=True):
             if edge is not None and gradient is not None:
                 _put(edge, flowing, np.array(gradient, dtype, order="C"))
@@ -570,8 +593,10 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     )
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
     if len(dtypes) != 1:
-        names = " and ".join(sorted(str(dtype) for dtype in dtypes))
-        raise TypeError(f"{operation.name}: tensors must have one dtype, got {names or 'none'}")
+        names = " and ".join(sorted(str(dtype) for dtype in dtypes)) or "only whole numbers"
+        raise TypeError(
+            f"{operation.name}: tensors must have one dtype, float32 or float64, got {names}"
+        )
     dtype = dtypes.pop()
     results, kept = operation.results(
         *(

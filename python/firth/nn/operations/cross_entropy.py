@@ -227,9 +227,10 @@ class NLLLoss(Operation):
 class LinearCrossEntropy(Operation):
     """`CrossEntropy` of the logits z = h W^T + b, which never exist all at once.
 
-    For h (..., K), W (n, K), b (n) or None. Native code makes the logits of some rows, their losses
-    and, where `gradients` says that somebody wants them, dz of the loss in place of the logits, and
-    of dz the gradients of the loss by h, W and b, which it keeps.
+    For h (..., K), W (n, K), b (n) or None. Native code makes the logits of some rows, of those
+    whose target counts (one in seven where words are masked), their losses and, where `gradients`
+    says that somebody wants them, dz of the loss in place of the logits, and of dz the gradients of
+    the loss by h, W and b, which it keeps.
 
     Backward. dz is that of `CrossEntropy`, and what follows is a linear layer's:
 
