@@ -148,7 +148,7 @@ class _Compiled:
         self._parameters = [(p, p.data) for p in parameters]
         self._held = held
         self._draws = any(call.seed is not None for call in calls)
-        layout = _Layout([loss, *held, *batch, *[p.data for p in parameters]])
+        layout = _Layout([loss, *held, *[p.data for p in parameters]], batch)
         seeds: dict[int | None, int] = {None: 0}
         listed = [
             (
@@ -195,10 +195,11 @@ def _arrays_of(call: Call) -> tuple[Sequence[Array | tuple[int, ...] | None], ..
 class _Layout:
     """Numbers of arrays, and where those of the arena are in it."""
 
-    def __init__(self, outside: Iterable[Array]) -> None:
+    def __init__(self, outside: Iterable[Array], batch: Iterable[Array]) -> None:
         self._numbers: dict[Any, int] = {}
         self._arrays: list[Array | tuple[int, ...]] = []
-        self._outside = set(self.places(list(outside)))
+        self._held = list(outside)
+        self._outside = set(self.places([*self._held, *batch]))
 
     def places(self, arrays: Sequence[Array | tuple[int, ...] | None]) -> list[int]:
         """A number for each array, -1 for those that are absent."""
@@ -260,6 +261,9 @@ class _Layout:
                     if not isinstance(x, np.ndarray) or number in self._outside:
                         continue
                     if number not in lives and number not in written:
+                        if any(np.may_share_memory(x, held) for held in self._held):
+                            self._outside.add(number)  # a part of what somebody holds
+                            continue
                         raise ValueError(
                             f"TrainingStep: {call.name} reads an array of shape {x.shape} that is "
                             "no parameter, no buffer and no part of the batch"
