@@ -1,9 +1,9 @@
 """A training step compiled: the calls of native code that one step made, run again without Python.
 
-The first step of a shape runs on the tape, and is a step like any other. Meanwhile the calls are
-listed: forward, backward, clipping, the optimizer. Arrays that somebody outside holds (parameters,
-buffers, the optimizer's state, the batch, the loss) stay where they are; all others get a place in
-one arena, shared by arrays that are not needed at the same time.
+For the first step of a shape the tape lists the calls and does not make them: forward, backward,
+clipping, the optimizer. Arrays that somebody outside holds (parameters, buffers, the optimizer's
+state, the batch, the loss) stay where they are; all others get a place in one arena, shared by
+arrays that are not needed at the same time. Then the list is run, as at each step from then on.
 """
 
 from __future__ import annotations
@@ -79,32 +79,37 @@ class TrainingStep:
             *[(x.shape, x.dtype) for x in arrays],
             *[p.requires_grad for p in self._parameters],
         )
+        if key[0] == "numpy":
+            with tape.bfloat16_products(self.bfloat16):
+                loss, _ = self._step([tape.Tensor(x) for x in arrays])
+            self.model.zero_grad()
+            return _finite(loss.item())
         compiled = self._programs.get(key)
         if compiled is None or not compiled.fresh():
-            return self._first(key, arrays)
+            compiled = self._programs[key] = self._compile(arrays)
         return _finite(compiled.run(arrays, self.optimizer))
 
-    def _first(self, key: Any, arrays: list[Array]) -> float:
-        """Take a step on the tape, and compile it."""
+    def _step(self, batch: list[Tensor]) -> tuple[Tensor, Array]:
+        """A step on the tape: the loss, and the gradient by it, from which backward starts."""
+        self.model.zero_grad()
+        loss = self.loss(self.model, *batch)
+        start = np.ones(loss.shape, loss.dtype)
+        tape.walk(loss, start)
+        self.optimizer.step(clip_norm=self.clip_norm)
+        return loss, start
+
+    def _compile(self, arrays: list[Array]) -> _Compiled:
+        """List the calls of a step."""
         self._parameters = list(self.model.parameters())
         calls: list[Traced] = []
-        tensors = [tape.Tensor(x) for x in arrays]
-        self.model.zero_grad()
+        batch = [tape.Tensor(x) for x in arrays]
         with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
-            loss = self.loss(self.model, *tensors)
-            start = np.ones(loss.shape, loss.dtype)
-            tape.walk(loss, start)
-            self.optimizer.step(clip_norm=self.clip_norm)
-        value = loss.item()
-        if active() != "numpy":
-            held = [buffer for _, buffer in self.model.named_buffers()]
-            held += [*self.optimizer.arrays(), start]
-            batch = [tensor.data for tensor in tensors]
-            compiled = _Compiled(calls, self._parameters, held, batch, loss.data)
-            compiled.stepped = self.optimizer.stepped()
-            self._programs[key] = compiled
+            loss, start = self._step(batch)
+        held = [buffer for _, buffer in self.model.named_buffers()]
+        held += [*self.optimizer.arrays(), start]
+        stepped = self.optimizer.stepped()
         self.model.zero_grad()
-        return _finite(value)
+        return _Compiled(calls, self._parameters, held, [x.data for x in batch], loss.data, stepped)
 
 
 def _finite(loss: float) -> float:
@@ -130,6 +135,7 @@ class _Compiled:
         held: list[Array],
         batch: list[Array],
         loss: Array,
+        stepped: list[Array],
     ) -> None:
         calls = [call for call in traced if isinstance(call, Call)]
         # Other arrays than the batch's are the same at each step.
@@ -143,8 +149,7 @@ class _Compiled:
                 numbers[id(one.made)] = len(batch) + len(self._derived)
                 self._derived.append((numbers[id(one.array)], one))
         held = [*held, *[one.made for one in traced if isinstance(one, Derived)]]
-        self.stepped: list[Array] = []
-        self.loss = loss
+        self.loss, self.stepped = loss, stepped
         self._parameters = [(p, p.data) for p in parameters]
         self._held = held
         self._draws = any(call.seed is not None for call in calls)

@@ -200,23 +200,44 @@ def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager
 
 
 def trace(into: list[Traced]) -> contextlib.AbstractContextManager[None]:
-    """Inside of the ``with`` block calls of native code, checks and `derive` append to a list.
+    """Inside of the ``with`` block calls of native code are appended to a list, and not made.
 
-    Values may not be looked at meanwhile: what they decide would not be in the list.
+    Arrays get their places but no values, so that memory is only asked for; values may not be
+    looked at. Checks and `derive` are of the batch: they are done, and appended too.
     """
     return _set(_trace, into)
 
 
-def log(call: Traced) -> None:
-    """Append to the list of a `trace` that is on."""
-    if (calls := _trace.get()) is not None:
-        calls.append(call)
+def tracing() -> bool:
+    """Whether a `trace` is on."""
+    return _trace.get() is not None
+
+
+def _log(one: Traced) -> None:
+    """Append to the list of a `trace`, if one is on."""
+    if (traced := _trace.get()) is not None:
+        traced.append(one)
+
+
+def run(call: Call) -> None:
+    """Make a call of native code, or list it."""
+    if tracing():
+        return _log(call)
+    arrays = active_level(), call.name, call.options, call.inputs, call.outputs, call.saved
+    seed = call.seed or 0
+    if call.gradients is None:
+        _native.nn.forward(*arrays, f64=call.f64, seed=seed, bfloat16=call.bfloat16)
+    else:
+        _native.nn.backward(
+            *arrays, call.gradients, call.into, add=call.add, f64=call.f64, seed=seed,
+            bfloat16=call.bfloat16,
+        )  # fmt: skip
 
 
 def check_values(array: Array, check: Callable[[Array], None]) -> None:
     """Run a check of values, now and before each step that is compiled of this one."""
     check(array)
-    log(Check(array, check))
+    _log(Check(array, check))
 
 
 def derive(array: Array, function: Callable[[Array], Array]) -> Array:
@@ -226,7 +247,7 @@ def derive(array: Array, function: Callable[[Array], Array]) -> Array:
     step refuses arrays that were made of the batch outside of operations.
     """
     made = np.ascontiguousarray(function(array))
-    log(Derived(array, function, made))
+    _log(Derived(array, function, made))
     return made
 
 
@@ -343,7 +364,7 @@ class Tensor(Operators):
         return self.data
 
     def _look(self, how: str) -> None:
-        if _trace.get() is not None:
+        if tracing():
             raise RuntimeError(
                 f"{how}: a step that is being compiled cannot depend on the values of tensors"
             )
@@ -476,29 +497,14 @@ def _run_backward(
         assert shape is not None
         shape = shape.shape if isinstance(shape, np.ndarray) else shape
         into.append(np.empty(shape, dtype) if there is None else there)
-    name, options, f64 = operation.name, operation.options(), dtype == np.float64
-    _native.nn.backward(
-        active_level(),
-        name,
-        options,
-        record.inputs,
-        record.outputs,
-        record.saved,
-        gradients,
-        into,
-        add=add,
-        f64=f64,
-        seed=record.seed,
-        bfloat16=record.bfloat16,
-    )
-    log(
+    run(
         Call(
-            name,
-            options,
+            operation.name,
+            operation.options(),
             record.inputs,
             record.outputs,
             record.saved,
-            f64,
+            dtype == np.float64,
             record.seed if operation.draws else None,
             record.bfloat16,
             gradients,
@@ -528,9 +534,11 @@ def _put(edge: Edge, flowing: dict[int, list[Array | None]], gradient: Array) ->
     """Add a gradient, an array of its own, to what is at the end of an edge."""
     there = _get(edge, flowing)
     if there is not None:
-        there += gradient
+        if active() == "numpy":
+            there += gradient
+            return
         f64 = gradient.dtype == np.float64
-        log(Call("accumulate", (), (there, gradient), (), (), f64, None, False))
+        run(Call("accumulate", (), (there, gradient), (), (), f64, None, False))
     elif isinstance(edge, tuple):
         flowing[edge[0].number][edge[1]] = gradient
     elif edge is not None:
@@ -546,12 +554,13 @@ def run_forward(
     seed: int = 0,
 ) -> None:
     """Call the native code of an operation on arrays that are there."""
-    name, options, bfloat16 = operation.name, operation.options(), _bfloat16.get()
-    _native.nn.forward(
-        active_level(), name, options, inputs, outputs, saved, f64=f64, seed=seed, bfloat16=bfloat16
-    )
     drawn = seed if operation.draws else None
-    log(Call(name, options, inputs, outputs, saved, f64, drawn, bfloat16))
+    run(
+        Call(
+            operation.name, operation.options(), inputs, outputs, saved, f64, drawn,
+            _bfloat16.get(),
+        )
+    )  # fmt: skip
 
 
 def _edge(x: Tensor | Array | None) -> Edge:

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth import _native
-from firth.kernels._dispatch import active, active_level, calls
-from firth.nn.tape import Array, Call, log
+from firth.kernels._dispatch import active, calls
+from firth.nn.tape import Array, Call, run
 
 
 class Update(abc.ABC):
@@ -43,9 +42,7 @@ def update(
             operation.run(inputs, outputs)
         return
     f64 = all(x is None or x.dtype == np.float64 for x in inputs)
-    options = operation.options()
-    _native.nn.forward(active_level(), operation.name, options, inputs, outputs, (), f64=f64)
-    log(Call(operation.name, options, inputs, outputs, (), f64, None, False))
+    run(Call(operation.name, operation.options(), inputs, outputs, (), f64, None, False))
 
 
 @dataclass(frozen=True)

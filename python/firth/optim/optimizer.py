@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from firth.arguments import check_real
-from firth.nn.tape import Array, Tensor
+from firth.nn.tape import Array, Tensor, tracing
 from firth.nn.updates import grad_norm, update
 from firth.optim import updates
 from firth.optim.updates import Step
@@ -155,7 +155,8 @@ class Optimizer(abc.ABC):
                 if p.requires_grad and p.grad is not None
             ]
             factor = grad_norm(gradients, clip_norm)
-        self.advance(self.stepped())
+        if not tracing():
+            self.advance(self.stepped())
         for numbers, (operation, by_dtype) in zip(self._numbers, ready, strict=True):
             for arrays in by_dtype:
                 update(operation, [numbers, factor, *arrays])
