@@ -139,8 +139,7 @@ std::unique_ptr<ProgramObject> make_program(const Level& level, bool f64, size_t
     for (const py::handle x : places) {
         const auto pair = x.cast<std::pair<py::object, py::object>>();
         const bool shape_only = py::isinstance<py::tuple>(pair.first);
-        nn::Place place{view(pair.first, f64, !shape_only && pair.second.is_none()),
-                        shape_only ? nn::kShapeOnly : nn::kOutside};
+        nn::Place place{view(pair.first, f64, false), shape_only ? nn::kShapeOnly : nn::kOutside};
         if (!pair.second.is_none()) place.offset = pair.second.cast<ptrdiff_t>();
         kept.push_back(place.offset == nn::kOutside ? pair.first : py::object());
         where.push_back(place);
@@ -170,7 +169,7 @@ void run_program(ProgramObject& self, const std::vector<size_t>& numbers,
         if (numbers[i] >= self.program.places() || !self.program.outside(numbers[i]))
             throw py::index_error("Program.run: a place is out of range");
         const Array& wanted = self.program.array(numbers[i]);
-        found.push_back(view(arrays[i], self.f64, false));
+        found.push_back(view(arrays[i], self.f64, self.program.writes(numbers[i])));
         if (!found[i] || !found[i].has_shape_of(wanted) || found[i].kind != wanted.kind)
             throw py::value_error(
                 "Program.run: an array has another shape or dtype than its place");

@@ -132,6 +132,13 @@ def test_program_run(case):
     refused(program(**PROGRAM).run, {"places": [0], "arrays": [zeros(2, 3)], "seed": 0}, case)
 
 
+def test_a_program_writes_to_no_read_only_array():
+    made = program(**{**PROGRAM, "places": [*PLACES[:3], (zeros(2, 4), None)]})
+    made.run([0, 3], [read_only(zeros(2, 3)), zeros(2, 4)], 0)
+    with pytest.raises(ValueError, match="operation: an array to be written is read-only"):
+        made.run([3], [read_only(zeros(2, 4))], 0)
+
+
 def test_a_program_computes_what_its_calls_do():
     rng = np.random.default_rng(0)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((2, 3), (4, 3), 4))

@@ -54,6 +54,7 @@ Program::Program(const Kernels& kernels, bool f64, size_t arena, std::vector<Pla
     };
     ready_.reserve(instructions.size());
     uses_.resize(places_.size());
+    written_.resize(places_.size());
     for (Instruction& of : instructions) {
         ready_.push_back({of.operation, of.backward, of.bfloat16, of.draws, of.draw, of.add,
                           std::move(of.options), arrays(of.in), arrays(of.out), arrays(of.saved),
@@ -69,14 +70,17 @@ Program::Program(const Kernels& kernels, bool f64, size_t arena, std::vector<Pla
         use(of.saved, ready.saved);
         use(of.dout, ready.dout);
         use(of.din, ready.din);
-        const auto writes = [](const std::vector<Array>& into) {
-            for (const Array& a : into)
-                if (a && !a.writeable)
+        const auto write = [&](const std::vector<int>& numbers) {
+            for (const int i : numbers) {
+                if (i == kAbsent || !places_[size_t(i)].array) continue;
+                if (!places_[size_t(i)].array.writeable)
                     throw std::invalid_argument("program: an array to be written is read-only");
+                written_[size_t(i)] = true;
+            }
         };
-        if (!of.operation->backward_f32) writes(ready.in);  // an update
-        writes(of.backward ? ready.din : ready.out);
-        if (!of.backward) writes(ready.saved);
+        if (!of.operation->backward_f32) write(of.in);  // an update
+        write(of.backward ? of.din : of.out);
+        if (!of.backward) write(of.saved);
         const bool gradients =
             !of.backward || (of.operation->backward_f32 && alike(ready.dout, ready.out) &&
                              alike(ready.din, ready.in));

@@ -41,6 +41,7 @@ class Program {
     const Array& array(size_t place) const { return places_[place].array; }
     size_t places() const { return places_.size(); }
     bool outside(size_t place) const { return places_[place].offset == kOutside; }
+    bool writes(size_t place) const { return written_[place]; }
 
     // All calls, in order. seed: of this step's random numbers.
     void run(uint64_t seed);
@@ -61,6 +62,7 @@ class Program {
     std::vector<Place> places_;
     std::vector<Ready> ready_;
     std::vector<std::vector<Array*>> uses_;  // of each place
+    std::vector<bool> written_;              // whether a call writes to a place
 };
 
 }  // namespace firth::nn
