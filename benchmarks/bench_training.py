@@ -26,7 +26,7 @@ from firth.nn import functional
 from harness import THREADS, Row, Timing, compared, interleave, size
 from training_peers import Layers, batches_of, jax_epochs, torch_epochs
 
-ROUNDS = 15
+ROUNDS = 11
 RATE = 1e-3
 
 
@@ -80,8 +80,7 @@ def floor(work: str, flops: float, ours: Timing, count: int) -> Row:
 
 def started(X: Any, y: Any, settings: dict[str, Any]) -> Layers:
     """The weights that `MLPClassifier` begins with: steps of next to nothing leave them."""
-    model = firth.MLPClassifier(**(settings | {"max_iter": 1, "learning_rate_init": 1e-30}))
-    model.fit(X, y)
+    model = fitted(firth, X, y, settings | {"max_iter": 1, "learning_rate_init": 1e-30})
     return list(zip(model.coefs_, model.intercepts_, strict=True))
 
 
@@ -212,7 +211,7 @@ def xor() -> list[Row]:
     """An epoch, which is one step, of 2-2-1 on XOR."""
     X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float64), np.array([0, 1, 1, 0])
     settings = {
-        "hidden_layer_sizes": (2,), "activation": "tanh", "max_iter": size(1000, 20),
+        "hidden_layer_sizes": (2,), "activation": "tanh", "max_iter": size(500, 20),
         "batch_size": 4, "alpha": 0.0, "shuffle": False, "random_state": 42, "tol": 0.0,
         "n_iter_no_change": 10_000, "learning_rate_init": 0.01,
     }  # fmt: skip

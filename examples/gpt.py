@@ -48,6 +48,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(HIDDEN, WIDTH, bias=False)
 
     def forward(self, x: firth.Tensor) -> firth.Tensor:
+        """x (..., WIDTH) and the result."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 

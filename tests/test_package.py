@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import itertools
 import re
 import subprocess
@@ -136,7 +137,7 @@ def test_what_is_missing_is_named_as_it_is_installed() -> None:
 
 
 def test_public_names() -> None:
-    for name in firth.__all__:
+    for name in firth._HOME:
         assert getattr(firth, name) is not None
         assert name in dir(firth)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -145,7 +146,9 @@ def test_public_names() -> None:
 
 def test_dir_shows_the_public_names() -> None:
     shown = [name for name in dir(firth) if not name.startswith("__")]
-    assert shown == sorted(firth.__all__)
+    assert shown == sorted(firth._HOME)
+    hidden = set(firth._HOME) - set(firth.__all__)  # for `from firth import *`
+    assert hidden == {name for name in firth._HOME if hasattr(builtins, name)}
 
 
 def test_type_checkers_know_the_public_names_and_no_others() -> None:
@@ -153,7 +156,7 @@ def test_type_checkers_know_the_public_names_and_no_others() -> None:
     tree = ast.parse(Path(firth.__file__).read_text())
     blocks = {ast.unparse(node.test): node.body for node in tree.body if isinstance(node, ast.If)}
     typed = [name.name for node in blocks["TYPE_CHECKING"] for name in node.names]
-    assert sorted(typed) == sorted(firth.__all__)
+    assert sorted(typed) == sorted(firth._HOME)
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["__dir__"]
     assert [node.name for node in blocks["not TYPE_CHECKING"]] == ["__getattr__"]
 

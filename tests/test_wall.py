@@ -169,7 +169,7 @@ RANKS = [
     {"formats", "kernels"},
     {"epochs", "estimator", "geometry", "spelling"},
     {"nn", "search", "tokenizers", "transformer"},
-    {"optim"},
+    {"optim", "utils"},
     {"networks"},
     {"words"},
     {"downloader", "encoders", "fasttext", "generators"},

@@ -11,6 +11,7 @@ from typing import Any, assert_type
 import numpy as np
 from numpy.typing import NDArray
 
+import firth
 from firth import fasttext, kernels
 from firth.words import FrozenPhrases, Phrases
 
@@ -52,3 +53,9 @@ model = fasttext.load_model("model.bin")
 assert_type(model.get_words(), list[str])
 assert_type(model.get_labels(include_freq=True), tuple[list[str], NDArray[np.int64]])
 assert_type(model.predict("text")[0], tuple[str, ...])
+
+# PyTorch's names at the top level, also those of Python's own functions
+assert_type(firth.zeros(2, 3), firth.Tensor)
+assert_type(firth.sum(firth.ones(3)), firth.Tensor)
+assert_type(firth.zeros(2) == 0, Any)
+print(firth.einsum)  # type: ignore[attr-defined]

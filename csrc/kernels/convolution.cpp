@@ -55,10 +55,12 @@ FIRTH_INLINE void tiles_of_rows(size_t rows, const T* a, const T* x, const ptrdi
 }
 
 // a: m x k, packed by gemm_pack_a; x: row u of k is n elements from offsets[u] on; out: m x n,
-// out_stride apart; n is a multiple of the lanes. Each sum in the order of k.
+// out_stride apart; n is rounded up to whole vectors. Each sum in the order of k.
 template <class T>
 FIRTH_INLINE void convolve(const T* a, const T* x, const ptrdiff_t* offsets, T* out,
                            ptrdiff_t out_stride, size_t m, size_t n, size_t k, bool accumulate) {
+    constexpr size_t lanes = kLanes<T>;
+    n = (n + lanes - 1) / lanes * lanes;
     const size_t tiles = (m + kGemmRows - 1) / kGemmRows;
     for (size_t t = 0; t < tiles; t++) {
         const size_t row = t * m / tiles, rows = (t + 1) * m / tiles - row;
@@ -129,8 +131,8 @@ FIRTH_INLINE void weight_columns(size_t columns, const T* dz, ptrdiff_t dz_strid
 }
 
 // out (m x k, out_stride apart) = or += dz x^T: sums over the n pixels of each part, of which dz
-// and x lie dz_next and x_next apart. dz: m rows, dz_stride apart; row u of x is at offsets[u]. n
-// is a multiple of the lanes.
+// and x lie dz_next and x_next apart. dz: m rows, dz_stride apart, 0 from n to the next whole
+// vector; row u of x is at offsets[u].
 template <class T>
 FIRTH_INLINE void convolve_weights(const T* dz, ptrdiff_t dz_stride, ptrdiff_t dz_next, const T* x,
                                    const ptrdiff_t* offsets, ptrdiff_t x_next, size_t parts,

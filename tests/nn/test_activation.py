@@ -188,18 +188,19 @@ def test_maxout_is_the_greatest_of_linear_pieces():
 
 def test_bad_arguments_are_refused():
     x = Tensor(np.ones((2, 3)))
-    with pytest.raises(ValueError, match="softmax: dim must be the last axis, -1 or 1, got 0"):
-        x.softmax(0)
-    with pytest.raises(ValueError, match="log_softmax: dim must be the last axis"):
-        x.log_softmax(0)
+    with pytest.raises(ValueError, match="softmax: dim must be an axis of 2, got 2"):
+        x.softmax(2)
+    with pytest.raises(ValueError, match="log_softmax: dim must be an axis, got None"):
+        x.log_softmax(None)
     with pytest.raises(ValueError, match="softmax: input must have an axis"):
         Tensor(1.0).softmax(-1)
     with pytest.raises(ValueError, match='gelu: approximate must be "none" or "tanh"'):
         x.gelu("erf")
     with pytest.raises(ValueError, match="activation must be one of"):
         apply(Activation("swish"), x)
-    with pytest.raises(ValueError, match="inplace"):
-        modules.ReLU(inplace=True)
+    x = Tensor([-1.0])
+    assert modules.ReLU(inplace=True)(x).item() == 0
+    assert x.item() == -1
 
 
 X = np.ones((2, 3), np.float32)

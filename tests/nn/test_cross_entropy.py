@@ -247,8 +247,8 @@ def test_bad_input_is_refused():
     x = Tensor(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"cross_entropy: target must have the shape of input wit"):
         cross_entropy(x, [0, 1, 2])
-    with pytest.raises(ValueError, match=r"the class axis must be the last"):
-        cross_entropy(Tensor(np.ones((2, 3, 4))), np.zeros((2, 4), int))
+    with pytest.raises(ValueError, match=r"cross_entropy: target must have the shape of input"):
+        cross_entropy(Tensor(np.ones((2, 3, 4))), np.zeros((2, 5), int))
     with pytest.raises(TypeError, match=r"cross_entropy: target must hold integers, got float64"):
         cross_entropy(x, np.ones((2, 3)))
     with pytest.raises(TypeError, match=r"nll_loss: target must hold integers"):
@@ -271,6 +271,19 @@ def test_bad_input_is_refused():
         next_token_loss(Tensor(np.ones(3)), 1)
     with pytest.raises(ValueError, match=r"CrossEntropyLoss: reduction must be"):
         CrossEntropyLoss(reduction="all")
+
+
+def test_classes_in_axis_1_or_the_last():
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(2, 4, 3)), rng.integers(3, size=(2, 4))
+    last = cross_entropy(Tensor(x), y, reduction="none").data
+    np.testing.assert_array_equal(
+        cross_entropy(Tensor(x.transpose(0, 2, 1)), y, reduction="none").data, last
+    )
+    with pytest.raises(ValueError, match=r"cross_entropy: classes may be in axis 1 or in the last"):
+        cross_entropy(Tensor(x[:, :3]), y[:, :3])
+    with pytest.raises(ValueError, match=r"nll_loss: classes may be in axis 1 or in the last one"):
+        nll_loss(Tensor(x[:, :3]), y[:, :3])
 
 
 def test_modules_hold_their_weight():

@@ -21,8 +21,9 @@ from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.linear import Linear
 from firth.nn.operations.cross_entropy import cross_entropy
 from firth.nn.operations.losses import mse_loss
+from firth.nn.program import TrainingStep
 from firth.nn.saving import load, save
-from firth.nn.tape import Tensor, manual_seed
+from firth.nn.tape import Tensor, generator, manual_seed
 from firth.optim import lr_scheduler
 
 
@@ -354,3 +355,17 @@ def test_saved_networks_load(tmp_path):
     with pytest.raises(FormatError, match=r"0\.weight must have shape"):
         load(Sequential(Linear(4, 8), Tanh(), Tanh(), Linear(8, 2)),
              tmp_path / "model.safetensors")  # fmt: skip
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_step_draws_random_numbers_only_for_a_model_that_uses_them(backend, dropout):
+    x, y = problem()
+    model = network(dropout)
+    step = TrainingStep(
+        model, lambda model, x, y: mse_loss(model(x), y), optim.Adam(model.parameters())
+    )
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    for _ in range(3):
+        before = generator().bit_generator.state
+        step(x, y)
+        assert (generator().bit_generator.state == before) == (dropout == 0)

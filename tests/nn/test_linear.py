@@ -52,3 +52,14 @@ def test_bad_shapes_are_refused():
         linear(x, Tensor(np.ones((2, 3))), Tensor(np.ones(3)))
     with pytest.raises(TypeError, match="linear: tensors must have one dtype"):
         linear(x, Tensor(np.ones((2, 3), np.float32)))
+
+
+def test_the_gradient_that_backward_is_given_stays(backend):
+    """It is not copied: nothing may be added to it, now or when gradients add up later."""
+    leaf = Tensor(np.arange(6, dtype=np.float32).reshape(2, 3), requires_grad=True)
+    given = np.ones((2, 3), np.float32)
+    for tensor in (leaf, leaf, leaf + leaf.detach(), leaf * 2.0):
+        tensor.backward(given)
+    np.testing.assert_array_equal(given, np.ones((2, 3)))
+    np.testing.assert_array_equal(leaf.grad, np.full((2, 3), 5.0))
+    assert not np.shares_memory(leaf.grad, given)

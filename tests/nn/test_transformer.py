@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firth import _native
+from firth import _native, nn, optim
+from firth.kernels import use
+from firth.nn import functional as F
 from firth.nn import tape
 from firth.nn.modules.attention import (
     LearnedPositions,
@@ -142,6 +144,52 @@ def test_threads_change_no_bit():
         _native.set_num_threads(before)
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+class Translator(nn.Module):
+    """A small encoder-decoder with symbols in and scores of symbols out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.symbols = nn.Embedding(9, 8, padding_idx=0)
+        self.places = SinusoidalPositions(11, 8)  # more than there are
+        self.transformer = Transformer(8, 2, 2, 2, 16, dropout=0.0, batch_first=True)
+        self.scores = nn.Linear(8, 9)
+
+    def forward(self, source: Any, padding: Any, target: Any) -> Tensor:
+        """Teacher-forced; padding as of the sources."""
+        src, tgt = self.places(self.symbols(source)), self.places(self.symbols(target))
+        mask = Transformer.generate_square_subsequent_mask(tgt.shape[1], tgt.dtype)
+        return self.scores(
+            self.transformer(
+                src, tgt, tgt_mask=mask, src_key_padding_mask=padding,
+                memory_key_padding_mask=padding,
+            )
+        )  # fmt: skip
+
+
+def test_compiled_steps_of_an_encoder_decoder_are_those_of_the_tape(backend):
+    def loss(model: Any, source: Any, padding: Any, target: Any, wanted: Any) -> Tensor:
+        scores = model(source, padding, target)
+        return F.cross_entropy(scores, wanted, ignore_index=0, label_smoothing=0.1)
+
+    rng = np.random.default_rng(0)
+    model, twin = Translator().double(), Translator().double()
+    twin.load_state_dict(model.state_dict())
+    optimizer, other = (optim.SGD(m.parameters(), lr=0.1) for m in (model, twin))
+    step = nn.TrainingStep(model, loss, optimizer)
+    for lengths in ([5, 7, 2], [7, 7, 7], [1, 3, 7], [4, 6, 4]):  # one shape
+        source = rng.integers(1, 9, (3, 7))
+        source[np.arange(7) >= np.array(lengths)[:, None]] = 0
+        batch = source, source == 0, rng.integers(1, 9, (3, 5)), rng.integers(0, 9, (3, 5))
+        other.zero_grad()
+        with use("numpy"):
+            wanted = loss(twin, *batch)
+            wanted.backward()
+        other.step()
+        assert step(*batch) == pytest.approx(wanted.item(), rel=1e-12)
+    for one, two in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(one.data, two.data, rtol=1e-8, atol=1e-11)
 
 
 def test_a_causal_mask_is_found_out():

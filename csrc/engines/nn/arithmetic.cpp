@@ -299,13 +299,16 @@ bool sum_fits(const Call& c) {
     return c.backward ? c.dout[0] && c.din[0] : c.in[0] && c.out[0];
 }
 
+namespace {
+
+// y = or += the sums along the axis that `a` is around, or the means.
 template <class T>
-void sum_forward(const Call& c) {
-    const Around a = around(c.in[0], ptrdiff_t(c.option(0)));
+void sum_along(const Call& c, const Around& a, bool mean, const T* x, T* y, bool add) {
     const auto& kernels = c.kernels.of<T>();
-    const T* x = c.in[0].as<T>();
-    T* y = c.out[0].as<T>();
-    const double scale = c.flag(1) ? 1 / double(a.n) : 1;
+    const auto put = [&](T* to, double all) {
+        const T value = T(mean ? all / double(a.n) : all);
+        *to = add ? *to + value : value;
+    };
     if (a.inner == 1 && a.outer == 1) {
         constexpr size_t kBlock = 1 << 16;
         const size_t blocks = divide_up(a.n, kBlock);
@@ -317,13 +320,10 @@ void sum_forward(const Call& c) {
         });
         double all = 0;
         for (size_t i = 0; i < blocks; i++) all += partial.data<double>()[i];
-        *y = T(c.flag(1) ? all / double(a.n) : all);
+        put(y, all);
     } else if (a.inner == 1) {
         for_items(c, a.outer, double(a.n), [&](size_t begin, size_t end) {
-            for (size_t i = begin; i < end; i++) {
-                const double all = kernels.total(x + i * a.n, a.n);
-                y[i] = T(c.flag(1) ? all / double(a.n) : all);
-            }
+            for (size_t i = begin; i < end; i++) put(y + i, kernels.total(x + i * a.n, a.n));
         });
     } else {
         const bool many = a.outer >= 2 * size_t(c.threads);
@@ -331,43 +331,123 @@ void sum_forward(const Call& c) {
         if (many) one.threads = 1;
         const auto each = [&](size_t first, size_t last) {
             for (size_t o = first; o < last; o++)
-                sum_rows(one, a.n, a.inner, y + o * a.inner, false, x + o * a.n * a.inner);
+                sum_rows(one, a.n, a.inner, y + o * a.inner, add, x + o * a.n * a.inner);
         };
         many ? for_items(c, a.outer, double(a.n * a.inner), each) : each(0, a.outer);
-        if (scale != 1) kernels.map(kScale, y, y, c.out[0].size(), scale, 0);
+        if (mean) kernels.map(kScale, y, y, a.outer * a.inner, 1 / double(a.n), 0);
     }
+}
+
+// x = or += scale y, repeated along the axis.
+template <class T>
+void repeat_along(const Call& c, const Around& a, T scale, const T* y, T* x, bool add) {
+    const auto& kernels = c.kernels.of<T>();
+    if (a.inner == 1 && a.outer == 1)
+        return for_items(c, a.n, 1, [&](size_t begin, size_t end) {
+            if (add)
+                kernels.map(kShift, x + begin, x + begin, end - begin, double(scale * *y), 0);
+            else
+                std::fill(x + begin, x + end, scale * *y);
+        });
+    for_items(c, a.outer, double(a.n * a.inner), [&](size_t begin, size_t end) {
+        const Scratch row(a.inner * sizeof(T));
+        for (size_t o = begin; o < end; o++) {
+            T* to = x + o * a.n * a.inner;
+            if (a.inner == 1) {
+                if (add)
+                    kernels.map(kShift, to, to, a.n, double(scale * y[o]), 0);
+                else
+                    std::fill_n(to, a.n, scale * y[o]);
+                continue;
+            }
+            kernels.map(kScale, y + o * a.inner, row.data<T>(), a.inner, double(scale), 0);
+            kernels.combine(kFirst, row.data<T>(), 0, row.data<T>(), 0, to, ptrdiff_t(a.inner), a.n,
+                            a.inner, add);
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+void sum_forward(const Call& c) {
+    const Around a = around(c.in[0], ptrdiff_t(c.option(0)));
+    sum_along(c, a, c.flag(1), c.in[0].as<T>(), c.out[0].as<T>(), false);
 }
 
 template <class T>
 void sum_backward(const Call& c) {
     const Around a = around(c.in[0], ptrdiff_t(c.option(0)));
-    const auto& kernels = c.kernels.of<T>();
+    const T scale = c.flag(1) ? T(1 / double(a.n)) : T(1);
+    repeat_along(c, a, scale, c.dout[0].as<T>(), c.din[0].as<T>(), c.adds(0));
+}
+
+// ---- expand: an axis of 1 repeated, which is sum the other way round ----------------------------
+
+// options: the axis. in: x; out: y, longer along the axis.
+bool expand_fits(const Call& c) {
+    if (c.ins != 1 || c.outs != 1 || c.saves != 0 || c.option_count != 1) return false;
+    if (!is_real(c.in[0]) || !is_real(c.out[0]) || c.in[0].axes != c.out[0].axes) return false;
+    if (!is_number(c.option(0), c.in[0].axes)) return false;
+    for (size_t i = 0; i < c.in[0].axes; i++)
+        if (c.in[0].shape[i] != (i == size_t(c.option(0)) ? 1 : c.out[0].shape[i])) return false;
+    return c.backward ? c.dout[0] && c.din[0] : c.in[0] && c.out[0];
+}
+
+template <class T>
+void expand_forward(const Call& c) {
+    const Around a = around(c.out[0], ptrdiff_t(c.option(0)));
+    repeat_along(c, a, T(1), c.in[0].as<T>(), c.out[0].as<T>(), false);
+}
+
+template <class T>
+void expand_backward(const Call& c) {
+    const Around a = around(c.out[0], ptrdiff_t(c.option(0)));
+    sum_along(c, a, false, c.dout[0].as<T>(), c.din[0].as<T>(), c.adds(0));
+}
+
+// ---- masked_fill: a number where a mask is true -------------------------------------------------
+
+// options: the number. in: x, mask (bytes), whose shape is the end of that of x; out: y.
+bool masked_fill_fits(const Call& c) {
+    if (c.ins != 2 || c.outs != 1 || c.saves != 0 || c.option_count != 1) return false;
+    if (!is_real(c.in[0]) || !is_real(c.out[0]) || c.in[1].kind != Kind::byte) return false;
+    if (!c.in[1] || !is_end_of(c.in[1], c.in[0]) || !c.out[0].has_shape_of(c.in[0])) return false;
+    return c.backward ? c.dout[0] && c.din[0] : c.in[0] && c.out[0];
+}
+
+namespace {
+
+// body(i, whether the mask is true there) for each element i of x.
+template <class Body>
+void for_masked(const Call& c, const Body& body) {
+    const uint8_t* mask = c.in[1].as<uint8_t>();
+    const size_t n = c.in[1].size();
+    for_items(c, c.in[0].size(), 2, [&](size_t begin, size_t end) {
+        for (size_t i = begin; i < end;) {
+            const size_t at = i % n, stop = std::min(end, i + n - at);
+            for (size_t j = at; i < stop; i++, j++) body(i, mask[j] != 0);
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+void masked_fill_forward(const Call& c) {
+    const T value = T(c.option(0)), *x = c.in[0].as<T>();
+    T* y = c.out[0].as<T>();
+    for_masked(c, [=](size_t i, bool masked) { y[i] = masked ? value : x[i]; });
+}
+
+template <class T>
+void masked_fill_backward(const Call& c) {
     const T* dy = c.dout[0].as<T>();
     T* dx = c.din[0].as<T>();
     const bool add = c.adds(0);
-    const T scale = c.flag(1) ? T(1 / double(a.n)) : T(1);
-    if (a.inner == 1 && a.outer == 1)
-        return for_items(c, a.n, 1, [&](size_t begin, size_t end) {
-            if (add)
-                kernels.map(kShift, dx + begin, dx + begin, end - begin, double(scale * *dy), 0);
-            else
-                std::fill(dx + begin, dx + end, scale * *dy);
-        });
-    for_items(c, a.outer, double(a.n * a.inner), [&](size_t begin, size_t end) {
-        const Scratch row(a.inner * sizeof(T));
-        for (size_t o = begin; o < end; o++) {
-            T* to = dx + o * a.n * a.inner;
-            if (a.inner == 1) {
-                if (add)
-                    kernels.map(kShift, to, to, a.n, double(scale * dy[o]), 0);
-                else
-                    std::fill_n(to, a.n, scale * dy[o]);
-                continue;
-            }
-            kernels.map(kScale, dy + o * a.inner, row.data<T>(), a.inner, double(scale), 0);
-            kernels.combine(kFirst, row.data<T>(), 0, row.data<T>(), 0, to, ptrdiff_t(a.inner), a.n,
-                            a.inner, add);
-        }
+    for_masked(c, [=](size_t i, bool masked) {
+        const T d = masked ? T(0) : dy[i];
+        dx[i] = add ? dx[i] + d : d;
     });
 }
 
@@ -532,6 +612,8 @@ void matmul_backward(const Call& c) {
 FIRTH_INSTANTIATE(map)
 FIRTH_INSTANTIATE(combine)
 FIRTH_INSTANTIATE(sum)
+FIRTH_INSTANTIATE(expand)
+FIRTH_INSTANTIATE(masked_fill)
 FIRTH_INSTANTIATE(maximum)
 FIRTH_INSTANTIATE(matmul)
 

@@ -255,11 +255,10 @@ struct Correlation {
                     prepare(call, planes, source + at, result ? result + at : nullptr, channels,
                             first, copies.data<T>());
                     for (size_t u = 0; u < k; u += type.block)
-                        call.kernels.of<T>().convolve(packed.data<T>() + group * m * k + u * m,
-                                                      copies.data<T>(), offsets.data() + u,
-                                                      sums.data<T>(), ptrdiff_t(wide), m,
-                                                      round_up(mine * planes.pitch, kPlaneUnit),
-                                                      std::min(type.block, k - u), u > 0);
+                        call.kernels.of<T>().convolve(
+                            packed.data<T>() + group * m * k + u * m, copies.data<T>(),
+                            offsets.data() + u, sums.data<T>(), ptrdiff_t(wide), m,
+                            mine * planes.pitch, std::min(type.block, k - u), u > 0);
                     finish(image, group, first, mine, sums.data<T>(), wide, planes.pitch);
                 }
             }
@@ -467,9 +466,10 @@ void by_weight(const Call& c, const Shape& s, const T* dz, const T* result) {
                                 wides.data<T>() + part * dz_next + row * wide, ptrdiff_t(wide),
                                 ptrdiff_t(dz_next), copies.data<T>() + part * x_next,
                                 offsets.data() + tap, ptrdiff_t(x_next),
-                                std::min(parts, count - part), wide, sums.data<T>() + row * k + tap,
-                                ptrdiff_t(k), std::min(tile, o - row),
-                                std::min(kWeightTaps, k - tap), first + part > 0);
+                                std::min(parts, count - part), planes.rows * planes.pitch,
+                                sums.data<T>() + row * k + tap, ptrdiff_t(k),
+                                std::min(tile, o - row), std::min(kWeightTaps, k - tap),
+                                first + part > 0);
                     }
                 },
                 threads);

@@ -14,6 +14,7 @@
     ROW(difference_loss) \
     ROW(dropout) \
     ROW(embedding) \
+    ROW(expand) \
     ROW(gru) \
     ROW(info_nce) \
     ROW(layer_norm) \
@@ -21,6 +22,7 @@
     ROW(linear_cross_entropy) \
     ROW(lstm) \
     ROW(map) \
+    ROW(masked_fill) \
     ROW(matmul) \
     ROW(max_pool) \
     ROW(maximum) \

@@ -65,6 +65,7 @@ _KINDS = {
         "the checkpoint of a classifier",
         "fasttext.resume or firth classify train --resume",
     ),
+    "objects": ("saved objects", "firth.load"),
     "network in training": ("the checkpoint of a network", "firth.nn.fit with resume=True"),
 }
 

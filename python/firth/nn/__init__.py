@@ -35,6 +35,7 @@ from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.embedding import Embedding
 from firth.nn.modules.linear import Linear
 from firth.nn.modules.losses import (
+    BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
     HuberLoss,
@@ -75,6 +76,7 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
+    "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",

@@ -322,7 +322,7 @@ def _value(result: Any) -> float:
     if not isinstance(result, Tensor) or result.data.size != 1:
         shape = result.shape if isinstance(result, Tensor) else type(result).__name__
         raise TypeError(f"fit: loss must return a tensor of one number, got {shape}")
-    return result.item()
+    return float(result.item())
 
 
 def _next(batches: Iterator[Any], count: int) -> Any:

@@ -28,11 +28,14 @@ from firth.nn.operations.embedding import embedding
 from firth.nn.operations.info_nce import info_nce
 from firth.nn.operations.linear import linear
 from firth.nn.operations.losses import (
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
     huber_loss,
     l1_loss,
+    logsigmoid,
     mse_loss,
     smooth_l1_loss,
+    softplus,
 )
 from firth.nn.operations.norm import layer_norm, rms_norm
 from firth.nn.operations.pooling import (
@@ -43,6 +46,7 @@ from firth.nn.operations.pooling import (
     max_pool1d,
     max_pool2d,
 )
+from firth.nn.operations.values import one_hot
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -50,6 +54,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "conv1d",
     "conv2d",
@@ -66,6 +71,7 @@ __all__ = [
     "linear",
     "linear_cross_entropy",
     "log_softmax",
+    "logsigmoid",
     "masked_lm_loss",
     "max_pool1d",
     "max_pool2d",
@@ -73,6 +79,7 @@ __all__ = [
     "mse_loss",
     "next_token_loss",
     "nll_loss",
+    "one_hot",
     "relu",
     "rms_norm",
     "rotary",
@@ -82,6 +89,7 @@ __all__ = [
     "silu",
     "smooth_l1_loss",
     "softmax",
+    "softplus",
     "step",
     "tanh",
 ]

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from firth.nn.device import check_device
+from firth.nn.device import device as Device
 from firth.nn.tape import Tensor
 
 
@@ -18,6 +20,10 @@ class Parameter(Tensor):
 
     def __init__(self, array: ArrayLike, requires_grad: bool = True) -> None:
         super().__init__(array, requires_grad)
+
+
+def _array(buffer: NDArray[Any] | Tensor) -> NDArray[Any]:
+    return buffer.data if isinstance(buffer, Tensor) else buffer
 
 
 _version = 0
@@ -78,6 +84,7 @@ class Module:
         _changed()
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
+        buffer = name in self._buffers
         for table in (self._parameters, self._buffers, self._modules):
             if isinstance(value, (Parameter, Module)) or value is not None:
                 table.pop(name, None)
@@ -89,6 +96,8 @@ class Module:
             self._modules[name] = value
         elif value is None and name in self._parameters:
             self._parameters[name] = None
+        elif buffer and isinstance(value, (Tensor, np.ndarray)):
+            self._buffers[name] = value
         else:
             self.__dict__[name] = value
 
@@ -111,10 +120,17 @@ class Module:
         _changed()
         self._parameters[name] = parameter
 
-    def register_buffer(self, name: str, array: NDArray[Any] | None) -> None:
-        """Set an array that is part of the state and not trained."""
+    def register_buffer(
+        self, name: str, array: NDArray[Any] | Tensor | None, persistent: bool = True
+    ) -> None:
+        """Set an array, or a tensor, that is not trained.
+
+        It is part of the state where ``persistent``. As an attribute it is what was given.
+        """
         _changed()
         self._buffers[name] = array
+        if not persistent:
+            self.__dict__["_unnamed"] = self._unnamed | {name}
 
     def add_module(self, name: str, module: Module) -> None:
         """Set a module by its name."""
@@ -164,7 +180,7 @@ class Module:
         for path, module in self.named_modules():
             for name, buffer in module._buffers.items():
                 if buffer is not None:
-                    yield (f"{path}.{name}" if path else name), buffer
+                    yield (f"{path}.{name}" if path else name), _array(buffer)
 
     def apply(self, function: Callable[[Module], Any]) -> Module:
         """Call a function with each module, those below first."""
@@ -187,7 +203,7 @@ class Module:
                     state[dot + name] = parameter.data
             for name, buffer in module._buffers.items():
                 if buffer is not None and name not in module._unnamed:
-                    state[dot + name] = buffer
+                    state[dot + name] = _array(buffer)
         return state
 
     def _every(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
@@ -255,8 +271,26 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
-    def to(self, dtype: Any) -> Module:
-        """Bring parameters and real buffers to float32 or float64, in place."""
+    def to(self, *given: Any, dtype: Any = None, device: Any = None) -> Module:
+        """Bring parameters and real buffers to float32 or float64, in place.
+
+        A device may be given too: it must be the CPU.
+
+        Raises
+        ------
+        TypeError
+            Another dtype.
+        ValueError
+            Another device.
+        """
+        for one in given:
+            if isinstance(one, (str, Device)):
+                device = one
+            else:
+                dtype = one
+        check_device(device)
+        if dtype is None:
+            return self
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"to: dtype must be float32 or float64, got {np.dtype(dtype)}")
         for module in self.modules():
@@ -266,7 +300,19 @@ class Module:
                     parameter.grad = None
             for name, buffer in module._buffers.items():
                 if buffer is not None and buffer.dtype.kind == "f":
-                    module._buffers[name] = buffer.astype(dtype)
+                    changed = _array(buffer).astype(dtype)
+                    module._buffers[name] = (
+                        Tensor(changed) if isinstance(buffer, Tensor) else changed
+                    )
+        return self
+
+    def cpu(self) -> Module:
+        """The module itself: there is only the CPU."""
+        return self
+
+    def cuda(self, device: Any = None) -> Module:
+        """Refused with ValueError: firth runs on the CPU only."""
+        check_device("cuda")
         return self
 
     def float(self) -> Module:

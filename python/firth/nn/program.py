@@ -21,6 +21,7 @@ from firth.nn.module import Module, Parameter, version
 from firth.nn.tape import Array, Call, Check, Derived, Tensor, Traced
 
 _ALIGNMENT = 64  # of places in the arena, in bytes
+_DTYPES = [np.dtype(dtype) for dtype in (np.float32, np.int64, np.float64, np.bool_)]
 
 
 class TrainingStep:
@@ -106,10 +107,7 @@ class TrainingStep:
             loss, start = self._step(batch)
         held = [buffer for _, buffer in self.model.named_buffers()]
         held += [*self.optimizer.arrays(), start]
-        stepped = [
-            [p.requires_grad and p.grad is not None for p in group["params"]]
-            for group in self.optimizer.param_groups
-        ]
+        stepped = self.optimizer.stepped()
         self.model.zero_grad()
         return _Compiled(calls, self._parameters, held, [x.data for x in batch], loss.data, stepped)
 
@@ -122,6 +120,8 @@ def _finite(loss: float) -> float:
 
 def _array(x: Any) -> Array:
     """A batch's array as tensors hold it."""
+    if isinstance(x, np.ndarray) and x.flags.c_contiguous and x.dtype in _DTYPES:
+        return x
     return x.data if isinstance(x, Tensor) else Tensor(x).data
 
 
@@ -135,7 +135,7 @@ class _Compiled:
         held: list[Array],
         batch: list[Array],
         loss: Array,
-        stepped: list[list[bool]],
+        stepped: list[Array],
     ) -> None:
         calls = [call for call in traced if isinstance(call, Call)]
         # Other arrays than the batch's are the same at each step.
@@ -152,7 +152,8 @@ class _Compiled:
         self.loss, self.stepped = loss, stepped
         self._parameters = [(p, p.data) for p in parameters]
         self._held = held
-        layout = _Layout([loss, *held, *batch, *[p.data for p in parameters]])
+        self._draws = any(call.seed is not None for call in calls)
+        layout = _Layout([loss, *held, *[p.data for p in parameters]], batch)
         seeds: dict[int | None, int] = {None: 0}
         listed = [
             (
@@ -186,7 +187,7 @@ class _Compiled:
             arrays.append(one.made)
         for i, check in self._checks:
             check(arrays[i])
-        seed = int(tape.generator().integers(1 << 63))
+        seed = int(tape.generator().integers(1 << 63)) if self._draws else 0
         optimizer.advance(self.stepped)
         self._program.run(self._batch, batch, seed)
         return float(self.loss.item())
@@ -199,10 +200,11 @@ def _arrays_of(call: Call) -> tuple[Sequence[Array | tuple[int, ...] | None], ..
 class _Layout:
     """Numbers of arrays, and where those of the arena are in it."""
 
-    def __init__(self, outside: Iterable[Array]) -> None:
+    def __init__(self, outside: Iterable[Array], batch: Iterable[Array]) -> None:
         self._numbers: dict[Any, int] = {}
         self._arrays: list[Array | tuple[int, ...]] = []
-        self._outside = set(self.places(list(outside)))
+        self._held = list(outside)
+        self._outside = set(self.places([*self._held, *batch]))
 
     def places(self, arrays: Sequence[Array | tuple[int, ...] | None]) -> list[int]:
         """A number for each array, -1 for those that are absent."""
@@ -264,6 +266,9 @@ class _Layout:
                     if not isinstance(x, np.ndarray) or number in self._outside:
                         continue
                     if number not in lives and number not in written:
+                        if any(np.may_share_memory(x, held) for held in self._held):
+                            self._outside.add(number)  # a part of what somebody holds
+                            continue
                         raise ValueError(
                             f"TrainingStep: {call.name} reads an array of shape {x.shape} that is "
                             "no parameter, no buffer and no part of the batch"

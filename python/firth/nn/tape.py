@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import functools
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from firth import _native
 from firth.kernels._dispatch import active, active_level, calls
+from firth.nn.operators import Operators
+from firth.nn.operators import method as method  # for operations' pages
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -56,6 +58,8 @@ class Operation(abc.ABC):
     """Outputs that backward reads."""
     draws: ClassVar[bool] = False
     """Whether it draws random numbers from its seed, the same forward and backward."""
+    moves: ClassVar[bool] = False
+    """Whether it only moves elements: whole numbers and masks too, which NumPy moves then."""
 
     def options(self) -> tuple[float, ...]:
         """The numbers that the native code gets."""
@@ -164,7 +168,7 @@ _generator: ContextVar[np.random.Generator | None] = ContextVar("firth_generator
 _fallback = np.random.default_rng()
 
 
-@contextlib.contextmanager
+@contextlib.contextmanager  # each is a decorator too
 def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
     token = variable.set(value)
     try:
@@ -173,9 +177,17 @@ def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
         variable.reset(token)
 
 
-def no_grad() -> contextlib.AbstractContextManager[None]:
-    """Inside of the ``with`` block nothing is recorded, so nothing is kept for gradients."""
-    return _set(_recording, False)
+def no_grad() -> contextlib._GeneratorContextManager[None]:
+    """Inside of the ``with`` block nothing is recorded, so nothing is kept for gradients.
+
+    As a decorator, ``@no_grad()``, it does so in each call.
+    """
+    return set_grad_enabled(False)
+
+
+def set_grad_enabled(mode: bool) -> contextlib._GeneratorContextManager[None]:
+    """Inside of the ``with`` block operations are recorded, or not."""
+    return _set(_recording, bool(mode))
 
 
 def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
@@ -250,7 +262,7 @@ def generator() -> np.random.Generator:
     return _generator.get() or _fallback
 
 
-class Tensor:
+class Tensor(Operators):
     """An array, its gradient, and the operation that made it.
 
     Parameters
@@ -268,7 +280,7 @@ class Tensor:
         The gradient of the last `backward`, added to what was there.
     """
 
-    __slots__ = ("__weakref__", "_output", "_record", "data", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_output", "_part", "_record", "data", "grad", "requires_grad")
 
     __array_priority__ = 1000  # ndarray + Tensor is a Tensor
 
@@ -291,6 +303,7 @@ class Tensor:
         self.requires_grad = bool(requires_grad)
         self._record: Record | None = None
         self._output = 0  # which output of the record
+        self._part = False  # a copy of what PyTorch has a view of, so it is not written to
 
     @property
     def shape(self) -> Shape:
@@ -324,12 +337,26 @@ class Tensor:
         return bool(self.data)
 
     def __float__(self) -> float:
-        return self.item()
+        return float(self.item())
 
-    def item(self) -> float:
-        """The number of a tensor that has one."""
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def item(self) -> Any:
+        """The number of a tensor that has one: a float, an int or a bool."""
         self._look("item")
-        return float(self.data.item())
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """Lists of the numbers, or the one there is."""
+        self._look("tolist")
+        return self.data.tolist()
 
     def numpy(self) -> Array:
         """The array itself."""
@@ -344,7 +371,9 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same array, without what made it."""
-        return Tensor(self.data)
+        tensor = _made(self.data)
+        tensor._part = self._part
+        return tensor
 
     def retain_grad(self) -> None:
         """Keep the gradient of a tensor that an operation made."""
@@ -355,51 +384,20 @@ class Tensor:
         """The shape, or the length of one axis."""
         return self.shape if axis is None else self.shape[axis]
 
-    # What operations' pages register with `method`, under PyTorch's names.
-
-    def __getattr__(self, name: str) -> Any:
-        function = _methods.get(name)
-        if function is None:
-            raise AttributeError(
-                f"Tensor has no {name!r}; operations that it has as methods: {sorted(_methods)}"
-            )
-        return functools.partial(function, self)
-
-    def __add__(self, other: Any) -> Any:
-        return _method("add", self, other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Any:
-        return _method("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _method("add", _method("neg", self), other)
-
-    def __mul__(self, other: Any) -> Any:
-        return _method("mul", self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> Any:
-        return _method("div", self, other)
-
-    def __neg__(self) -> Any:
-        return _method("neg", self)
-
-    def __matmul__(self, other: Any) -> Any:
-        return _method("matmul", self, other)
-
-    def __getitem__(self, where: Any) -> Any:
-        return _method("index", self, where)
-
-    def backward(self, gradient: ArrayLike | None = None) -> None:
+    def backward(
+        self,
+        gradient: ArrayLike | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
         """Add to ``grad`` of every tensor that this one was made of, and that requires it.
 
         Parameters
         ----------
         gradient : array_like, optional
             The gradient of what is differentiated by this tensor; 1 for a single number.
+        retain_graph, create_graph : bool
+            Must be off: the walk uses the tape up, and there are no second derivatives.
 
         Raises
         ------
@@ -408,6 +406,12 @@ class Tensor:
         ValueError
             ``gradient`` has another shape, or is missing and this is no single number.
         """
+        if retain_graph or create_graph:
+            name = "create_graph" if create_graph else "retain_graph"
+            raise ValueError(
+                f"backward: {name} must be False: the walk uses the tape up, "
+                "and there are no second derivatives; add losses and walk once"
+            )
         if self._record is None and not self.requires_grad:
             raise RuntimeError("backward: no tensor that requires a gradient made this one")
         if gradient is None:
@@ -417,35 +421,19 @@ class Tensor:
                     "only a single number has 1"
                 )
             gradient = np.ones(self.shape)
-        start = np.array(gradient, self.dtype, order="C")  # a copy: gradients are added to it
+        start = np.asarray(gradient, self.dtype, order="C")
         if start.shape != self.shape:
             raise ValueError(f"backward: gradient must have shape {self.shape}, got {start.shape}")
         walk(self, start)
 
 
-_methods: dict[str, Callable[..., Any]] = {}
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def method(function: Function) -> Function:
-    """Make a function of a tensor a method too, under its name."""
-    _methods[function.__name__] = function
-    return function
-
-
-def _method(name: str, tensor: Tensor, *arguments: Any) -> Any:
-    if name not in _methods:
-        raise TypeError(f"Tensor: there is no operation {name}")
-    return _methods[name](tensor, *arguments)
-
-
 def walk(root: Tensor, start: Array) -> None:
     """The chain rule: from `root` back along the tape, each record once, the latest first.
 
-    `start` is the gradient by `root`; it is changed.
+    `start` is the gradient by `root`. Nothing is added to it: all that the walk meets is older.
     """
     if root._record is None:
-        root.grad = start if root.grad is None else root.grad + start
+        root.grad = start.copy() if root.grad is None else root.grad + start
         return
     records: dict[int, Record] = {}
     waiting = [root._record]
@@ -500,7 +488,9 @@ def _run_backward(
             continue
         # What is there is added to in place, but not where one tensor is several inputs: their
         # gradients would meet in one array.
-        there = _get(edge, flowing) if record.edges.count(edge) == 1 else None
+        there = _get(edge, flowing)
+        if there is not None and sum(_same(edge, other) for other in record.edges) > 1:
+            there = None
         if there is not None:
             add |= 1 << i
         shape = record.inputs[i]
@@ -525,6 +515,12 @@ def _run_backward(
     for i, (edge, made) in enumerate(zip(record.edges, into, strict=True)):
         if edge is not None and made is not None and not add >> i & 1:
             _put(edge, flowing, made)
+
+
+def _same(one: Edge, other: Edge) -> bool:
+    """Whether two edges end at the same place: == of tensors is of their elements."""
+    both = isinstance(one, tuple) and isinstance(other, tuple)
+    return one == other if both else one is other
 
 
 def _get(edge: Edge, flowing: dict[int, list[Array | None]]) -> Array | None:
@@ -576,6 +572,11 @@ def _edge(x: Tensor | Array | None) -> Edge:
     return x if x.requires_grad else None
 
 
+def tracked(x: Any) -> bool:
+    """Whether a gradient flows to it from what is computed of it now."""
+    return _recording.get() and isinstance(x, Tensor) and _edge(x) is not None
+
+
 def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     """Run an operation, and record it where a gradient may be asked for.
 
@@ -601,10 +602,13 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
         x.data if isinstance(x, Tensor) and x.data.dtype.kind != "f" else x for x in inputs
     )
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
+    if operation.moves and not dtypes:
+        return _moved(operation, inputs)
     if len(dtypes) != 1:
-        names = " and ".join(sorted(str(dtype) for dtype in dtypes)) or "only whole numbers"
+        names = " and ".join(sorted(str(dtype) for dtype in dtypes))
         raise TypeError(
-            f"{operation.name}: tensors must have one dtype, float32 or float64, got {names}"
+            f"{operation.name}: tensors must have one dtype, float32 or float64, "
+            f"got {names or 'whole numbers; float() makes them real'}"
         )
     dtype = dtypes.pop()
     results, kept = operation.results(
@@ -646,11 +650,22 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
+def _moved(operation: Operation, arrays: Sequence[Any]) -> Tensor:
+    """An operation that moves elements, of such as have no gradient."""
+    if _trace.get() is not None:
+        raise RuntimeError(
+            f"{operation.name}: a step that is being compiled cannot compute whole numbers or masks"
+        )
+    operation.results(*(Spec(x.shape, x.dtype) for x in arrays))
+    found, _ = operation.forward(*arrays, seed=0)
+    return _made(np.array(found[0], order="C"))
+
+
 def _made(array: Array) -> Tensor:
     """A tensor around an array that is as it must be."""
     tensor = Tensor.__new__(Tensor)
     tensor.data, tensor.grad, tensor.requires_grad = array, None, False
-    tensor._record, tensor._output = None, 0
+    tensor._record, tensor._output, tensor._part = None, 0, False
     return tensor
 
 

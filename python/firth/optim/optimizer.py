@@ -105,7 +105,7 @@ class Optimizer(abc.ABC):
         refuse(self._name, {k: v for k, v in param_group.items() if k in _REFUSED})
         group = {name: param_group.get(name, value) for name, value in self.defaults.items()}
         group = {"params": tensors, **group}
-        self._checked.append((list(group.values()), self._step(group)))
+        self._checked.append((_settings(group), self._step(group)))
         self.param_groups.append(group)
         self.generation += 1
         self._numbers.append(np.zeros(2 + len(tensors)))
@@ -156,12 +156,7 @@ class Optimizer(abc.ABC):
             ]
             factor = grad_norm(gradients, clip_norm)
         if not tracing():
-            self.advance(
-                [
-                    [p.requires_grad and p.grad is not None for p in group["params"]]
-                    for group in self.param_groups
-                ]
-            )
+            self.advance(self.stepped())
         for numbers, (operation, by_dtype) in zip(self._numbers, ready, strict=True):
             for arrays in by_dtype:
                 update(operation, [numbers, factor, *arrays])
@@ -175,7 +170,7 @@ class Optimizer(abc.ABC):
 
     def _update(self, index: int) -> Step:
         group = self.param_groups[index]
-        settings = list(group.values())
+        settings = _settings(group)
         if self._checked[index][0] != settings:  # checking takes longer than a small step
             self._checked[index] = settings, self._step(group)
         return self._checked[index][1]
@@ -186,11 +181,18 @@ class Optimizer(abc.ABC):
         parameters = [p.data for group in self.param_groups for p in group["params"]]
         return [*self._numbers, *states, *parameters]
 
-    def advance(self, stepped: Sequence[Sequence[bool]]) -> None:
+    def stepped(self) -> list[Array]:
+        """Of each group 1 for parameters that the next step changes, after two zeros."""
+        return [
+            np.array([0.0, 0.0, *[p.requires_grad and p.grad is not None for p in group["params"]]])
+            for group in self.param_groups
+        ]
+
+    def advance(self, stepped: Sequence[Array]) -> None:
         """Write the numbers of the next step of the parameters that `stepped` names, by group."""
         for numbers, group, steps in zip(self._numbers, self.param_groups, stepped, strict=True):
-            numbers[:2] = group["lr"], self._momentum(group)
-            numbers[2:] += steps
+            numbers += steps
+            numbers[0], numbers[1] = group["lr"], self._momentum(group)
 
     def _arrays(self, index: int) -> tuple[Step, list[list[Array | None]]]:
         """The update of a group, and for each dtype of its parameters the arrays after the numbers.
@@ -295,6 +297,11 @@ class Optimizer(abc.ABC):
             for i, group in enumerate(self.param_groups)
         ]
         return f"{self._name}(\n" + "\n".join(lines) + "\n)"
+
+
+def _settings(group: Mapping[str, Any]) -> list[Any]:
+    """All but the parameters: == of tensors compares elements."""
+    return [value for name, value in group.items() if name != "params"]
 
 
 def refuse(where: str, given: Mapping[str, Any]) -> None:

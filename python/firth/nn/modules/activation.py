@@ -1,4 +1,7 @@
-"""Activations as modules."""
+"""Activations as modules.
+
+PyTorch's ``inplace`` is taken and changes nothing: the input stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,11 @@ from firth.nn.operations.linear import linear
 from firth.nn.tape import Tensor
 
 
-def _not_in_place(module: Module, inplace: bool) -> None:
-    if inplace:
-        raise ValueError(f"{type(module).__name__}: inplace must be False, nothing is in place")
-
-
 class ReLU(Module):
     """The function `relu`."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
-        _not_in_place(self, inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return functions.relu(input)
@@ -50,7 +47,6 @@ class SiLU(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
-        _not_in_place(self, inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return functions.silu(input)
@@ -75,7 +71,6 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
-        _not_in_place(self, inplace)
         self.negative_slope = negative_slope
 
     def forward(self, input: Tensor) -> Tensor:
@@ -90,7 +85,6 @@ class ELU(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        _not_in_place(self, inplace)
         self.alpha = alpha
 
     def forward(self, input: Tensor) -> Tensor:

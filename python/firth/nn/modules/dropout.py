@@ -14,14 +14,14 @@ class Dropout(Module):
     ----------
     p : float
         The probability with which an element becomes 0.
+    inplace : bool
+        PyTorch's; it changes nothing, the input stays as it is.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p must be in [0, 1], got {p}")
-        if inplace:
-            raise ValueError("Dropout: inplace must be False, nothing is in place")
         self.p = p
 
     def forward(self, input: Tensor) -> Tensor:

@@ -126,6 +126,19 @@ class HuberLoss(_Loss):
         return losses.huber_loss(input, target, self.reduction, self.delta)
 
 
+class BCELoss(_Loss):
+    """`binary_cross_entropy` of probabilities; `BCEWithLogitsLoss` is faster and exact."""
+
+    def __init__(
+        self, weight: Any = None, *, reduction: str = "mean", dtype: Any = np.float32
+    ) -> None:
+        super().__init__(reduction)
+        self._register("weight", weight, dtype)
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        return losses.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
 class BCEWithLogitsLoss(_Loss):
     """-log of the probability of targets from 0 to 1, of which input is the logit.
 

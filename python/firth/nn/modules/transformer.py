@@ -180,9 +180,17 @@ class TransformerEncoder(_Stack):
     num_layers : int
     norm : Module, optional
         Of the last result.
+    enable_nested_tensor
+        PyTorch's; of no effect.
     """
 
-    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+    def __init__(
+        self,
+        encoder_layer: Module,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+    ) -> None:
         super().__init__(encoder_layer, num_layers, norm)
 
     def forward(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from firth.nn.operations.shapes import axis_of, transpose
 from firth.nn.tape import Array, Operation, Spec, Tensor, apply, method
 
 NUMBERS = {
@@ -245,35 +246,29 @@ class Softmax(Operation):
         return [y * (g - (g * y).sum(axis=-1, keepdims=True))]
 
 
-def _last(function: str, x: Tensor, dim: int) -> None:
-    if dim not in (-1, x.ndim - 1):
-        raise ValueError(
-            f"{function}: dim must be the last axis, -1 or {x.ndim - 1}, got {dim}; "
-            "transpose the input for another"
-        )
+def _along(function: str, log: bool, x: Tensor, dim: int | None) -> Tensor:
+    if dim is None:
+        raise ValueError(f"{function}: dim must be an axis, got None")
+    last = x.ndim - 1
+    axis = axis_of(function, dim, x.ndim) if x.ndim else last  # Softmax refuses a single number
+    if axis == last:
+        return apply(Softmax(log), x)  # type: ignore[no-any-return]
+    return transpose(apply(Softmax(log), transpose(x, axis, last)), axis, last)
 
 
 @method
-def softmax(input: Tensor, dim: int = -1) -> Tensor:
-    """e^x / sum(e^x) along the last axis.
+def softmax(input: Tensor, dim: int | None = -1) -> Tensor:
+    """e^x / sum(e^x) along an axis; the last is the fastest.
 
     Raises
     ------
     ValueError
-        `dim` is another axis.
+        `dim` is no axis.
     """
-    _last("softmax", input, dim)
-    return apply(Softmax(), input)  # type: ignore[no-any-return]
+    return _along("softmax", False, input, dim)
 
 
 @method
-def log_softmax(input: Tensor, dim: int = -1) -> Tensor:
-    """The logarithm of softmax, x - log(sum(e^x)), along the last axis.
-
-    Raises
-    ------
-    ValueError
-        `dim` is another axis.
-    """
-    _last("log_softmax", input, dim)
-    return apply(Softmax(log=True), input)  # type: ignore[no-any-return]
+def log_softmax(input: Tensor, dim: int | None = -1) -> Tensor:
+    """The logarithm of softmax, x - log(sum(e^x)), along an axis; errors as `softmax`."""
+    return _along("log_softmax", True, input, dim)

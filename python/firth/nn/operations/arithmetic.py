@@ -1,9 +1,11 @@
 """Arithmetic of elements, sums and products of matrices.
 
 There is no general broadcasting: of two tensors one may have the shape of the end of the other's (a
-bias, positions of a sequence), and stands for its repetition.
+bias, positions of a sequence), and stands for its repetition. The functions repeat axes of one
+element first (`expand`), which copies. Whole numbers and masks have no gradient: NumPy computes
+them.
 
-(Above 500 lines: five operations, and the twenty functions that are one line around each.)
+Above 500 lines: four operations, each short, and the functions that share them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.operations.shapes import axis_of, shape_of
+from firth.nn.operations.shapes import axis_of, expand, reshape, shape_of, squeeze
 from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method
 
 FUNCTIONS = (
@@ -97,7 +99,7 @@ class Map(Operation):
         return [functions[self.function]()]
 
 
-def _is_end(shape: Shape, of: Shape) -> bool:
+def is_end(shape: Shape, of: Shape) -> bool:
     """Whether a shape, without the axes of 1 that lead it, is the end of another."""
     while shape and shape[0] == 1:
         shape = shape[1:]
@@ -137,13 +139,13 @@ class Combine(Operation):
 
     def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
         a, b = inputs[0].shape, inputs[1].shape
-        if _is_end(b, a) and len(b) <= len(a):
+        if is_end(b, a) and len(b) <= len(a):
             return [Spec(a)], []
-        if _is_end(a, b) and len(a) <= len(b):
+        if is_end(a, b) and len(a) <= len(b):
             return [Spec(b)], []
         raise ValueError(
             f"{self.function}: shapes must be equal, or one the end of the other, got {a} and {b}; "
-            "there is no other broadcasting"
+            "there is no other broadcasting than of axes of 1"
         )
 
     def forward(self, *inputs: Any, seed: int) -> tuple[list[Array], list[Array]]:
@@ -328,7 +330,7 @@ def _map(function: str, x: Tensor, a: float = 0.0, b: float = 0.0) -> Tensor:
 def _operand(function: str, value: Any, beside: Tensor) -> Tensor | float:
     """A number, a tensor, or an array as one of the dtype of the other operand."""
     if isinstance(value, Tensor):
-        return value
+        return value if value.dtype.kind == "f" else real(function, value, beside.dtype)
     if isinstance(value, (int, float, np.integer, np.floating)):
         return float(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
@@ -339,18 +341,62 @@ def _operand(function: str, value: Any, beside: Tensor) -> Tensor | float:
     )
 
 
+def real(function: str, input: Tensor, dtype: Any) -> Tensor:
+    """Whole numbers or a mask as real numbers."""
+    input._look(function)
+    return Tensor(input.data.astype(dtype))
+
+
+def whole(function: str, computed: Callable[..., Any], *operands: Any) -> Tensor:
+    """What NumPy computes of whole numbers and masks."""
+    arrays = []
+    for x in operands:
+        if isinstance(x, Tensor):
+            x._look(function)
+        elif not isinstance(x, (int, np.integer, np.ndarray)):
+            raise TypeError(
+                f"{function}: want a tensor, an array of real numbers or a number, "
+                f"got {type(x).__name__}"
+            )
+        arrays.append(x.data if isinstance(x, Tensor) else x)
+    return Tensor(computed(*arrays))
+
+
+def _is_real(x: Any) -> bool:
+    return isinstance(x, (float, np.floating)) or getattr(x, "dtype", np.dtype(int)).kind == "f"
+
+
+_WHOLE: dict[str, Callable[..., Any]] = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
+
+
 def _combine(function: str, one: str, a: Tensor, b: Any) -> Tensor:
+    if a.dtype.kind != "f":
+        if function in _WHOLE and not _is_real(b):
+            return whole(function, _WHOLE[function], a, b)
+        a = real(function, a, b.dtype if isinstance(b, Tensor) and _is_real(b) else np.float32)
     other = _operand(function, b, a)
     if isinstance(other, float):
         return _map(one, a, -other if function == "sub" else other)
-    return apply(Combine(function), a, other)  # type: ignore[no-any-return]
+    return apply(Combine(function), *_fitting(a, other))  # type: ignore[no-any-return]
+
+
+def _fitting(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two tensors with their axes of one element repeated where `Combine` needs it."""
+    if is_end(b.shape, a.shape) or is_end(a.shape, b.shape):
+        return a, b
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        return a, b  # which Combine refuses
+    return expand(a, *shape), expand(b, *shape)
 
 
 @method
 def add(input: Tensor, other: Any) -> Tensor:
     """The sum with a tensor, an array or a number.
 
-    Shapes must be equal, or one the end of the other; so too of `sub`, `mul`, `div`.
+    Shapes must be equal, or one the end of the other; axes of one element are repeated. So too of
+    `sub`, `mul`, `div`.
 
     Raises
     ------
@@ -383,6 +429,8 @@ def div(input: Tensor, other: Any) -> Tensor:
 @method
 def neg(input: Tensor) -> Tensor:
     """-x."""
+    if input.dtype.kind != "f":
+        return whole("neg", np.negative, input)
     return _map("scale", input, -1)
 
 
@@ -419,6 +467,8 @@ def square(input: Tensor) -> Tensor:
 @method
 def abs(input: Tensor) -> Tensor:
     """|x|."""
+    if input.dtype.kind != "f":
+        return whole("abs", np.abs, input)
     return _map("abs", input)
 
 
@@ -433,6 +483,10 @@ def pow(input: Tensor, exponent: float) -> Tensor:
     """
     if not isinstance(exponent, (int, float, np.integer, np.floating)):
         raise TypeError(f"pow: exponent must be a number, got {type(exponent).__name__}")
+    if input.dtype.kind != "f":
+        if isinstance(exponent, (int, np.integer)) and exponent >= 0:
+            return whole("pow", np.power, input, exponent)
+        input = real("pow", input, np.float32)
     if exponent == 2:
         return square(input)
     return _map("pow", input, float(exponent))
@@ -446,26 +500,79 @@ def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> 
     return _map("clamp", input, -np.inf if min is None else min, np.inf if max is None else max)
 
 
-def _axis(function: str, input: Tensor, dim: Any) -> int | None:
+def _axes(function: str, input: Tensor, dim: Any) -> list[int | None]:
+    """Axes to reduce, the last first; None for all at once."""
     if dim is None:
-        return None
-    if isinstance(dim, (tuple, list)):
-        if len(dim) != 1:
-            raise ValueError(f"{function}: dim must be one axis or None, got {dim}")
-        dim = dim[0]
-    return axis_of(function, dim, input.ndim)
+        return [None]
+    dims = dim if isinstance(dim, (tuple, list)) else [dim]
+    axes = sorted({axis_of(function, d, input.ndim) for d in dims}, reverse=True)
+    if len(axes) != len(dims) or not axes:
+        raise ValueError(f"{function}: dim must be an axis, or different ones, got {dim}")
+    return list(axes)
+
+
+Axes = int | Sequence[int] | None
 
 
 @method
-def sum(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """The sum over an axis, or over all."""
-    return apply(Sum(_axis("sum", input, dim), keepdim), input)  # type: ignore[no-any-return]
+def sum(input: Tensor, dim: Axes = None, keepdim: bool = False) -> Tensor:
+    """The sum over an axis, or several, or all."""
+    for axis in _axes("sum", input, dim):
+        if input.dtype.kind == "f":
+            input = apply(Sum(axis, keepdim), input)
+        else:
+            input = whole("sum", lambda x, at=axis: x.sum(axis=at, keepdims=keepdim), input)
+    return input
 
 
 @method
-def mean(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """The mean over an axis, or over all; NaN of nothing."""
-    return apply(Sum(_axis("mean", input, dim), keepdim, mean=True), input)  # type: ignore[no-any-return]
+def mean(input: Tensor, dim: Axes = None, keepdim: bool = False) -> Tensor:
+    """The mean over an axis, or several, or all; NaN of nothing.
+
+    Raises
+    ------
+    TypeError
+        Whole numbers or a mask.
+    """
+    if input.dtype.kind != "f":
+        raise TypeError(f"mean: want real numbers, got {input.dtype}; float() makes them real")
+    for axis in _axes("mean", input, dim):
+        input = apply(Sum(axis, keepdim, mean=True), input)
+    return input
+
+
+@method
+def var(
+    input: Tensor, dim: int | None = None, unbiased: bool = True, keepdim: bool = False
+) -> Tensor:
+    """The mean square of the difference from the mean; of n numbers over n - 1 where unbiased."""
+    n = math.prod(input.shape) if dim is None else input.shape[axis_of("var", dim, input.ndim)]
+    squares = sum(square(sub(input, mean(input, dim, keepdim=True))), dim, keepdim)
+    return div(squares, np.float64(n - bool(unbiased)))
+
+
+@method
+def std(
+    input: Tensor, dim: int | None = None, unbiased: bool = True, keepdim: bool = False
+) -> Tensor:
+    """The square root of `var`."""
+    return sqrt(var(input, dim, unbiased, keepdim))
+
+
+@method
+def norm(input: Tensor, p: float = 2, dim: Axes = None, keepdim: bool = False) -> Tensor:
+    """The Euclidean length, or with p = 1 the sum of absolute values.
+
+    Raises
+    ------
+    ValueError
+        Another `p`.
+    """
+    if p not in (1, 2):
+        raise ValueError(f"norm: p must be 1 or 2, got {p}")
+    if p == 1:
+        return sum(abs(input), dim, keepdim)
+    return sqrt(sum(square(input), dim, keepdim))
 
 
 @method
@@ -499,12 +606,57 @@ def maxout(input: Tensor, pieces: int) -> Tensor:
 def matmul(input: Tensor, other: Any) -> Tensor:
     """The product of matrices (..., M, K) and (..., K, N), or (K, N) for all of the first.
 
+    A vector is a row on the left, a column on the right, and that axis is not in the result.
+    Leading axes of one element are repeated.
+
     Raises
     ------
     ValueError
-        Fewer than 2 axes, or shapes that do not fit.
+        A single number, or shapes that do not fit.
     """
     tensor = _operand("matmul", other, input)
     if isinstance(tensor, float):
         raise TypeError("matmul: want a tensor or an array, got a number")
-    return apply(Matmul(), input, tensor)  # type: ignore[no-any-return]
+    a, b = input, tensor
+    row, column = a.ndim == 1, b.ndim == 1
+    a = reshape(a, 1, -1) if row else a
+    b = reshape(b, -1, 1) if column else b
+    if b.ndim > 2 and a.shape[:-2] != b.shape[:-2] and a.shape[-1:] == b.shape[-2:-1]:
+        try:
+            lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        except ValueError:
+            pass  # which Matmul refuses
+        else:
+            a = expand(a, *lead, *a.shape[-2:])
+            b = expand(b, *lead, *b.shape[-2:])
+    y: Tensor = apply(Matmul(), a, b)
+    y = squeeze(y, -1) if column else y
+    return squeeze(y, -1 if column else -2) if row else y
+
+
+@method
+def rmatmul(input: Tensor, other: Any) -> Tensor:
+    """The product of an array and a tensor."""
+    tensor = _operand("matmul", other, input)
+    if isinstance(tensor, float):
+        raise TypeError("matmul: want a tensor or an array, got a number")
+    return matmul(tensor, input)
+
+
+mm = method(matmul, "mm")
+bmm = method(matmul, "bmm")
+dot = method(matmul, "dot")
+
+
+@method
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """The products of all elements of two vectors, (M, N)."""
+    return matmul(reshape(input, -1, 1), reshape(vec2, 1, -1))
+
+
+@method
+def clone(input: Tensor) -> Tensor:
+    """A copy, through which the gradient flows."""
+    if input.dtype.kind != "f":
+        return whole("clone", np.copy, input)
+    return _map("scale", input, 1)

@@ -1,7 +1,7 @@
 """Cross-entropy of classes: of logits, of log-probabilities, and of a linear layer's logits.
 
 The class axis is the last one, so that a model of language passes logits (B, T, C) and ids (B, T)
-as they are. That is PyTorch's order for (N, C); its (N, C, T) must be transposed first.
+as they are. That is PyTorch's order for (N, C); its (N, C, T) is permuted first.
 
 (Above 500 lines: three operations that share targets, weights and reduction, and the five losses
 that users call, with their contracts.)
@@ -18,18 +18,16 @@ import numpy as np
 from firth.nn import tape
 from firth.nn.operations.embedding import integers
 from firth.nn.operations.losses import REDUCTIONS, check_reduction, constant
+from firth.nn.operations.shapes import permute
 from firth.nn.tape import Array, Operation, Spec, Tensor, apply
 
 
 def _check_targets(function: str, shape: tuple[int, ...], target: Any, shift: bool = False) -> None:
     """That a target is a class for each row of an array of this shape."""
     if not shape or target.shape != shape[:-1]:
-        hint = ""
-        if len(shape) > 2 and target.shape == (shape[0], *shape[2:]):
-            hint = "; the class axis must be the last"
         raise ValueError(
             f"{function}: target must have the shape of input without its last axis, "
-            f"{shape[:-1]}, got {target.shape}{hint}"
+            f"{shape[:-1]}, got {target.shape}"
         )
     if target.dtype != np.int64:
         raise TypeError(f"{function}: target must be int64, got {target.dtype or 'real numbers'}")
@@ -308,6 +306,20 @@ def _check(function: str, reduction: str, label_smoothing: float) -> None:
         raise ValueError(f"{function}: label_smoothing must be from 0 to 1, got {label_smoothing}")
 
 
+def _classes_last(function: str, input: Tensor, target: Any) -> Tensor:
+    """Logits with the axis of classes last, where it is the second."""
+    shape = np.shape(target.data if isinstance(target, Tensor) else target)
+    second = (*input.shape[:1], *input.shape[2:])
+    if input.ndim < 3 or shape != second:
+        return input
+    if shape == input.shape[:-1]:
+        raise ValueError(
+            f"{function}: classes may be in axis 1 or in the last one of input of shape "
+            f"{input.shape}; give it as (N, C), with N targets"
+        )
+    return permute(input, 0, *range(2, input.ndim), 1)
+
+
 def _classes(input: Tensor) -> int:
     return input.shape[-1] if input.ndim else 0
 
@@ -326,8 +338,8 @@ def cross_entropy(
     Parameters
     ----------
     input : Tensor, shape (..., C)
-        Logits of C classes. The class axis is the last: as PyTorch's for (N, C), unlike its
-        (N, C, T).
+        Logits of C classes. PyTorch's order (N, C, ...), with targets (N, ...), is taken too; an
+        input that fits both is refused.
     target : array_like of int, shape (...)
         Classes. Probabilities of classes as a target are not supported.
     weight : Tensor or array_like, shape (C,), optional
@@ -351,6 +363,7 @@ def cross_entropy(
         `target` does not hold integers.
     """
     _check("cross_entropy", reduction, label_smoothing)
+    input = _classes_last("cross_entropy", input, target)
     ids = integers("cross_entropy", "target", target, _classes(input), ignore_index)
     operation = CrossEntropy(reduction, ignore_index, label_smoothing)
     return apply(operation, input, ids, _weight("cross_entropy", weight, input))  # type: ignore[no-any-return]
@@ -372,6 +385,7 @@ def nll_loss(
 ) -> Tensor:
     """-input of each row's target class; as `cross_entropy` where log-probabilities are given."""
     check_reduction("nll_loss", reduction)
+    input = _classes_last("nll_loss", input, target)
     ids = integers("nll_loss", "target", target, _classes(input), ignore_index)
     return apply(  # type: ignore[no-any-return]
         NLLLoss(reduction, ignore_index), input, ids, _weight("nll_loss", weight, input)

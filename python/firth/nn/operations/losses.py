@@ -280,3 +280,54 @@ def binary_cross_entropy_with_logits(
         for key, x in others.items()
     )
     return apply(BinaryCrossEntropyWithLogits(reduction), input, *arrays)  # type: ignore[no-any-return]
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Any, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """-log of the probability of a target 0 or 1, where 1 has the probability `input`.
+
+    A logarithm is -100 at least, as in PyTorch. Where the probability is a sigmoid's,
+    `binary_cross_entropy_with_logits` of what it is computed of is faster and exact.
+
+    Parameters
+    ----------
+    input : Tensor
+        From 0 to 1.
+    target : Tensor or array_like, shape of `input`
+        Numbers from 0 to 1; without a gradient.
+    weight : array_like, optional
+        Of each loss.
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `binary_cross_entropy_with_logits`.
+    """
+    name = "binary_cross_entropy"
+    check_reduction(name, reduction)
+    y = constant(name, "target", _target(name, input, target))
+    assert y is not None
+    _alike(name, input, y)
+    least = math.exp(-100)
+    losses: Tensor = -(
+        y * input.clamp(min=least).log() + (1 - y) * (1 - input).clamp(min=least).log()
+    )
+    if weight is not None:
+        losses = losses * weight
+    if reduction == "none":
+        return losses
+    total: Tensor = losses.mean() if reduction == "mean" else losses.sum()
+    return total
+
+
+def softplus(input: Tensor) -> Tensor:
+    """log(1 + e^x): the cross-entropy of a logit whose target is 0."""
+    return binary_cross_entropy_with_logits(input, np.zeros(input.shape), reduction="none")
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    negative = binary_cross_entropy_with_logits(input, np.ones(input.shape), reduction="none")
+    return -negative  # type: ignore[no-any-return]

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method
+from firth.nn.operations.embedding import embedding
+from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method, tracked
 
 MOST_AXES = 5  # of an array that the native code takes
 
@@ -39,6 +40,7 @@ class Reshape(Operation):
     shape: Shape
 
     name: ClassVar[str] = "reshape"
+    moves: ClassVar[bool] = True
 
     def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
         (x,) = inputs
@@ -69,6 +71,7 @@ class Permute(Operation):
     axes: tuple[int, ...]
 
     name: ClassVar[str] = "permute"
+    moves: ClassVar[bool] = True
 
     def options(self) -> tuple[float, ...]:
         return self.axes
@@ -108,6 +111,7 @@ class Slice(Operation):
     shape: Shape
 
     name: ClassVar[str] = "slice"
+    moves: ClassVar[bool] = True
 
     def options(self) -> tuple[float, ...]:
         places = zip(self.starts, self.steps, self.counts, strict=True)
@@ -152,6 +156,7 @@ class Concatenate(Operation):
     new: bool = False
 
     name: ClassVar[str] = "concatenate"
+    moves: ClassVar[bool] = True
 
     def options(self) -> tuple[float, ...]:
         return (self.axis,)
@@ -190,6 +195,46 @@ class Concatenate(Operation):
         return list(np.split(gradients[0], ends, axis=self.axis))
 
 
+@dataclass(frozen=True)
+class Expand(Operation):
+    """An axis of one element repeated `count` times.
+
+    Each element has an effect by each repetition, so backward is their sum.
+    """
+
+    axis: int
+    count: int
+
+    name: ClassVar[str] = "expand"
+
+    def options(self) -> tuple[float, ...]:
+        return (self.axis,)
+
+    def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
+        shape = inputs[0].shape
+        return [Spec((*shape[: self.axis], self.count, *shape[self.axis + 1 :]))], []
+
+    def forward(self, *inputs: Any, seed: int) -> tuple[list[Array], list[Array]]:
+        return [np.repeat(inputs[0], self.count, self.axis)], []
+
+    def backward(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        saved: Sequence[Any],
+        gradients: Sequence[Any],
+        seed: int,
+    ) -> list[Array | None]:
+        return [gradients[0].sum(axis=self.axis, keepdims=True)]
+
+
+def _view(operation: Operation, input: Tensor) -> Tensor:
+    """What PyTorch has a view for: a copy, and one that is not written to."""
+    tensor: Tensor = apply(operation, input)
+    tensor._part = True
+    return tensor
+
+
 def _shape_of(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as one sequence or as several numbers."""
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
@@ -212,7 +257,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
         if known and math.prod(input.shape) % known == 0:
             rest = math.prod(input.shape) // known
             wanted = tuple(rest if n == -1 else n for n in wanted)
-    return apply(Reshape(wanted), input)  # type: ignore[no-any-return]
+    return _view(Reshape(wanted), input)
 
 
 @method
@@ -256,7 +301,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """Axes in another order: axis i of the result is axis ``dims[i]`` of the input."""
     axes = _shape_of(dims)
-    return apply(Permute(tuple(axis_of("permute", d, input.ndim, "dims") for d in axes)), input)  # type: ignore[no-any-return]
+    return _view(Permute(tuple(axis_of("permute", d, input.ndim, "dims") for d in axes)), input)
 
 
 @method
@@ -266,29 +311,127 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     one = axis_of("transpose", dim0, input.ndim, "dim0")
     other = axis_of("transpose", dim1, input.ndim, "dim1")
     axes[one], axes[other] = other, one
-    return apply(Permute(tuple(axes)), input)  # type: ignore[no-any-return]
+    return _view(Permute(tuple(axes)), input)
+
+
+@method
+def expand(input: Tensor, *sizes: Any) -> Tensor:
+    """Axes of one element repeated, to the lengths given; -1 keeps one. New axes may lead.
+
+    A copy, since there are no views. The gradient is the sum over the repetitions.
+
+    Raises
+    ------
+    ValueError
+        An axis that has more than one element would change.
+    """
+    wanted = _shape_of(sizes)
+    new = len(wanted) - input.ndim
+    shape = (1,) * new + input.shape
+    wanted = tuple(n if w == -1 else w for n, w in zip(shape, wanted, strict=False))
+    if new < 0 or any(n not in (1, w) or w < 0 for n, w in zip(shape, wanted, strict=True)):
+        raise ValueError(f"expand: shape {input.shape} cannot become {_shape_of(sizes)}")
+    if input.dtype.kind != "f":
+        input._look("expand")
+        return Tensor(np.broadcast_to(input.data, wanted))
+    x = reshape(input, shape) if new else input
+    for axis, n in enumerate(wanted):
+        if x.shape[axis] != n:
+            x = _view(Expand(axis, n), x)
+    return x
+
+
+@method
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """As `expand`, to the shape of another tensor."""
+    return expand(input, *other.shape)
+
+
+@method
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """As `reshape`, to the shape of another tensor."""
+    return reshape(input, *other.shape)
+
+
+@method
+def t(input: Tensor) -> Tensor:
+    """A matrix with its axes exchanged.
+
+    Raises
+    ------
+    ValueError
+        More than 2 axes.
+    """
+    if input.ndim > 2:
+        raise ValueError(f"T: want a matrix, got shape {input.shape}; see transpose and permute")
+    return transpose(input, 0, 1) if input.ndim == 2 else input
+
+
+@method
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The parts along an axis, without it."""
+    lead = (slice(None),) * axis_of("unbind", dim, input.ndim)
+    return tuple(index(input, (*lead, i)) for i in range(input.shape[dim]))
+
+
+def as_indices(where: Any) -> Any:
+    """Indices as NumPy takes them: tensors of whole numbers or masks are arrays."""
+    if isinstance(where, tuple):
+        return tuple(as_indices(one) for one in where)
+    if isinstance(where, Tensor):
+        where._look("index")
+        if where.dtype.kind == "f":
+            raise TypeError(
+                f"index: tensors must hold whole numbers or be masks, got {where.dtype}"
+            )
+        return where.data if where.ndim or where.dtype.kind == "b" else int(where.data)
+    if isinstance(where, list):
+        return np.array([as_indices(one) for one in where])
+    return where
+
+
+def _is_plain(one: Any) -> bool:
+    whole = isinstance(one, (int, np.integer)) and not isinstance(one, (bool, np.bool_))
+    return whole or one is None or one is Ellipsis or isinstance(one, slice)
+
+
+def _taken(input: Tensor, where: Any) -> Tensor:
+    """Elements that arrays of whole numbers or masks say: rows of a table, see `embedding`."""
+    input._look("index")
+    if not tracked(input):
+        return Tensor(input.data[where])
+    if isinstance(where, np.ndarray) and where.dtype.kind == "i":
+        ids = np.arange(input.shape[0])[where]
+        rows = embedding(ids, reshape(input, input.shape[0], -1))
+        return reshape(rows, *ids.shape, *input.shape[1:])
+    ids = np.arange(input.data.size).reshape(input.shape)[where]
+    return reshape(embedding(ids, reshape(input, -1, 1)), ids.shape)
 
 
 @method
 def index(input: Tensor, where: Any) -> Tensor:
-    """``input[where]`` for integers, slices with positive steps, ... and None.
+    """``input[where]`` for integers, slices with positive steps, ..., None, and arrays of these.
+
+    Arrays or tensors of whole numbers, or masks, take what NumPy takes.
 
     Raises
     ------
     TypeError
-        Something else, such as an array of indices (see `embedding`) or a mask.
+        Something else.
     IndexError
         An integer out of range, or more indices than axes.
     ValueError
         A step that is not positive.
     """
+    where = as_indices(where)
     given = where if isinstance(where, tuple) else (where,)
+    if any(isinstance(one, np.ndarray) for one in given):
+        return _taken(input, where)
     for one in given:
-        whole = isinstance(one, (int, np.integer)) and not isinstance(one, (bool, np.bool_))
-        if not (whole or one is None or one is Ellipsis or isinstance(one, slice)):
+        if not _is_plain(one):
             raise TypeError(
-                f"index: want integers, slices, ... and None, got {type(one).__name__}; "
-                "rows by an array of indices are embedding's"
+                "index: want integers, slices, ..., None, or arrays of whole numbers or masks, "
+                f"got {type(one).__name__}"
             )
     used = sum(one is not None and one is not Ellipsis for one in given)
     if used > input.ndim:
@@ -327,7 +470,7 @@ def index(input: Tensor, where: Any) -> Tensor:
         starts.append(int(one) % length)
         steps.append(1)
         counts.append(1)
-    return apply(Slice(tuple(starts), tuple(steps), tuple(counts), tuple(shape)), input)  # type: ignore[no-any-return]
+    return _view(Slice(tuple(starts), tuple(steps), tuple(counts), tuple(shape)), input)
 
 
 MOST_TENSORS = 64  # that the native code takes at once
@@ -356,6 +499,28 @@ def _joined(function: str, tensors: list[Tensor], dim: int, new: bool) -> Tensor
         parts = [tensors[i : i + MOST_TENSORS] for i in range(0, len(tensors), MOST_TENSORS)]
         return cat([_joined(function, part, axis, new) for part in parts], axis)
     return apply(Concatenate(axis, new), *tensors)  # type: ignore[no-any-return]
+
+
+@method
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """The elements in reverse along the axes given."""
+    for dim in _shape_of(dims):
+        axis = axis_of("flip", dim, input.ndim, "dims")
+        back = np.arange(input.shape[axis])[::-1]
+        input = index(input, (*(slice(None),) * axis, back))
+    return input
+
+
+@method
+def repeat(input: Tensor, *sizes: Any) -> Tensor:
+    """Copies one after the other, as many along each axis as given; new axes may lead."""
+    counts = _shape_of(sizes)
+    if len(counts) < input.ndim or min(counts, default=0) < 0:
+        raise ValueError(f"repeat: sizes must be {input.ndim} or more counts, got {counts}")
+    x = reshape(input, (1,) * (len(counts) - input.ndim) + input.shape)
+    for axis, n in enumerate(counts):
+        x = cat([x] * n, axis) if n else index(x, (*(slice(None),) * axis, slice(0, 0)))
+    return x
 
 
 @method
