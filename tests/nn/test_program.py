@@ -1,4 +1,4 @@
-"""Compiled steps: the bits of the tape, from the first step on; nothing runs while one is listed."""
+"""Compiled steps: the bits of the tape from the first step on; what is listed does not run."""
 
 from __future__ import annotations
 
