@@ -34,7 +34,9 @@ training, held_out = np.split(ids, [len(ids) * 9 // 10])
 
 
 class Network(nn.Module):
-    """With x the vector of a character, and s the logistic function, step t of the LSTM is
+    """Vectors of characters, an LSTM, logits of the next character.
+
+    With x the vector of a character, and s the logistic function, step t of the LSTM is
 
     i, f, o = s(W x + U h + b), each with its own W, U, b      what to write, keep and show
     c = f c + i tanh(W' x + U' h + b')                         the memory
@@ -48,6 +50,7 @@ class Network(nn.Module):
         self.head = nn.Linear(WIDTH, len(characters))
 
     def forward(self, ids: Any, state: Any = None) -> tuple[firth.Tensor, Any]:
+        """Logits of the next characters, and the state (h, c) after the last."""
         return self.lstm(self.embedding(ids), state)
 
 

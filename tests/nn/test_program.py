@@ -1,4 +1,4 @@
-"""Compiled steps: the bits of the tape from the first step on; what is listed does not run."""
+"""Compiled steps: the bits of the tape, from the first step on; none runs while it is listed."""
 
 from __future__ import annotations
 
