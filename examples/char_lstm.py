@@ -34,7 +34,7 @@ training, held_out = np.split(ids, [len(ids) * 9 // 10])
 
 
 class Network(nn.Module):
-    """Vectors of characters, an LSTM, logits of the next character.
+    """Vectors of characters, an LSTM, and the layer that makes logits of what it shows.
 
     With x the vector of a character, and s the logistic function, step t of the LSTM is
 
@@ -50,11 +50,12 @@ class Network(nn.Module):
         self.head = nn.Linear(WIDTH, len(characters))
 
     def forward(self, ids: Any, state: Any = None) -> tuple[firth.Tensor, Any]:
-        """Logits of the next characters, and the state (h, c) after the last."""
+        """What the LSTM shows at each step, and its state (h, c) after the last."""
         return self.lstm(self.embedding(ids), state)
 
 
 def loss(model: Network, inputs: Any, targets: Any) -> firth.Tensor:
+    """-log of the probability of the right characters, a mean; starts without memory."""
     hidden, _ = model(inputs)
     return F.linear_cross_entropy(hidden, model.head.weight, targets, linear_bias=model.head.bias)
 

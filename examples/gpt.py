@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 
 import firth
+import tokenizers
 from firth import nn, optim
 from firth.formats import safetensors
 from firth.nn import functional as F
@@ -48,7 +48,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(HIDDEN, WIDTH, bias=False)
 
     def forward(self, x: firth.Tensor) -> firth.Tensor:
-        """x (..., WIDTH) and the result."""
+        """Of x (..., WIDTH); the result has its shape."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -65,6 +65,7 @@ class Block(nn.Module):
         self.mlp = MLP()
 
     def forward(self, x: firth.Tensor) -> firth.Tensor:
+        """Of x (BATCH, CONTEXT, WIDTH); the result has its shape."""
         y = self.input_layernorm(x)
         x = x + self.self_attn(y, y, y, need_weights=False, is_causal=True)[0]
         return x + self.mlp(self.post_attention_layernorm(x))
@@ -84,6 +85,7 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * LAYERS) if added else 1))
 
     def forward(self, ids: firth.Tensor) -> firth.Tensor:
+        """Vectors (BATCH, CONTEXT, WIDTH), whose products with those of characters are logits."""
         x = self.embed_tokens(ids)
         for layer in self.layers:
             x = layer(x)
