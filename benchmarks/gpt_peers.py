@@ -1,8 +1,8 @@
 """A GPT in firth, PyTorch and JAX: the same layers, the same weights, the same AdamW.
 
 Each has ``step(inputs, targets, rate)``, a step of training, and ``loss(inputs, targets)``, both of
-the mean cross-entropy. PyTorch's is written as nanoGPT writes it: one product for queries, keys and
-values, its fused attention, its fused AdamW.
+the mean cross-entropy. PyTorch's has one product for queries, keys and values, its fused attention,
+its fused AdamW, and turns queries and keys together.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BETAS, DECAY, CLIP, EPS = (0.9, 0.95), 0.1, 1.0, 1e-8
 
 @dataclass(frozen=True)
 class Size:
-    """Of a model and its batches."""
+    """Of a model and its batches; the model is GPT-2's, or Llama's with a tied head."""
 
     layers: int
     width: int
@@ -30,6 +30,12 @@ class Size:
     context: int
     batch: int
     vocabulary: int = 65
+    llama: bool = False
+
+    @property
+    def hidden(self) -> int:
+        """Of the MLP: that of Llama has three matrices, and two thirds of the width."""
+        return 8 * self.width // 3 // 8 * 8 + 8 if self.llama else 4 * self.width
 
 
 def initial(size: Size, seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -40,19 +46,22 @@ def initial(size: Size, seed: int = 0) -> dict[str, NDArray[np.float32]]:
         return (std * rng.standard_normal(shape)).astype(np.float32)
 
     small = 0.02 / math.sqrt(2 * size.layers)
-    arrays = {"wte.weight": normal(size.vocabulary, d), "wpe.weight": normal(size.context, d)}
+    arrays = {"wte.weight": normal(size.vocabulary, d)}
+    if not size.llama:
+        arrays["wpe.weight"] = normal(size.context, d)
     norms = ["ln_f"]
     for i in range(size.layers):
         arrays[f"h.{i}.attn.c_attn.weight"] = normal(3 * d, d)
         arrays[f"h.{i}.attn.c_proj.weight"] = normal(d, d, std=small)
-        arrays[f"h.{i}.mlp.c_fc.weight"] = normal(4 * d, d)
-        arrays[f"h.{i}.mlp.c_proj.weight"] = normal(d, 4 * d, std=small)
+        arrays[f"h.{i}.mlp.c_fc.weight"] = normal(size.hidden, d)
+        if size.llama:
+            arrays[f"h.{i}.mlp.gate.weight"] = normal(size.hidden, d)
+        arrays[f"h.{i}.mlp.c_proj.weight"] = normal(d, size.hidden, std=small)
         norms += [f"h.{i}.ln_1", f"h.{i}.ln_2"]
-    for name in [name for name in arrays if name.startswith("h.")]:
-        arrays[name.replace("weight", "bias")] = np.zeros(len(arrays[name]), np.float32)
-    for name in norms:
-        arrays[f"{name}.weight"] = np.ones(d, np.float32)
-        arrays[f"{name}.bias"] = np.zeros(d, np.float32)
+    arrays |= {f"{name}.weight": np.ones(d, np.float32) for name in norms}
+    if not size.llama:
+        for name in [name for name in arrays if name.startswith(("h.", "ln_f"))]:
+            arrays[name.replace("weight", "bias")] = np.zeros(len(arrays[name]), np.float32)
     return arrays
 
 
@@ -73,30 +82,46 @@ class Ours:
 
         firth.set_num_threads(THREADS)
 
+        def norm() -> Any:
+            return nn.RMSNorm(size.width, 1e-5) if size.llama else nn.LayerNorm(size.width)
+
+        def product(inputs: int, outputs: int) -> Any:
+            return nn.Linear(inputs, outputs, bias=not size.llama)
+
         class Block(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.ln_1, self.ln_2 = nn.LayerNorm(size.width), nn.LayerNorm(size.width)
-                self.attn = nn.MultiheadAttention(size.width, size.heads, batch_first=True)
-                self.c_fc = nn.Linear(size.width, 4 * size.width)
-                self.c_proj = nn.Linear(4 * size.width, size.width)
+                self.ln_1, self.ln_2 = norm(), norm()
+                self.attn = nn.MultiheadAttention(
+                    size.width, size.heads, bias=not size.llama, batch_first=True,
+                    rotary_base=10000 if size.llama else None,
+                )  # fmt: skip
+                self.c_fc = product(size.width, size.hidden)
+                if size.llama:
+                    self.gate = product(size.width, size.hidden)
+                self.c_proj = product(size.hidden, size.width)
 
             def forward(self, x: Any) -> Any:
                 y = self.ln_1(x)
                 x = x + self.attn(y, y, y, need_weights=False, is_causal=True)[0]
-                y = F.linear(self.ln_2(x), self.c_fc.weight, self.c_fc.bias, activation="gelu_tanh")
-                return x + self.c_proj(y)
+                y = self.ln_2(x)
+                if size.llama:
+                    return x + self.c_proj(F.silu(self.gate(y)) * self.c_fc(y))
+                return x + self.c_proj(F.gelu(self.c_fc(y), approximate="tanh"))
 
         class Network(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
                 self.wte = nn.Embedding(size.vocabulary, size.width)
-                self.wpe = nn.LearnedPositions(size.context, size.width)
+                if not size.llama:
+                    self.wpe = nn.LearnedPositions(size.context, size.width)
                 self.h = nn.ModuleList(Block() for _ in range(size.layers))
-                self.ln_f = nn.LayerNorm(size.width)
+                self.ln_f = norm()
 
             def forward(self, ids: Any) -> Any:
-                x = self.wpe(self.wte(ids))
+                x = self.wte(ids)
+                if not size.llama:
+                    x = self.wpe(x)
                 for block in self.h:
                     x = block(x)
                 return self.ln_f(x)
@@ -155,46 +180,71 @@ class Torch:
 
         torch.set_num_threads(THREADS)
 
+        def norm() -> Any:
+            return nn.RMSNorm(size.width, 1e-5) if size.llama else nn.LayerNorm(size.width)
+
+        def product(inputs: int, outputs: int) -> Any:
+            return nn.Linear(inputs, outputs, bias=not size.llama)
+
         class Attention(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.c_attn = nn.Linear(size.width, 3 * size.width)
-                self.c_proj = nn.Linear(size.width, size.width)
+                self.c_attn = product(size.width, 3 * size.width)
+                self.c_proj = product(size.width, size.width)
+                half = size.width // size.heads // 2
+                speeds = 10000.0 ** (-torch.arange(half) / half)
+                angles = torch.arange(size.context)[:, None] * speeds
+                self.register_buffer("cosines", angles.cos(), persistent=False)
+                self.register_buffer("sines", angles.sin(), persistent=False)
 
             def forward(self, x: Any) -> Any:
                 b, t, d = x.shape
-                q, k, v = (
-                    part.view(b, t, size.heads, d // size.heads).transpose(1, 2)
-                    for part in self.c_attn(x).split(d, dim=2)
-                )
-                y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+                heads = self.c_attn(x).view(b, t, 3 * size.heads, -1).transpose(1, 2)
+                if size.llama:
+                    turned, value = heads.split([2 * size.heads, size.heads], dim=1)
+                    one, other = turned.chunk(2, dim=-1)
+                    c, s = self.cosines[:t], self.sines[:t]
+                    turned = torch.cat((one * c - other * s, other * c + one * s), dim=-1)
+                    query, key = turned.chunk(2, dim=1)
+                else:
+                    query, key, value = heads.chunk(3, dim=1)
+                y = F.scaled_dot_product_attention(query, key, value, is_causal=True)
                 return self.c_proj(y.transpose(1, 2).reshape(b, t, d))
 
         class Block(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.ln_1, self.ln_2 = nn.LayerNorm(size.width), nn.LayerNorm(size.width)
+                self.ln_1, self.ln_2 = norm(), norm()
                 self.attn = Attention()
                 self.mlp = nn.ModuleDict({
-                    "c_fc": nn.Linear(size.width, 4 * size.width),
-                    "c_proj": nn.Linear(4 * size.width, size.width),
+                    "c_fc": product(size.width, size.hidden),
+                    "c_proj": product(size.hidden, size.width),
                 })  # fmt: skip
+                if size.llama:
+                    self.mlp["gate"] = product(size.width, size.hidden)
 
             def forward(self, x: Any) -> Any:
                 x = x + self.attn(self.ln_1(x))
-                y = F.gelu(self.mlp["c_fc"](self.ln_2(x)), approximate="tanh")
+                y = self.ln_2(x)
+                if size.llama:
+                    y = F.silu(self.mlp["gate"](y)) * self.mlp["c_fc"](y)
+                else:
+                    y = F.gelu(self.mlp["c_fc"](y), approximate="tanh")
                 return x + self.mlp["c_proj"](y)
 
         class Network(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
                 self.wte = nn.Embedding(size.vocabulary, size.width)
-                self.wpe = nn.Embedding(size.context, size.width)
+                if not size.llama:
+                    self.wpe = nn.Embedding(size.context, size.width)
                 self.h = nn.ModuleList(Block() for _ in range(size.layers))
-                self.ln_f = nn.LayerNorm(size.width)
+                self.ln_f = norm()
 
             def forward(self, ids: Any, targets: Any) -> Any:
-                x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
+                x = self.wte(ids)
+                if not size.llama:
+                    x = x + self.wpe(torch.arange(ids.shape[1]))
                 for block in self.h:
                     x = block(x)
                 logits = F.linear(self.ln_f(x), self.wte.weight)
@@ -234,7 +284,7 @@ class Torch:
 
 
 class Jax:
-    """Of JAX: the whole step is one compiled function, which may overwrite what it is given."""
+    """Of JAX, GPT-2 alone: a step is one compiled function, which may overwrite its arguments."""
 
     def __init__(self, size: Size, weights: dict[str, NDArray[np.float32]]) -> None:
         import jax

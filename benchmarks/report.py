@@ -46,6 +46,8 @@ PARTS = {
     "search_identity": "Search: the same answer whatever the batch, threads and level",
     "networks": "Perceptron",
     "training": "Networks that train: MLP, LSTM, CNN, backward alone",
+    "gpt": "GPT: steps of training, memory",
+    "gpt_minutes": "GPT: the loss after the same minutes",
     "growth": "Growth",
     "levels": "The v3 level, forced, against v4",
     "package": "Package",
@@ -95,6 +97,7 @@ SUMMARY = [
     ("MLPClassifier, TrainingStep of an MLP", ("training",), "MLP"),
     ("LSTM, forward and backward", ("training",), "LSTM"),
     ("training step of a CNN", ("training",), "CNN"),
+    ("training a GPT: steps, memory, loss", ("gpt", "gpt_minutes"), ""),
     ("backward of single operations", ("training",), "backward"),
 ]
 

@@ -28,6 +28,7 @@ from report import CPUS, HERE, PARTS
 ELSEWHERE = {
     "quality": ("bench_words", "quality"),
     "glove_quality": ("bench_glove", "quality"),
+    "gpt_minutes": ("bench_gpt", "minutes"),
     "search_flat": ("bench_search", "flat"),
     "search_words_100": ("bench_search", "words_100"),
     "search_words_300": ("bench_search", "words_300"),
