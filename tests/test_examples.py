@@ -11,7 +11,11 @@ import pytest
 from conftest import needs_shared
 
 # What takes minutes takes fewer steps here, and asserts less of its result.
-QUICK = {"char_lstm": ["--steps", "150"], "gpt": ["--steps", "150"]}
+QUICK = {
+    "char_lstm": ["--steps", "150"],
+    "encoder_decoder": ["--quick"],
+    "gpt": ["--steps", "150"],
+}
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 
 
