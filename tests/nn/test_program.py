@@ -49,6 +49,20 @@ def test_steps_have_the_bits_of_the_tape(backend):
     assert counts == [len(X)] * 4
 
 
+def test_an_array_that_is_given_twice_has_two_places():
+    def product(model: Network, x: Any, y: Any) -> Any:
+        return (model(x) * model(y)).mean()
+
+    model, other = Network(), Network()
+    optimizer, step = adam(model), nn.TrainingStep(other, product, adam(other))
+    for x, y in ((X[0], X[0]), (X[1], X[2])):
+        value = product(model, nn.Tensor(x), nn.Tensor(y))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        assert step(x, y) == value.item()
+
+
 def test_what_is_listed_does_not_run():
     model = Network()
     optimizer = adam(model)
