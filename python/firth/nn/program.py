@@ -102,7 +102,7 @@ class TrainingStep:
         """List the calls of a step."""
         self._parameters = list(self.model.parameters())
         calls: list[Traced] = []
-        # Copies: an array that is given twice has two places, as the next batch may have two arrays.
+        # Copies: an array that is given twice has two places, for the next batch may have two.
         batch = [tape.Tensor(x.copy()) for x in arrays]
         with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
             loss, start = self._step(batch)
