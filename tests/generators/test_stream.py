@@ -53,6 +53,12 @@ def test_any_ids(ids):
             assert "".join(pieces(stream, ids)) == stream.text == whole
 
 
+def test_halves_of_surrogates_are_no_characters():
+    ids = SPM.convert_tokens_to_ids(["<0xED>", "<0xA0>"])
+    assert pieces(Stream(SPM, ends=()), ids) == ["", "\ufffd\ufffd", ""]
+    assert SPM.decode(ids) == "\ufffd\ufffd"
+
+
 def cut_inside_a_character(tokenizer: GeneratorTokenizer, ids: list[int], skip: bool) -> bool:
     skipped = set(tokenizer.control_ids) if skip else set()
     text = b"".join(tokenizer.token_bytes(i) for i in ids if i not in skipped)

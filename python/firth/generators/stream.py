@@ -94,7 +94,13 @@ class Stream:
         piece = self._tokenizer.token_bytes(token_id)
         if piece and not self._begun:
             piece, self._begun = self._tokenizer.first_piece(piece), True
-        return self._take(self._decoder.decode(piece), False)
+        text = self._decoder.decode(piece)
+        waiting = self._decoder.getstate()[0]
+        if waiting[:1] == b"\xed" and waiting[1:2] >= b"\xa0":
+            # Python waits for the third byte of a surrogate; no character begins so.
+            text += "\ufffd" * len(waiting)
+            self._decoder.reset()
+        return self._take(text, False)
 
     def end(self, reason: FinishReason = "length") -> str:
         """Return what was held back; nothing after a stop string.
