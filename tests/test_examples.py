@@ -19,14 +19,15 @@ QUICK = {
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.peer] * ("sklearn" in path.read_text()))
+    for path in EXAMPLES
+])  # fmt: skip
 def test_example(path: Path) -> None:
     text = path.read_text()
     assert "\nassert " in text
     if '"shared"' in text:
         needs_shared("data")
-    if "import sklearn" in text or "from sklearn" in text:
-        pytest.importorskip("sklearn")
     done = subprocess.run(
         [sys.executable, path, *QUICK.get(path.stem, [])],
         capture_output=True,
