@@ -111,8 +111,9 @@ sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedB
 		tests/nn tests/optim tests/networks \
 		tests/encoders/test_fuzz.py tests/encoders/test_files.py
 
-# Searches beside a writer, and every operation of networks, under ThreadSanitizer. The first line
-# shows that it would notice: a program that races must end with its exit code.
+# Searches beside a writer, and every operation of networks, under ThreadSanitizer, at level base:
+# threads are the same at each. The first line shows that it would notice: a program that races must
+# end with its exit code.
 TSAN := .venv-tsan
 TSAN_RUNTIMES = $(shell $(CXX) -print-file-name=libtsan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
 $(TSAN)/firth.stamp: $(SOURCES)
@@ -120,7 +121,8 @@ $(TSAN)/firth.stamp: $(SOURCES)
 	$(PYTHON) -m venv $(TSAN)
 	$(TSAN)/bin/python -m pip install --quiet pytest hypothesis . \
 		--config-settings=build-dir=build/tsan --config-settings=install.strip=false \
-		--config-settings=cmake.define.FIRTH_SANITIZE=thread
+		--config-settings=cmake.define.FIRTH_SANITIZE=thread \
+		--config-settings=cmake.define.FIRTH_BASE=ON
 	touch $@
 
 tsan: $(TSAN)/firth.stamp ## searches beside a writer, networks under ThreadSanitizer
