@@ -19,10 +19,10 @@ from firth.nn.modules.activation import Tanh
 from firth.nn.modules.containers import Sequential
 from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.linear import Linear
+from firth.nn.objects import load, save
 from firth.nn.operations.cross_entropy import cross_entropy
 from firth.nn.operations.losses import mse_loss
 from firth.nn.program import TrainingStep
-from firth.nn.saving import load, save
 from firth.nn.tape import Tensor, generator, manual_seed
 from firth.optim import lr_scheduler
 
@@ -345,16 +345,16 @@ def test_bad_arguments_are_refused():
 
 def test_saved_networks_load(tmp_path):
     model, _ = trained()
-    save(model, tmp_path / "model.safetensors")
+    save(model.state_dict(), tmp_path / "model.safetensors")
     assert list(safetensors.read(tmp_path / "model.safetensors")) == list(model.state_dict())
     other = network()
-    load(other, tmp_path / "model.safetensors")
+    found = load(tmp_path / "model.safetensors")
+    other.load_state_dict(found)
     assert same(states(model), states(other))
-    with pytest.raises(FormatError, match=r"missing keys .*'1.weight'"):
-        load(Sequential(Linear(3, 8), Linear(8, 2)), tmp_path / "model.safetensors")
-    with pytest.raises(FormatError, match=r"0\.weight must have shape"):
-        load(Sequential(Linear(4, 8), Tanh(), Tanh(), Linear(8, 2)),
-             tmp_path / "model.safetensors")  # fmt: skip
+    with pytest.raises(KeyError, match=r"missing keys .*'1.weight'"):
+        Sequential(Linear(3, 8), Linear(8, 2)).load_state_dict(found)
+    with pytest.raises(ValueError, match=r"0\.weight must have shape"):
+        Sequential(Linear(4, 8), Tanh(), Tanh(), Linear(8, 2)).load_state_dict(found)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])

@@ -63,7 +63,6 @@ from firth.nn.modules.transformer import (
     TransformerEncoderLayer,
 )
 from firth.nn.program import TrainingStep
-from firth.nn.saving import load, save
 from firth.nn.tape import Tensor, bfloat16_products, manual_seed, no_grad
 
 __all__ = [
@@ -132,7 +131,6 @@ __all__ = [
     "gradients",
     "gradients_by_step",
     "init",
-    "load",
     "manual_seed",
     "no_grad",
     "plot_activations",
@@ -140,7 +138,6 @@ __all__ = [
     "plot_gradients",
     "plot_gradients_by_step",
     "plot_history",
-    "save",
     "summary",
     "utils",
 ]

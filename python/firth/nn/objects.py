@@ -40,7 +40,7 @@ def save(obj: Any, path: PathLike) -> None:
 
 
 def load(path: PathLike, map_location: Any = None, *, weights_only: bool = True) -> Any:
-    """What `save` wrote; arrays come back as tensors.
+    """What `save` wrote; arrays come back as tensors, those of float16 and bfloat16 as float32.
 
     Parameters
     ----------
@@ -59,7 +59,10 @@ def load(path: PathLike, map_location: Any = None, *, weights_only: bool = True)
     """
     check_device(map_location)
     if not container.is_container(path):
-        return {name: Tensor(array) for name, array in safetensors.read(path).items()}
+        return {
+            name: Tensor(array.astype(np.float32) if array.dtype.name == "bfloat16" else array)
+            for name, array in safetensors.read(path).items()
+        }
     found = container.read(path, _KIND)
     try:
         return _unpacked(found.meta["tree"], found.arrays)
