@@ -46,6 +46,7 @@ PARTS = {
     "search_identity": "Search: the same answer whatever the batch, threads and level",
     "networks": "Perceptron",
     "training": "Networks that train: MLP, LSTM, CNN, backward alone",
+    "seq2seq": "Encoder-decoder transformer: a step of training",
     "gpt": "GPT: steps of training, memory",
     "gpt_minutes": "GPT: the loss after the same minutes",
     "growth": "Growth",
@@ -97,6 +98,7 @@ SUMMARY = [
     ("MLPClassifier, TrainingStep of an MLP", ("training",), "MLP"),
     ("LSTM, forward and backward", ("training",), "LSTM"),
     ("training step of a CNN", ("training",), "CNN"),
+    ("training step of an encoder-decoder transformer", ("seq2seq",), ""),
     ("training a GPT: steps, memory, loss", ("gpt", "gpt_minutes"), ""),
     ("backward of single operations", ("training",), "backward"),
 ]
