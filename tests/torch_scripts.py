@@ -2,6 +2,8 @@
 
 Each is source text with ``{torch}`` where the library is named. It leaves what is compared in
 `result`. Random numbers are NumPy's: both libraries start with the same weights and data.
+
+(Above 500 lines: a dozen scripts, whole as people write them.)
 """
 
 from __future__ import annotations

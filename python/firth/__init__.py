@@ -5,6 +5,8 @@
 >>> model.wv.most_similar("king")                               # doctest: +SKIP
 
 Public names are imported on first use, so that ``import firth`` stays quick.
+
+(Above 500 lines: each name stands for type checkers, with its home, and for ``import *``.)
 """
 
 from __future__ import annotations

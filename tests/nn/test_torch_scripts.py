@@ -245,6 +245,8 @@ def test_what_is_left_out_is_refused_by_name():
     assert x.to(firth.device("cpu"), firth.float32).cpu() is x
     assert model.to("cpu") is model
     assert not firth.cuda.is_available()
+    assert firth.cuda.device_count() == 0
+    assert firth.ones(1, 3).expand_as(firth.zeros(2, 3)).tolist() == [[1.0] * 3] * 2
 
 
 @pytest.mark.parametrize(("decides", "error", "message"), [
