@@ -106,7 +106,8 @@ def jax_epochs(
         nonlocal state
         if whole:
             state, losses = scanned(state, count)
-            return np.asarray(losses).tolist()  # type: ignore[no-any-return]
+            found: list[float] = np.asarray(losses).tolist()
+            return found
         found = []
         for _ in range(count):
             for x, y in batches:

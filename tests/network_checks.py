@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from firth.nn import tape
-from firth.nn.tape import Operation, Tensor, apply
+from firth.nn.tape import Operation, Tensor, apply_all
 
 
 def run(
@@ -24,8 +24,7 @@ def run(
         Tensor(x.copy(), requires_grad=True) if x is not None and x.dtype == dtype else x
         for x in inputs
     ]
-    made = apply(operation, *tensors)
-    outputs = list(made) if isinstance(made, tuple) else [made]
+    outputs = list(apply_all(operation, *tensors))
     if gradients is None:
         gradients = output_gradients([x.data for x in outputs])
     # what the walk along the tape does once the gradients by all outputs are known

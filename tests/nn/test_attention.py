@@ -19,7 +19,7 @@ from firth.nn.operations.attention import (
     rotary_angles,
     scaled_dot_product_attention,
 )
-from firth.nn.tape import Tensor, apply
+from firth.nn.tape import Tensor, apply, apply_all
 
 # batch, heads, heads of keys, queries, keys, depth, values: around panels (8, 16 or 32 columns),
 # tiles (6 or 14 rows) and blocks along K (384, or 192 of double)
@@ -216,20 +216,20 @@ def test_weights(backend, dtype):
     size = (2, 4, 2, 20, 33, 8, 8)
     given = [Tensor(x) for x in arrays(size, dtype)]
     options: dict[str, Any] = {"scale": 0.5, "causal": True}
-    out, weights = apply(Attention(weights="each", **options), *given, None, None)
+    out, weights = apply_all(Attention(weights="each", **options), *given, None, None)
     assert weights.shape == (2, 4, 20, 33)
     eps = np.finfo(dtype).eps  # of sums of 33 numbers below 1, each of some roundings
     np.testing.assert_allclose(weights.data.sum(-1), 1, rtol=0, atol=33 * eps)
     assert not np.triu(weights.data, 1).any()
     values = given[2].data.repeat(2, 1)
     np.testing.assert_allclose(weights.data @ values, out.data, rtol=0, atol=100 * eps)
-    _, mean = apply(Attention(weights="mean", **options), *given, None, None)
+    _, mean = apply_all(Attention(weights="mean", **options), *given, None, None)
     np.testing.assert_allclose(mean.data, weights.data.mean(1), rtol=0, atol=8 * eps)
     flat = [
         Tensor(x[0].transpose(1, 0, 2).reshape(x.shape[2], -1)) for x in (g.data for g in given)
     ]
     for kind, want in (("each", weights.data[0]), ("mean", mean.data[0])):
-        _, shown = apply(Attention(4, 2, weights=kind, **options), *flat, None, None)
+        _, shown = apply_all(Attention(4, 2, weights=kind, **options), *flat, None, None)
         np.testing.assert_allclose(shown.data, want, rtol=0, atol=8 * eps)
 
 
@@ -267,7 +267,7 @@ def test_dropout_drops_its_share():
     n = 400
     q = Tensor(np.zeros((1, 2, n, 1), np.float32))
     operation = Attention(dropout=0.25, weights="each")
-    _, weights = apply(operation, q, q, q, None, None)
+    _, weights = apply_all(operation, q, q, q, None, None)
     dropped = weights.data == 0
     kept = weights.data[~dropped] * n
     np.testing.assert_allclose(kept, 1 / 0.75, rtol=1e-5)

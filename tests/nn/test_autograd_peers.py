@@ -59,13 +59,16 @@ def called(name: str, monkeypatch: Any) -> tuple[Operation, list[Any], int]:
     """The operation of a case, with its inputs in float64 and its seed."""
     found: list[tuple[Operation, tuple[Any, ...]]] = []
 
-    def listed(operation: Operation, *inputs: Any) -> Any:
-        found.append((operation, inputs))
-        return tape.apply(operation, *inputs)
+    def listing(apply: Any) -> Any:
+        def listed(operation: Operation, *inputs: Any) -> Any:
+            found.append((operation, inputs))
+            return apply(operation, *inputs)
+
+        return listed
 
     for page in PAGES:
-        if hasattr(page, "apply"):
-            monkeypatch.setattr(page, "apply", listed)
+        for name_of in {"apply", "apply_all"} & set(vars(page)):
+            monkeypatch.setattr(page, name_of, listing(getattr(tape, name_of)))
     function, arrays = {**CASES, **ACTIVATIONS}[name]
     function(*[Tensor(x.astype(np.float64)) for x in arrays])
     operation, inputs = next(one for one in found if one[0].name == name.split(":")[0])

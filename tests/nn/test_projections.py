@@ -10,7 +10,7 @@ from firth import _native
 from firth.kernels import _dispatch
 from firth.nn import tape
 from firth.nn.operations.projections import Projections, projections
-from firth.nn.tape import Tensor, apply
+from firth.nn.tape import Tensor, apply_all
 
 ROWS = [(4, 4), (3, 10, 1), (33, 17), (1, 5), (64, 64, 64)]
 
@@ -29,7 +29,7 @@ def inputs(rows: tuple[int, ...], dtype: type, bias: bool = True) -> list[np.nda
 def test_projections(backend, rows, bias, dtype):
     given = inputs(rows, dtype, bias)
     tensors = [None if x is None else Tensor(x, requires_grad=True) for x in given]
-    found = apply(Projections(rows), *tensors)
+    found = apply_all(Projections(rows), *tensors)
     outputs = [x.data for x in found]
     # what `backward` of something made of all outputs comes to
     tape._run_backward(found[0]._record, [*checks.output_gradients(outputs)], {})

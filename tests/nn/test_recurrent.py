@@ -341,5 +341,5 @@ def test_bad_arguments_of_modules():
     x, h, c = (Tensor(np.ones(s, np.float32)) for s in ((5, 2, 3), (2, 2, 6), (1, 2, 6)))
     with pytest.raises(ValueError, match=r"LSTM: c_0 must have shape \(2, 2, 6\), got \(1, 2, 6\)"):
         modules.LSTM(3, 6, 2)(x, (h, c))
-    with pytest.raises(TypeError, match="proj_size"):
+    with pytest.raises(ValueError, match="GRU: proj_size must be 0"):
         modules.GRU(3, 6, proj_size=2)

@@ -158,7 +158,8 @@ class _Embeddings(Module):
         positions, segments = self.position_embeddings.weight, self.token_type_embeddings
         x = add(self.word_embeddings(ids), index(positions, slice(ids.shape[1])))
         x = add(x, index(segments.weight, 0) if types is None else segments(types))
-        return self.dropout(self.LayerNorm(x))  # type: ignore[no-any-return]
+        found: Tensor = self.dropout(self.LayerNorm(x))
+        return found
 
 
 class _Layer(Module):
@@ -195,7 +196,8 @@ class _Layer(Module):
 
     def _added(self, x: Tensor, found: Tensor, output: Any) -> Tensor:
         made = self.dropout(output["dense"](found))
-        return output["LayerNorm"](add(x, made))  # type: ignore[no-any-return]
+        result: Tensor = output["LayerNorm"](add(x, made))
+        return result
 
 
 class Bert(_Network):
@@ -250,10 +252,10 @@ class Bert(_Network):
         padding = None
         if attention_mask is not None:
             padding = derive(_array(attention_mask), lambda mask: mask == 0)
-        x = self.embeddings(ids, token_type_ids)
+        x: Tensor = self.embeddings(ids, token_type_ids)
         for layer in self.encoder.layer:
             x = layer(x, padding)
-        return x  # type: ignore[no-any-return]
+        return x
 
     def pooled(self, states: Tensor) -> Tensor:
         """What the pooler (B, D) makes of the states of first tokens."""
@@ -292,7 +294,8 @@ class _Predictions(Module):
         """What the decoder gets."""
         dense = self.transform["dense"]
         made = linear(states, dense.weight, dense.bias, activation=self.activation)
-        return self.transform["LayerNorm"](made)  # type: ignore[no-any-return]
+        found: Tensor = self.transform["LayerNorm"](made)
+        return found
 
 
 class BertPreTraining(_Network):
@@ -354,7 +357,8 @@ class BertPreTraining(_Network):
         return words, cross_entropy(self._relationship(states), next_sentence_label)
 
     def _relationship(self, states: Tensor) -> Tensor:
-        return self.cls["seq_relationship"](self.bert.pooled(states))  # type: ignore[no-any-return]
+        scores: Tensor = self.cls["seq_relationship"](self.bert.pooled(states))
+        return scores
 
 
 class BertClassifier(_Network):
@@ -381,7 +385,8 @@ class BertClassifier(_Network):
     ) -> Tensor:
         """Scores of the classes (B, classes); the loss is `firth.nn.functional.cross_entropy`."""
         states = self.bert(input_ids, attention_mask, token_type_ids)
-        return self.classifier(self.dropout(self.bert.pooled(states)))  # type: ignore[no-any-return]
+        scores: Tensor = self.classifier(self.dropout(self.bert.pooled(states)))
+        return scores
 
 
 def _array(given: Any) -> Array:

@@ -577,7 +577,13 @@ def tracked(x: Any) -> bool:
     return _recording.get() and isinstance(x, Tensor) and _edge(x) is not None
 
 
-def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
+def apply(operation: Operation, *inputs: Tensor | Array | None) -> Tensor:
+    """`apply_all` of an operation that has one output."""
+    (output,) = apply_all(operation, *inputs)
+    return output
+
+
+def apply_all(operation: Operation, *inputs: Tensor | Array | None) -> tuple[Tensor, ...]:
     """Run an operation, and record it where a gradient may be asked for.
 
     Parameters
@@ -588,7 +594,8 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
 
     Returns
     -------
-    Tensor, or a tuple of them where the operation has several outputs.
+    tuple of Tensor
+        The outputs.
 
     Raises
     ------
@@ -603,7 +610,7 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
     )
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
     if operation.moves and not dtypes:
-        return _moved(operation, inputs)
+        return (_moved(operation, inputs),)
     if len(dtypes) != 1:
         names = " and ".join(sorted(str(dtype) for dtype in dtypes))
         raise TypeError(
@@ -632,7 +639,7 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
         outputs = [np.empty(spec.shape, spec.dtype or dtype) for spec in results]
         saved = [np.empty(spec.shape, spec.dtype or dtype) for spec in kept]
         run_forward(operation, arrays, outputs, saved, dtype == np.float64, seed)
-    tensors = [_made(array) for array in outputs]
+    tensors = tuple(_made(array) for array in outputs)
     edges = tuple(_edge(x) for x in inputs)
     if _recording.get() and any(edge is not None for edge in edges):
         reads, keeps = operation.reads_inputs, operation.reads_outputs
@@ -647,12 +654,12 @@ def apply(operation: Operation, *inputs: Tensor | Array | None) -> Any:
         )
         for i, tensor in enumerate(tensors):
             tensor._record, tensor._output = record, i
-    return tensors[0] if len(tensors) == 1 else tuple(tensors)
+    return tensors
 
 
 def _moved(operation: Operation, arrays: Sequence[Any]) -> Tensor:
     """An operation that moves elements, of such as have no gradient."""
-    if _trace.get() is not None:
+    if tracing():
         raise RuntimeError(
             f"{operation.name}: a step that is being compiled cannot compute whole numbers or masks"
         )

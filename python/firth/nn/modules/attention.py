@@ -15,7 +15,7 @@ from firth.nn.operations.attention import Attention, mask_for, rotary, rotary_an
 from firth.nn.operations.linear import linear
 from firth.nn.operations.projections import projections
 from firth.nn.operations.shapes import index
-from firth.nn.tape import Array, Tensor, apply, generator
+from firth.nn.tape import Array, Tensor, apply_all, generator
 
 
 class MultiheadAttention(Module):
@@ -160,10 +160,8 @@ class MultiheadAttention(Module):
             padding = np.ascontiguousarray(masked.data if isinstance(masked, Tensor) else masked)
             if padding.dtype not in (np.bool_, np.uint8):
                 raise TypeError(f"{where}: key_padding_mask must be bool, got {padding.dtype}")
-        made = apply(operation, *parts, mask, padding)
-        found, weights = made if need_weights else (made, None)
-        weights = None if weights is None else weights.detach()
-        return self.out_proj(found), weights
+        found, *weights = apply_all(operation, *parts, mask, padding)
+        return self.out_proj(found), weights[0].detach() if need_weights else None
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor | None]:
         """Queries, keys and values as `Attention` takes them, in as few arrays as possible."""

@@ -27,12 +27,12 @@ class _Recurrent(Module):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        *,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        *,
         dtype: Any = None,
     ) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class _Recurrent(Module):
     def _layer(
         self, input: Tensor, states: list[Tensor | None], layer: int, lengths: Any
     ) -> tuple[Tensor, ...]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no _layer")
 
     def _run(
         self, input: Tensor, states: list[Tensor | None], lengths: Any
@@ -215,23 +215,6 @@ class GRU(_Recurrent):
 
     _gates = 3
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first,
-            dropout=dropout, bidirectional=bidirectional, dtype=dtype,
-        )  # fmt: skip
-
     def _layer(
         self, input: Tensor, states: list[Tensor | None], layer: int, lengths: Any
     ) -> tuple[Tensor, ...]:
@@ -259,24 +242,6 @@ class LSTM(_Recurrent):
 
     _gates = 4
     _states = ("h_0", "c_0")
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        *,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first,
-            dropout=dropout, bidirectional=bidirectional, proj_size=proj_size, dtype=dtype,
-        )  # fmt: skip
 
     def _layer(
         self, input: Tensor, states: list[Tensor | None], layer: int, lengths: Any
@@ -315,7 +280,9 @@ class _Cell(Module):
             if bias:
                 _add(self, name, (width,), hidden_size, dtype)
 
-    def _step(self, function: Any, input: Tensor, *states: Tensor | None, **options: Any) -> Any:
+    def _step(
+        self, function: Any, input: Tensor, *states: Tensor | None, **options: Any
+    ) -> list[Tensor]:
         """Last states of a layer's function, as (B, H), or (H,)."""
         sequence = reshape(input, (1, *input.shape))
         first = [None if s is None else reshape(s, (1, *s.shape)) for s in states]
@@ -346,7 +313,7 @@ class RNNCell(_Cell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next state (B, H), of input (B, I) and hx (B, H) or zeros; without B too."""
-        return self._step(recurrent.rnn, input, hx, activation=self.nonlinearity)[0]  # type: ignore[no-any-return]
+        return self._step(recurrent.rnn, input, hx, activation=self.nonlinearity)[0]
 
 
 class GRUCell(_Cell):
@@ -356,7 +323,7 @@ class GRUCell(_Cell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next state; see `RNNCell.forward`."""
-        return self._step(recurrent.gru, input, hx)[0]  # type: ignore[no-any-return]
+        return self._step(recurrent.gru, input, hx)[0]
 
 
 class LSTMCell(_Cell):

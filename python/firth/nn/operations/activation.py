@@ -151,7 +151,7 @@ class Activation(Operation):
 @method
 def relu(input: Tensor) -> Tensor:
     """max(x, 0)."""
-    return apply(Activation("relu"), input)  # type: ignore[no-any-return]
+    return apply(Activation("relu"), input)
 
 
 @method
@@ -163,43 +163,43 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
-    return apply(Activation("gelu" if approximate == "none" else "gelu_tanh"), input)  # type: ignore[no-any-return]
+    return apply(Activation("gelu" if approximate == "none" else "gelu_tanh"), input)
 
 
 @method
 def silu(input: Tensor) -> Tensor:
     """Sigmoid linear unit: x / (1 + e^-x)."""
-    return apply(Activation("silu"), input)  # type: ignore[no-any-return]
+    return apply(Activation("silu"), input)
 
 
 @method
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent."""
-    return apply(Activation("tanh"), input)  # type: ignore[no-any-return]
+    return apply(Activation("tanh"), input)
 
 
 @method
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + e^-x), the logistic function."""
-    return apply(Activation("sigmoid"), input)  # type: ignore[no-any-return]
+    return apply(Activation("sigmoid"), input)
 
 
 @method
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """Positive x as they are, others times negative_slope."""
-    return apply(Activation("leaky_relu", float(negative_slope)), input)  # type: ignore[no-any-return]
+    return apply(Activation("leaky_relu", float(negative_slope)), input)
 
 
 @method
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """Positive x as they are, of others alpha (e^x - 1)."""
-    return apply(Activation("elu", float(alpha)), input)  # type: ignore[no-any-return]
+    return apply(Activation("elu", float(alpha)), input)
 
 
 @method
 def step(input: Tensor) -> Tensor:
     """1 where x >= 0, else 0; its gradient is 0."""
-    return apply(Activation("step"), input)  # type: ignore[no-any-return]
+    return apply(Activation("step"), input)
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _along(function: str, log: bool, x: Tensor, dim: int | None) -> Tensor:
     last = x.ndim - 1
     axis = axis_of(function, dim, x.ndim) if x.ndim else last  # Softmax refuses a single number
     if axis == last:
-        return apply(Softmax(log), x)  # type: ignore[no-any-return]
+        return apply(Softmax(log), x)
     return transpose(apply(Softmax(log), transpose(x, axis, last)), axis, last)
 
 

@@ -324,7 +324,7 @@ class Matmul(Operation):
 
 
 def _map(function: str, x: Tensor, a: float = 0.0, b: float = 0.0) -> Tensor:
-    return apply(Map(function, float(a), float(b)), x)  # type: ignore[no-any-return]
+    return apply(Map(function, float(a), float(b)), x)
 
 
 def _operand(function: str, value: Any, beside: Tensor) -> Tensor | float:
@@ -377,7 +377,7 @@ def _combine(function: str, one: str, a: Tensor, b: Any) -> Tensor:
     other = _operand(function, b, a)
     if isinstance(other, float):
         return _map(one, a, -other if function == "sub" else other)
-    return apply(Combine(function), *_fitting(a, other))  # type: ignore[no-any-return]
+    return apply(Combine(function), *_fitting(a, other))
 
 
 def _fitting(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -581,7 +581,7 @@ def amax(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
 
     The gradient goes to the first of equals (PyTorch divides it among them).
     """
-    return apply(Maximum(axis_of("amax", dim, input.ndim), keepdim=keepdim), input)  # type: ignore[no-any-return]
+    return apply(Maximum(axis_of("amax", dim, input.ndim), keepdim=keepdim), input)
 
 
 def maxout(input: Tensor, pieces: int) -> Tensor:
@@ -599,7 +599,7 @@ def maxout(input: Tensor, pieces: int) -> Tensor:
     """
     if pieces < 1:
         raise ValueError(f"maxout: pieces must be positive, got {pieces}")
-    return apply(Maximum(axis_of("maxout", -1, input.ndim), pieces), input)  # type: ignore[no-any-return]
+    return apply(Maximum(axis_of("maxout", -1, input.ndim), pieces), input)
 
 
 @method

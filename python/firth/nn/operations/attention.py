@@ -430,7 +430,7 @@ def scaled_dot_product_attention(
     scale = 1 / math.sqrt(width or 1) if scale is None else float(scale)
     mask = mask_for(attn_mask, query.dtype, where)
     operation = Attention(causal=bool(is_causal), scale=scale, dropout=float(dropout_p))
-    return apply(operation, query, key, value, mask, None)  # type: ignore[no-any-return]
+    return apply(operation, query, key, value, mask, None)
 
 
 def rotary(
@@ -454,7 +454,7 @@ def rotary(
         Tensor(np.asarray(a.data if isinstance(a, Tensor) else a).astype(x.dtype, copy=False))
         for a in (cosines, sines)
     )
-    return apply(Rotary(heads, batch_first), x, c, s)  # type: ignore[no-any-return]
+    return apply(Rotary(heads, batch_first), x, c, s)
 
 
 def rotary_angles(length: int, width: int, base: float = 10000.0) -> tuple[Array, Array]:

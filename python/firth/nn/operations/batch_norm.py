@@ -168,7 +168,7 @@ def batch_norm(
         num_batches_tracked.dtype != np.int64 or num_batches_tracked.size != 1
     ):
         raise ValueError("batch_norm: num_batches_tracked must be an int64 array of one number")
-    return apply(  # type: ignore[no-any-return]
+    return apply(
         BatchNorm(training, momentum, eps), input, weight, bias, running_mean, running_var,
         num_batches_tracked,
     )  # fmt: skip

@@ -218,7 +218,7 @@ def _conv(
         dilations,
         whole(groups, f"{name}: groups", 1),
     )
-    return apply(operation, input, weight, bias)  # type: ignore[no-any-return]
+    return apply(operation, input, weight, bias)
 
 
 def conv2d(

@@ -366,7 +366,7 @@ def cross_entropy(
     input = _classes_last("cross_entropy", input, target)
     ids = integers("cross_entropy", "target", target, _classes(input), ignore_index)
     operation = CrossEntropy(reduction, ignore_index, label_smoothing)
-    return apply(operation, input, ids, _weight("cross_entropy", weight, input))  # type: ignore[no-any-return]
+    return apply(operation, input, ids, _weight("cross_entropy", weight, input))
 
 
 def _weight(function: str, weight: Any, input: Tensor) -> Tensor | None:
@@ -387,9 +387,7 @@ def nll_loss(
     check_reduction("nll_loss", reduction)
     input = _classes_last("nll_loss", input, target)
     ids = integers("nll_loss", "target", target, _classes(input), ignore_index)
-    return apply(  # type: ignore[no-any-return]
-        NLLLoss(reduction, ignore_index), input, ids, _weight("nll_loss", weight, input)
-    )
+    return apply(NLLLoss(reduction, ignore_index), input, ids, _weight("nll_loss", weight, input))
 
 
 def linear_cross_entropy(
@@ -452,7 +450,7 @@ def _linear(
         x is not None and tape._edge(x) is not None for x in (input, weight, bias)
     )
     operation = LinearCrossEntropy(reduction, ignore_index, label_smoothing, shift, wanted)
-    return apply(operation, input, weight, bias, ids)  # type: ignore[no-any-return]
+    return apply(operation, input, weight, bias, ids)
 
 
 def masked_lm_loss(
@@ -518,4 +516,4 @@ def next_token_loss(
         )
     array = integers("next_token_loss", "ids", ids, _classes(input), ignore_index)
     operation = CrossEntropy("mean", ignore_index, shift=True)
-    return apply(operation, input, array, None)  # type: ignore[no-any-return]
+    return apply(operation, input, array, None)

@@ -111,7 +111,7 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     """
     rows = weight.shape[0] if weight.ndim else 0
     ids = integers("embedding", "input", input, rows)
-    return apply(Embedding(padding_row(padding_idx, rows)), ids, weight)  # type: ignore[no-any-return]
+    return apply(Embedding(padding_row(padding_idx, rows)), ids, weight)
 
 
 def padding_row(padding_idx: int | None, rows: int) -> int:

@@ -120,4 +120,4 @@ def info_nce(
     """
     if not temperature > 0:
         raise ValueError(f"info_nce: temperature must be above 0, got {temperature}")
-    return apply(InfoNCE(temperature, symmetric), queries, keys)  # type: ignore[no-any-return]
+    return apply(InfoNCE(temperature, symmetric), queries, keys)

@@ -98,4 +98,4 @@ def linear(
     -------
     Tensor, shape (..., N)
     """
-    return apply(Linear(activation or "none", slope), input, weight, bias)  # type: ignore[no-any-return]
+    return apply(Linear(activation or "none", slope), input, weight, bias)

@@ -201,14 +201,14 @@ def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """
     check_reduction("mse_loss", reduction)
     operation = DifferenceLoss("square", reduction, function="mse_loss")
-    return apply(operation, input, _target("mse_loss", input, target))  # type: ignore[no-any-return]
+    return apply(operation, input, _target("mse_loss", input, target))
 
 
 def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """|input - target|; otherwise as `mse_loss`. The gradient is 0 where both are equal."""
     check_reduction("l1_loss", reduction)
     operation = DifferenceLoss("absolute", reduction, function="l1_loss")
-    return apply(operation, input, _target("l1_loss", input, target))  # type: ignore[no-any-return]
+    return apply(operation, input, _target("l1_loss", input, target))
 
 
 def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
@@ -220,7 +220,7 @@ def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be above 0, got {delta}")
     operation = DifferenceLoss("huber", reduction, delta, function="huber_loss")
-    return apply(operation, input, _target("huber_loss", input, target))  # type: ignore[no-any-return]
+    return apply(operation, input, _target("huber_loss", input, target))
 
 
 def smooth_l1_loss(
@@ -236,7 +236,7 @@ def smooth_l1_loss(
     if beta == 0:
         return l1_loss(input, target, reduction)
     operation = DifferenceLoss("huber", reduction, beta, 1 / beta, function="smooth_l1_loss")
-    return apply(operation, input, _target("smooth_l1_loss", input, target))  # type: ignore[no-any-return]
+    return apply(operation, input, _target("smooth_l1_loss", input, target))
 
 
 def binary_cross_entropy_with_logits(
@@ -279,7 +279,7 @@ def binary_cross_entropy_with_logits(
         constant(name, key, x if x is None or isinstance(x, Tensor) else np.asarray(x, input.dtype))
         for key, x in others.items()
     )
-    return apply(BinaryCrossEntropyWithLogits(reduction), input, *arrays)  # type: ignore[no-any-return]
+    return apply(BinaryCrossEntropyWithLogits(reduction), input, *arrays)
 
 
 def binary_cross_entropy(

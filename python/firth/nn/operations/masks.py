@@ -152,7 +152,7 @@ def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
     flags = _mask("masked_fill", mask, input.shape)
     if input.dtype.kind != "f":
         return Tensor(np.where(flags, value, looked_at("masked_fill", input)).astype(input.dtype))
-    return apply(MaskedFill(float(value)), input, flags)  # type: ignore[no-any-return]
+    return apply(MaskedFill(float(value)), input, flags)
 
 
 def where(condition: Any, input: Any, other: Any) -> Tensor:

@@ -195,7 +195,7 @@ def layer_norm(
     """
     axes = _check_shape("layer_norm", input, normalized_shape)
     _check_eps("layer_norm", eps)
-    return apply(LayerNorm(eps, axes), input, weight, bias)  # type: ignore[no-any-return]
+    return apply(LayerNorm(eps, axes), input, weight, bias)
 
 
 def rms_norm(
@@ -227,4 +227,4 @@ def rms_norm(
     axes = _check_shape("rms_norm", input, normalized_shape)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     _check_eps("rms_norm", eps)
-    return apply(RMSNorm(eps, axes), input, weight)  # type: ignore[no-any-return]
+    return apply(RMSNorm(eps, axes), input, weight)

@@ -187,7 +187,7 @@ def _max_pool(
     name = f"max_pool{axes}d"
     _check(name, input, axes, ceil_mode)
     pairs = _pairs(name, axes, kernel, stride, padding)
-    return apply(MaxPool(*pairs, pair(dilation, axes, f"{name}: dilation")), input)  # type: ignore[no-any-return]
+    return apply(MaxPool(*pairs, pair(dilation, axes, f"{name}: dilation")), input)
 
 
 def _avg_pool(
@@ -197,7 +197,7 @@ def _avg_pool(
     name = f"avg_pool{axes}d"
     _check(name, input, axes, ceil_mode)
     pairs = _pairs(name, axes, kernel, stride, padding)
-    return apply(AvgPool(*pairs, (1, 1), count_include_pad), input)  # type: ignore[no-any-return]
+    return apply(AvgPool(*pairs, (1, 1), count_include_pad), input)
 
 
 def _check(name: str, input: Tensor, axes: int, ceil_mode: bool = False) -> None:
@@ -303,4 +303,4 @@ def _adaptive(axes: int, input: Tensor, output_size: Any) -> Tensor:
     if 0 in input.shape[1:]:
         raise ValueError(f"{name}: only the batch may be empty, got shape {input.shape}")
     height, width = (*input.shape[2:], 1)[:2]
-    return apply(AvgPool((height, width), (height, width)), input)  # type: ignore[no-any-return]
+    return apply(AvgPool((height, width), (height, width)), input)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.tape import Array, Operation, Spec, Tensor, apply
+from firth.nn.tape import Array, Operation, Spec, Tensor, apply_all
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ def projections(
             f"projections: inputs must be 2 or 3, with as many rows, got {len(inputs)} and "
             f"{len(rows)}"
         )
-    return apply(Projections(tuple(rows)), *inputs, weight, bias)  # type: ignore[no-any-return]
+    return apply_all(Projections(tuple(rows)), *inputs, weight, bias)

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from firth.nn.operations import activation as activations
-from firth.nn.tape import Array, Operation, Spec, Tensor, apply, check_values
+from firth.nn.tape import Array, Operation, Spec, Tensor, apply_all, check_values
 
 
 def sigmoid(x: Array) -> Array:
@@ -365,9 +365,9 @@ def _run(
     states: Sequence[Tensor | None],
     weights: Sequence[Tensor | None],
     lengths: Tensor | ArrayLike | None,
-) -> Any:
+) -> tuple[Tensor, ...]:
     steps = input.shape[1 if operation.batch_first and input.ndim == 3 else 0] if input.ndim else 0
-    return apply(operation, input, _lengths(operation.name, lengths, steps), *states, *weights)
+    return apply_all(operation, input, _lengths(operation.name, lengths, steps), *states, *weights)
 
 
 def rnn(
@@ -406,7 +406,8 @@ def rnn(
     """
     if activation not in ("tanh", "relu"):
         raise ValueError(f"rnn: activation must be 'tanh' or 'relu', got {activation!r}")
-    return _run(Rnn(batch_first, activation), input, [h_0], weights, lengths)  # type: ignore[no-any-return]
+    output, h_n = _run(Rnn(batch_first, activation), input, [h_0], weights, lengths)
+    return output, h_n
 
 
 def gru(
@@ -418,7 +419,8 @@ def gru(
     batch_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A layer of `Gru` over whole sequences; as `rnn`, with weights of 3 H rows (r, z, n)."""
-    return _run(Gru(batch_first), input, [h_0], weights, lengths)  # type: ignore[no-any-return]
+    output, h_n = _run(Gru(batch_first), input, [h_0], weights, lengths)
+    return output, h_n
 
 
 def lstm(
@@ -433,4 +435,5 @@ def lstm(
 
     ``states`` are h_0 and c_0; what is returned is output, h_n and c_n.
     """
-    return _run(Lstm(batch_first), input, states or (None, None), weights, lengths)  # type: ignore[no-any-return]
+    output, h_n, c_n = _run(Lstm(batch_first), input, states or (None, None), weights, lengths)
+    return output, h_n, c_n
