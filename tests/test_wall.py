@@ -29,12 +29,19 @@ needs_nm = pytest.mark.skipif(not shutil.which("nm"), reason="needs nm")
 OF_X86, OF_ARM = {"v3", "v4", "v4x"}, {"dotprod", "i8mm"}
 # Those that some compilers or builds lack.
 OPTIONAL = {"tiles", "tiles_emulated", "v3x", "v3x_emulated"}
+# Levels that refine another, and the files of kernels that these have of their own.
+CMAKE = (ROOT / "CMakeLists.txt").read_text()
+REFINES = dict(re.findall(r"firth_level\((\w+) REFINES (\w+)", CMAKE))
+REFINED = set(re.search(r"set\(refined_sources ([\w\s]+)\)", CMAKE)[1].split())
 
 
 def kernel_objects(level: str) -> list[Path]:
     """A level's object of each kernel's file, from a build of this checkout as users get it."""
     plain = {"FIRTH_BREAK:BOOL=OFF", "FIRTH_SANITIZE:STRING=", "CMAKE_BUILD_TYPE:STRING=Release"}
     sources = sorted(KERNELS.glob("*.cpp"))
+    if level in REFINES:
+        sources = [source for source in sources if source.stem in REFINED]
+        assert len(sources) == len(REFINED)
     assert len(sources) > 1
     for cache in ROOT.glob("build/*/CMakeCache.txt"):
         if not plain <= set(cache.read_text().splitlines()):
@@ -53,6 +60,8 @@ def kernel_objects(level: str) -> list[Path]:
 def faults(level: str, compiled: Path) -> list[str]:
     """Symbols that an object of a level must not have."""
     found = []
+    own = f"firth::{level}::"
+    allowed = (own, f"firth::{REFINES.get(level)}::") if "table" in compiled.name else own
     symbols = subprocess.run(["nm", "-C", compiled], capture_output=True, text=True, check=True)
     for line in symbols.stdout.splitlines():
         kind, name = re.fullmatch(r"[0-9a-f ]{16} (\w) (.*)", line).groups()
@@ -62,9 +71,12 @@ def faults(level: str, compiled: Path) -> list[str]:
             continue
         if kind not in "TDRUB":
             found.append(f"{name} is weak or common ({kind})")
-        elif kind != "U" or "firth::" in name:
-            if not name.startswith(f"firth::{level}::"):
+        elif kind != "U":
+            if not name.startswith(own):
                 found.append(f"exports {name}")
+        elif "firth::" in name:
+            if not name.startswith(allowed):
+                found.append(f"calls {name}")
         elif name not in ALLOWED_UNDEFINED:
             found.append(f"calls {name}")
     return found
@@ -80,6 +92,26 @@ def test_objects_export_only_their_level(level):
         pytest.skip("a level of other processors")
     for compiled in kernel_objects(level):
         assert faults(level, compiled) == [], compiled.name
+
+
+def test_levels_that_refine_another_have_all_that_differs():
+    """A file that sees what isa/ has for some levels alone must be compiled for each level."""
+    differing = set()  # names that isa/ defines under a condition on the level
+    for header in (ROOT / "csrc" / "isa").glob("*.h"):
+        conditions = []
+        for line in header.read_text().splitlines():
+            if match := re.match(r"#if\w* (.*)", line):
+                conditions.append(match[1])
+            elif line.startswith("#endif"):
+                conditions.pop()
+            elif re.search("FIRTH_(NATIVE|TILES|PAIR)|VNNI|BF16|DOTPROD|MATMUL", " ".join(conditions)):
+                pattern = r"^(?:FIRTH_INLINE|constexpr|typedef|struct|#define).*?(\w+)(?= ?[={(;]| \d|$)"
+                differing |= set(re.findall(pattern, line))
+    assert {"dot_bytes", "kNativeBytes", "kCodeWords", "store_bf16", "kCodeUnits"} <= differing
+    for source in KERNELS.glob("*.cpp"):
+        words = set(re.findall(r"\w+", re.sub("//.*", "", source.read_text())))
+        special = words & (differing | {"FIRTH_TILES"})
+        assert bool(special) == (source.stem in REFINED), f"{source.name}: {special}"
 
 
 def instructions(level: str) -> Iterator[tuple[bytes, str]]:

@@ -12,11 +12,21 @@
 #define FIRTH_DECLARE(ret, name, parameters) ret name parameters;
 #define FIRTH_DECLARE_OF(ret, name, type, parameters) ret name##_##type parameters;
 
+// FIRTH_DECLARE_REFINED: kernels that every level has for itself. FIRTH_DECLARE_LIST: those that a
+// level which refines another takes from it (CMakeLists.txt).
 #ifdef FIRTH_LEVEL  // set by CMake for the objects of one level
+#ifndef FIRTH_REFINES
+#define FIRTH_REFINES FIRTH_LEVEL
+#endif
 #define FIRTH_DECLARE_LIST(declarations) \
+    namespace firth::FIRTH_REFINES { \
+    declarations \
+    }
+#define FIRTH_DECLARE_REFINED(declarations) \
     namespace firth::FIRTH_LEVEL { \
     declarations \
     }
 #else
 #define FIRTH_DECLARE_LIST(declarations)
+#define FIRTH_DECLARE_REFINED(declarations)
 #endif

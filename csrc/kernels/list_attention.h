@@ -21,9 +21,11 @@ constexpr size_t kPageValues = 64;  // rows of values are padded to a multiple o
       (const float* key, const float* value, size_t depth, size_t values, size_t stride, \
        size_t place, void* page))
 
-#define FIRTH_ATTENTION_KERNELS(K) \
+#define FIRTH_PAGE_KERNELS(K) \
     FIRTH_PAGED_KERNELS(K, f16) \
-    FIRTH_PAGED_KERNELS(K, f32) \
+    FIRTH_PAGED_KERNELS(K, f32)
+
+#define FIRTH_ATTENTION_KERNELS(K) \
     K(void, attention_softmax_f32, \
       (float* scores, size_t keys, float scale, const float* mask, bool additive, \
        ptrdiff_t diagonal, float* state, float* out, size_t values, void* weights)) \
@@ -37,4 +39,5 @@ constexpr size_t kPageValues = 64;  // rows of values are padded to a multiple o
       (const float* sums, const float* state, size_t queries, size_t values, uint16_t* out, \
        ptrdiff_t stride))
 
-FIRTH_DECLARE_LIST(FIRTH_ATTENTION_KERNELS(FIRTH_DECLARE))
+FIRTH_DECLARE_LIST(FIRTH_PAGE_KERNELS(FIRTH_DECLARE))
+FIRTH_DECLARE_REFINED(FIRTH_ATTENTION_KERNELS(FIRTH_DECLARE))

@@ -59,9 +59,6 @@ struct DigitTile {
     K(void, digit_rows, \
       (const float* x, ptrdiff_t stride, size_t tokens, size_t n, size_t digits, int32_t* codes, \
        float* numbers)) \
-    K(void, float_product, \
-      (const void* panels, size_t rows, size_t n, int kind, const float* x, ptrdiff_t x_stride, \
-       size_t tokens, float* out, ptrdiff_t stride)) \
     FIRTH_BLOCK_PRODUCT(K, q4_0) \
     FIRTH_BLOCK_PRODUCT(K, q4_1) \
     FIRTH_BLOCK_PRODUCT(K, q5_0) \
@@ -74,4 +71,10 @@ struct DigitTile {
     FIRTH_BLOCK_PRODUCT(K, q6_k) \
     FIRTH_BLOCK_PRODUCT(K, iq4_nl)
 
-FIRTH_DECLARE_LIST(FIRTH_BLOCK_KERNELS(FIRTH_DECLARE))
+#define FIRTH_FLOAT_PANEL_KERNELS(K) \
+    K(void, float_product, \
+      (const void* panels, size_t rows, size_t n, int kind, const float* x, ptrdiff_t x_stride, \
+       size_t tokens, float* out, ptrdiff_t stride))
+
+FIRTH_DECLARE_LIST(FIRTH_FLOAT_PANEL_KERNELS(FIRTH_DECLARE))
+FIRTH_DECLARE_REFINED(FIRTH_BLOCK_KERNELS(FIRTH_DECLARE))

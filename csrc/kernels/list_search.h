@@ -39,12 +39,14 @@ constexpr size_t kSumColumns = 64;  // it takes so many products of a word, or a
 
 }  // namespace firth
 
-#define FIRTH_SEARCH_KERNELS(K) \
+#define FIRTH_CODE_KERNELS(K) \
     K(void, pack_codes, \
       (const int8_t* codes, size_t stride, size_t count, size_t units, int32_t* packed)) \
     K(size_t, scan_codes, \
       (const uint8_t* codes, const float* bounds, size_t blocks, size_t units, \
-       const int32_t* packed, const ScanQuery* queries, size_t count, ScanHit* hits)) \
+       const int32_t* packed, const ScanQuery* queries, size_t count, ScanHit* hits))
+
+#define FIRTH_SEARCH_KERNELS(K) \
     K(void, code_rows_f32, \
       (const float* keys, ptrdiff_t stride, size_t rows, size_t n, int metric, \
        const float* centre, double slack, uint8_t* codes, float* bounds)) \
@@ -70,4 +72,5 @@ constexpr size_t kSumColumns = 64;  // it takes so many products of a word, or a
       (const int8_t* keys, ptrdiff_t stride, const float* scales, size_t rows, size_t n, \
        float* out, size_t out_stride))
 
+FIRTH_DECLARE_REFINED(FIRTH_CODE_KERNELS(FIRTH_DECLARE))
 FIRTH_DECLARE_LIST(FIRTH_SEARCH_KERNELS(FIRTH_DECLARE))

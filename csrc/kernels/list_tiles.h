@@ -13,4 +13,4 @@ enum TileProduct { kTileBf16, kTileS8S8, kTileS8U8, kTileU8S8 };
       (int product, size_t rows, size_t columns, size_t units, const void* a, const void* b, \
        void* c))
 
-FIRTH_DECLARE_LIST(FIRTH_TILE_KERNELS(FIRTH_DECLARE))
+FIRTH_DECLARE_REFINED(FIRTH_TILE_KERNELS(FIRTH_DECLARE))

@@ -7,6 +7,8 @@
 
 namespace firth::FIRTH_LEVEL {
 
+using namespace FIRTH_REFINES;  // the kernels that this level has in common with another
+
 // One row a type: element of A and B, sum, bytes of a packed element, step and block along K, rows
 // of the register tile.
 #define FIRTH_GEMM(type, Element, Sum, packed, step, block, rows, unpack, row, finish) \
