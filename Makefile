@@ -87,18 +87,21 @@ format: $(VENV)/dev.stamp ## repair what ruff and clang-format can
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(find csrc src -name '*.h' -o -name '*.cpp')
 
+# Instrumented and broken builds have the levels that this CPU runs, and no others.
+LEVELS = "--config-settings=cmake.define.FIRTH_LEVELS=$$($(BIN)/python tests/levels.py)"
+
 # Kernels, readers of files, training, networks and fastText under AddressSanitizer and
 # UndefinedBehaviorSanitizer. The first line of the recipe proves that the module under test is the
 # instrumented one. Python itself is not, so the runtimes are loaded before it, and its own leaks are
 # none of our business.
 SANITIZE := .venv-sanitize
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
-$(SANITIZE)/firth.stamp: $(SOURCES)
+$(SANITIZE)/firth.stamp: $(SOURCES) $(VENV)/firth.stamp
 	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(SANITIZE)
 	$(SANITIZE)/bin/python -m pip install --quiet pytest pytest-xdist hypothesis ml_dtypes \
 		threadpoolctl tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
-		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined $(EMULATED)
+		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined $(EMULATED) $(LEVELS)
 	touch $@
 
 sanitize: $(SANITIZE)/firth.stamp ## tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -122,7 +125,7 @@ $(TSAN)/firth.stamp: $(SOURCES)
 	$(TSAN)/bin/python -m pip install --quiet pytest hypothesis . \
 		--config-settings=build-dir=build/tsan --config-settings=install.strip=false \
 		--config-settings=cmake.define.FIRTH_SANITIZE=thread \
-		--config-settings=cmake.define.FIRTH_BASE=ON
+		--config-settings=cmake.define.FIRTH_LEVELS=base
 	touch $@
 
 tsan: $(TSAN)/firth.stamp ## searches beside a writer, networks under ThreadSanitizer
@@ -132,12 +135,12 @@ tsan: $(TSAN)/firth.stamp ## searches beside a writer, networks under ThreadSani
 
 # Kernels that lose their last partial vector: every kernel's tests must notice, at every level.
 BROKEN := .venv-broken
-$(BROKEN)/firth.stamp: $(SOURCES)
+$(BROKEN)/firth.stamp: $(SOURCES) $(VENV)/firth.stamp
 	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(BROKEN)
 	$(BROKEN)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl . \
 		--config-settings=build-dir=build/broken --config-settings=cmake.define.FIRTH_BREAK=ON \
-		$(EMULATED)
+		$(EMULATED) $(LEVELS)
 	touch $@
 
 broken: $(BROKEN)/firth.stamp ## a build with a fault in each kernel: the tests must fail

@@ -24,7 +24,8 @@ namespace base {
 extern const Kernels kernels;
 }
 
-#ifdef FIRTH_X86_LEVELS
+// FIRTH_HAS_v3 and so on: the levels that CMake compiles.
+#ifdef FIRTH_HAS_v3
 namespace v3 {
 extern const Kernels kernels;
 }
@@ -137,6 +138,7 @@ struct Cpu {
     }
 };
 
+#ifdef FIRTH_HAS_v4x
 // The v4x table with bfloat16 widened to float32, as v4 has it.
 const Kernels& widened_v4x() {
     static const Kernels table = [] {
@@ -146,11 +148,12 @@ const Kernels& widened_v4x() {
     }();
     return table;
 }
+#endif
 
 }  // namespace
 #endif
 
-#ifdef FIRTH_ARM_LEVELS
+#ifdef FIRTH_HAS_dotprod
 namespace dotprod {
 extern const Kernels kernels;
 }
@@ -196,27 +199,35 @@ const LevelState* levels(size_t* count) {
         LevelState items[8];
         size_t size = 0;
         List() {
-#ifdef FIRTH_X86_LEVELS
+#ifdef FIRTH_HAS_v3
             const Cpu cpu;
-#ifdef FIRTH_TILES
+#ifdef FIRTH_HAS_tiles
             items[size++] = {&tiles::kernels, cpu.tiles};
 #endif
+#ifdef FIRTH_HAS_v4x
             // VDPBF16PS has half the rate of float32 on Intel's cores, twice that of it on AMD's.
             items[size++] = {cpu.intel ? &widened_v4x() : &v4x::kernels, cpu.v4x};
+#endif
+#ifdef FIRTH_HAS_v4
             items[size++] = {&v4::kernels, cpu.v4};
-#ifdef FIRTH_AVX_VNNI
+#endif
+#ifdef FIRTH_HAS_v3x
             items[size++] = {&v3x::kernels, cpu.v3x};
 #endif
             items[size++] = {&v3::kernels, cpu.v3};
 #endif
-#ifdef FIRTH_ARM_LEVELS
+#ifdef FIRTH_HAS_dotprod
             const Cpu cpu;
+#ifdef FIRTH_HAS_i8mm
             items[size++] = {&i8mm::kernels, cpu.i8mm};
+#endif
             items[size++] = {&dotprod::kernels, cpu.dotprod};
 #endif
             items[size++] = {&base::kernels, nullptr};
-#ifdef FIRTH_EMULATE
+#ifdef FIRTH_HAS_tiles_emulated
             items[size++] = {&tiles_emulated::kernels, cpu.v4x};
+#endif
+#ifdef FIRTH_HAS_v3x_emulated
             items[size++] = {&v3x_emulated::kernels, cpu.v3x_emulated};
 #endif
         }
@@ -227,7 +238,7 @@ const LevelState* levels(size_t* count) {
 }
 
 const Kernels* other_v4x() {
-#ifdef FIRTH_X86_LEVELS
+#ifdef FIRTH_HAS_v4x
     const Cpu cpu;
     if (!cpu.v4x) return cpu.intel ? &v4x::kernels : &widened_v4x();
 #endif
@@ -236,10 +247,10 @@ const Kernels* other_v4x() {
 
 bool bfloat16_is_fast(const Kernels& level) {
     const auto multiply = level.gemm_bf16.multiply;
-#ifdef FIRTH_TILES
+#ifdef FIRTH_HAS_tiles
     if (multiply == tiles::kernels.gemm_bf16.multiply) return true;
 #endif
-#ifdef FIRTH_X86_LEVELS
+#ifdef FIRTH_HAS_v4x
     if (multiply == v4x::kernels.gemm_bf16.multiply) return true;  // not widened_v4x
 #endif
     (void)multiply;
@@ -247,7 +258,7 @@ bool bfloat16_is_fast(const Kernels& level) {
 }
 
 const char* request(const Kernels& level) {
-#ifdef FIRTH_TILES
+#ifdef FIRTH_HAS_tiles
     static std::atomic<bool> granted{false};
     if (&level != &tiles::kernels || granted.load(std::memory_order_relaxed)) return nullptr;
     const int error = extended_state(0x1023, kTileData);  // ARCH_REQ_XCOMP_PERM

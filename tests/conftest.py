@@ -33,6 +33,7 @@ BACKENDS += [
     for name in ("v3x", "v3x_emulated", "tiles", "tiles_emulated")
     if f"native:{name}" in {*REQUIRED, *_dispatch.backends()}
 ]
+REFINING = {"v3x", "v3x_emulated", "v4x", "tiles", "tiles_emulated", "dotprod", "i8mm"}
 # v4x has two ways of multiplying bfloat16, of which a CPU's vendor chooses one; tests of what
 # multiplies them run the other too, as a level of its own name.
 OTHER_V4X = "v4x-other"
@@ -70,10 +71,13 @@ def unavailable(backend: str) -> str | None:
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test on each backend; fail it if it never called the backend that it names.
 
-    Networks have no Numba, and what they have of emulated levels, products, tests/kernels runs.
+    Networks have no Numba. Of a level that refines another they call its products of floats alone,
+    whose code is the same and which tests/kernels runs.
     """
     name = request.param
-    if request.path.parent.name in ("nn", "optim") and (name == "numba" or "emulated" in name):
+    if request.path.parent.name in ("nn", "optim") and (
+        name == "numba" or name.removeprefix("native:") in REFINING
+    ):
         pytest.skip("not for networks")
     yield from on_backend(name)
 

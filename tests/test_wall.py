@@ -96,6 +96,10 @@ def test_objects_export_only_their_level(level):
 
 def test_levels_that_refine_another_have_all_that_differs():
     """A file that sees what isa/ has for some levels alone must be compiled for each level."""
+    of_levels = re.compile("FIRTH_(NATIVE|TILES|PAIR)|VNNI|BF16|DOTPROD|MATMUL")
+    defined = re.compile(
+        r"^(?:FIRTH_INLINE|constexpr|typedef|struct|#define).*?(\w+)(?= ?[={(;]| \d|$)"
+    )
     differing = set()  # names that isa/ defines under a condition on the level
     for header in (ROOT / "csrc" / "isa").glob("*.h"):
         conditions = []
@@ -104,9 +108,8 @@ def test_levels_that_refine_another_have_all_that_differs():
                 conditions.append(match[1])
             elif line.startswith("#endif"):
                 conditions.pop()
-            elif re.search("FIRTH_(NATIVE|TILES|PAIR)|VNNI|BF16|DOTPROD|MATMUL", " ".join(conditions)):
-                pattern = r"^(?:FIRTH_INLINE|constexpr|typedef|struct|#define).*?(\w+)(?= ?[={(;]| \d|$)"
-                differing |= set(re.findall(pattern, line))
+            elif of_levels.search(" ".join(conditions)):
+                differing |= set(defined.findall(line))
     assert {"dot_bytes", "kNativeBytes", "kCodeWords", "store_bf16", "kCodeUnits"} <= differing
     for source in KERNELS.glob("*.cpp"):
         words = set(re.findall(r"\w+", re.sub("//.*", "", source.read_text())))
