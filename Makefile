@@ -88,7 +88,8 @@ format: $(VENV)/dev.stamp ## repair what ruff and clang-format can
 	$(BIN)/clang-format -i $$(find csrc src -name '*.h' -o -name '*.cpp')
 
 # Instrumented and broken builds have the levels that this CPU runs, and no others.
-LEVELS = "--config-settings=cmake.define.FIRTH_LEVELS=$$($(BIN)/python tests/levels.py)"
+FIND_LEVELS := levels=$$($(BIN)/python tests/levels.py)
+LEVELS := "--config-settings=cmake.define.FIRTH_LEVELS=$$levels"
 
 # Kernels, readers of files, training, networks and fastText under AddressSanitizer and
 # UndefinedBehaviorSanitizer. The first line of the recipe proves that the module under test is the
@@ -96,10 +97,10 @@ LEVELS = "--config-settings=cmake.define.FIRTH_LEVELS=$$($(BIN)/python tests/lev
 # none of our business.
 SANITIZE := .venv-sanitize
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-file-name=libstdc++.so)
-$(SANITIZE)/firth.stamp: $(SOURCES) $(VENV)/firth.stamp
+$(SANITIZE)/firth.stamp: $(SOURCES) $(VENV)/test.stamp
 	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(SANITIZE)
-	$(SANITIZE)/bin/python -m pip install --quiet pytest pytest-xdist hypothesis ml_dtypes \
+	$(FIND_LEVELS) && $(SANITIZE)/bin/python -m pip install --quiet pytest pytest-xdist hypothesis ml_dtypes \
 		threadpoolctl tokenizers . --config-settings=build-dir=build/sanitize --config-settings=install.strip=false \
 		--config-settings=cmake.define.FIRTH_SANITIZE=address,undefined $(EMULATED) $(LEVELS)
 	touch $@
@@ -135,10 +136,10 @@ tsan: $(TSAN)/firth.stamp ## searches beside a writer, networks under ThreadSani
 
 # Kernels that lose their last partial vector: every kernel's tests must notice, at every level.
 BROKEN := .venv-broken
-$(BROKEN)/firth.stamp: $(SOURCES) $(VENV)/firth.stamp
+$(BROKEN)/firth.stamp: $(SOURCES) $(VENV)/test.stamp
 	@echo "firth: building $@, some minutes"
 	$(PYTHON) -m venv $(BROKEN)
-	$(BROKEN)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl . \
+	$(FIND_LEVELS) && $(BROKEN)/bin/python -m pip install --quiet pytest hypothesis ml_dtypes threadpoolctl . \
 		--config-settings=build-dir=build/broken --config-settings=cmake.define.FIRTH_BREAK=ON \
 		$(EMULATED) $(LEVELS)
 	touch $@
