@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from firth.nn.device import check_device
 from firth.nn.device import device as Device
-from firth.nn.tape import Tensor
+from firth.nn.tape import Tensor, wrote
 
 
 class Parameter(Tensor):
@@ -245,6 +245,7 @@ class Module:
                 )
         for name, array in new.items():
             own[name][...] = array
+        wrote(*[own[name] for name in new])
 
     # ---- modes ----------------------------------------------------------------------------------
 

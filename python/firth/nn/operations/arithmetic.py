@@ -127,6 +127,10 @@ class Combine(Operation):
     name: ClassVar[str] = "combine"
 
     @property
+    def product(self) -> bool:  # type: ignore[override]
+        return self.function == "mul"
+
+    @property
     def reads_inputs(self) -> tuple[int, ...]:  # type: ignore[override]
         return {"mul": (0, 1), "div": (1,)}.get(self.function, ())
 
@@ -286,6 +290,7 @@ class Matmul(Operation):
     """
 
     name: ClassVar[str] = "matmul"
+    product: ClassVar[bool] = True
     reads_inputs: ClassVar[tuple[int, ...]] = (0, 1)
 
     def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:

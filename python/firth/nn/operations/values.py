@@ -19,7 +19,7 @@ from firth.nn.operations.arithmetic import add, amax, div, mul, neg, sub, whole
 from firth.nn.operations.embedding import embedding
 from firth.nn.operations.masks import looked_at
 from firth.nn.operations.shapes import as_indices, axis_of, cat, index, reshape, unsqueeze
-from firth.nn.tape import Array, Tensor, generator, method, tracked
+from firth.nn.tape import Array, Tensor, generator, method, tracked, wrote
 
 
 def _values(function: str, input: Any) -> Array:
@@ -341,6 +341,7 @@ def in_place(input: Tensor, function: str, other: Any) -> Tensor:
             f"the tensor {input.shape} and {input.dtype}"
         )
     input.data[...] = made.data
+    wrote(input.data)
     return input
 
 
@@ -362,6 +363,7 @@ def set_item(input: Tensor, where: Any, value: Any) -> None:
         return
     _writable("set_item", input)
     input.data[as_indices(where)] = _values("set_item", value)
+    wrote(input.data)
 
 
 def _replace(input: Tensor, where: Any, value: Tensor) -> None:
@@ -389,6 +391,7 @@ def _writer(name: str, write: Callable[..., Any]) -> None:
     def written(input: Tensor, *given: Any) -> Tensor:
         _writable(name, input)
         write(input, *given)
+        wrote(input.data)
         return input
 
     method(written, name)
