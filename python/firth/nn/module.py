@@ -26,17 +26,20 @@ def _array(buffer: NDArray[Any] | Tensor) -> NDArray[Any]:
     return buffer.data if isinstance(buffer, Tensor) else buffer
 
 
-_version = 0
+_structure = _modes = 0
 
 
-def version() -> int:
-    """A number that changes with the structure or mode of any module: compiled steps watch it."""
-    return _version
+def version() -> tuple[int, int]:
+    """Numbers of the structure of all modules, and of their modes: compiled steps watch them.
+
+    A structure does not come again, modes do: the second is a sum over the modules in eval mode.
+    """
+    return _structure, _modes
 
 
 def _changed() -> None:
-    global _version
-    _version += 1
+    global _structure
+    _structure += 1
 
 
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
@@ -251,10 +254,11 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Behave as in training (dropout, batch norm), or not."""
-        if any(module.training != bool(mode) for module in self.modules()):
-            _changed()
+        global _modes
         for module in self.modules():
-            module.__dict__["training"] = bool(mode)
+            if module.training != bool(mode):
+                module.__dict__["training"] = bool(mode)
+                _modes += hash((id(module),)) * (-1 if mode else 1)
         return self
 
     def eval(self) -> Module:
