@@ -546,6 +546,15 @@ def mean(input: Tensor, dim: Axes = None, keepdim: bool = False) -> Tensor:
     return input
 
 
+def _root(squares: Tensor) -> Tensor:
+    """The square root, whose gradient at 0 is 0 and not NaN, as PyTorch's of lengths.
+
+    The least normal number stands for 0 and less; its root, taken off again, is lost in others.
+    """
+    least = float(np.finfo(squares.dtype).tiny)
+    return sub(sqrt(clamp(squares, least)), math.sqrt(least))
+
+
 @method
 def var(
     input: Tensor, dim: int | None = None, unbiased: bool = True, keepdim: bool = False
@@ -560,24 +569,30 @@ def var(
 def std(
     input: Tensor, dim: int | None = None, unbiased: bool = True, keepdim: bool = False
 ) -> Tensor:
-    """The square root of `var`."""
-    return sqrt(var(input, dim, unbiased, keepdim))
+    """The square root of `var`; where that is 0, so is the gradient."""
+    return _root(var(input, dim, unbiased, keepdim))
 
 
 @method
 def norm(input: Tensor, p: float = 2, dim: Axes = None, keepdim: bool = False) -> Tensor:
     """The Euclidean length, or with p = 1 the sum of absolute values.
 
+    Where the length is 0, so is the gradient.
+
     Raises
     ------
+    TypeError
+        Whole numbers or a mask.
     ValueError
         Another `p`.
     """
+    if input.dtype.kind != "f":
+        raise TypeError(f"norm: want real numbers, got {input.dtype}; float() makes them real")
     if p not in (1, 2):
         raise ValueError(f"norm: p must be 1 or 2, got {p}")
     if p == 1:
         return sum(abs(input), dim, keepdim)
-    return sqrt(sum(square(input), dim, keepdim))
+    return _root(sum(square(input), dim, keepdim))
 
 
 @method
@@ -623,6 +638,8 @@ def matmul(input: Tensor, other: Any) -> Tensor:
     if isinstance(tensor, float):
         raise TypeError("matmul: want a tensor or an array, got a number")
     a, b = input, tensor
+    if a.dtype.kind != "f" and b.dtype.kind == "f":
+        a = real("matmul", a, b.dtype)
     row, column = a.ndim == 1, b.ndim == 1
     a = reshape(a, 1, -1) if row else a
     b = reshape(b, -1, 1) if column else b
