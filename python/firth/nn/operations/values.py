@@ -18,7 +18,16 @@ from firth.nn.dtypes import dtype_of
 from firth.nn.operations.arithmetic import add, amax, div, mul, neg, sub, whole
 from firth.nn.operations.embedding import embedding
 from firth.nn.operations.masks import looked_at
-from firth.nn.operations.shapes import as_indices, axis_of, cat, index, reshape, unsqueeze
+from firth.nn.operations.shapes import (
+    as_indices,
+    axis_of,
+    cat,
+    expand,
+    index,
+    reshape,
+    squeeze,
+    unsqueeze,
+)
 from firth.nn.tape import Array, Tensor, generator, method, tracked, wrote
 
 
@@ -366,14 +375,23 @@ def set_item(input: Tensor, where: Any, value: Any) -> None:
     wrote(input.data)
 
 
+def _is_all(one: Any) -> bool:
+    return one is Ellipsis or (isinstance(one, slice) and one == slice(None))
+
+
 def _replace(input: Tensor, where: Any, value: Tensor) -> None:
     """What is before, the value, and what is behind it, under the name of the tensor."""
     if input._part or input.requires_grad:
         _writable("set_item", input)
     where = as_indices(where if isinstance(where, tuple) else (where,))
+    if (used := sum(one is not Ellipsis for one in where)) > input.ndim:
+        raise IndexError(f"set_item: {used} indices for {input.ndim} axes")
+    while len(where) > 1 and _is_all(where[-1]):
+        where = where[:-1]  # as x[:, t, :] has them
     axis = len(where) - 1
     lead, at = where[:-1], where[-1]
-    if any(one != slice(None) for one in lead) or not isinstance(at, (int, np.integer)):
+    whole_axes = all(_is_all(one) and one is not Ellipsis for one in lead)
+    if not whole_axes or not isinstance(at, (int, np.integer)):
         raise TypeError(
             "set_item: a value with a gradient is written as x[i] = value or x[:, i] = value; "
             "stack() makes a tensor of several"
@@ -381,6 +399,17 @@ def _replace(input: Tensor, where: Any, value: Tensor) -> None:
     if not -input.shape[axis] <= at < input.shape[axis]:
         raise IndexError(f"set_item: {at} is out of range of axis {axis} of {input.shape}")
     at = at % input.shape[axis]
+    place = input.shape[:axis] + input.shape[axis + 1 :]
+    while value.ndim > len(place) and value.shape[0] == 1:
+        value = squeeze(value, 0)
+    if value.shape != place:
+        try:
+            value = expand(value, *place)
+        except ValueError:
+            raise ValueError(
+                f"set_item: value must have the shape of the place, {place}, or axes of 1 there, "
+                f"got {value.shape}"
+            ) from None
     before = index(input, (*lead, slice(0, at)))
     behind = index(input, (*lead, slice(at + 1, None)))
     made = cat([before, unsqueeze(value, axis), behind], axis)
