@@ -115,7 +115,7 @@ class Module:
                 table.pop(name, None)
         home[name] = value  # in the place that the name has had, so that orders stay
 
-    def _home(self, name: str, value: Any) -> dict[str, Any]:
+    def _home(self, name: str, value: Any) -> Any:
         """The table for a value; TypeError where it cannot take the place of what is there."""
         if isinstance(value, Parameter):
             return self._parameters

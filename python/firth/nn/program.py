@@ -46,6 +46,11 @@ class TrainingStep:
     and arrays must be parameters, buffers, or part of the batch: both are refused.
 
     With the backend numpy nothing is compiled.
+
+    Raises
+    ------
+    ValueError
+        The optimizer has no parameter of the model.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class TrainingStep:
         clip_norm: float | None = None,
         bfloat16: bool = False,
     ) -> None:
+        check_optimizer("TrainingStep", model, optimizer)
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.clip_norm, self.bfloat16 = clip_norm, bfloat16
         self._parameters = list(model.parameters())
@@ -148,6 +154,13 @@ class TrainingStep:
         shown = [x.data for x in attributes if isinstance(x, Tensor) and id(x.data) in made]
         buffers = [buffer for _, buffer in self.model.named_buffers()]
         return [*buffers, *self.optimizer.arrays(), *shown]
+
+
+def check_optimizer(function: str, model: Module, optimizer: Any) -> None:
+    """Raise ValueError where an optimizer is of another model, which would not be trained."""
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(f"{function}: optimizer has no parameter of the model")
 
 
 def _finite(loss: float) -> float:
