@@ -195,6 +195,21 @@ def set_grad_enabled(mode: bool) -> contextlib._GeneratorContextManager[None]:
     return _set(_recording, bool(mode))
 
 
+def enable_grad() -> contextlib._GeneratorContextManager[None]:
+    """Inside of the ``with`` block operations are recorded, inside of `no_grad` too."""
+    return set_grad_enabled(True)
+
+
+def inference_mode(mode: bool = True) -> contextlib._GeneratorContextManager[None]:
+    """As `no_grad`; with ``mode=False`` as `enable_grad`."""
+    return set_grad_enabled(not mode)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded now."""
+    return _recording.get()
+
+
 def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
     """Inside of the ``with`` block products of float32 round their operands to bfloat16.
 

@@ -15,9 +15,9 @@ import numpy as np
 from firth.nn.device import check_device
 from firth.nn.device import device as _device
 from firth.nn.dtypes import dtype_of
-from firth.nn.operations.arithmetic import add, amax, div, mul, neg, sub, whole
+from firth.nn.operations.arithmetic import add, amax, clamp, div, mul, neg, sub, whole
 from firth.nn.operations.embedding import embedding
-from firth.nn.operations.masks import looked_at
+from firth.nn.operations.masks import looked_at, masked_fill
 from firth.nn.operations.shapes import (
     as_indices,
     axis_of,
@@ -417,19 +417,43 @@ def _replace(input: Tensor, where: Any, value: Tensor) -> None:
 
 
 def _writer(name: str, write: Callable[..., Any]) -> None:
-    def written(input: Tensor, *given: Any) -> Tensor:
+    def written(input: Tensor, *given: Any, **named: Any) -> Tensor:
         _writable(name, input)
-        write(input, *given)
+        write(input, *given, **named)
         wrote(input.data)
         return input
 
     method(written, name)
 
 
+def _times(other: Any, alpha: float) -> Any:
+    return other if alpha == 1 else other * alpha
+
+
+def _filled(x: Tensor, mask: Any, value: Any) -> None:
+    x.data[...] = masked_fill(x.detach(), mask, value).data
+
+
+def _clamped(x: Tensor, min: Any = None, max: Any = None) -> None:
+    x.data[...] = clamp(x.detach(), min, max).data
+
+
+def _uniform(x: Tensor, a: float = 0.0, b: float = 1.0) -> None:
+    x.data[...] = generator().uniform(a, b, x.shape)
+
+
+def _normal(x: Tensor, mean: float = 0.0, std: float = 1.0) -> None:
+    x.data[...] = generator().normal(mean, std, x.shape)
+
+
+_writer("masked_fill_", _filled)
+_writer("clamp_", _clamped)
+_writer("uniform_", _uniform)
+_writer("normal_", _normal)
 _writer("zero_", lambda x, *_: x.data.fill(0))
 _writer("fill_", lambda x, value: x.data.fill(value))
 _writer("copy_", lambda x, source: np.copyto(x.data, _values("copy_", source)))
-_writer("add_", lambda x, other: in_place(x, "add", other))
-_writer("sub_", lambda x, other: in_place(x, "sub", other))
+_writer("add_", lambda x, other, alpha=1: in_place(x, "add", _times(other, alpha)))
+_writer("sub_", lambda x, other, alpha=1: in_place(x, "sub", _times(other, alpha)))
 _writer("mul_", lambda x, other: in_place(x, "mul", other))
 _writer("div_", lambda x, other: in_place(x, "div", other))
