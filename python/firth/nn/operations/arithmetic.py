@@ -500,7 +500,7 @@ def pow(input: Tensor, exponent: float) -> Tensor:
 
 
 @method
-def rpow(input: Tensor, base: float) -> Tensor:
+def rpow(input: Tensor, base: Any) -> Tensor:
     """base^x for a number above 0."""
     if not isinstance(base, (int, float, np.integer, np.floating)) or not base > 0:
         raise ValueError(f"pow: base must be a number above 0, got {base}")
