@@ -504,7 +504,7 @@ def rpow(input: Tensor, base: Any) -> Tensor:
     """base^x for a number above 0."""
     if not isinstance(base, (int, float, np.integer, np.floating)) or not base > 0:
         raise ValueError(f"pow: base must be a number above 0, got {base}")
-    if input.dtype.kind != "f" and not isinstance(base, (float, np.floating)):
+    if input.dtype.kind != "f" and isinstance(base, (int, np.integer)):
         return whole("pow", lambda x: np.power(base, x), input)
     return exp(mul(input, math.log(base)))
 
