@@ -323,6 +323,33 @@ def test_bad_arguments_are_refused():
     assert arithmetic.add(x, 1).data[0, 0] == 2
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lengths_and_deviations_of_0_have_a_gradient_of_0(backend, dtype):
+    """As PyTorch's: a pair of equal points does not end a training with NaN."""
+    given = np.array([[0, 0, 0], [2, 2, 2], [1e-9, 0, 0], [3, 0, 4], [np.inf, 0, 0]], dtype)
+    x = Tensor(given, requires_grad=True)
+    lengths = x.norm(dim=1)
+    np.testing.assert_array_equal(lengths.data[[0, 3, 4]], np.array([0, 5, np.inf], dtype))
+    np.testing.assert_allclose(lengths.data[2], dtype(1e-9), rtol=1e-5)
+    lengths[:4].sum().backward()
+    third = dtype(1 / np.sqrt(3))
+    wanted = [[0, 0, 0], [third] * 3, [1, 0, 0], [0.6, 0, 0.8]]
+    np.testing.assert_allclose(x.grad[:4], wanted, rtol=1e-5)
+    x.grad = None
+    x[:2].std(dim=1).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.zeros((5, 3)))
+    assert np.isnan(Tensor(np.array([1, np.nan], dtype)).norm().item())
+    with pytest.raises(TypeError, match="norm: want real numbers, got int64"):
+        Tensor([1, 2]).norm()
+
+
+def test_whole_numbers_times_real_ones():
+    x = Tensor(np.arange(6.0).reshape(2, 3))
+    counts = Tensor(np.array([[1, 0], [2, 1]]))
+    np.testing.assert_array_equal((counts @ x).data, counts.data @ x.data)
+    np.testing.assert_array_equal((x.T @ counts).data, x.data.T @ counts.data)
+
+
 X = np.ones((2, 3), np.float32)
 ROW = np.ones(3, np.float32)
 PLACES = np.zeros(2, np.int64)

@@ -331,7 +331,12 @@ def test_bad_arguments_are_refused():
     model = Module()
     with pytest.raises(ValueError, match="the model has no parameters"):
         fit(model, (x, y), mse_loss, None, 1)
-    model = network()
+    model, other = network(), network()
+    with pytest.raises(ValueError, match="fit: optimizer has no parameter of the model"):
+        fit(model, (x, y), mse_loss, optim.SGD(other.parameters()), 1)
+    schedule = optim.lr_scheduler.StepLR(optim.SGD(model.parameters()), 1)
+    with pytest.raises(ValueError, match="fit: scheduler is of another optimizer"):
+        fit(model, (x, y), mse_loss, optim.SGD(model.parameters()), 1, scheduler=schedule)
     with pytest.raises(TypeError, match=r"loss must return a tensor of one number, got \(32, 2\)"):
         fit(model, (x, y), lambda a, b: a, optim.SGD(model.parameters()), 1)
 

@@ -51,6 +51,27 @@ def test_difference_loss(backend, kind, delta, factor, reduction, dtype):
             np.testing.assert_allclose(got, want, rtol=8 * eps, atol=8 * eps)
 
 
+def test_whole_numbers_and_masks_are_no_targets():
+    x, whole = Tensor(np.ones(3, np.float32)), firth.tensor([1, 0, 1])
+    message = r": target must hold real numbers, got (int64|bool); float\(\) makes them real"
+    for loss in (losses.mse_loss, losses.l1_loss, losses.huber_loss, losses.smooth_l1_loss,
+                 losses.binary_cross_entropy_with_logits):  # fmt: skip
+        for target in (whole, whole == 1):
+            with pytest.raises(TypeError, match=loss.__name__ + message):
+                loss(x, target)
+    with pytest.raises(TypeError, match="logits: pos_weight must hold real numbers, got int64"):
+        losses.binary_cross_entropy_with_logits(x, x, pos_weight=whole)
+    with pytest.raises(TypeError, match="mse_loss: input must hold real numbers, got int64"):
+        losses.mse_loss(whole, x)
+
+
+def test_what_is_no_probability_is_refused():
+    for values, got in (([0.5, 1.5], "0.5 to 1.5"), ([-0.1, 0.5], "-0.1 to 0.5")):
+        with pytest.raises(ValueError, match=f"input must be from 0 to 1, as sigmoid.. .* {got}"):
+            losses.binary_cross_entropy(Tensor(values), np.ones(2))
+    assert np.isnan(losses.binary_cross_entropy(Tensor([np.nan]), np.ones(1)).item())
+
+
 def weight_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...] | None]:
     return [None, *(shape[i:] for i in range(len(shape) + 1))]
 

@@ -93,3 +93,92 @@ def test_a_step_that_is_refused_changes_nothing():
     assert all(int(state["step"]) == 0 for state in optimizer.state.values())
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_modes_come_again_and_programs_do_not_pile_up():
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.2), nn.Linear(8, 4))
+    noise = nn.Dropout(0.5)  # no part of the model, and yet of the step
+
+    def noisy(model: Any, x: Any, y: Any) -> Any:
+        return F.cross_entropy(noise(model(x)), y)
+
+    step = nn.TrainingStep(model, noisy, optim.SGD(model.parameters(), lr=0.1))
+    for _ in range(5):
+        model.train()
+        step(X[0], Y[0])
+        model.eval()
+        step(X[0], Y[0])
+    assert len(step._programs) == 2
+    noise.eval()
+    first = step(X[0], Y[0])
+    assert step(X[0], Y[0]) < first  # nothing is random
+    assert len(step._programs) == 3
+    model[1].p = 0.5
+    step(X[0], Y[0])
+    assert len(step._programs) == 1
+
+
+class Remembering(Network):
+    """A network that shows what it has computed, as many do with weights of attention."""
+
+    def forward(self, x: Any) -> Any:
+        self.hidden = F.tanh(self.up(x))
+        return self.down(self.hidden)
+
+
+def test_attributes_that_forward_sets_have_values_and_cost_no_compilation(backend):
+    model, other = Remembering(), Remembering()
+    optimizer, step = adam(model), nn.TrainingStep(other, loss, adam(other))
+    for x, y in zip(X, Y, strict=True):
+        value = loss(model, nn.Tensor(x), y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        assert step(x, y) == value.item()
+        np.testing.assert_array_equal(other.hidden.data, model.hidden.data)
+    assert len(step._programs) == (0 if backend == "numpy" else 1)
+
+
+class Moving(Network):
+    """A network whose buffers Python exchanges, which no list of calls can say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", nn.Tensor(np.zeros(4, np.float32)))
+
+    def forward(self, x: Any) -> Any:
+        y = self.last = super().forward(x)
+        self.mean = self.mean * 0.9 + y.mean(0).detach() * 0.1
+        return y - self.mean
+
+
+def test_a_refused_step_leaves_buffers_and_attributes():
+    model = Moving()
+    mean = model.mean
+    step = nn.TrainingStep(model, loss, adam(model))
+    with pytest.raises(ValueError, match="no parameter, no buffer and no part of the batch"):
+        step(X[0], Y[0])
+    assert model.mean is mean
+    np.testing.assert_array_equal(mean.data, np.zeros(4))
+    assert not hasattr(model, "last")
+
+
+def test_what_is_no_step_is_refused(backend):
+    model = Network()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+
+    def losses(model: Network, x: Any, y: Any) -> Any:
+        return F.cross_entropy(model(x), y, reduction="none")
+
+    cases: list[tuple[Any, Any, Any, str]] = [
+        (loss, X[0, :0], ValueError, r"batch\[0\] must not be empty, got shape \(0, 6\)"),
+        (losses, X[0], TypeError, r"loss must return a tensor of one number, got \(12,\)"),
+        (lambda *_: 1.0, X[0], TypeError, "loss must return a tensor of one number, got float"),
+        (lambda m, x, y: loss(m, x, y).detach(), X[0], RuntimeError, "no parameter that requires"),
+    ]
+    for function, x, error, message in cases:
+        step = nn.TrainingStep(model, function, adam(model))
+        with pytest.raises(error, match=f"TrainingStep: {message}"):
+            step(x, Y[0, : len(x)])
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])

@@ -163,6 +163,14 @@ def test_gradients(operation, given):
     checks.check_gradients(operation, [rng.normal(size=shape) for shape in given])
 
 
+def test_real_and_whole_numbers_are_not_joined():
+    x, whole = Tensor([1.0, 2.0]), Tensor([1, 2])
+    for function in (shapes.cat, shapes.stack):
+        for mixed in ([x, whole], [whole == 1, x]):
+            with pytest.raises(TypeError, match=f"{function.__name__}: tensors must have one dty"):
+                function(mixed)
+
+
 def test_bad_arguments_are_refused():
     x = Tensor(np.ones((2, 3)))
     cases = [

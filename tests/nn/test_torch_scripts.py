@@ -191,6 +191,25 @@ def test_in_place():
     assert w.grad.tolist() == [7, 7, 7]
 
 
+def test_values_with_a_gradient_are_written_at_a_place():
+    w = firth.ones(2, 3, requires_grad=True)
+    x = firth.zeros(2, 4, 3)
+    x[:, 1, :] = w * 2
+    x[:, 2, ...] = w[:, :1]  # an axis of 1 is repeated
+    x[0] = w.view(1, 2, 3)[:, :1]  # and may lead
+    assert x[0].tolist() == [[1, 1, 1]] * 4
+    assert x[1].tolist() == [[0] * 3, [2] * 3, [1] * 3, [0] * 3]
+    x.sum().backward()
+    assert w.grad.tolist() == [[4, 4, 4], [5, 2, 2]]
+    with pytest.raises(ValueError, match=r"set_item: value must have the shape of the place, \(3,"):
+        firth.zeros(2, 3)[0] = w * 1
+    with pytest.raises(IndexError, match="set_item: 3 indices for 2 axes"):
+        firth.zeros(2, 3)[0, :, :] = w[0]
+    for where in ((0, slice(None), 1), (Ellipsis, 1)):
+        with pytest.raises(TypeError, match="set_item: a value with a gradient is written as"):
+            firth.zeros(2, 4, 3)[where] = w[0, 0]
+
+
 @firth.no_grad()
 def decorated(x):
     return x * 2

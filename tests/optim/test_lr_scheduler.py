@@ -65,6 +65,19 @@ def test_plateau_wants_a_number_and_goes_on_from_its_state():
     assert other.get_last_lr() == [0.5]
 
 
+def test_groups_that_came_later_want_a_new_schedule():
+    optimizer = optim.SGD([Parameter(np.ones(1, np.float32))], lr=0.1)
+    step, plateau = lr_scheduler.StepLR(optimizer, 1), lr_scheduler.ReduceLROnPlateau(optimizer)
+    optimizer.add_param_group({"params": [Parameter(np.ones(1, np.float32))], "lr": 0.5})
+    with pytest.raises(ValueError, match="StepLR: the optimizer has 2 groups, had 1; make a new"):
+        step.step()
+    with pytest.raises(ValueError, match="ReduceLROnPlateau: the optimizer has 2 groups"):
+        plateau.step(1.0)
+    assert step.last_epoch == plateau.last_epoch == 0
+    lr_scheduler.StepLR(optimizer, 1).step()
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.05])
+
+
 def test_bad_arguments_are_refused():
     one = optimizer()
     with pytest.raises(TypeError, match="StepLR: optimizer must be one of"):

@@ -19,7 +19,7 @@ from firth.formats import container
 from firth.formats.files import PathLike
 from firth.nn import inspection, tape
 from firth.nn.module import Module
-from firth.nn.program import TrainingStep
+from firth.nn.program import TrainingStep, check_optimizer
 from firth.nn.tape import Array, Tensor
 
 _KIND = "network in training"
@@ -143,7 +143,8 @@ def fit(
     FloatingPointError
         The loss is not finite; the parameters are those from before the step.
     ValueError, TypeError
-        Data are empty or of different lengths, an argument is out of range.
+        Data are empty or of different lengths, an argument is out of range, the optimizer is of
+        another model or the scheduler of another optimizer.
     FormatError
         The checkpoint is damaged or of another training.
     KeyboardInterrupt
@@ -165,6 +166,9 @@ def fit(
     dtype = next((p.dtype for p in model.parameters()), None)
     if dtype is None:
         raise ValueError("fit: the model has no parameters")
+    check_optimizer("fit", model, optimizer)
+    if scheduler is not None and scheduler.optimizer is not optimizer:
+        raise ValueError("fit: scheduler is of another optimizer")
     found = None
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         found = _read(checkpoint)

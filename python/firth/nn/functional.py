@@ -12,7 +12,7 @@ from firth.nn.operations.activation import (
     step,
     tanh,
 )
-from firth.nn.operations.arithmetic import maxout
+from firth.nn.operations.arithmetic import cosine_similarity, maxout, normalize
 from firth.nn.operations.attention import rotary, rotary_angles, scaled_dot_product_attention
 from firth.nn.operations.batch_norm import batch_norm
 from firth.nn.operations.convolution import conv1d, conv2d
@@ -58,6 +58,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "conv1d",
     "conv2d",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "elu",
@@ -79,6 +80,7 @@ __all__ = [
     "mse_loss",
     "next_token_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "relu",
     "rms_norm",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from firth.nn.device import check_device
 from firth.nn.device import device as Device
-from firth.nn.tape import Tensor
+from firth.nn.tape import Tensor, wrote
 
 
 class Parameter(Tensor):
@@ -26,17 +26,42 @@ def _array(buffer: NDArray[Any] | Tensor) -> NDArray[Any]:
     return buffer.data if isinstance(buffer, Tensor) else buffer
 
 
-_version = 0
+_structure = _modes = 0
 
 
-def version() -> int:
-    """A number that changes with the structure or mode of any module: compiled steps watch it."""
-    return _version
+def version() -> tuple[int, int]:
+    """Numbers of the structure of all modules, and of their modes: compiled steps watch them.
+
+    A structure does not come again, modes do: the second is a sum over the modules in eval mode.
+    """
+    return _structure, _modes
 
 
 def _changed() -> None:
-    global _version
-    _version += 1
+    global _structure
+    _structure += 1
+
+
+class Keys(NamedTuple):
+    """Names that a state lacked, and that the module lacks."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Handle:
+    """Takes a hook away, by `remove` or when called."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        """Take the hook away; once."""
+        if self._hook in self._hooks:
+            _changed()
+            self._hooks.remove(self._hook)
+
+    __call__ = remove
 
 
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
@@ -84,22 +109,32 @@ class Module:
         _changed()
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
-        buffer = name in self._buffers
-        for table in (self._parameters, self._buffers, self._modules):
-            if isinstance(value, (Parameter, Module)) or value is not None:
+        home = self._home(name, value)
+        for table in (self._parameters, self._buffers, self._modules, self.__dict__):
+            if table is not home:
                 table.pop(name, None)
+        home[name] = value  # in the place that the name has had, so that orders stay
+
+    def _home(self, name: str, value: Any) -> Any:
+        """The table for a value; TypeError where it cannot take the place of what is there."""
         if isinstance(value, Parameter):
-            self.__dict__.pop(name, None)
-            self._parameters[name] = value
-        elif isinstance(value, Module):
-            self.__dict__.pop(name, None)
-            self._modules[name] = value
-        elif value is None and name in self._parameters:
-            self._parameters[name] = None
-        elif buffer and isinstance(value, (Tensor, np.ndarray)):
-            self._buffers[name] = value
-        else:
-            self.__dict__[name] = value
+            return self._parameters
+        if isinstance(value, Module):
+            return self._modules
+        for table, kinds in (
+            (self._parameters, (Parameter,)),
+            (self._buffers, (Tensor, np.ndarray)),
+            (self._modules, (Module,)),
+        ):
+            if name in table:
+                if value is not None and not isinstance(value, kinds):
+                    wanted = " or ".join(kind.__name__ for kind in kinds)
+                    raise TypeError(
+                        f"{type(self).__name__}: {name} must be a {wanted}, or None, "
+                        f"got {type(value).__name__}; del it first"
+                    )
+                return table
+        return self.__dict__
 
     def __getattr__(self, name: str) -> Any:
         for table in ("_parameters", "_buffers", "_modules"):
@@ -117,6 +152,7 @@ class Module:
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Set a parameter by its name; None for one that is absent."""
+        self._check_child("register_parameter", name, parameter, Parameter)
         _changed()
         self._parameters[name] = parameter
 
@@ -127,15 +163,27 @@ class Module:
 
         It is part of the state where ``persistent``. As an attribute it is what was given.
         """
+        self._check_child("register_buffer", name, array, (np.ndarray, Tensor))
         _changed()
         self._buffers[name] = array
         if not persistent:
             self.__dict__["_unnamed"] = self._unnamed | {name}
 
-    def add_module(self, name: str, module: Module) -> None:
-        """Set a module by its name."""
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Set a module by its name; None for one that is absent."""
+        self._check_child("add_module", name, module, Module)
         _changed()
         self._modules[name] = module
+
+    def _check_child(self, function: str, name: str, value: Any, kinds: Any) -> None:
+        if not name or "." in name:
+            raise ValueError(f"{function}: name must have letters and no dots, got {name!r}")
+        if value is not None and not isinstance(value, kinds):
+            wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+            raise TypeError(
+                f"{function}: {name} must be a {' or '.join(kind.__name__ for kind in wanted)}, "
+                f"or None, got {type(value).__name__}"
+            )
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Modules right below, by name."""
@@ -212,7 +260,7 @@ class Module:
         for name, child in self.named_children():
             yield from child._every(f"{prefix}.{name}" if prefix else name)
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Keys:
         """Copy values into parameters and buffers.
 
         Parameters
@@ -222,12 +270,18 @@ class Module:
         strict : bool
             Whether names must be those of `state_dict`, none more and none less.
 
+        Returns
+        -------
+        (missing_keys, unexpected_keys)
+            Lists of names.
+
         Raises
         ------
         KeyError
             ``strict``, and names are missing or unknown; they are listed.
-        ValueError
-            An array has another shape. Nothing is changed then, as with KeyError.
+        ValueError, TypeError
+            An array has another shape, or holds no real numbers. Nothing is changed then, as with
+            KeyError.
         """
         own = self.state_dict()
         where = f"{type(self).__name__}.load_state_dict"
@@ -243,17 +297,22 @@ class Module:
                 raise ValueError(
                     f"{where}: {name} must have shape {own[name].shape}, got {new[name].shape}"
                 )
+            if new[name].dtype.kind in "cOSUMm":
+                raise TypeError(f"{where}: {name} must hold real numbers, got {new[name].dtype}")
         for name, array in new.items():
             own[name][...] = array
+        wrote(*[own[name] for name in new])
+        return Keys(missing, unknown)
 
     # ---- modes ----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
         """Behave as in training (dropout, batch norm), or not."""
-        if any(module.training != bool(mode) for module in self.modules()):
-            _changed()
+        global _modes
         for module in self.modules():
-            module.__dict__["training"] = bool(mode)
+            if module.training != bool(mode):
+                module.__dict__["training"] = bool(mode)
+                _modes += hash((id(module),)) * (-1 if mode else 1)
         return self
 
     def eval(self) -> Module:
@@ -323,15 +382,15 @@ class Module:
         """As ``to(float64)``."""
         return self.to(np.float64)
 
-    def register_forward_hook(self, hook: Hook) -> Callable[[], None]:
+    def register_forward_hook(self, hook: Hook) -> Handle:
         """Call ``hook(module, inputs, result)`` after each forward.
 
-        What it returns takes the place of the result, unless None. The value of this function takes
-        the hook away when called.
+        What it returns takes the place of the result, unless None. The value of this function has
+        ``remove()``, which takes the hook away.
         """
         _changed()
         self._hooks.append(hook)
-        return lambda: self._hooks.remove(hook)
+        return Handle(self._hooks, hook)
 
     def extra_repr(self) -> str:
         """The arguments, for repr."""

@@ -100,6 +100,9 @@ class Operators:
     def __pow__(self, other: Any) -> Any:
         return call("pow", self, other)
 
+    def __rpow__(self, other: Any) -> Any:
+        return call("rpow", self, other)
+
     def __neg__(self) -> Any:
         return call("neg", self)
 

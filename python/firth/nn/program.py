@@ -46,6 +46,11 @@ class TrainingStep:
     and arrays must be parameters, buffers, or part of the batch: both are refused.
 
     With the backend numpy nothing is compiled.
+
+    Raises
+    ------
+    ValueError
+        The optimizer has no parameter of the model.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class TrainingStep:
         clip_norm: float | None = None,
         bfloat16: bool = False,
     ) -> None:
+        check_optimizer("TrainingStep", model, optimizer)
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.clip_norm, self.bfloat16 = clip_norm, bfloat16
         self._parameters = list(model.parameters())
@@ -69,16 +75,13 @@ class TrainingStep:
         ------
         FloatingPointError
             The loss is not finite. The parameters have been changed by it.
+        ValueError
+            The batch is empty.
+        TypeError, RuntimeError
+            The loss is no tensor of one number, or does not depend on parameters.
         """
         arrays = [_array(x) for x in batch]
-        key = (
-            active(),
-            version(),
-            self.optimizer.updates(),
-            self.optimizer.generation,
-            *[(x.shape, x.dtype) for x in arrays],
-            *[p.requires_grad for p in self._parameters],
-        )
+        key = self._key(arrays)
         if key[0] == "numpy":
             with tape.bfloat16_products(self.bfloat16):
                 loss, _ = self._step([tape.Tensor(x) for x in arrays])
@@ -86,13 +89,35 @@ class TrainingStep:
             return _finite(loss.item())
         compiled = self._programs.get(key)
         if compiled is None or not compiled.fresh():
-            compiled = self._programs[key] = self._compile(arrays)
+            compiled = self._compile(arrays)
+            key = self._key(arrays)  # attributes that forward sets have changed the version
+            kept = {old: one for old, one in self._programs.items() if old[1][0] == key[1][0]}
+            self._programs = {**kept, key: compiled}  # others are not asked for again
         return _finite(compiled.run(arrays, self.optimizer))
+
+    def _key(self, arrays: list[Array]) -> tuple[Any, ...]:
+        """What a compiled step depends on."""
+        return (
+            active(),
+            version(),
+            self.optimizer.updates(),
+            self.optimizer.generation,
+            *[(x.shape, x.dtype) for x in arrays],
+            *[p.requires_grad for p in self._parameters],
+        )
 
     def _step(self, batch: list[Tensor]) -> tuple[Tensor, Array]:
         """A step on the tape: the loss, and the gradient by it, from which backward starts."""
+        for i, x in enumerate(batch):
+            if not x.data.size:
+                raise ValueError(f"TrainingStep: batch[{i}] must not be empty, got shape {x.shape}")
         self.model.zero_grad()
         loss = self.loss(self.model, *batch)
+        if not isinstance(loss, Tensor) or loss.data.size != 1:
+            got = loss.shape if isinstance(loss, Tensor) else type(loss).__name__
+            raise TypeError(f"TrainingStep: loss must return a tensor of one number, got {got}")
+        if loss._record is None:
+            raise RuntimeError("TrainingStep: no parameter that requires a gradient made the loss")
         start = np.ones(loss.shape, loss.dtype)
         tape.walk(loss, start)
         self.optimizer.step(clip_norm=self.clip_norm)
@@ -104,13 +129,38 @@ class TrainingStep:
         calls: list[Traced] = []
         # Copies: an array that is given twice has two places, for the next batch may have two.
         batch = [tape.Tensor(x.copy()) for x in arrays]
-        with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
-            loss, start = self._step(batch)
-        held = [buffer for _, buffer in self.model.named_buffers()]
-        held += [*self.optimizer.arrays(), start]
-        stepped = self.optimizer.stepped()
-        self.model.zero_grad()
-        return _Compiled(calls, self._parameters, held, [x.data for x in batch], loss.data, stepped)
+        before = [(m, dict(vars(m)), dict(m._buffers)) for m in self.model.modules()]
+        try:
+            with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
+                loss, start = self._step(batch)
+            held = [*self._held(calls), start]
+            stepped = self.optimizer.stepped()
+            given = [x.data for x in batch]
+            return _Compiled(calls, self._parameters, held, given, loss.data, stepped)
+        except BaseException:
+            for module, attributes, buffers in before:  # what forward has set has no values
+                for table, values in ((vars(module), attributes), (module._buffers, buffers)):
+                    table.clear()
+                    table.update(values)
+            raise
+        finally:
+            self.model.zero_grad()
+
+    def _held(self, traced: Sequence[Traced]) -> list[Array]:
+        """Arrays that are seen outside of a step, those that forward makes attributes included."""
+        calls = [call for call in traced if isinstance(call, Call)]
+        made = {id(array) for call in calls for array in call.outputs}
+        attributes = [value for m in self.model.modules() for value in vars(m).values()]
+        shown = [x.data for x in attributes if isinstance(x, Tensor) and id(x.data) in made]
+        buffers = [buffer for _, buffer in self.model.named_buffers()]
+        return [*buffers, *self.optimizer.arrays(), *shown]
+
+
+def check_optimizer(function: str, model: Module, optimizer: Any) -> None:
+    """Raise ValueError where an optimizer is of another model, which would not be trained."""
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(f"{function}: optimizer has no parameter of the model")
 
 
 def _finite(loss: float) -> float:

@@ -17,6 +17,7 @@ import abc
 import contextlib
 import itertools
 import operator
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple
@@ -60,6 +61,8 @@ class Operation(abc.ABC):
     """Whether it draws random numbers from its seed, the same forward and backward."""
     moves: ClassVar[bool] = False
     """Whether it only moves elements: whole numbers and masks too, which NumPy moves then."""
+    product: ClassVar[bool] = False
+    """Whether backward reads input 0 for the gradient by input 1 only, and the other way round."""
 
     def options(self) -> tuple[float, ...]:
         """The numbers that the native code gets."""
@@ -161,6 +164,8 @@ Traced = Call | Check | Derived
 
 
 _numbers = itertools.count()
+_written: dict[int, tuple[weakref.ref[Array], int]] = {}  # by id: arrays changed in place, when
+_last_written = -1
 _recording: ContextVar[bool] = ContextVar("firth_recording", default=True)
 _bfloat16: ContextVar[bool] = ContextVar("firth_bfloat16", default=False)
 _trace: ContextVar[list[Traced] | None] = ContextVar("firth_trace", default=None)
@@ -188,6 +193,21 @@ def no_grad() -> contextlib._GeneratorContextManager[None]:
 def set_grad_enabled(mode: bool) -> contextlib._GeneratorContextManager[None]:
     """Inside of the ``with`` block operations are recorded, or not."""
     return _set(_recording, bool(mode))
+
+
+def enable_grad() -> contextlib._GeneratorContextManager[None]:
+    """Inside of the ``with`` block operations are recorded, inside of `no_grad` too."""
+    return set_grad_enabled(True)
+
+
+def inference_mode(mode: bool = True) -> contextlib._GeneratorContextManager[None]:
+    """As `no_grad`; with ``mode=False`` as `enable_grad`."""
+    return set_grad_enabled(not mode)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded now."""
+    return _recording.get()
 
 
 def bfloat16_products(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
@@ -249,6 +269,36 @@ def derive(array: Array, function: Callable[[Array], Array]) -> Array:
     made = np.ascontiguousarray(function(array))
     _log(Derived(array, function, made))
     return made
+
+
+def wrote(*arrays: Array) -> None:
+    """Note that arrays were changed in place: a walk refuses what had read them before."""
+    global _last_written
+    _last_written = next(_numbers)
+    for array in arrays:
+        known = _written.get(id(array))
+        _written[id(array)] = known[0] if known else _forgotten(array), _last_written
+
+
+def _forgotten(array: Array) -> weakref.ref[Array]:
+    """What takes an array out of `_written` when it goes, since its id is free then."""
+    key = id(array)
+    return weakref.ref(array, lambda _: _written.pop(key, None))
+
+
+def _check_unchanged(record: Record) -> None:
+    """Raise RuntimeError where what backward reads was changed in place since forward."""
+    kept = [*record.inputs, *record.outputs]
+    for i, x in enumerate(kept):
+        if not isinstance(x, np.ndarray) or _written.get(id(x), (None, -1))[1] < record.number:
+            continue
+        if record.operation.product and i < 2 and record.edges[1 - i] is None:
+            continue  # it would be read for a gradient that nobody wants
+        raise RuntimeError(
+            f"backward: {record.operation.name} read an array of shape {x.shape} that was changed "
+            "in place afterwards, by an optimizer's step or an assignment; call backward before, "
+            "or change a clone()"
+        )
 
 
 def manual_seed(seed: int) -> None:
@@ -402,7 +452,8 @@ class Tensor(Operators):
         Raises
         ------
         RuntimeError
-            Nothing that requires a gradient made this tensor, or the tape behind it was used.
+            Nothing that requires a gradient made this tensor, the tape behind it was used, or what
+            it kept was changed in place since.
         ValueError
             ``gradient`` has another shape, or is missing and this is no single number.
         """
@@ -445,6 +496,8 @@ def walk(root: Tensor, start: Array) -> None:
             raise RuntimeError(
                 "backward: this tape was used, and what it kept is gone; run forward again"
             )
+        if record.number < _last_written:
+            _check_unchanged(record)
         records[record.number] = record
         waiting += [edge[0] for edge in record.edges if isinstance(edge, tuple)]
     # Gradients by the outputs of each record: complete when the walk comes to it, since all that

@@ -53,10 +53,19 @@ class LRScheduler:
         self._set(self.last_epoch + 1)
 
     def _set(self, epoch: int) -> None:
+        self._check_groups()
         rates = self.rates(epoch)
         self.last_epoch = epoch
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+    def _check_groups(self) -> None:
+        groups = len(self.optimizer.param_groups)
+        if groups != len(self.base_lrs):
+            raise ValueError(
+                f"{type(self).__name__}: the optimizer has {groups} groups, had "
+                f"{len(self.base_lrs)}; make a new schedule after add_param_group"
+            )
 
     def get_last_lr(self) -> list[float]:
         """The rates of the groups now."""
@@ -364,6 +373,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: float | None = None) -> None:  # the first one, of __init__, has none
         """Look at the number of an epoch."""
+        self._check_groups()
         self.last_epoch += 1
         if metrics is None:
             if self.last_epoch:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from firth.arguments import check_real
-from firth.nn.tape import Array, Tensor, tracing
+from firth.nn.tape import Array, Tensor, tracing, wrote
 from firth.nn.updates import grad_norm, update
 from firth.optim import updates
 from firth.optim.updates import Step
@@ -160,6 +160,9 @@ class Optimizer(abc.ABC):
         for numbers, (operation, by_dtype) in zip(self._numbers, ready, strict=True):
             for arrays in by_dtype:
                 update(operation, [numbers, factor, *arrays])
+        if not tracing():
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            wrote(*[p.data for p in parameters if p.requires_grad and p.grad is not None])
         return result
 
     # A compiled step (firth.nn.TrainingStep) runs the updates of `step` again, on the same arrays.

@@ -89,7 +89,11 @@ class _Recurrent(Module):
         batch = () if input.ndim == 2 else (input.shape[0 if self.batch_first else 1],)
         shape = (self.num_layers * directions, *batch, self.hidden_size)
         for label, state in zip(self._states, states, strict=True):
-            if state is not None and state.shape != shape:
+            if state is None:
+                continue
+            if not isinstance(state, (Tensor, np.ndarray)):
+                raise TypeError(f"{name}: {label} must be a tensor, got {type(state).__name__}")
+            if state.shape != shape:
                 raise ValueError(f"{name}: {label} must have shape {shape}, got {state.shape}")
         last = []
         for layer in range(self.num_layers):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.operations.shapes import axis_of, expand, reshape, shape_of, squeeze
+from firth.nn.operations.shapes import axis_of, expand, reshape, shape_of, squeeze, stack
 from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method
 
 FUNCTIONS = (
@@ -125,6 +125,10 @@ class Combine(Operation):
     function: str
 
     name: ClassVar[str] = "combine"
+
+    @property
+    def product(self) -> bool:  # type: ignore[override]
+        return self.function == "mul"
 
     @property
     def reads_inputs(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -286,6 +290,7 @@ class Matmul(Operation):
     """
 
     name: ClassVar[str] = "matmul"
+    product: ClassVar[bool] = True
     reads_inputs: ClassVar[tuple[int, ...]] = (0, 1)
 
     def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
@@ -324,6 +329,8 @@ class Matmul(Operation):
 
 
 def _map(function: str, x: Tensor, a: float = 0.0, b: float = 0.0) -> Tensor:
+    if x.dtype.kind != "f":
+        x = real(function, x, np.float32)  # exp, log, ... of whole numbers, as in PyTorch
     return apply(Map(function, float(a), float(b)), x)
 
 
@@ -392,8 +399,8 @@ def _fitting(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @method
-def add(input: Tensor, other: Any) -> Tensor:
-    """The sum with a tensor, an array or a number.
+def add(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    """The sum with `alpha` times a tensor, an array or a number.
 
     Shapes must be equal, or one the end of the other; axes of one element are repeated. So too of
     `sub`, `mul`, `div`.
@@ -405,13 +412,13 @@ def add(input: Tensor, other: Any) -> Tensor:
     TypeError
         Tensors of two dtypes, or no numbers.
     """
-    return _combine("add", "shift", input, other)
+    return _combine("add", "shift", input, other if alpha == 1 else other * alpha)
 
 
 @method
-def sub(input: Tensor, other: Any) -> Tensor:
-    """The difference from a tensor, an array or a number; as `add`."""
-    return _combine("sub", "shift", input, other)
+def sub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    """The difference from `alpha` times a tensor, an array or a number; as `add`."""
+    return _combine("sub", "shift", input, other if alpha == 1 else other * alpha)
 
 
 @method
@@ -493,10 +500,22 @@ def pow(input: Tensor, exponent: float) -> Tensor:
 
 
 @method
+def rpow(input: Tensor, base: Any) -> Tensor:
+    """base^x for a number above 0."""
+    if not isinstance(base, (int, float, np.integer, np.floating)) or not base > 0:
+        raise ValueError(f"pow: base must be a number above 0, got {base}")
+    if input.dtype.kind != "f" and isinstance(base, (int, np.integer)):
+        return whole("pow", lambda x: np.power(base, x), input)
+    return exp(mul(input, math.log(base)))
+
+
+@method
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
     """Each x moved into [min, max], of which one may be missing; `max` where min is above it."""
     if min is None and max is None:
         raise ValueError("clamp: want min, max or both")
+    if input.dtype.kind != "f" and not (_is_real(min) or _is_real(max)):
+        return whole("clamp", lambda x: np.clip(x, min, max), input)
     return _map("clamp", input, -np.inf if min is None else min, np.inf if max is None else max)
 
 
@@ -541,6 +560,15 @@ def mean(input: Tensor, dim: Axes = None, keepdim: bool = False) -> Tensor:
     return input
 
 
+def _root(squares: Tensor) -> Tensor:
+    """The square root, whose gradient at 0 is 0 and not NaN, as PyTorch's of lengths.
+
+    The least normal number stands for 0 and less; its root, taken off again, is lost in others.
+    """
+    least = float(np.finfo(squares.dtype).tiny)
+    return sub(sqrt(clamp(squares, least)), math.sqrt(least))
+
+
 @method
 def var(
     input: Tensor, dim: int | None = None, unbiased: bool = True, keepdim: bool = False
@@ -555,24 +583,30 @@ def var(
 def std(
     input: Tensor, dim: int | None = None, unbiased: bool = True, keepdim: bool = False
 ) -> Tensor:
-    """The square root of `var`."""
-    return sqrt(var(input, dim, unbiased, keepdim))
+    """The square root of `var`; where that is 0, so is the gradient."""
+    return _root(var(input, dim, unbiased, keepdim))
 
 
 @method
 def norm(input: Tensor, p: float = 2, dim: Axes = None, keepdim: bool = False) -> Tensor:
     """The Euclidean length, or with p = 1 the sum of absolute values.
 
+    Where the length is 0, so is the gradient.
+
     Raises
     ------
+    TypeError
+        Whole numbers or a mask.
     ValueError
         Another `p`.
     """
+    if input.dtype.kind != "f":
+        raise TypeError(f"norm: want real numbers, got {input.dtype}; float() makes them real")
     if p not in (1, 2):
         raise ValueError(f"norm: p must be 1 or 2, got {p}")
     if p == 1:
         return sum(abs(input), dim, keepdim)
-    return sqrt(sum(square(input), dim, keepdim))
+    return _root(sum(square(input), dim, keepdim))
 
 
 @method
@@ -582,6 +616,53 @@ def amax(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     The gradient goes to the first of equals (PyTorch divides it among them).
     """
     return apply(Maximum(axis_of("amax", dim, input.ndim), keepdim=keepdim), input)
+
+
+def _of_two(function: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two tensors under one shape."""
+    a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ValueError(f"{function}: shapes do not fit, got {a.shape} and {b.shape}") from None
+    return expand(a, *shape), expand(b, *shape)
+
+
+def maximum(input: Any, other: Any) -> Tensor:
+    """The greater of two, element by element; NaN where one is.
+
+    The gradient goes to the first of equals (PyTorch divides it among them).
+    """
+    a, b = _of_two("maximum", input, other)
+    if a.dtype.kind != "f" and b.dtype.kind != "f":
+        return whole("maximum", np.maximum, a, b)
+    return amax(stack([a, b]), 0)
+
+
+def minimum(input: Any, other: Any) -> Tensor:
+    """The lesser of two, as `maximum`."""
+    a, b = _of_two("minimum", input, other)
+    return neg(maximum(neg(a), neg(b)))
+
+
+@method
+def logsumexp(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """log(sum(e^x)) along an axis, without overflow."""
+    most = float(np.finfo(np.float32).max)
+    top = clamp(amax(input.detach(), dim, keepdim=True), -most, most)  # finite: inf - inf is NaN
+    sums = add(log(sum(exp(sub(input, top)), dim, keepdim=True)), top)
+    return sums if keepdim else squeeze(sums, dim)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """The input over its `norm` along an axis, or over `eps` where that is less."""
+    return div(input, clamp(norm(input, p, dim, keepdim=True), eps))
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle of vectors along an axis, whose lengths count as `eps` at least."""
+    a, b = _of_two("cosine_similarity", x1, x2)
+    return sum(mul(normalize(a, 2, dim, eps), normalize(b, 2, dim, eps)), dim)
 
 
 def maxout(input: Tensor, pieces: int) -> Tensor:
@@ -618,6 +699,8 @@ def matmul(input: Tensor, other: Any) -> Tensor:
     if isinstance(tensor, float):
         raise TypeError("matmul: want a tensor or an array, got a number")
     a, b = input, tensor
+    if a.dtype.kind != "f" and b.dtype.kind == "f":
+        a = real("matmul", a, b.dtype)
     row, column = a.ndim == 1, b.ndim == 1
     a = reshape(a, 1, -1) if row else a
     b = reshape(b, -1, 1) if column else b

@@ -43,6 +43,7 @@ class Convolution(Operation):
     groups: int = 1
 
     name: ClassVar[str] = "convolution"
+    product: ClassVar[bool] = True
     reads_inputs: ClassVar[tuple[int, ...]] = (0, 1)
 
     @property

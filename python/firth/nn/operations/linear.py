@@ -25,6 +25,7 @@ class Linear(Operation):
     slope: float = 0.0
 
     name: ClassVar[str] = "linear"
+    product: ClassVar[bool] = True
     reads_inputs: ClassVar[tuple[int, ...]] = (0, 1)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply
+from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, tracing
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 """Names of reductions and the numbers that the native code knows."""
@@ -45,7 +45,18 @@ def _spread(gradient: Array, shape: Shape, reduction: str) -> Array:
     return np.broadcast_to(gradient / size if reduction == "mean" else gradient, shape)
 
 
+def _check_real(function: str, name: str, x: Any) -> None:
+    """Raise TypeError where whole numbers or masks stand for real ones."""
+    if isinstance(x, Spec) and x.dtype is not REAL:
+        raise TypeError(
+            f"{function}: {name} must hold real numbers, got {np.dtype(x.dtype)}; "
+            "float() makes them real"
+        )
+
+
 def _alike(function: str, x: Any, target: Any) -> None:
+    _check_real(function, "input", x)
+    _check_real(function, "target", target)
     if target.shape != x.shape:
         raise ValueError(
             f"{function}: target must have the shape of input, {x.shape}, got {target.shape}"
@@ -143,6 +154,7 @@ class BinaryCrossEntropyWithLogits(Operation):
         x, target, *weights = inputs
         _alike(self.name, x, target)
         for name, weight in zip(("weight", "pos_weight"), weights, strict=True):
+            _check_real(self.name, name, weight)
             axes = 0 if weight is None else len(weight.shape)
             if axes > len(x.shape) or (axes and weight.shape != x.shape[-axes:]):
                 raise ValueError(
@@ -303,13 +315,19 @@ def binary_cross_entropy(
     Raises
     ------
     TypeError, ValueError
-        As `binary_cross_entropy_with_logits`.
+        As `binary_cross_entropy_with_logits`; the input is not from 0 to 1 (a compiled step does
+        not look).
     """
     name = "binary_cross_entropy"
     check_reduction(name, reduction)
     y = constant(name, "target", _target(name, input, target))
     assert y is not None
     _alike(name, input, y)
+    if not tracing() and ((input.data < 0) | (input.data > 1)).any():
+        raise ValueError(
+            f"{name}: input must be from 0 to 1, as sigmoid() gives it, "
+            f"got {input.data.min():g} to {input.data.max():g}"
+        )
     least = math.exp(-100)
     losses: Tensor = -(
         y * input.clamp(min=least).log() + (1 - y) * (1 - input).clamp(min=least).log()

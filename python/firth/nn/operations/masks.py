@@ -165,7 +165,9 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
     ValueError
         The shapes do not fit.
     """
-    flags = looked_at("where", condition)
+    flags = np.asarray(looked_at("where", condition))
+    if flags.dtype != np.bool_:
+        raise TypeError(f"where: condition must be bool, got {flags.dtype}")
     tensors = [x for x in (input, other) if isinstance(x, Tensor)]
     if not tensors or not _some(x.dtype.kind == "f" for x in tensors):
         return Tensor(np.where(flags, looked_at("where", input), looked_at("where", other)))

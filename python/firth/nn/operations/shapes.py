@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firth.nn.operations.embedding import embedding
-from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method, tracked
+from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, method, tracked
 
 MOST_AXES = 5  # of an array that the native code takes
 
@@ -165,6 +165,12 @@ class Concatenate(Operation):
 
     def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
         function = "stack" if self.new else "cat"
+        dtypes = {x.dtype for x in inputs if isinstance(x, Spec)}
+        if REAL in dtypes and len(dtypes) > 1:
+            raise TypeError(
+                f"{function}: tensors must have one dtype, got real and whole numbers or masks; "
+                "float() makes them real"
+            )
         shape, axis = inputs[0].shape, self.axis
         for x in inputs:
             other = x.shape if self.new else (*x.shape[:axis], *shape[axis : axis + 1])

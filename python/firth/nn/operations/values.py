@@ -15,11 +15,20 @@ import numpy as np
 from firth.nn.device import check_device
 from firth.nn.device import device as _device
 from firth.nn.dtypes import dtype_of
-from firth.nn.operations.arithmetic import add, amax, div, mul, neg, sub, whole
+from firth.nn.operations.arithmetic import add, amax, clamp, div, mul, neg, sub, whole
 from firth.nn.operations.embedding import embedding
-from firth.nn.operations.masks import looked_at
-from firth.nn.operations.shapes import as_indices, axis_of, cat, index, reshape, unsqueeze
-from firth.nn.tape import Array, Tensor, generator, method, tracked
+from firth.nn.operations.masks import looked_at, masked_fill
+from firth.nn.operations.shapes import (
+    as_indices,
+    axis_of,
+    cat,
+    expand,
+    index,
+    reshape,
+    squeeze,
+    unsqueeze,
+)
+from firth.nn.tape import Array, Tensor, generator, method, tracked, wrote
 
 
 def _values(function: str, input: Any) -> Array:
@@ -341,6 +350,7 @@ def in_place(input: Tensor, function: str, other: Any) -> Tensor:
             f"the tensor {input.shape} and {input.dtype}"
         )
     input.data[...] = made.data
+    wrote(input.data)
     return input
 
 
@@ -362,6 +372,11 @@ def set_item(input: Tensor, where: Any, value: Any) -> None:
         return
     _writable("set_item", input)
     input.data[as_indices(where)] = _values("set_item", value)
+    wrote(input.data)
+
+
+def _is_all(one: Any) -> bool:
+    return one is Ellipsis or (isinstance(one, slice) and one == slice(None))
 
 
 def _replace(input: Tensor, where: Any, value: Tensor) -> None:
@@ -369,9 +384,14 @@ def _replace(input: Tensor, where: Any, value: Tensor) -> None:
     if input._part or input.requires_grad:
         _writable("set_item", input)
     where = as_indices(where if isinstance(where, tuple) else (where,))
+    if (used := sum(one is not Ellipsis for one in where)) > input.ndim:
+        raise IndexError(f"set_item: {used} indices for {input.ndim} axes")
+    while len(where) > 1 and _is_all(where[-1]):
+        where = where[:-1]  # as x[:, t, :] has them
     axis = len(where) - 1
     lead, at = where[:-1], where[-1]
-    if any(one != slice(None) for one in lead) or not isinstance(at, (int, np.integer)):
+    whole_axes = all(_is_all(one) and one is not Ellipsis for one in lead)
+    if not whole_axes or not isinstance(at, (int, np.integer)):
         raise TypeError(
             "set_item: a value with a gradient is written as x[i] = value or x[:, i] = value; "
             "stack() makes a tensor of several"
@@ -379,6 +399,17 @@ def _replace(input: Tensor, where: Any, value: Tensor) -> None:
     if not -input.shape[axis] <= at < input.shape[axis]:
         raise IndexError(f"set_item: {at} is out of range of axis {axis} of {input.shape}")
     at = at % input.shape[axis]
+    place = input.shape[:axis] + input.shape[axis + 1 :]
+    while value.ndim > len(place) and value.shape[0] == 1:
+        value = squeeze(value, 0)
+    if value.shape != place:
+        try:
+            value = expand(value, *place)
+        except ValueError:
+            raise ValueError(
+                f"set_item: value must have the shape of the place, {place}, or axes of 1 there, "
+                f"got {value.shape}"
+            ) from None
     before = index(input, (*lead, slice(0, at)))
     behind = index(input, (*lead, slice(at + 1, None)))
     made = cat([before, unsqueeze(value, axis), behind], axis)
@@ -386,18 +417,43 @@ def _replace(input: Tensor, where: Any, value: Tensor) -> None:
 
 
 def _writer(name: str, write: Callable[..., Any]) -> None:
-    def written(input: Tensor, *given: Any) -> Tensor:
+    def written(input: Tensor, *given: Any, **named: Any) -> Tensor:
         _writable(name, input)
-        write(input, *given)
+        write(input, *given, **named)
+        wrote(input.data)
         return input
 
     method(written, name)
 
 
+def _times(other: Any, alpha: float) -> Any:
+    return other if alpha == 1 else other * alpha
+
+
+def _filled(x: Tensor, mask: Any, value: Any) -> None:
+    x.data[...] = masked_fill(x.detach(), mask, value).data
+
+
+def _clamped(x: Tensor, min: Any = None, max: Any = None) -> None:
+    x.data[...] = clamp(x.detach(), min, max).data
+
+
+def _uniform(x: Tensor, a: float = 0.0, b: float = 1.0) -> None:
+    x.data[...] = generator().uniform(a, b, x.shape)
+
+
+def _normal(x: Tensor, mean: float = 0.0, std: float = 1.0) -> None:
+    x.data[...] = generator().normal(mean, std, x.shape)
+
+
+_writer("masked_fill_", _filled)
+_writer("clamp_", _clamped)
+_writer("uniform_", _uniform)
+_writer("normal_", _normal)
 _writer("zero_", lambda x, *_: x.data.fill(0))
 _writer("fill_", lambda x, value: x.data.fill(value))
 _writer("copy_", lambda x, source: np.copyto(x.data, _values("copy_", source)))
-_writer("add_", lambda x, other: in_place(x, "add", other))
-_writer("sub_", lambda x, other: in_place(x, "sub", other))
+_writer("add_", lambda x, other, alpha=1: in_place(x, "add", _times(other, alpha)))
+_writer("sub_", lambda x, other, alpha=1: in_place(x, "sub", _times(other, alpha)))
 _writer("mul_", lambda x, other: in_place(x, "mul", other))
 _writer("div_", lambda x, other: in_place(x, "div", other))
