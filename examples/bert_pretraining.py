@@ -5,8 +5,11 @@ second 30 tokens follow the first 30, or are they from elsewhere? The loss is th
 
     mean of -log p(masked word)    and    mean of -log p(follows, or not): log 2 = 0.693 by guessing
 
-python examples/bert_pretraining.py (reads ../shared/data; needs the package tokenizers; some
-minutes, or less with --steps N --lines N; --plot FILE: a picture of both losses)
+On text held out the loss of the words falls from 7.13 to 6.15 (6.97 by their frequencies alone), of
+the pairs to 0.49, and 78% of these are told right (measured on AMD Zen 3).
+
+python examples/bert_pretraining.py (reads ../shared/data; needs the package tokenizers; 11 minutes
+of a processor, less with --steps N --lines N; --plot FILE: a picture of both losses)
 """
 
 import argparse
