@@ -12,6 +12,7 @@ from conftest import needs_shared
 
 # What takes minutes takes fewer steps here, and asserts less of its result.
 QUICK = {
+    "bert_pretraining": ["--steps", "60", "--lines", "20000"],
     "char_lstm": ["--steps", "150"],
     "encoder_decoder": ["--quick"],
     "gpt": ["--steps", "150"],
