@@ -65,9 +65,9 @@ head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
 optimizer = optim.AdamW(
     [
         {"params": [*model.bert.encoder.parameters(), *model.bert.embeddings.parameters()]},
-        {"params": head, "lr": 2e-3},
+        {"params": head, "lr": 1e-3},
     ],
-    lr=4e-4,
+    lr=2e-4,
 )
 schedule = optim.lr_scheduler.get_cosine_schedule_with_warmup(optimizer, STEPS // 10, STEPS)
 step = nn.TrainingStep(
