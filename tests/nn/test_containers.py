@@ -7,8 +7,15 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from firth.nn.module import Module
-from firth.nn.modules.containers import Identity, ModuleDict, ModuleList, Sequential
+from firth.nn.module import Module, Parameter
+from firth.nn.modules.containers import (
+    Identity,
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 from firth.nn.modules.linear import Linear
 from firth.nn.tape import Tensor
 
@@ -98,3 +105,37 @@ def test_what_is_no_module_is_refused():
 def test_identity_takes_any_arguments():
     x = Tensor(np.ones(2))
     assert Identity(3, size=2)(x) is x
+
+
+def test_parameters_in_a_list_and_under_names():
+    """They are parameters of the module that holds them, under PyTorch's names."""
+    one, two = Parameter(np.ones(2, np.float32)), Tensor(np.zeros(3, np.float32))
+
+    class Net(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = ParameterList([one, two])
+            self.named = ParameterDict({"a": one, "b": two})
+
+    net = Net()
+    assert list(net.state_dict()) == ["rows.0", "rows.1", "named.a", "named.b"]
+    assert net.rows[0] is one
+    assert isinstance(net.rows[-1], Parameter)
+    assert net.rows[1].requires_grad
+    assert [len(p.data) for p in net.rows[1:]] == [3]
+    net.rows.append(one)
+    net.rows[1] = one
+    assert [p is one for p in net.rows] == [True, True, True]
+    assert len(net.rows) == 3
+    del net.named["a"]
+    assert "a" not in net.named
+    assert list(net.named) == list(net.named.keys()) == ["b"]
+    assert [name for name, _ in net.named.items()] == ["b"]
+    assert len(list(net.named.values())) == len(net.named) == 1
+    with pytest.raises(IndexError, match="index 3 is out of range, there are 3"):
+        net.rows[3]
+    for fill in (lambda: net.rows.append(1.0), lambda: net.named.update({"c": [1.0]})):
+        with pytest.raises(TypeError, match="parameters are wanted"):
+            fill()
+    assert len(net.rows) == 3
+    assert list(net.named) == ["b"]

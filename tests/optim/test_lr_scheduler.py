@@ -28,6 +28,14 @@ def rates(schedule: lr_scheduler.LRScheduler, steps: int) -> list[float]:
 def test_rates_of_small_schedules():
     assert rates(lr_scheduler.StepLR(optimizer(), 2), 5) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     assert rates(lr_scheduler.LinearLR(optimizer(), 0.5, 1, 2), 4) == [0.5, 0.75, 1, 1]
+    steps = lr_scheduler.MultiStepLR(optimizer(), [3, 1])
+    assert rates(steps, 4) == pytest.approx([1, 0.1, 0.1, 0.01])
+    assert rates(lr_scheduler.ConstantLR(optimizer(), 0.5, 2), 4) == [0.5, 0.5, 1, 1]
+    assert rates(lr_scheduler.PolynomialLR(optimizer(), 4, 2), 6) == [1, 0.5625, 0.25, 0.0625, 0, 0]
+    warm = rates(lr_scheduler.CosineAnnealingWarmRestarts(optimizer(), 1, 2), 8)
+    assert warm == pytest.approx(
+        [1, 1, 0.5, *((1 + math.cos(i * math.pi / 4)) / 2 for i in range(4)), 1]
+    )
     cosine = rates(lr_scheduler.CosineAnnealingLR(optimizer(), 2), 5)
     assert cosine == pytest.approx([1, 0.5, 0, 0.5, 1])
     warm = rates(get_cosine_schedule_with_warmup(optimizer(), 2, 4), 6)

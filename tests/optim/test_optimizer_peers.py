@@ -129,6 +129,11 @@ SCHEDULES: dict[str, Any] = {
     "ExponentialLR": lambda m, o: m.ExponentialLR(o, 0.9),
     "CosineAnnealingLR": lambda m, o: m.CosineAnnealingLR(o, 13, 0.01),
     "LinearLR": lambda m, o: m.LinearLR(o),
+    "MultiStepLR": lambda m, o: m.MultiStepLR(o, [30, 5, 5, 11], 0.5),
+    "ConstantLR": lambda m, o: m.ConstantLR(o, 0.25, 9),
+    "PolynomialLR": lambda m, o: m.PolynomialLR(o, 17, 2.0),
+    "CosineAnnealingWarmRestarts": lambda m, o: m.CosineAnnealingWarmRestarts(o, 5, 2, 0.01),
+    "CosineAnnealingWarmRestarts alike": lambda m, o: m.CosineAnnealingWarmRestarts(o, 7),
     "LinearLR down": lambda m, o: m.LinearLR(o, 1.0, 0.1, 20),
     "OneCycleLR": lambda m, o: m.OneCycleLR(o, 1.0, total_steps=41),
     "OneCycleLR three": lambda m, o: m.OneCycleLR(

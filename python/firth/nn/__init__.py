@@ -29,7 +29,14 @@ from firth.nn.modules.activation import (
 )
 from firth.nn.modules.attention import LearnedPositions, MultiheadAttention, SinusoidalPositions
 from firth.nn.modules.batch_norm import BatchNorm1d, BatchNorm2d
-from firth.nn.modules.containers import Identity, ModuleDict, ModuleList, Sequential
+from firth.nn.modules.containers import (
+    Identity,
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 from firth.nn.modules.convolution import Conv1d, Conv2d
 from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.embedding import Embedding
@@ -106,6 +113,8 @@ __all__ = [
     "MultiheadAttention",
     "NLLLoss",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "RMSNorm",
     "RNNCell",
     "ReLU",

@@ -167,6 +167,99 @@ class LinearLR(LRScheduler):
         return [base * factor for base in self.base_lrs]
 
 
+class MultiStepLR(LRScheduler):
+    """The first rate times ``gamma`` for each of the ``milestones``, epochs, that has come."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        milestones: Sequence[int],
+        gamma: float = 0.1,
+        last_epoch: int = -1,
+    ) -> None:
+        for epoch in milestones:
+            check_whole("MultiStepLR: milestones", epoch, 0)
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rates(self, epoch: int) -> list[float]:
+        return [
+            base * self.gamma ** bisect.bisect_right(self.milestones, epoch)
+            for base in self.base_lrs
+        ]
+
+
+class ConstantLR(LRScheduler):
+    """The first rate times ``factor`` for ``total_iters`` epochs, then the first rate."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: float = 1 / 3,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
+        check_real("ConstantLR: factor", factor, 0, 1)
+        check_whole("ConstantLR: total_iters", total_iters, 0)
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def rates(self, epoch: int) -> list[float]:
+        factor = self.factor if epoch < self.total_iters else 1.0
+        return [base * factor for base in self.base_lrs]
+
+
+class PolynomialLR(LRScheduler):
+    """The first rate times the ``power`` of what is left of ``total_iters`` epochs."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_iters: int = 5,
+        power: float = 1.0,
+        last_epoch: int = -1,
+    ) -> None:
+        check_whole("PolynomialLR: total_iters", total_iters, 1)
+        check_real("PolynomialLR: power", power, 0)
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def rates(self, epoch: int) -> list[float]:
+        left = 1 - min(epoch, self.total_iters) / self.total_iters
+        return [base * left**self.power for base in self.base_lrs]
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """From the first rate down to ``eta_min`` along half a cosine, again and again.
+
+    The first way down has ``T_0`` epochs, each other ``T_mult`` times those of the one before
+    (Loshchilov and Hutter, arXiv:1608.03983).
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        T_0: int,
+        T_mult: int = 1,
+        eta_min: float = 0.0,
+        last_epoch: int = -1,
+    ) -> None:
+        check_whole("CosineAnnealingWarmRestarts: T_0", T_0, 1)
+        check_whole("CosineAnnealingWarmRestarts: T_mult", T_mult, 1)
+        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def rates(self, epoch: int) -> list[float]:
+        whole = self.T_0
+        if self.T_mult == 1:
+            epoch %= whole
+        while epoch >= whole:
+            epoch -= whole
+            whole *= self.T_mult
+        share = (1 + math.cos(math.pi * epoch / whole)) / 2
+        return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
+
+
 class OneCycleLR(LRScheduler):
     """From a low rate up to ``max_lr`` and down to a very low one (Smith, 2018), batch by batch.
 

@@ -1,11 +1,12 @@
-"""Containers: modules in a row, in a list, under names."""
+"""Containers: modules in a row, in a list, under names; parameters likewise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
-from firth.nn.module import Module
+from firth.nn.module import Module, Parameter
+from firth.nn.tape import Tensor
 
 
 class Identity(Module):
@@ -177,3 +178,107 @@ class ModuleDict(Module):
         """Names and modules."""
         modules: Mapping[str, Module] = self._modules
         return modules.items()
+
+
+def _parameter(where: str, value: Any) -> Parameter:
+    """A tensor becomes a parameter, as in PyTorch."""
+    if isinstance(value, Parameter):
+        return value
+    if isinstance(value, Tensor):
+        return Parameter(value.data)
+    raise TypeError(f"{where}: parameters are wanted, got {type(value).__name__}")
+
+
+class ParameterList(Module):
+    """Parameters in a list, so that they are parts of the module that holds it.
+
+    Tensors become parameters. An index gets a parameter, a slice a ParameterList.
+    """
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.extend(values)
+
+    def _name(self, index: int) -> str:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"ParameterList: index {index} is out of range, there are {len(self)}")
+        return str(index % len(self))
+
+    @overload
+    def __getitem__(self, index: int) -> Parameter: ...
+    @overload
+    def __getitem__(self, index: slice) -> ParameterList: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return self._parameters[self._name(index)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self.register_parameter(self._name(index), _parameter("ParameterList", value))
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._parameters.values())
+
+    def append(self, value: Any) -> ParameterList:
+        """Add one at the end; returns the list."""
+        self.register_parameter(str(len(self)), _parameter("ParameterList", value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add several at the end; returns the list."""
+        for value in values:
+            self.append(value)
+        return self
+
+
+class ParameterDict(Module):
+    """Parameters under names, so that they are parts of the module that holds it.
+
+    Tensors become parameters.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.update(parameters or {})
+
+    def __getitem__(self, name: str) -> Parameter:
+        found: Parameter = self._parameters[name]
+        return found
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.register_parameter(name, _parameter("ParameterDict", value))
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters
+
+    def update(self, parameters: Mapping[str, Any]) -> None:
+        """Add several."""
+        for name, value in parameters.items():
+            self[name] = value
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        parameters: Mapping[str, Parameter] = self._parameters
+        return parameters.keys()
+
+    def values(self) -> Iterable[Parameter]:
+        """The parameters."""
+        parameters: Mapping[str, Parameter] = self._parameters
+        return parameters.values()
+
+    def items(self) -> Iterable[tuple[str, Parameter]]:
+        """Names and parameters."""
+        parameters: Mapping[str, Parameter] = self._parameters
+        return parameters.items()
