@@ -6,7 +6,9 @@ second 30 tokens follow the first 30, or are they from elsewhere? The loss is th
     mean of -log p(masked word)    and    mean of -log p(follows, or not): log 2 = 0.693 by guessing
 
 On text held out the loss of the words falls from 7.13 to 6.15 (6.97 by their frequencies alone), of
-the pairs to 0.49, and 78% of these are told right (measured on AMD Zen 3).
+the pairs to 0.49, and 78% of these are told right (measured on AMD Zen 3). It knows what a text is
+about, little of its grammar: of 467 words that were masked 59% are among its first 100 answers, 54%
+among the 100 commonest words; among its first 10 answers no more than among the 10 commonest words.
 
 python examples/bert_pretraining.py (reads ../shared/data; needs the package tokenizers; 11 minutes
 of a processor, less with --steps N --lines N; --plot FILE: a picture of both losses)
@@ -46,7 +48,8 @@ with lzma.open(CORPUS, "rt") as file:
 known, unseen = lines[: len(lines) * 29 // 30], lines[len(lines) * 29 // 30 :]
 pieces = BertWordPieceTokenizer()
 pieces.train_from_iterator(known[:100_000], vocab_size=WORDS, show_progress=False)
-folder = Path(tempfile.mkdtemp())
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
 pieces.save_model(str(folder))
 tokenizer = firth.BertTokenizer(folder / "vocab.txt")
 sentences = tokenizer(known, add_special_tokens=False)["input_ids"]
@@ -132,22 +135,25 @@ difference = max(
 right = np.mean(found.seq_relationship_logits.argmax(-1) == test[4])
 print(f"{right:.1%} of the pairs are told right; the engine differs by {difference:.1e} at most")
 
-# A word of each sentence held out is masked: is it among ten answers, or the ten commonest words?
-common = set(tokenizer.convert_ids_to_tokens(np.argsort(-frequency)[:10]))
-hits = []
-for text in [text for text in unseen if 8 <= len(text.split()) <= 30][:1000]:
+# A word of each sentence held out is masked: is it among the first 10 and 100 answers, and is it
+# among the 10 and 100 commonest words?
+common = tokenizer.convert_ids_to_tokens(np.argsort(-frequency)[:100])
+rng, hits = np.random.default_rng(2), []
+for text in unseen[:1000]:
     before = text.split()
     place = rng.integers(len(before))
     word = before[place]
-    if tokenizer.convert_tokens_to_ids(word) == tokenizer.unk_token_id:
-        continue  # it has several pieces
-    masked = " ".join([*before[:place], "[MASK]", *before[place + 1 :]])
-    answers = [answer["token_str"] for answer in fill_mask(engine, tokenizer, masked, top_k=10)]
-    hits.append((word in answers, word in common))
-    if len(hits) <= 8:
-        print(f"{masked}\n    {word}: {' '.join(answers)}")
-by_model, by_frequency = np.mean(hits, axis=0)
-print(f"of {len(hits)} words {by_model:.1%} are found, {by_frequency:.1%} are common ones")
+    before[place] = tokenizer.mask_token
+    masked = " ".join(before)
+    if len(tokenizer.tokenize(masked)) > 2 * HALF or len(tokenizer.tokenize(word)) > 1:
+        continue  # too long, or a word of several pieces
+    answers = [answer["token_str"] for answer in fill_mask(engine, tokenizer, masked, top_k=100)]
+    hits.append([word in words[:k] for k in (10, 100) for words in (answers, common)])
+    if len(hits) <= 5:
+        print(f"{masked}\n    {word}: {' '.join(answers[:10])}")
+shares = np.mean(hits, axis=0)
+print(f"of {len(hits)} words", "{:.1%} are in 10 answers, {:.1%} in 10 words".format(*shares[:2]))
+print("{:.1%} are in 100 answers, {:.1%} in 100 words".format(*shares[2:]))
 
 if options.plot:
     from matplotlib import pyplot as plt
@@ -166,4 +172,5 @@ assert history[-1][1] < chance - 0.08
 if options.steps >= STEPS:
     assert history[-1][1] < chance - 0.7
     assert history[-1][2] < 0.6
-    assert right > 0.68
+    assert right > 0.7
+    assert shares[2] > shares[3] + 0.02
