@@ -1,9 +1,9 @@
 """Kills writers of an index at random points (test_storage_damage.py): ``crash.py FOLDER KILLS``.
 
 A child opens the index, changes it over and over, and reports on a pipe each time a change has
-returned; it is killed after some milliseconds. Then every reported change must be in the index, and
-at most one more. The next child continues with that index. It is a program of its own because it
-forks, so that a child does not have to start an interpreter.
+returned; it is killed after some changes and milliseconds. Then every reported change must be in
+the index, and at most one more. The next child continues with that index. It is a program of its
+own because it forks, so that a child does not have to start an interpreter.
 """
 
 from __future__ import annotations
@@ -110,9 +110,13 @@ def kill_once(path: Path, model: Model, seed: int) -> tuple[Model, int]:
         finally:
             os._exit(1)
     os.close(send)
-    delay = np.random.default_rng(seed).uniform(0, 0.02)
-    said = os.read(receive, 1) if seed % 8 else b""  # else it may be killed while it opens
-    time.sleep(delay)
+    rng = np.random.default_rng(seed)
+    # Every eighth may be killed while it opens; the others do some changes, however slow they are.
+    wanted = 0 if seed % 8 == 0 else 1 + int(rng.integers(40))
+    said = b""
+    while len(said) < wanted and (more := os.read(receive, 1 << 16)):
+        said += more
+    time.sleep(rng.uniform(0, 0.005))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the writer failed by itself"
