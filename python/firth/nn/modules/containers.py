@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 from firth.nn.module import Module, Parameter
 from firth.nn.tape import Tensor
+
+Part = TypeVar("Part")
 
 
 class Identity(Module):
@@ -131,53 +133,65 @@ class ModuleList(_Numbered):
         return found
 
 
-class ModuleDict(Module):
-    """Modules under names, so that they are parts of the module that holds it."""
+class _Named(Module, Generic[Part]):
+    """Parts under names: what ModuleDict and ParameterDict have in common."""
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        super().__init__()
-        self.update(modules or {})
+    _kept: str  # the attribute of a module that holds such parts
 
-    def __getitem__(self, name: str) -> Module:
-        found: Module = self._modules[name]
-        return found
+    @property
+    def _parts(self) -> Mapping[str, Part]:
+        parts: Mapping[str, Part] = self.__dict__[self._kept]
+        return parts
 
-    def __setitem__(self, name: str, module: Module) -> None:
-        if not isinstance(module, Module):
-            raise TypeError(f"ModuleDict: modules are wanted, got {type(module).__name__}")
-        self.add_module(name, module)
+    def __getitem__(self, name: str) -> Part:
+        return self._parts[name]
+
+    def __setitem__(self, name: str, part: Any) -> None:
+        raise NotImplementedError
 
     def __delitem__(self, name: str) -> None:
         delattr(self, name)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._parts)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self._parts)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules
+        return name in self._parts
 
-    def update(self, modules: Mapping[str, Module]) -> None:
+    def update(self, parts: Mapping[str, Any]) -> None:
         """Add several."""
-        for name, module in modules.items():
-            self[name] = module
+        for name, part in parts.items():
+            self[name] = part
 
     def keys(self) -> Iterable[str]:
         """The names."""
-        modules: Mapping[str, Module] = self._modules
-        return modules.keys()
+        return self._parts.keys()
 
-    def values(self) -> Iterable[Module]:
-        """The modules."""
-        modules: Mapping[str, Module] = self._modules
-        return modules.values()
+    def values(self) -> Iterable[Part]:
+        """The parts."""
+        return self._parts.values()
 
-    def items(self) -> Iterable[tuple[str, Module]]:
-        """Names and modules."""
-        modules: Mapping[str, Module] = self._modules
-        return modules.items()
+    def items(self) -> Iterable[tuple[str, Part]]:
+        """Names and parts."""
+        return self._parts.items()
+
+
+class ModuleDict(_Named[Module]):
+    """Modules under names, so that they are parts of the module that holds it."""
+
+    _kept = "_modules"
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleDict: modules are wanted, got {type(module).__name__}")
+        self.add_module(name, module)
 
 
 def _parameter(where: str, value: Any) -> Parameter:
@@ -234,51 +248,17 @@ class ParameterList(Module):
         return self
 
 
-class ParameterDict(Module):
+class ParameterDict(_Named[Parameter]):
     """Parameters under names, so that they are parts of the module that holds it.
 
     Tensors become parameters.
     """
 
+    _kept = "_parameters"
+
     def __init__(self, parameters: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.update(parameters or {})
 
-    def __getitem__(self, name: str) -> Parameter:
-        found: Parameter = self._parameters[name]
-        return found
-
     def __setitem__(self, name: str, value: Any) -> None:
         self.register_parameter(name, _parameter("ParameterDict", value))
-
-    def __delitem__(self, name: str) -> None:
-        delattr(self, name)
-
-    def __len__(self) -> int:
-        return len(self._parameters)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parameters)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parameters
-
-    def update(self, parameters: Mapping[str, Any]) -> None:
-        """Add several."""
-        for name, value in parameters.items():
-            self[name] = value
-
-    def keys(self) -> Iterable[str]:
-        """The names."""
-        parameters: Mapping[str, Parameter] = self._parameters
-        return parameters.keys()
-
-    def values(self) -> Iterable[Parameter]:
-        """The parameters."""
-        parameters: Mapping[str, Parameter] = self._parameters
-        return parameters.values()
-
-    def items(self) -> Iterable[tuple[str, Parameter]]:
-        """Names and parameters."""
-        parameters: Mapping[str, Parameter] = self._parameters
-        return parameters.items()
