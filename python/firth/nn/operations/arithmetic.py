@@ -398,6 +398,11 @@ def _fitting(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return expand(a, *shape), expand(b, *shape)
 
 
+def times(other: Any, alpha: float) -> Any:
+    """What `add` and `sub` take of `other`."""
+    return other if alpha == 1 else other * alpha
+
+
 @method
 def add(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """The sum with `alpha` times a tensor, an array or a number.
@@ -412,13 +417,13 @@ def add(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     TypeError
         Tensors of two dtypes, or no numbers.
     """
-    return _combine("add", "shift", input, other if alpha == 1 else other * alpha)
+    return _combine("add", "shift", input, times(other, alpha))
 
 
 @method
 def sub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """The difference from `alpha` times a tensor, an array or a number; as `add`."""
-    return _combine("sub", "shift", input, other if alpha == 1 else other * alpha)
+    return _combine("sub", "shift", input, times(other, alpha))
 
 
 @method

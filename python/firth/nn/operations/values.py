@@ -15,7 +15,7 @@ import numpy as np
 from firth.nn.device import check_device
 from firth.nn.device import device as _device
 from firth.nn.dtypes import dtype_of
-from firth.nn.operations.arithmetic import add, amax, clamp, div, mul, neg, sub, whole
+from firth.nn.operations.arithmetic import add, amax, clamp, div, mul, neg, sub, times, whole
 from firth.nn.operations.embedding import embedding
 from firth.nn.operations.masks import looked_at, masked_fill
 from firth.nn.operations.shapes import (
@@ -426,10 +426,6 @@ def _writer(name: str, write: Callable[..., Any]) -> None:
     method(written, name)
 
 
-def _times(other: Any, alpha: float) -> Any:
-    return other if alpha == 1 else other * alpha
-
-
 def _filled(x: Tensor, mask: Any, value: Any) -> None:
     x.data[...] = masked_fill(x.detach(), mask, value).data
 
@@ -453,7 +449,7 @@ _writer("normal_", _normal)
 _writer("zero_", lambda x, *_: x.data.fill(0))
 _writer("fill_", lambda x, value: x.data.fill(value))
 _writer("copy_", lambda x, source: np.copyto(x.data, _values("copy_", source)))
-_writer("add_", lambda x, other, alpha=1: in_place(x, "add", _times(other, alpha)))
-_writer("sub_", lambda x, other, alpha=1: in_place(x, "sub", _times(other, alpha)))
+_writer("add_", lambda x, other, alpha=1: in_place(x, "add", times(other, alpha)))
+_writer("sub_", lambda x, other, alpha=1: in_place(x, "sub", times(other, alpha)))
 _writer("mul_", lambda x, other: in_place(x, "mul", other))
 _writer("div_", lambda x, other: in_place(x, "div", other))
