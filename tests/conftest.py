@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,8 @@ BACKENDS += [
     for name in ("v3x", "v3x_emulated", "tiles", "tiles_emulated")
     if f"native:{name}" in {*REQUIRED, *_dispatch.backends()}
 ]
-REFINING = {"v3x", "v3x_emulated", "v4x", "tiles", "tiles_emulated", "dotprod", "i8mm"}
+CMAKE = (Path(__file__).resolve().parents[1] / "CMakeLists.txt").read_text()
+REFINES = dict(re.findall(r"firth_level\((\w+) REFINES (\w+)", CMAKE))  # a level, and which one
 # v4x has two ways of multiplying bfloat16, of which a CPU's vendor chooses one; tests of what
 # multiplies them run the other too, as a level of its own name.
 OTHER_V4X = "v4x-other"
@@ -76,7 +78,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """
     name = request.param
     if request.path.parent.name in ("nn", "optim") and (
-        name == "numba" or name.removeprefix("native:") in REFINING
+        name == "numba" or name.removeprefix("native:") in REFINES
     ):
         pytest.skip("not for networks")
     yield from on_backend(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -39,7 +40,8 @@ def test_example(path: Path) -> None:
     if '"shared"' in text:
         needs_shared("data")
     if MINILM in text and find_spec(MINILM.replace("-", "_")) is None:
-        pytest.skip(f"needs the package {MINILM}")
+        message = f"needs the package {MINILM}"
+        pytest.fail(message) if "FIRTH_REQUIRE_DATA" in os.environ else pytest.skip(message)
     done = subprocess.run(
         [sys.executable, path, *QUICK.get(path.stem, [])],
         capture_output=True,

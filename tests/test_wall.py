@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import firth
+from conftest import CMAKE, REFINES
 from firth.kernels import _dispatch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,9 +30,7 @@ needs_nm = pytest.mark.skipif(not shutil.which("nm"), reason="needs nm")
 OF_X86, OF_ARM = {"v3", "v4", "v4x"}, {"dotprod", "i8mm"}
 # Those that some compilers or builds lack.
 OPTIONAL = {"tiles", "tiles_emulated", "v3x", "v3x_emulated"}
-# Levels that refine another, and the files of kernels that these have of their own.
-CMAKE = (ROOT / "CMakeLists.txt").read_text()
-REFINES = dict(re.findall(r"firth_level\((\w+) REFINES (\w+)", CMAKE))
+# The files of kernels that levels which refine another have of their own.
 REFINED = set(re.search(r"set\(refined_sources ([\w\s]+)\)", CMAKE)[1].split())
 
 
