@@ -86,7 +86,8 @@ for i in range(STEPS):
         print(f"{i + 1:4} steps: loss {np.mean(losses[-(STEPS // 5) :]):.3f}", flush=True)
 
 # ---- saved as transformers does it, and opened by the engine ------------------------------------
-folder = Path(tempfile.mkdtemp()) / "kinds"
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name) / "kinds"
 model.save_pretrained(folder)
 encoder.tokenizer.save_pretrained(folder)
 trained = firth.BertForSequenceClassification.from_pretrained(folder)

@@ -145,7 +145,8 @@ for i in range(STEPS):
         print(f"{i + 1:4} steps: loss {np.mean(losses[-(STEPS // 5) :]):.3f}", flush=True)
 
 # ---- a folder like the one it came from ---------------------------------------------------------
-folder = Path(tempfile.mkdtemp()) / "minilm-mistyped"
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name) / "minilm-mistyped"
 encoder.save_pretrained(folder)  # tokenizer, pooling, settings
 model.save_pretrained(folder)  # the weights
 tuned = firth.SentenceTransformer(folder, compute_type="float32")
