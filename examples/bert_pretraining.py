@@ -5,12 +5,12 @@ second 30 tokens follow the first 30, or are they from elsewhere? The loss is th
 
     mean of -log p(masked word)    and    mean of -log p(follows, or not): log 2 = 0.693 by guessing
 
-On text held out the loss of the words falls from 7.13 to 6.15 (6.97 by their frequencies alone), of
-the pairs to 0.49, and 78% of these are told right (measured on AMD Zen 3). It knows what a text is
-about, little of its grammar: of 467 words that were masked 59% are among its first 100 answers, 54%
-among the 100 commonest words; among its first 10 answers no more than among the 10 commonest words.
+On text held out the loss of the words falls from 7.11 to 4.34 (6.96 by their frequencies alone), of
+the pairs to 0.57, and 70% of these are told right (measured on AMD Zen 3). Of 695 words that were
+masked 53% are among its first 10 answers, 31% among the 10 commonest words; 80% are among its first
+100 answers, 52% among the 100 commonest words.
 
-python examples/bert_pretraining.py (reads ../shared/data; needs the package tokenizers; 11 minutes
+python examples/bert_pretraining.py (reads ../shared/data; needs the package tokenizers; 12 minutes
 of a processor, less with --steps N --lines N; --plot FILE: a picture of both losses)
 """
 
@@ -30,7 +30,7 @@ from firth.encoders import fill_mask
 from firth.encoders.training import BertPreTraining
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "data" / "corpus_dev.txt.xz"
-WORDS, WIDTH, HALF, BATCH, STEPS, RATE = 4096, 128, 30, 32, 3000, 2e-3
+WORDS, WIDTH, HEADS, HALF, BATCH, STEPS, RATE = 4096, 128, 4, 30, 32, 3000, 2e-3
 LENGTH = 2 * HALF + 3  # [CLS] first half [SEP] second half [SEP]
 
 parser = argparse.ArgumentParser()
@@ -81,12 +81,12 @@ def batch(rng: np.random.Generator, text: np.ndarray, size: int) -> list[np.ndar
 
 config = {
     "vocab_size": len(tokenizer), "hidden_size": WIDTH, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "intermediate_size": 4 * WIDTH, "max_position_embeddings": LENGTH,
+    "num_attention_heads": HEADS, "intermediate_size": 4 * WIDTH, "max_position_embeddings": LENGTH,
     "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.05,
 }  # fmt: skip
 model = BertPreTraining(config)
 # A short training gains from a good start: before it the model knows how frequent words are, which
-# of them are alike (Word2Vec, of the same text), and which places are near (sines).
+# of them are alike (Word2Vec, of the same text), and where the neighbours of a word stand.
 frequency = np.bincount(training, minlength=len(tokenizer)) + 1.0
 frequency /= frequency.sum()
 model.cls["predictions"].bias.data[...] = np.log(frequency)
@@ -98,9 +98,21 @@ for i in range(SPECIAL, len(tokenizer)):
 words = embeddings.word_embeddings.weight.data[SPECIAL:]
 words -= words.mean(axis=0)
 words *= 0.05 / words.std()
-angles = np.arange(LENGTH)[:, None] / 10000 ** (np.arange(0, WIDTH, 2) / WIDTH)
+# Places are sines and cosines of frequencies from 1 to 1 / 30. Those of place p + d are those of p,
+# turned by a matrix R(d): with the queries' weights W and W R(d) for keys a head looks at place p - d.
+# So begin the heads of the first layer, as those of trained models end (Trockman and Kolter,
+# arXiv:2305.09828). Without that, thousands of steps pass before a head finds the word next to it.
+frequencies = 30.0 ** -(np.arange(0, WIDTH, 2) / WIDTH)
+angles = np.arange(LENGTH)[:, None] * frequencies
 waves = np.hstack([np.sin(angles), np.cos(angles)])
-embeddings.position_embeddings.weight.data[...] = 0.025 * waves
+embeddings.position_embeddings.weight.data[...] = 0.05 * waves
+attention = model.bert.encoder.layer[0].attention["self"]
+attention["query"].weight.data *= 3  # of random weights: so that it looks at few places
+for head, d in enumerate([1, -1, 2, -2]):
+    cos, sin = np.diag(np.cos(d * frequencies)), np.diag(np.sin(d * frequencies))
+    rows = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
+    turned = np.block([[cos, sin], [-sin, cos]])
+    attention["key"].weight.data[rows] = attention["query"].weight.data[rows] @ turned
 
 optimizer = optim.AdamW(model.parameters(), lr=RATE)
 schedule = optim.lr_scheduler.get_cosine_schedule_with_warmup(
@@ -170,7 +182,7 @@ print(f"loss of masked words by their frequencies alone: {chance:.3f}")
 assert difference < 1e-4
 assert history[-1][1] < chance - 0.08
 if options.steps >= STEPS:
-    assert history[-1][1] < chance - 0.7
+    assert history[-1][1] < chance - 1.8
     assert history[-1][2] < 0.6
-    assert right > 0.7
-    assert shares[2] > shares[3] + 0.02
+    assert right > 0.65
+    assert shares[0] > shares[1] + 0.1
