@@ -99,7 +99,7 @@ words = embeddings.word_embeddings.weight.data[SPECIAL:]
 words -= words.mean(axis=0)
 words *= 0.05 / words.std()
 # Places are sines and cosines of frequencies from 1 to 1 / 30. Those of place p + d are those of p,
-# turned by a matrix R(d): with the queries' weights W and W R(d) for keys a head looks at place p - d.
+# turned by a matrix R(d): with weights W of queries and W R(d) of keys a head looks at place p - d.
 # So begin the heads of the first layer, as those of trained models end (Trockman and Kolter,
 # arXiv:2305.09828). Without that, thousands of steps pass before a head finds the word next to it.
 frequencies = 30.0 ** -(np.arange(0, WIDTH, 2) / WIDTH)

@@ -25,7 +25,7 @@ from firth.nn import functional as F
 
 TEXT = Path(__file__).resolve().parents[2] / "shared" / "data" / "shakespeare.txt"
 LAYERS, WIDTH, HEADS, HIDDEN, CONTEXT, EPS = 4, 128, 4, 344, 256, 1e-6
-BATCH, STEPS, RATE = 4, 10000, 3e-3
+BATCH, STEPS, RATE = 4, 7000, 3e-3
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=STEPS, help="of training")
