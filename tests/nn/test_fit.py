@@ -16,6 +16,7 @@ from firth.formats import safetensors
 from firth.nn.fit import History, fit
 from firth.nn.module import Module
 from firth.nn.modules.activation import Tanh
+from firth.nn.modules.batch_norm import BatchNorm1d
 from firth.nn.modules.containers import Sequential
 from firth.nn.modules.dropout import Dropout
 from firth.nn.modules.linear import Linear
@@ -283,6 +284,36 @@ def test_a_loss_that_is_not_finite_names_its_batch():
     assert same(states(model), kept[-1])
     assert not same(kept[0], kept[-1])
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_statistics_are_those_before_a_loss_that_is_not_finite():
+    x, y = problem(64)
+    x[40] = np.nan
+    model = Sequential(BatchNorm1d(3), Linear(3, 2))
+    kept = []
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        value = mse_loss(output, target)
+        if np.isfinite(value.item()):
+            kept.append(states(model))
+        return value
+
+    for accumulate in (1, 2):
+        with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1, batch 3"):
+            fit(model, (x, y), loss, optim.SGD(model.parameters(), lr=0.0), 1, batch_size=16,
+                shuffle=False, accumulate=accumulate)  # fmt: skip
+        assert same(states(model), kept[-1])
+        assert model[0].num_batches_tracked == 2 * accumulate
+
+
+def test_what_callbacks_return_is_checked():
+    def text(model: Module, numbers: dict[str, float]) -> Any:
+        return "0.9"
+
+    with pytest.raises(TypeError, match="fit: callback text must return None, or numbers by their"):
+        trained(callbacks=[text])
+    with pytest.raises(TypeError, match="must return numbers, got 'high' for 'accuracy'"):
+        trained(callbacks=[lambda model, numbers: {"accuracy": "high"}])
 
 
 def test_classes_and_networks_of_several_inputs(backend):

@@ -205,5 +205,7 @@ def test_pictures_are_drawn(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
     with pytest.raises(ValueError, match=r"weight must have shape \(O, C, kh, kw\), got \(3, 3\)"):
         inspection.plot_filters(np.ones((3, 3)))
+    with pytest.raises(TypeError, match=r"must be that of a convolution, as conv\.weight, got Lin"):
+        inspection.plot_filters(Linear(3, 2))
     with pytest.raises(ValueError, match="no finite results"):
         inspection.plot_activations(constant, np.full((3, 3), np.nan))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,47 @@ def test_hooks_are_removed():
     handle.remove()
     layer(firth.ones(3, 2))
     assert seen == [(3, 2)]
+
+
+def test_data_of_a_parameter_keeps_its_shape():
+    layer = nn.Linear(2, 3)
+    before = layer.weight.data
+    for value in (np.ones((3, 3)), np.ones(6), firth.ones(2, 3), np.ones((3, 2), np.int64)):
+        with pytest.raises(
+            ValueError, match=r"Parameter: data must be real numbers of shape \(3, 2"
+        ):
+            layer.weight.data = value
+        assert layer.weight.data is before
+    layer.weight.data = np.ones((2, 3), np.float32).T  # it is laid as operations want it
+    assert layer.weight.data.flags.c_contiguous
+    layer.weight.data = firth.zeros(3, 2)
+    assert isinstance(layer.weight.data, np.ndarray)
+    layer.weight.data -= 1
+    assert (layer.weight.data == -1).all()
+    assert layer.double().weight.dtype == np.float64
+    other = copy.deepcopy(layer)
+    assert other.weight.data is not layer.weight.data
+    np.testing.assert_array_equal(other.weight.data, layer.weight.data)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.Linear(3, 2), nn.ReLU(), nn.GELU(), nn.Softmax(-1), nn.LayerNorm(3), nn.BatchNorm1d(3),
+     nn.Conv1d(3, 2, 1), nn.MaxPool1d(1), nn.LSTM(3, 2), nn.Dropout(), nn.Flatten(),
+     nn.Sequential(nn.Linear(3, 2), nn.ReLU())],
+    ids=lambda module: type(module).__name__,
+)  # fmt: skip
+def test_lists_are_no_inputs(module):
+    with pytest.raises(TypeError, match=r"^\w+: inputs must be tensors, got list; firth\.tensor"):
+        module([[1.0, 2.0, 3.0]])
+
+
+def test_sizes_that_are_none_are_refused():
+    for make, message in (
+        (lambda: nn.Linear(3, -2), "Linear: out_features must be at least 0"),
+        (lambda: nn.Linear(3.5, 2), "Linear: in_features must be an integer, got 3.5"),
+        (lambda: nn.Embedding(-1, 2), "Embedding: num_embeddings must be at least 0"),
+        (lambda: nn.Embedding(3, "4"), "Embedding: embedding_dim must be an integer, got '4'"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            make()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import firth
 from firth import nn, optim
 from firth.nn import functional as F
 from firth.nn.tape import trace
@@ -137,6 +138,82 @@ def test_attributes_that_forward_sets_have_values_and_cost_no_compilation(backen
         assert step(x, y) == value.item()
         np.testing.assert_array_equal(other.hidden.data, model.hidden.data)
     assert len(step._programs) == (0 if backend == "numpy" else 1)
+
+
+class Showing(Network):
+    """A network that shows several things at once."""
+
+    def forward(self, x: Any) -> Any:
+        up = F.tanh(self.up(x))
+        self.shown = up, {"down": [self.down(up)]}
+        return self.shown[1]["down"][0]
+
+
+def test_attributes_that_hold_tensors_have_values():
+    model, other = Showing(), Showing()
+    step = nn.TrainingStep(other, loss, adam(other))
+    for x, y in zip(X[:2], Y, strict=False):
+        model.load_state_dict(other.state_dict())
+        model(nn.Tensor(x))
+        step(x, y)
+        np.testing.assert_array_equal(other.shown[0].data, model.shown[0].data)
+        found, wanted = other.shown[1]["down"][0], model.shown[1]["down"][0]
+        np.testing.assert_array_equal(found.data, wanted.data)
+
+
+def test_an_older_tape_is_refused_after_a_step(backend):
+    model = Network()
+    step = nn.TrainingStep(model, loss, adam(model))
+    for _ in range(2):  # compiled, and run again
+        value = loss(model, nn.Tensor(X[0]), Y[0])
+        step(X[0], Y[0])
+        with pytest.raises(RuntimeError, match="backward: linear read an array of shape"):
+            value.backward()
+    loss(model, nn.Tensor(X[0]), Y[0]).backward()
+
+
+class Language(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        nn.manual_seed(3)
+        self.table, self.head = nn.Embedding(9, 8), nn.Linear(8, 9)
+
+    def forward(self, ids: Any) -> Any:
+        return self.head(self.table(ids))
+
+
+def test_parts_of_whole_numbers_follow_the_batch(backend):
+    """Slices, shapes and masks of ids are made again of each batch."""
+
+    def shifted(model: Language, ids: Any) -> Any:
+        logits, targets = model(ids[:, :-1]), ids[:, 1:]
+        losses = F.cross_entropy(logits.reshape(-1, 9), targets.reshape(-1), reduction="none")
+        counts = (targets != 0).view(-1)
+        gone = ~counts
+        seen = losses.masked_fill(gone, 0.0).sum() + firth.where(counts, losses, 0.5).mean()
+        return seen / 10 + (losses * counts.float()).mean() + (losses * targets.view(-1)).mean()
+
+    ids = np.random.default_rng(0).integers(0, 9, (4, 3, 7))
+    model, other = Language(), Language()
+    optimizer, step = adam(model), nn.TrainingStep(other, shifted, adam(other))
+    for batch in ids:
+        value = shifted(model, firth.tensor(batch))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        assert step(batch) == value.item()
+    assert len(step._programs) == (0 if backend == "numpy" else 1)
+
+
+def test_what_joins_whole_numbers_is_refused():
+    model = Language()
+
+    def joined(model: Language, ids: Any) -> Any:
+        return model(firth.cat([ids, ids], 1)).sum()
+
+    step = nn.TrainingStep(model, joined, adam(model))
+    with pytest.raises(RuntimeError, match="join them before, and give the result as a part of"):
+        step(np.ones((2, 3), np.int64))
 
 
 class Moving(Network):

@@ -11,6 +11,7 @@ import pytest
 import firth.nn.operations.arithmetic  # noqa: F401 (operators of tensors)
 from firth.nn.modules import recurrent as ours
 from firth.nn.tape import Tensor
+from firth.nn.utils import rnn as rnn_utils
 
 pytestmark = pytest.mark.peer
 torch = pytest.importorskip("torch")
@@ -128,6 +129,30 @@ def test_lengths_are_what_packed_sequences_are(name, batch_first, dtype):
         return [output, *(last if isinstance(last, tuple) else [last])]
 
     compare(mine, theirs, dtype, x, states, run)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_packed_sequences(name, batch_first):
+    mine, theirs = pair(name, np.float64, INPUTS, STATES, batch_first=batch_first)
+    x, *states = arrays(
+        np.float64, (BATCH, STEPS, INPUTS), *[(1, BATCH, STATES)] * (2 if name == "LSTM" else 1)
+    )
+    rnns = {id(mine): rnn_utils, id(theirs): torch.nn.utils.rnn}
+
+    def run(module: Any, x: Any, states: list[Any]) -> list[Any]:
+        rnn, lengths = rnns[id(module)], [4, 2, 5, 1, 3]
+        parts = [x[i, :n] for i, n in enumerate(lengths)]
+        padded = rnn.pad_sequence(parts, batch_first=batch_first, padding_value=3.0)
+        packed = rnn.pack_padded_sequence(
+            padded, lengths, batch_first=batch_first, enforce_sorted=False
+        )
+        output, last = module(packed, states[0] if len(states) == 1 else tuple(states))
+        output, found = rnn.pad_packed_sequence(output, True, -1.0, total_length=STEPS + 1)
+        assert found.tolist() == lengths
+        return [output, *(last if isinstance(last, tuple) else [last])]
+
+    compare(mine, theirs, np.float64, x, states, run)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

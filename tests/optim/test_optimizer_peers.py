@@ -142,6 +142,16 @@ SCHEDULES: dict[str, Any] = {
     "OneCycleLR linear": lambda m, o: m.OneCycleLR(
         o, 1.0, total_steps=50, anneal_strategy="linear", base_momentum=0.7
     ),
+    "CyclicLR": lambda m, o: m.CyclicLR(o, 0.01, 0.5, 4, 7),
+    "CyclicLR triangular2": lambda m, o: m.CyclicLR(
+        o, [0.01, 0.02], [0.5, 0.4], 3, mode="triangular2", base_momentum=0.7, max_momentum=0.95
+    ),
+    "CyclicLR exp_range": lambda m, o: m.CyclicLR(
+        o, 0.1, 1.0, 5, mode="exp_range", gamma=0.97, cycle_momentum=False
+    ),
+    "CyclicLR scale_fn": lambda m, o: m.CyclicLR(
+        o, 0.1, 1.0, 5, scale_fn=lambda step: 1 / (1 + step), scale_mode="iterations"
+    ),
     "SequentialLR": lambda m, o: m.SequentialLR(
         o, [m.LinearLR(o, 0.1, 1.0, 5), m.ExponentialLR(o, 0.8), m.StepLR(o, 3)], [5, 20]
     ),

@@ -37,21 +37,24 @@ from firth.nn.modules.containers import (
     ParameterList,
     Sequential,
 )
-from firth.nn.modules.convolution import Conv1d, Conv2d
+from firth.nn.modules.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from firth.nn.modules.dropout import Dropout
-from firth.nn.modules.embedding import Embedding
+from firth.nn.modules.embedding import Embedding, EmbeddingBag
 from firth.nn.modules.linear import Linear
 from firth.nn.modules.losses import (
     BCELoss,
     BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
     CrossEntropyLoss,
     HuberLoss,
+    KLDivLoss,
     L1Loss,
     MSELoss,
     NLLLoss,
     SmoothL1Loss,
+    TripletMarginLoss,
 )
-from firth.nn.modules.norm import LayerNorm, RMSNorm
+from firth.nn.modules.norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, LayerNorm, RMSNorm
 from firth.nn.modules.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -61,7 +64,7 @@ from firth.nn.modules.pooling import (
     MaxPool2d,
 )
 from firth.nn.modules.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-from firth.nn.modules.shapes import Flatten
+from firth.nn.modules.shapes import Flatten, Unflatten, Upsample
 from firth.nn.modules.transformer import (
     Transformer,
     TransformerDecoder,
@@ -88,14 +91,22 @@ __all__ = [
     "BatchNorm2d",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "GRUCell",
+    "GroupNorm",
     "History",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "KLDivLoss",
     "L1Loss",
     "LSTMCell",
     "LayerNorm",
@@ -133,6 +144,9 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "TripletMarginLoss",
+    "Unflatten",
+    "Upsample",
     "activations",
     "bfloat16_products",
     "fit",

@@ -1,7 +1,7 @@
 """Functions that make tensors, under PyTorch's names.
 
 Real numbers are float32 unless a dtype is given. Random ones are drawn from `manual_seed`'s stream,
-which is not PyTorch's.
+or from that of a `Generator`; neither has PyTorch's numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from firth.nn.device import check_device
 from firth.nn.dtypes import dtype_of
-from firth.nn.tape import Array, Shape, Tensor, generator
+from firth.nn.generator import Generator, numbers_of
+from firth.nn.tape import Array, Shape, Tensor, fixed
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -75,14 +76,23 @@ def _made(
     return Tensor(np.asarray(array, dtype_of(function, dtype or np.float32)), requires_grad)
 
 
+def _constant(
+    function: str, array: Any, dtype: Any, device: Any, requires_grad: bool = False
+) -> Tensor:
+    """The same of shapes and numbers alone, so that a compiled step may have it."""
+    tensor = _made(function, array, dtype, device, requires_grad)
+    fixed(tensor.data)
+    return tensor
+
+
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """All 0."""
-    return _made("zeros", np.zeros(_shape("zeros", size)), dtype, device, requires_grad)
+    return _constant("zeros", np.zeros(_shape("zeros", size)), dtype, device, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """All 1."""
-    return _made("ones", np.ones(_shape("ones", size)), dtype, device, requires_grad)
+    return _constant("ones", np.ones(_shape("ones", size)), dtype, device, requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -100,7 +110,7 @@ def full(
     """All one number."""
     kind = dtype or Tensor(fill_value).dtype
     array = np.full(_shape("full", (size,)), fill_value)
-    return _made("full", array, kind, device, requires_grad)
+    return _constant("full", array, kind, device, requires_grad)
 
 
 def zeros_like(input: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
@@ -130,7 +140,7 @@ def rand_like(input: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
 
 def eye(n: int, m: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """1 on the diagonal, 0 elsewhere."""
-    return _made("eye", np.eye(n, m), dtype, device)
+    return _constant("eye", np.eye(n, m), dtype, device)
 
 
 def arange(
@@ -146,7 +156,7 @@ def arange(
     given = [x.item() if isinstance(x, Tensor) else x for x in (start, end, step)]
     array = np.arange(*given)
     kind = dtype or (np.int64 if array.dtype.kind in "iu" else np.float32)
-    return _made("arange", array, kind, device, requires_grad)
+    return _constant("arange", array, kind, device, requires_grad)
 
 
 def linspace(
@@ -158,39 +168,58 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """`steps` numbers from `start` to `end`, both among them."""
-    return _made("linspace", np.linspace(start, end, steps), dtype, device, requires_grad)
+    return _constant("linspace", np.linspace(start, end, steps), dtype, device, requires_grad)
 
 
-def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform in [0, 1)."""
-    array = generator().random(_shape("rand", size), np.float32)
+    array = numbers_of("rand", generator).random(_shape("rand", size), np.float32)
     return _made("rand", array, dtype, device, requires_grad)
 
 
-def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Standard normal."""
-    array = generator().standard_normal(_shape("randn", size))
+    array = numbers_of("randn", generator).standard_normal(_shape("randn", size))
     return _made("randn", array, dtype, device, requires_grad)
 
 
-def normal(mean: float, std: float, size: Any) -> Tensor:
+def normal(mean: float, std: float, size: Any, *, generator: Generator | None = None) -> Tensor:
     """Normal, of a mean and a standard deviation."""
-    return _made("normal", generator().normal(mean, std, _shape("normal", (size,))), None, None)
+    numbers = numbers_of("normal", generator)
+    return _made("normal", numbers.normal(mean, std, _shape("normal", (size,))), None, None)
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, dtype: Any = None, device: Any = None
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
 ) -> Tensor:
     """Whole numbers from `low` (or 0) on, below `high`: ``randint(high, size)``."""
     if size is None:
         low, high, size = 0, low, high
-    array = generator().integers(low, high, _shape("randint", (size,)))
+    array = numbers_of("randint", generator).integers(low, high, _shape("randint", (size,)))
     return _made("randint", array, dtype or np.int64, device)
 
 
-def randperm(n: int, device: Any = None) -> Tensor:
+def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
     """The numbers from 0 to n - 1 in some order."""
-    return _made("randperm", generator().permutation(n), np.int64, device)
+    return _made("randperm", numbers_of("randperm", generator).permutation(n), np.int64, device)
 
 
 def FloatTensor(data: ArrayLike) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from firth.arguments import check_real, check_whole
+from firth.arguments import check_real, check_whole, shortened
 from firth.epochs import check_checkpoint, new_run, remove_checkpoint, run_epochs
 from firth.errors import FormatError
 from firth.formats import container
@@ -141,7 +141,7 @@ def fit(
     Raises
     ------
     FloatingPointError
-        The loss is not finite; the parameters are those from before the step.
+        The loss is not finite; parameters and buffers are those from before the step.
     ValueError, TypeError
         Data are empty or of different lengths, an argument is out of range, the optimizer is of
         another model or the scheduler of another optimizer.
@@ -255,11 +255,14 @@ def fit(
             run["pairs"] += sizes[0]
             return
         optimizer.zero_grad()
+        buffers = {name: array.copy() for name, array in model.named_buffers()}
         for i, (size, (*inputs, target)) in enumerate(zip(sizes, group, strict=True)):
             result = loss(model(*inputs), target)
             value = _value(result)
             if not math.isfinite(value):
                 optimizer.zero_grad()
+                for name, array in model.named_buffers():  # batch norm has moved its statistics
+                    array[...] = buffers.get(name, array)
                 raise FloatingPointError(
                     f"fit: the loss is {value} in epoch {run['epoch'] + 1}, batch "
                     f"{number + i + 1}; the parameters are those before it"
@@ -295,7 +298,7 @@ def fit(
         stopped = False
         for callback in callbacks:
             try:
-                _record(history, callback(model, numbers))
+                _record(history, callback, callback(model, numbers))
             except StopIteration:
                 stopped = True
         if stopped or (patience is not None and run["stale"] >= patience):
@@ -336,10 +339,25 @@ def _next(batches: Iterator[Any], count: int) -> Any:
         raise ValueError(f"fit: data have fewer batches than their length {count}") from None
 
 
-def _record(history: History, metrics: Mapping[str, float] | None) -> None:
-    for name, value in (metrics or {}).items():
-        row = history.metrics.setdefault(name, [])
-        row += [math.nan] * (len(history) - 1 - len(row)) + [float(value)]
+def _record(history: History, callback: Any, metrics: Any) -> None:
+    """Keep what a callback returned."""
+    if metrics is None:
+        return
+    name = getattr(callback, "__name__", type(callback).__name__)
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"fit: callback {name} must return None, or numbers by their names as "
+            f"{{'accuracy': 0.9}}, got {type(metrics).__name__}"
+        )
+    for key, value in metrics.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"fit: callback {name} must return numbers, got {shortened(value)} for {key!r}"
+            ) from None
+        row = history.metrics.setdefault(key, [])
+        row += [math.nan] * (len(history) - 1 - len(row)) + [number]
 
 
 def _evaluate(model: Module, batches: _Batches, loss: Callable[[Any, Any], Tensor]) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from firth import kernels
 from firth.nn import tape
 from firth.nn.module import Module
-from firth.nn.tape import Array, Call, Shape, Tensor, Traced
+from firth.nn.tape import Array, Call, Shape, Tensor, Traced, tensors_of
 from firth.optional import needs
 
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf")
@@ -109,7 +109,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
     def watch(module: Module, arguments: Any, named: Any, forward: Any) -> Any:
         begin = len(calls)
         result = forward(*arguments, **named)
-        shapes[id(module)] = [x.shape for x in _tensors(result)]
+        shapes[id(module)] = [x.shape for x in tensors_of(result)]
         count = sum(multiply_adds(call) for call in calls[begin:] if isinstance(call, Call))
         operations[id(module)] = operations.get(id(module), 0) + count
         return result
@@ -169,7 +169,7 @@ def activations(model: Module, *inputs: Any) -> dict[str, Array]:
 
     def watch(module: Module, arguments: Any, named: Any, forward: Any) -> Any:
         result = forward(*arguments, **named)
-        if not module._modules and (tensors := _tensors(result)):
+        if not module._modules and (tensors := tensors_of(result)):
             found[paths[id(module)]] = tensors[0].data
         return result
 
@@ -210,7 +210,7 @@ def gradients_by_step(layer: Module, input: ArrayLike) -> Array:
     try:
         for p, _, _ in kept:
             p.requires_grad = False
-        result = _tensors(layer(x))[0]
+        result = tensors_of(layer(x))[0]
         direction = np.zeros(result.shape)
         last = np.random.default_rng(0).normal(size=(result.shape[1 - axis], result.shape[2]))
         last /= np.linalg.norm(last, axis=1, keepdims=True)
@@ -385,7 +385,13 @@ def plot_filters(weight: Any, most: int = 64) -> Any:
     most : int
         Pictures at most.
     """
-    array = np.asarray(weight.data if isinstance(weight, Tensor) else weight, np.float64)
+    try:
+        array = np.asarray(weight.data if isinstance(weight, Tensor) else weight, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "plot_filters: weight must be that of a convolution, as conv.weight, "
+            f"got {type(weight).__name__}"
+        ) from None
     if array.ndim != 4 or not array.size:
         raise ValueError(f"plot_filters: weight must have shape (O, C, kh, kw), got {array.shape}")
     filters, channels = array.shape[:2]
@@ -439,15 +445,6 @@ def _figure(width: float, height: float) -> Any:
 def _plain(axes: Any) -> None:
     """No frame on the right and on top."""
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _tensors(result: Any) -> list[Tensor]:
-    """The tensors of a result: one, or a tuple of them, in any depth."""
-    if isinstance(result, Tensor):
-        return [result]
-    if isinstance(result, (tuple, list)):
-        return [tensor for one in result for tensor in _tensors(one)]
-    return []
 
 
 def _inputs(model: Module, inputs: Any) -> list[Any]:

@@ -12,11 +12,30 @@ from firth.nn.device import check_device
 from firth.nn.device import device as Device
 from firth.nn.tape import Tensor, wrote
 
+_data: Any = Tensor.__dict__["data"]
+
+
+def _set_data(parameter: Parameter, value: Any) -> None:
+    array = Tensor(value).data
+    before = getattr(parameter, "data", array)
+    if array.shape != before.shape or array.dtype.kind != "f":
+        raise ValueError(
+            f"Parameter: data must be real numbers of shape {before.shape}, got {array.dtype} of "
+            f"shape {array.shape}; a module gets another shape by a new Parameter"
+        )
+    _data.__set__(parameter, array)
+
 
 class Parameter(Tensor):
-    """A tensor that a module trains: it requires a gradient unless told otherwise."""
+    """A tensor that a module trains: it requires a gradient unless told otherwise.
+
+    What is assigned to its `data` must have the shape of what is there, else ValueError: the
+    gradient, the optimizer's state and the module's sizes are of that shape.
+    """
 
     __slots__ = ()
+
+    data: Any = property(_data.__get__, _set_data)
 
     def __init__(self, array: ArrayLike, requires_grad: bool = True) -> None:
         super().__init__(array, requires_grad)
@@ -97,7 +116,16 @@ class Module:
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """What `forward` computes, after the hooks."""
-        result = self.forward(*inputs, **named)
+        try:
+            result = self.forward(*inputs, **named)
+        except AttributeError as error:
+            asked = error.obj  # for what it has not
+            if isinstance(asked, (list, tuple)) and any(asked is x for x in inputs):
+                raise TypeError(
+                    f"{type(self).__name__}: inputs must be tensors, got {type(asked).__name__}; "
+                    "firth.tensor() makes one"
+                ) from None
+            raise
         for hook in self._hooks:
             changed = hook(self, inputs, result)
             result = result if changed is None else changed

@@ -18,7 +18,7 @@ from firth import _native
 from firth.kernels._dispatch import active, active_level
 from firth.nn import tape
 from firth.nn.module import Module, Parameter, version
-from firth.nn.tape import Array, Call, Check, Derived, Tensor, Traced
+from firth.nn.tape import Array, Call, Check, Derived, Tensor, Traced, tensors_of
 
 _ALIGNMENT = 64  # of places in the arena, in bytes
 _DTYPES = [np.dtype(dtype) for dtype in (np.float32, np.int64, np.float64, np.bool_)]
@@ -134,9 +134,8 @@ class TrainingStep:
             with tape.bfloat16_products(self.bfloat16), tape.trace(calls):
                 loss, start = self._step(batch)
             held = [*self._held(calls), start]
-            stepped = self.optimizer.stepped()
             given = [x.data for x in batch]
-            return _Compiled(calls, self._parameters, held, given, loss.data, stepped)
+            return _Compiled(calls, self._parameters, held, given, loss.data, self.optimizer)
         except BaseException:
             for module, attributes, buffers in before:  # what forward has set has no values
                 for table, values in ((vars(module), attributes), (module._buffers, buffers)):
@@ -151,7 +150,7 @@ class TrainingStep:
         calls = [call for call in traced if isinstance(call, Call)]
         made = {id(array) for call in calls for array in call.outputs}
         attributes = [value for m in self.model.modules() for value in vars(m).values()]
-        shown = [x.data for x in attributes if isinstance(x, Tensor) and id(x.data) in made]
+        shown = [x.data for x in tensors_of(attributes) if id(x.data) in made]
         buffers = [buffer for _, buffer in self.model.named_buffers()]
         return [*buffers, *self.optimizer.arrays(), *shown]
 
@@ -186,21 +185,32 @@ class _Compiled:
         held: list[Array],
         batch: list[Array],
         loss: Array,
-        stepped: list[Array],
+        optimizer: Any,
     ) -> None:
         calls = [call for call in traced if isinstance(call, Call)]
         # Other arrays than the batch's are the same at each step.
         self._checks: list[tuple[int, Callable[[Array], None]]] = []
         self._derived: list[tuple[int, Derived]] = []
         numbers = {id(array): i for i, array in enumerate(batch)}
+        known = {id(array) for array in [*held, *[p.data for p in parameters]]}
         for one in traced:
             if isinstance(one, Check) and id(one.array) in numbers:
                 self._checks.append((numbers[id(one.array)], one.check))
-            elif isinstance(one, Derived) and id(one.array) in numbers:
-                numbers[id(one.made)] = len(batch) + len(self._derived)
-                self._derived.append((numbers[id(one.array)], one))
-        held = [*held, *[one.made for one in traced if isinstance(one, Derived)]]
-        self.loss, self.stepped = loss, stepped
+            elif isinstance(one, Derived):
+                if id(one.array) in numbers:
+                    numbers[id(one.made)] = len(batch) + len(self._derived)
+                    self._derived.append((numbers[id(one.array)], one))
+                elif one.array is not one.made and id(one.array) not in known:
+                    continue  # who knows what that is made of
+                known.add(id(one.made))
+                held.append(one.made)
+        self.loss, self.stepped = loss, optimizer.stepped()
+        self._changed = [
+            p.data
+            for group, steps in zip(optimizer.param_groups, self.stepped, strict=True)
+            for p, step in zip(group["params"], steps[2:], strict=True)
+            if step
+        ]
         self._parameters = [(p, p.data) for p in parameters]
         self._held = held
         self._draws = any(call.seed is not None for call in calls)
@@ -241,6 +251,7 @@ class _Compiled:
         seed = int(tape.generator().integers(1 << 63)) if self._draws else 0
         optimizer.advance(self.stepped)
         self._program.run(self._batch, batch, seed)
+        tape.wrote(*self._changed)
         return float(self.loss.item())
 
 

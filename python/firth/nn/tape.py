@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import itertools
 import operator
 import weakref
@@ -164,7 +165,8 @@ Traced = Call | Check | Derived
 
 
 _numbers = itertools.count()
-_written: dict[int, tuple[weakref.ref[Array], int]] = {}  # by id: arrays changed in place, when
+_watched: dict[int, weakref.ref[Array]] = {}  # by id: arrays that were changed in place
+_written: dict[int, int] = {}  # when each was, the last time
 _last_written = -1
 _recording: ContextVar[bool] = ContextVar("firth_recording", default=True)
 _bfloat16: ContextVar[bool] = ContextVar("firth_bfloat16", default=False)
@@ -266,9 +268,15 @@ def derive(array: Array, function: Callable[[Array], Array]) -> Array:
     For what inputs look like, not for what is computed: it has no gradient. Without it a compiled
     step refuses arrays that were made of the batch outside of operations.
     """
-    made = np.ascontiguousarray(function(array))
+    made = np.array(function(array), order="C")
     _log(Derived(array, function, made))
     return made
+
+
+def fixed(array: Array) -> Array:
+    """An array that is made of shapes and options: a compiled step has it as it is now."""
+    _log(Derived(array, lambda same: same, array))
+    return array
 
 
 def wrote(*arrays: Array) -> None:
@@ -276,21 +284,22 @@ def wrote(*arrays: Array) -> None:
     global _last_written
     _last_written = next(_numbers)
     for array in arrays:
-        known = _written.get(id(array))
-        _written[id(array)] = known[0] if known else _forgotten(array), _last_written
+        key = id(array)
+        if key not in _watched:
+            _watched[key] = weakref.ref(array, functools.partial(_forget, key))
+        _written[key] = _last_written
 
 
-def _forgotten(array: Array) -> weakref.ref[Array]:
-    """What takes an array out of `_written` when it goes, since its id is free then."""
-    key = id(array)
-    return weakref.ref(array, lambda _: _written.pop(key, None))
+def _forget(key: int, _: Any) -> None:
+    """An array has gone, and its id is free."""
+    del _watched[key], _written[key]
 
 
 def _check_unchanged(record: Record) -> None:
     """Raise RuntimeError where what backward reads was changed in place since forward."""
     kept = [*record.inputs, *record.outputs]
     for i, x in enumerate(kept):
-        if not isinstance(x, np.ndarray) or _written.get(id(x), (None, -1))[1] < record.number:
+        if not isinstance(x, np.ndarray) or _written.get(id(x), -1) < record.number:
             continue
         if record.operation.product and i < 2 and record.edges[1 - i] is None:
             continue  # it would be read for a gradient that nobody wants
@@ -625,6 +634,17 @@ def _edge(x: Tensor | Array | None) -> Edge:
     return x if x.requires_grad else None
 
 
+def tensors_of(value: Any) -> list[Tensor]:
+    """The tensors in a value: itself, or those of tuples, lists and dicts, in any depth."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return [tensor for one in value for tensor in tensors_of(one)]
+    return []
+
+
 def tracked(x: Any) -> bool:
     """Whether a gradient flows to it from what is computed of it now."""
     return _recording.get() and isinstance(x, Tensor) and _edge(x) is not None
@@ -665,6 +685,12 @@ def apply_all(operation: Operation, *inputs: Tensor | Array | None) -> tuple[Ten
     if operation.moves and not dtypes:
         return (_moved(operation, inputs),)
     if len(dtypes) != 1:
+        for x in inputs:
+            if not (x is None or isinstance(x, (Tensor, np.ndarray))):
+                raise TypeError(
+                    f"{operation.name}: inputs must be tensors, got {type(x).__name__}; "
+                    "firth.tensor() makes one"
+                )
         names = " and ".join(sorted(str(dtype) for dtype in dtypes))
         raise TypeError(
             f"{operation.name}: tensors must have one dtype, float32 or float64, "
@@ -712,13 +738,19 @@ def apply_all(operation: Operation, *inputs: Tensor | Array | None) -> tuple[Ten
 
 def _moved(operation: Operation, arrays: Sequence[Any]) -> Tensor:
     """An operation that moves elements, of such as have no gradient."""
+    operation.results(*(Spec(x.shape, x.dtype) for x in arrays))
+
+    def move(*arrays: Array) -> Array:
+        return np.array(operation.forward(*arrays, seed=0)[0][0], order="C")
+
+    if len(arrays) == 1:
+        return _made(derive(arrays[0], move))
     if tracing():
         raise RuntimeError(
-            f"{operation.name}: a step that is being compiled cannot compute whole numbers or masks"
+            f"{operation.name}: a step that is being compiled cannot join whole numbers or masks; "
+            "join them before, and give the result as a part of the batch"
         )
-    operation.results(*(Spec(x.shape, x.dtype) for x in arrays))
-    found, _ = operation.forward(*arrays, seed=0)
-    return _made(np.array(found[0], order="C"))
+    return _made(move(*arrays))
 
 
 def _made(array: Array) -> Tensor:

@@ -356,13 +356,107 @@ class OneCycleLR(LRScheduler):
     def _set(self, epoch: int) -> None:
         super()._set(epoch)
         if self.cycle_momentum:
-            for group, momentum in zip(
-                self.optimizer.param_groups, self._at(epoch, 2), strict=True
-            ):
-                if "betas" in group:
-                    group["betas"] = (momentum, *group["betas"][1:])
-                else:
-                    group["momentum"] = momentum
+            _set_momenta(self.optimizer, self._at(epoch, 2))
+
+
+def _set_momenta(optimizer: Optimizer, momenta: Sequence[float]) -> None:
+    """Momentum, or beta1, of each group."""
+    for group, momentum in zip(optimizer.param_groups, momenta, strict=True):
+        if "betas" in group:
+            group["betas"] = (momentum, *group["betas"][1:])
+        else:
+            group["momentum"] = momentum
+
+
+class CyclicLR(LRScheduler):
+    """From ``base_lr`` straight up to ``max_lr`` and back, again and again (Smith, 2017).
+
+    Momentum (beta1 of Adam) goes the other way.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    base_lr, max_lr : float, or list of one for each group
+    step_size_up, step_size_down : int
+        How many steps it goes up, and down; down as many as up where that is not given.
+    mode : {"triangular", "triangular2", "exp_range"}
+        What the distance from ``base_lr`` is multiplied by: 1, half as much in each cycle, or
+        ``gamma`` to the number of steps.
+    gamma : float
+    scale_fn : callable, optional
+        What it is multiplied by, instead of ``mode``: of the number of the cycle, from 1, or of
+        the steps, as ``scale_mode`` says.
+    scale_mode : {"cycle", "iterations"}
+    cycle_momentum : bool
+    base_momentum, max_momentum : float, or list of one for each group
+
+    Raises
+    ------
+    ValueError
+        There is no such mode, or the optimizer has no momentum.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | Sequence[float],
+        max_lr: float | Sequence[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[int], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.8,
+        max_momentum: float | Sequence[float] = 0.9,
+        last_epoch: int = -1,
+    ) -> None:
+        down = step_size_up if step_size_down is None else step_size_down
+        check_whole("CyclicLR: step_size_up", step_size_up, 1)
+        check_whole("CyclicLR: step_size_down", down, 1)
+        scales: dict[str, tuple[Callable[[int], float], str]] = {
+            "triangular": (lambda cycle: 1.0, "cycle"),
+            "triangular2": (lambda cycle: 0.5 ** (cycle - 1), "cycle"),
+            "exp_range": (lambda step: gamma**step, "iterations"),
+        }
+        if mode not in scales:
+            raise ValueError(f"CyclicLR: mode must be one of {sorted(scales)}, got {mode!r}")
+        if scale_mode not in ("cycle", "iterations"):
+            raise ValueError(
+                f"CyclicLR: scale_mode must be 'cycle' or 'iterations', got {scale_mode!r}"
+            )
+        if cycle_momentum and not {"momentum", "betas"} & optimizer.defaults.keys():
+            raise ValueError("CyclicLR: cycle_momentum needs an optimizer with momentum or betas")
+        self._scale, by = scales[mode] if scale_fn is None else (scale_fn, scale_mode)
+        self._by_cycle, self.cycle_momentum = by == "cycle", cycle_momentum
+        self.up, self.down = step_size_up, down
+        groups = optimizer.param_groups
+        self.max_lrs = _of_each(groups, max_lr, "CyclicLR: max_lr")
+        self.base_momentums = _of_each(groups, base_momentum, "CyclicLR: base_momentum")
+        self.max_momentums = _of_each(groups, max_momentum, "CyclicLR: max_momentum")
+        first = _of_each(groups, base_lr, "CyclicLR: base_lr")
+        if last_epoch == -1:
+            for group, rate in zip(groups, first, strict=True):
+                group["initial_lr"] = rate
+        super().__init__(optimizer, last_epoch)
+
+    def _share(self, epoch: int) -> float:
+        """The place between the two rates: 0 at the base, 1 at the top of the first cycle."""
+        cycle, place = divmod(epoch, self.up + self.down)
+        height = place / self.up if place <= self.up else 1 - (place - self.up) / self.down
+        return height * self._scale(cycle + 1 if self._by_cycle else epoch)
+
+    def rates(self, epoch: int) -> list[float]:
+        share = self._share(epoch)
+        return [a + (b - a) * share for a, b in zip(self.base_lrs, self.max_lrs, strict=True)]
+
+    def _set(self, epoch: int) -> None:
+        super()._set(epoch)
+        if self.cycle_momentum:
+            share = self._share(epoch)
+            ends = zip(self.max_momentums, self.base_momentums, strict=True)
+            _set_momenta(self.optimizer, [high + (low - high) * share for high, low in ends])
 
 
 def _of_each(groups: Sequence[Any], value: float | Sequence[float], name: str) -> list[float]:

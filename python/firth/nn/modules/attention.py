@@ -15,7 +15,7 @@ from firth.nn.operations.attention import Attention, mask_for, rotary, rotary_an
 from firth.nn.operations.linear import linear
 from firth.nn.operations.projections import projections
 from firth.nn.operations.shapes import index
-from firth.nn.tape import Array, Tensor, apply_all, generator
+from firth.nn.tape import Array, Tensor, apply_all, derive, generator, tracing
 
 
 class MultiheadAttention(Module):
@@ -118,8 +118,9 @@ class MultiheadAttention(Module):
         query : Tensor, shape (L, N, embed_dim), (N, L, embed_dim) or (L, embed_dim)
         key, value : Tensor, shape as query's, with S for L
             Where they are the same tensor as query, or as each other, it is faster.
-        key_padding_mask : bool ndarray, shape (N, S), optional
-            True for keys that nobody sees; (S,) without a batch.
+        key_padding_mask : ndarray or Tensor, shape (N, S), optional
+            bool: true for keys that nobody sees; numbers are added to the scores. (S,) without a
+            batch.
         need_weights : bool
             Whether the weights are returned too.
         attn_mask : ndarray or Tensor, shape (L, S) or (N num_heads, L, S), optional
@@ -158,10 +159,42 @@ class MultiheadAttention(Module):
         if key_padding_mask is not None:
             masked = key_padding_mask
             padding = np.ascontiguousarray(masked.data if isinstance(masked, Tensor) else masked)
-            if padding.dtype not in (np.bool_, np.uint8):
-                raise TypeError(f"{where}: key_padding_mask must be bool, got {padding.dtype}")
+            if padding.dtype.kind == "f":
+                mask, padding = self._added(query, key, padding, mask), None
+            elif padding.dtype not in (np.bool_, np.uint8):
+                raise TypeError(
+                    f"{where}: key_padding_mask must be bool or real, got {padding.dtype}"
+                )
         found, *weights = apply_all(operation, *parts, mask, padding)
         return self.out_proj(found), weights[0].detach() if need_weights else None
+
+    def _added(self, query: Tensor, key: Tensor, padding: Array, mask: Any) -> Tensor:
+        """What is added to the scores of each head, (N num_heads, L, S): `padding` and a mask."""
+        axis = 1 if self.batch_first else 0
+        n = 1 if query.ndim == 2 else query.shape[1 - axis]
+        steps, keys = (x.shape[0 if x.ndim == 2 else axis] for x in (query, key))
+        wanted = (keys,) if query.ndim == 2 else (n, keys)
+        if padding.shape != wanted:
+            raise ValueError(
+                f"{type(self).__name__}: key_padding_mask must have shape {wanted}, got "
+                f"{padding.shape}"
+            )
+        if mask is not None and tracing():
+            raise RuntimeError(
+                f"{type(self).__name__}: a step that is being compiled cannot add key_padding_mask "
+                "to attn_mask; give their sum as attn_mask"
+            )
+        scores: Array = np.zeros((), query.dtype)
+        if mask is not None:
+            array = mask.data if isinstance(mask, Tensor) else mask
+            scores = array if array.dtype.kind == "f" else np.where(array, -np.inf, 0)
+
+        def added(padding: Array) -> Array:
+            every = np.repeat(padding.reshape(n, 1, keys), self.num_heads, axis=0) + scores
+            every = np.broadcast_to(every, (n * self.num_heads, steps, keys))
+            return every.astype(query.dtype)
+
+        return Tensor(derive(padding, added))
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor | None]:
         """Queries, keys and values as `Attention` takes them, in as few arrays as possible."""

@@ -167,3 +167,48 @@ class BCEWithLogitsLoss(_Loss):
         return losses.binary_cross_entropy_with_logits(
             input, target, self.weight, self.reduction, self.pos_weight
         )
+
+
+class KLDivLoss(Module):
+    """`kl_div`: how far probabilities are from those whose logarithms are given."""
+
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__()
+        if reduction != "batchmean":
+            losses.check_reduction("KLDivLoss", reduction)
+        self.reduction, self.log_target = reduction, log_target
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        return losses.kl_div(input, target, self.reduction, self.log_target)
+
+
+class TripletMarginLoss(_Loss):
+    """`triplet_margin_loss`: an anchor is to be nearer to its positive than to its negative."""
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-6,
+        swap: bool = False,
+        *,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        self.margin, self.p, self.eps, self.swap = margin, p, eps, swap
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        return losses.triplet_margin_loss(
+            anchor, positive, negative, self.margin, self.p, self.eps, self.swap, self.reduction
+        )
+
+
+class CosineEmbeddingLoss(_Loss):
+    """`cosine_embedding_loss`: pairs of the target 1 are to be alike, those of -1 are not."""
+
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = margin
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Any) -> Tensor:
+        return losses.cosine_embedding_loss(input1, input2, target, self.margin, self.reduction)

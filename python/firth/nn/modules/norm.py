@@ -1,14 +1,15 @@
-"""Norms over the last axes."""
+"""Norms over the last axes, and over groups of channels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from firth.nn.module import Module, Parameter
-from firth.nn.operations.norm import layer_norm, normal_shape, rms_norm
+from firth.nn.operations.convolution import whole
+from firth.nn.operations.norm import group_norm, instance_norm, layer_norm, normal_shape, rms_norm
 from firth.nn.tape import Tensor
 
 
@@ -94,3 +95,128 @@ class RMSNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class GroupNorm(Module):
+    """Groups of channels of each sample with mean 0 and variance 1, times weight, plus bias.
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+        Channels are a multiple of groups.
+    eps : float
+    affine : bool
+        Whether there are weight and bias.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight, bias : Parameter, shape (num_channels,), or None
+        1 and 0 at first.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        self.num_groups = whole(num_groups, "GroupNorm: num_groups", 1)
+        self.num_channels = whole(num_channels, "GroupNorm: num_channels", 1)
+        if num_channels % num_groups:
+            raise ValueError(
+                f"GroupNorm: num_channels must be a multiple of num_groups, {num_groups}, "
+                f"got {num_channels}"
+            )
+        self.eps, self.affine = eps, affine
+        _add_factors(self, num_channels, affine, dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Input (N, num_channels, ...), normalised."""
+        _check_channels(self, input, self.num_channels)
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+
+
+class _InstanceNorm(Module):
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.num_features = whole(num_features, f"{name}: num_features", 1)
+        if track_running_stats:
+            raise ValueError(f"{name}: track_running_stats is not supported")
+        self.eps, self.affine = eps, affine
+        _add_factors(self, num_features, affine, dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim != self.axes:
+            raise ValueError(
+                f"{type(self).__name__}: input must have {self.axes} axes, got shape {input.shape}"
+            )
+        _check_channels(self, input, self.num_features)
+        return instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, affine={self.affine}"
+
+
+def _add_factors(module: Module, channels: int, affine: bool, dtype: Any) -> None:
+    for name, value in (("weight", 1), ("bias", 0)):
+        array = np.full(channels, value, dtype)
+        module.register_parameter(name, Parameter(array) if affine else None)
+
+
+def _check_channels(module: Module, input: Tensor, channels: int) -> None:
+    if input.ndim < 2 or input.shape[1] != channels:
+        raise ValueError(
+            f"{type(module).__name__}: input must have {channels} channels, its second axis, got "
+            f"shape {input.shape}"
+        )
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Each channel of each sequence, (N, C, L), with mean 0 and variance 1.
+
+    Parameters
+    ----------
+    num_features : int
+        C.
+    eps : float
+    momentum
+        Of no effect.
+    affine : bool
+        Whether there are weight and bias.
+    track_running_stats : bool
+        Must be off.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight, bias : Parameter, shape (C,), or None
+        1 and 0 at first.
+    """
+
+    axes = 3
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """As `InstanceNorm1d`, of images, (N, C, H, W)."""
+
+    axes = 4

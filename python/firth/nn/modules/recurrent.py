@@ -14,6 +14,7 @@ from firth.nn.operations import recurrent
 from firth.nn.operations.dropout import dropout as drop
 from firth.nn.operations.shapes import cat, index, reshape
 from firth.nn.tape import Tensor
+from firth.nn.utils.rnn import PackedSequence
 
 
 class _Recurrent(Module):
@@ -77,10 +78,16 @@ class _Recurrent(Module):
         raise NotImplementedError(f"{type(self).__name__} has no _layer")
 
     def _run(
-        self, input: Tensor, states: list[Tensor | None], lengths: Any
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The output of the last layer, and the last states of all."""
+        self, input: Any, states: list[Tensor | None], lengths: Any
+    ) -> tuple[Any, list[Tensor]]:
+        """The output of the last layer, packed where the input is, and the last states of all."""
         name, directions = type(self).__name__, 1 + self.bidirectional
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ValueError(f"{name}: lengths must be None, a packed sequence has its own")
+            steps = input.lengths
+            output, last_states = self._run(input.laid(self.batch_first), states, steps)
+            return PackedSequence(output, steps, self.batch_first), last_states
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ValueError(
                 f"{name}: input must have 2 or 3 axes, the last of {self.input_size}, got shape "
@@ -185,21 +192,21 @@ class RNN(_Recurrent):
 
     def forward(
         self,
-        input: Tensor,
+        input: Tensor | PackedSequence,
         hx: Tensor | None = None,
         *,
         lengths: Tensor | ArrayLike | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Any, Tensor]:
         """Output and last states.
 
         Parameters
         ----------
         input : Tensor, shape (T, B, I), (B, T, I) where batch_first, or (T, I)
+            Or a `firth.nn.utils.rnn.PackedSequence`; then output is one, too.
         hx : Tensor, shape (layers D, B, H), or (layers D, H), optional
             First states, else zeros; layer by layer, each direction in turn.
         lengths : array_like of int, shape (B,), optional
-            Steps of each sequence, which need no order; behind them output is 0. (PyTorch packs
-            sequences instead.)
+            Steps of each sequence, which need no order; behind them output is 0.
 
         Returns
         -------
@@ -228,11 +235,11 @@ class GRU(_Recurrent):
 
     def forward(
         self,
-        input: Tensor,
+        input: Tensor | PackedSequence,
         hx: Tensor | None = None,
         *,
         lengths: Tensor | ArrayLike | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Any, Tensor]:
         """Output and last states; see `RNN.forward`."""
         output, (h_n,) = self._run(input, [hx], lengths)
         return output, h_n
@@ -256,11 +263,11 @@ class LSTM(_Recurrent):
 
     def forward(
         self,
-        input: Tensor,
+        input: Tensor | PackedSequence,
         hx: tuple[Tensor, Tensor] | None = None,
         *,
         lengths: Tensor | ArrayLike | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Any, tuple[Tensor, Tensor]]:
         """Output and last states (h_n, c_n); hx is (h_0, c_0). See `RNN.forward`."""
         output, (h_n, c_n) = self._run(input, [None, None] if hx is None else list(hx), lengths)
         return output, (h_n, c_n)

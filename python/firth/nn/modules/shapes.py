@@ -1,9 +1,12 @@
-"""Shapes of arrays as a module."""
+"""Shapes of arrays as modules."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from firth.nn.module import Module
-from firth.nn.operations.shapes import flatten
+from firth.nn.operations.interpolate import interpolate
+from firth.nn.operations.shapes import flatten, unflatten
 from firth.nn.tape import Tensor
 
 
@@ -25,3 +28,54 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """The function `unflatten`: several axes in place of one.
+
+    Parameters
+    ----------
+    dim : int
+    unflattened_size : sequence of int
+        Their lengths, of which one may be -1: what is left.
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return unflatten(input, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Upsample(Module):
+    """The function `interpolate`: sequences and images in another size.
+
+    Parameters
+    ----------
+    size : int or sequence of int, optional
+    scale_factor : float or sequence of float, optional
+        This or ``size``.
+    mode : "nearest"
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+        mode: str = "nearest",
+    ) -> None:
+        super().__init__()
+        if mode != "nearest":
+            raise ValueError(f"Upsample: mode must be 'nearest', got {mode!r}")
+        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+
+    def forward(self, input: Tensor) -> Tensor:
+        return interpolate(input, self.size, self.scale_factor, self.mode)
+
+    def extra_repr(self) -> str:
+        given = f"size={self.size}" if self.size else f"scale_factor={self.scale_factor}"
+        return f"{given}, mode={self.mode!r}"

@@ -17,8 +17,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.operations.shapes import axis_of, expand, reshape, shape_of, squeeze, stack
-from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method
+from firth.nn.operations.shapes import (
+    axis_of,
+    cat,
+    expand,
+    index,
+    reshape,
+    shape_of,
+    squeeze,
+    stack,
+)
+from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, derive, fixed, method
 
 FUNCTIONS = (
     "scale", "shift", "quotient", "reciprocal", "exp", "log", "sqrt", "square", "abs", "clamp",
@@ -330,14 +339,14 @@ class Matmul(Operation):
 
 def _map(function: str, x: Tensor, a: float = 0.0, b: float = 0.0) -> Tensor:
     if x.dtype.kind != "f":
-        x = real(function, x, np.float32)  # exp, log, ... of whole numbers, as in PyTorch
+        x = real(x, np.float32)  # exp, log, ... of whole numbers, as in PyTorch
     return apply(Map(function, float(a), float(b)), x)
 
 
 def _operand(function: str, value: Any, beside: Tensor) -> Tensor | float:
     """A number, a tensor, or an array as one of the dtype of the other operand."""
     if isinstance(value, Tensor):
-        return value if value.dtype.kind == "f" else real(function, value, beside.dtype)
+        return value if value.dtype.kind == "f" else real(value, beside.dtype)
     if isinstance(value, (int, float, np.integer, np.floating)):
         return float(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
@@ -348,10 +357,9 @@ def _operand(function: str, value: Any, beside: Tensor) -> Tensor | float:
     )
 
 
-def real(function: str, input: Tensor, dtype: Any) -> Tensor:
+def real(input: Tensor, dtype: Any) -> Tensor:
     """Whole numbers or a mask as real numbers."""
-    input._look(function)
-    return Tensor(input.data.astype(dtype))
+    return Tensor(derive(input.data, lambda x: x.astype(dtype)))
 
 
 def whole(function: str, computed: Callable[..., Any], *operands: Any) -> Tensor:
@@ -380,7 +388,7 @@ def _combine(function: str, one: str, a: Tensor, b: Any) -> Tensor:
     if a.dtype.kind != "f":
         if function in _WHOLE and not _is_real(b):
             return whole(function, _WHOLE[function], a, b)
-        a = real(function, a, b.dtype if isinstance(b, Tensor) and _is_real(b) else np.float32)
+        a = real(a, b.dtype if isinstance(b, Tensor) and _is_real(b) else np.float32)
     other = _operand(function, b, a)
     if isinstance(other, float):
         return _map(one, a, -other if function == "sub" else other)
@@ -498,7 +506,7 @@ def pow(input: Tensor, exponent: float) -> Tensor:
     if input.dtype.kind != "f":
         if isinstance(exponent, (int, np.integer)) and exponent >= 0:
             return whole("pow", np.power, input, exponent)
-        input = real("pow", input, np.float32)
+        input = real(input, np.float32)
     if exponent == 2:
         return square(input)
     return _map("pow", input, float(exponent))
@@ -563,6 +571,26 @@ def mean(input: Tensor, dim: Axes = None, keepdim: bool = False) -> Tensor:
     for axis in _axes("mean", input, dim):
         input = apply(Sum(axis, keepdim, mean=True), input)
     return input
+
+
+@method
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The product along an axis, or of all."""
+    if input.dtype.kind != "f":
+        return whole("prod", lambda x: x.prod(axis=dim, keepdims=keepdim), input)
+    if dim is None:
+        input, dim = reshape(input, math.prod(input.shape)), 0
+    axis = axis_of("prod", dim, input.ndim)
+    lead, n = (slice(None),) * axis, input.shape[axis]
+    if not n:
+        empty = np.ones(reduced(input.shape, axis, keepdim), input.dtype)
+        return Tensor(fixed(empty))
+    while n > 1:  # one half times the other, so that a 0 is no trouble for gradients
+        half = n // 2
+        parts = [index(input, (*lead, slice(i * half, (i + 1) * half))) for i in (0, 1)]
+        rest = [index(input, (*lead, slice(2 * half, n)))] if n % 2 else []
+        input, n = cat([mul(*parts), *rest], axis), n - half
+    return input if keepdim else squeeze(input, axis)
 
 
 def _root(squares: Tensor) -> Tensor:
@@ -705,7 +733,7 @@ def matmul(input: Tensor, other: Any) -> Tensor:
         raise TypeError("matmul: want a tensor or an array, got a number")
     a, b = input, tensor
     if a.dtype.kind != "f" and b.dtype.kind == "f":
-        a = real("matmul", a, b.dtype)
+        a = real(a, b.dtype)
     row, column = a.ndim == 1, b.ndim == 1
     a = reshape(a, 1, -1) if row else a
     b = reshape(b, -1, 1) if column else b

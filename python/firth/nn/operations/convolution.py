@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firth.nn.operations import activation as activations
-from firth.nn.tape import Array, Operation, Spec, Tensor, apply
+from firth.nn.operations.shapes import expand, index_select, pad, permute, reshape
+from firth.nn.tape import Array, Operation, Spec, Tensor, apply, fixed
 
 Pair = tuple[int, int]
 
@@ -277,3 +278,132 @@ def conv1d(
     return _conv(
         "conv1d", 1, input, weight, bias, stride, padding, dilation, groups, activation, slope
     )
+
+
+def _conv_transpose(
+    name: str, axes: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any,
+    padding: Any, output_padding: Any, groups: int, dilation: Any,
+) -> Tensor:  # fmt: skip
+    """The convolution that would have these strides, the other way round.
+
+    The result at q s + r is, for each r below s, a convolution of its own, with the taps r, r + s,
+    and so on. All are one convolution with s times as many results, which then stand in turn.
+    """
+    steps = pair(stride, axes, f"{name}: stride")
+    pads = pair(padding, axes, f"{name}: padding", 0)
+    extra = pair(output_padding, axes, f"{name}: output_padding", 0)
+    groups = whole(groups, f"{name}: groups", 1)
+    if pair(dilation, axes, f"{name}: dilation") != (1, 1):
+        raise ValueError(f"{name}: dilation must be 1, got {dilation}")
+    if any(more >= step for more, step in zip(extra[:axes], steps, strict=False)):
+        raise ValueError(
+            f"{name}: output_padding must be less than stride, got {output_padding} and {stride}"
+        )
+    if input.ndim != 2 + axes or weight.ndim != 2 + axes:
+        raise ValueError(
+            f"{name}: input and weight must have {2 + axes} axes, got shapes {input.shape} and "
+            f"{weight.shape}"
+        )
+    if input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        raise ValueError(
+            f"{name}: input's channels must be the first axis of weight and a multiple of groups, "
+            f"{groups}, got shapes {input.shape} and {weight.shape}"
+        )
+    channels, each = weight.shape[0], weight.shape[1]
+    if bias is not None and bias.shape != (each * groups,):
+        raise ValueError(f"{name}: bias must have shape {(each * groups,)}, got {bias.shape}")
+    if axes == 1:
+        input, weight = reshape(input, *input.shape, 1), reshape(weight, *weight.shape, 1)
+    (sy, sx), (ky, kx), (height, width) = steps, weight.shape[2:], input.shape[2:]
+    taps_y, taps_x = -(-(ky + extra[0]) // sy), -(-(kx + extra[1]) // sx)
+    kernel = pad(weight, (0, taps_x * sx - kx, 0, taps_y * sy - ky))
+    kernel = reshape(kernel, channels * each, taps_y, sy, taps_x, sx)
+    kernel = _reversed(_reversed(kernel, 1), 3)
+    kernel = permute(kernel, 0, 2, 4, 1, 3)
+    kernel = reshape(kernel, groups, channels // groups, each * sy * sx, taps_y, taps_x)
+    kernel = permute(kernel, 0, 2, 1, 3, 4)
+    kernel = reshape(kernel, groups * each * sy * sx, channels // groups, taps_y, taps_x)
+    if bias is not None:
+        bias = reshape(expand(reshape(bias, -1, 1), -1, sy * sx), -1)
+    around = (taps_y - 1, taps_x - 1)
+    found = conv2d(input, kernel, bias, padding=around, groups=groups)
+    n, (rows, columns) = input.shape[0], found.shape[2:]
+    found = permute(reshape(found, n * groups * each, sy, sx, rows, columns), 0, 3, 1, 4, 2)
+    found = reshape(found, n, groups * each, rows * sy, columns * sx)
+    wanted = [
+        (size - 1) * step + k - 2 * p + more
+        for size, step, k, p, more in zip(
+            (height, width), steps, (ky, kx), pads, extra, strict=True
+        )
+    ]
+    if min(wanted) < 1:
+        raise ValueError(
+            f"{name}: nothing is left of {input.shape[2 : 2 + axes]} with padding {padding}"
+        )
+    (py, px), (h, w) = pads, wanted
+    found = pad(found, (-px, w + px - columns * sx, -py, h + py - rows * sy))
+    return reshape(found, *found.shape[:3]) if axes == 1 else found
+
+
+def _reversed(x: Tensor, axis: int) -> Tensor:
+    n = x.shape[axis]
+    return x if n == 1 else index_select(x, axis, fixed(np.arange(n)[::-1].copy()))
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """What `conv2d` is to its input in backward: each pixel puts a kernel into a larger image.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W)
+    weight : Tensor, shape (C, O / groups, kh, kw)
+    bias : Tensor, shape (O,), optional
+    stride : int or pair of int
+        How far apart the kernels are put.
+    padding : int or pair of int
+        What is cut off at each edge.
+    output_padding : int or pair of int
+        What is added behind; less than the stride.
+    groups : int
+    dilation : 1
+
+    Returns
+    -------
+    Tensor, shape (N, O, H', W')
+        H' = (H - 1) stride - 2 padding + kh + output_padding.
+
+    Raises
+    ------
+    ValueError
+        A shape or an option does not fit.
+    """
+    return _conv_transpose(
+        "conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups,
+        dilation,
+    )  # fmt: skip
+
+
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """As `conv_transpose2d`, for input of shape (N, C, L) and weight (C, O / groups, k)."""
+    return _conv_transpose(
+        "conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups,
+        dilation,
+    )  # fmt: skip

@@ -16,8 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firth.nn import tape
+from firth.nn.operations.activation import log_softmax
+from firth.nn.operations.arithmetic import mul, neg, sum
 from firth.nn.operations.embedding import integers
-from firth.nn.operations.losses import REDUCTIONS, check_reduction, constant
+from firth.nn.operations.losses import REDUCTIONS, check_reduction, constant, total
 from firth.nn.operations.shapes import permute
 from firth.nn.tape import Array, Operation, Spec, Tensor, apply
 
@@ -341,7 +343,8 @@ def cross_entropy(
         Logits of C classes. PyTorch's order (N, C, ...), with targets (N, ...), is taken too; an
         input that fits both is refused.
     target : array_like of int, shape (...)
-        Classes. Probabilities of classes as a target are not supported.
+        Classes; or real numbers of the shape of `input`, probabilities of the classes, for logits
+        (N, C) or (C,).
     weight : Tensor or array_like, shape (C,), optional
         Of the classes; without a gradient. A mean is then divided by the weights of the targets.
     ignore_index : int
@@ -363,10 +366,34 @@ def cross_entropy(
         `target` does not hold integers.
     """
     _check("cross_entropy", reduction, label_smoothing)
+    if not isinstance(target, Tensor):
+        target = np.asarray(target)
+    if target.dtype.kind == "f" and target.shape == input.shape:
+        return _of_probabilities(input, target, weight, reduction, label_smoothing)
     input = _classes_last("cross_entropy", input, target)
     ids = integers("cross_entropy", "target", target, _classes(input), ignore_index)
     operation = CrossEntropy(reduction, ignore_index, label_smoothing)
     return apply(operation, input, ids, _weight("cross_entropy", weight, input))
+
+
+def _of_probabilities(
+    input: Tensor, target: Any, weight: Any, reduction: str, label_smoothing: float
+) -> Tensor:
+    """Cross-entropy where all classes of a row have a share of its target."""
+    if input.ndim not in (1, 2) or not input.shape[-1]:
+        raise ValueError(
+            "cross_entropy: input must have shape (N, C) or (C,) where target are probabilities, "
+            f"got {input.shape}"
+        )
+    shares = target if isinstance(target, Tensor) else Tensor(target.astype(input.dtype))
+    if label_smoothing:
+        shares = shares * (1 - label_smoothing) + label_smoothing / input.shape[-1]
+    terms = mul(log_softmax(input, -1), shares)
+    factors = _weight("cross_entropy", weight, input)
+    if factors is not None:
+        _check_weight("cross_entropy", input.shape[-1], factors)
+        terms = mul(terms, factors)
+    return total(neg(sum(terms, -1)), reduction)
 
 
 def _weight(function: str, weight: Any, input: Tensor) -> Tensor | None:

@@ -1,4 +1,7 @@
-"""Losses of elements: of the difference between two arrays, of probabilities given as logits."""
+"""Losses of elements and of pairs: differences, probabilities given as logits, distances.
+
+(Above 500 lines: two operations, and the losses that are a few lines around them.)
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, tracing
+from firth.nn.operations.arithmetic import cosine_similarity, mean, minimum, norm, real, sum
+from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, fixed, tracing
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 """Names of reductions and the numbers that the native code knows."""
@@ -25,8 +29,8 @@ def reduced(losses: Array, reduction: str) -> Array:
     """Losses, their mean (NaN where there are none, as in PyTorch), or their sum."""
     if reduction == "none":
         return losses
-    total: Array = losses.sum() / (losses.size if reduction == "mean" else 1)
-    return total
+    found: Array = losses.sum() / (losses.size if reduction == "mean" else 1)
+    return found
 
 
 def constant(function: str, name: str, x: Any) -> Tensor | None:
@@ -334,18 +338,153 @@ def binary_cross_entropy(
     )
     if weight is not None:
         losses = losses * weight
+    return total(losses, reduction)
+
+
+def total(losses: Tensor, reduction: str) -> Tensor:
+    """Losses, their mean or their sum."""
     if reduction == "none":
         return losses
-    total: Tensor = losses.mean() if reduction == "mean" else losses.sum()
-    return total
+    return mean(losses) if reduction == "mean" else sum(losses)
 
 
 def softplus(input: Tensor) -> Tensor:
     """log(1 + e^x): the cross-entropy of a logit whose target is 0."""
-    return binary_cross_entropy_with_logits(input, np.zeros(input.shape), reduction="none")
+    zeros = Tensor(fixed(np.zeros(input.shape, input.dtype)))
+    return binary_cross_entropy_with_logits(input, zeros, reduction="none")
 
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without overflow."""
-    negative = binary_cross_entropy_with_logits(input, np.ones(input.shape), reduction="none")
+    ones = Tensor(fixed(np.ones(input.shape, input.dtype)))
+    negative = binary_cross_entropy_with_logits(input, ones, reduction="none")
     return -negative  # type: ignore[no-any-return]
+
+
+def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """How far probabilities are from those that input has the logs of: target (log target - input).
+
+    Parameters
+    ----------
+    input : Tensor
+        Logarithms of probabilities.
+    target : Tensor or array_like, shape of `input`
+        Probabilities, or their logarithms with `log_target`. A tensor that requires a gradient gets
+        it.
+    reduction : {"mean", "batchmean", "sum", "none"}
+        "batchmean" is the divergence: the sum over the length of the first axis.
+    log_target : bool
+
+    Returns
+    -------
+    Tensor, shape (), or that of `input` with ``"none"``
+
+    Raises
+    ------
+    ValueError
+        `target` has another shape, or there is no such reduction.
+    """
+    if reduction != "batchmean":
+        check_reduction("kl_div", reduction)
+    target = _target("kl_div", input, target)
+    _alike("kl_div", input, target)
+    if log_target:
+        losses: Tensor = target.exp() * (target - input)
+    else:  # 0 log 0 is 0
+        least = float(np.finfo(input.dtype).tiny)
+        losses = target * (target.clamp(min=least).log() - input)
+    if reduction == "batchmean":
+        return sum(losses) / max(1, input.shape[0] if input.ndim else 1)  # type: ignore[no-any-return]
+    return total(losses, reduction)
+
+
+def pairwise_distance(
+    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    """The `norm` along the last axis of x1 - x2 + eps, p being 1 or 2."""
+    return norm(x1 - x2 + eps, p, -1, keepdim)
+
+
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """By how much an anchor is not nearer to its positive than to its negative, by the margin.
+
+    Parameters
+    ----------
+    anchor, positive, negative : Tensor, shape (N, n) or (n,)
+    margin : float
+    p, eps
+        As of `pairwise_distance`.
+    swap : bool
+        Take the distance of positive and negative where it is less than that of the anchor.
+    reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    Tensor, shape (), or (N,) with ``"none"``
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, the margin is not above 0, or there is no such reduction.
+    """
+    check_reduction("triplet_margin_loss", reduction)
+    shapes = {x.shape for x in (anchor, positive, negative)}
+    if len(shapes) > 1:
+        raise ValueError(
+            "triplet_margin_loss: anchor, positive and negative must have one shape, got "
+            f"{anchor.shape}, {positive.shape} and {negative.shape}"
+        )
+    if not margin > 0:
+        raise ValueError(f"triplet_margin_loss: margin must be above 0, got {margin}")
+    far = pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = minimum(far, pairwise_distance(positive, negative, p, eps))
+    near = pairwise_distance(anchor, positive, p, eps)
+    return total((near - far + margin).clamp(min=0), reduction)
+
+
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Any, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """1 - cos of pairs whose target is 1, and what cos is above the margin where it is -1.
+
+    Parameters
+    ----------
+    input1, input2 : Tensor, shape (N, n) or (n,)
+    target : Tensor or array_like, shape (N,) or ()
+        1 or -1; without a gradient.
+    margin : float, from -1 to 1
+    reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    Tensor, shape (), or that of `target` with ``"none"``
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit, the margin is out of range, or there is no such reduction.
+    """
+    check_reduction("cosine_embedding_loss", reduction)
+    if not -1 <= margin <= 1:
+        raise ValueError(f"cosine_embedding_loss: margin must be from -1 to 1, got {margin}")
+    same = _target("cosine_embedding_loss", input1, target)
+    if input1.shape != input2.shape or same.shape != input1.shape[:-1]:
+        raise ValueError(
+            "cosine_embedding_loss: want inputs of one shape and a target for each, got "
+            f"{input1.shape}, {input2.shape} and {same.shape}"
+        )
+    same = same if same.dtype.kind == "f" else real(same, input1.dtype)
+    cosines = cosine_similarity(input1, input2, -1)
+    alike, apart = 1 - cosines, (cosines - margin).clamp(min=0)
+    losses: Tensor = (1 + same) / 2 * alike + (1 - same) / 2 * apart
+    return total(losses, reduction)

@@ -6,6 +6,7 @@ where the mask is true, and its own elsewhere.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firth.nn.operations.arithmetic import add, is_end
-from firth.nn.operations.shapes import expand
-from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, method
+from firth.nn.operations.shapes import expand, index
+from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, derive, fixed, method
 
 
 def looked_at(function: str, x: Any) -> Any:
@@ -27,6 +28,8 @@ def looked_at(function: str, x: Any) -> Any:
 
 def _compared(function: str, compare: Callable[[Any, Any], Any]) -> Callable[..., Tensor]:
     def compared(input: Any, other: Any) -> Tensor:
+        if isinstance(input, Tensor) and input.dtype.kind != "f" and np.isscalar(other):
+            return Tensor(derive(input.data, lambda x: np.asarray(compare(x, other), np.bool_)))
         result = compare(looked_at(function, input), looked_at(function, other))
         return Tensor(np.asarray(result, np.bool_))
 
@@ -48,6 +51,8 @@ logical_or = _compared("logical_or", np.logical_or)
 @method
 def logical_not(input: Tensor) -> Tensor:
     """The mask of where the input is false, or 0."""
+    if input.dtype.kind != "f":
+        return Tensor(derive(input.data, np.logical_not))
     return Tensor(np.logical_not(looked_at("logical_not", input)))
 
 
@@ -119,7 +124,7 @@ def _mask(function: str, mask: Any, shape: Shape) -> Array:
     if is_end(array.shape, shape):
         return np.ascontiguousarray(array) if array.ndim else array
     try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape))
+        return derive(array, lambda mask: np.broadcast_to(mask, shape))
     except ValueError:
         raise ValueError(
             f"{function}: mask must have the shape of input, {shape}, or axes of 1 there, "
@@ -155,6 +160,29 @@ def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
     return apply(MaskedFill(float(value)), input, flags)
 
 
+@method
+def masked_select(input: Tensor, mask: Any) -> Tensor:
+    """The elements where the mask is true, one after the other; axes of one element are repeated.
+
+    Raises
+    ------
+    TypeError
+        The mask is not bool.
+    ValueError
+        The shapes do not fit.
+    """
+    flags = np.asarray(looked_at("masked_select", mask))
+    if flags.dtype != np.bool_:
+        raise TypeError(f"masked_select: mask must be bool, got {flags.dtype}")
+    try:
+        shape = np.broadcast_shapes(input.shape, flags.shape)
+    except ValueError:
+        raise ValueError(
+            f"masked_select: shapes do not fit, got {input.shape} and {flags.shape}"
+        ) from None
+    return index(expand(input, *shape), np.broadcast_to(flags, shape))
+
+
 def where(condition: Any, input: Any, other: Any) -> Tensor:
     """`input` where the condition is true, `other` elsewhere; either may be a number.
 
@@ -165,21 +193,26 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
     ValueError
         The shapes do not fit.
     """
-    flags = np.asarray(looked_at("where", condition))
+    flags: Array = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
     if flags.dtype != np.bool_:
         raise TypeError(f"where: condition must be bool, got {flags.dtype}")
     tensors = [x for x in (input, other) if isinstance(x, Tensor)]
     if not tensors or not _some(x.dtype.kind == "f" for x in tensors):
+        looked_at("where", condition)
         return Tensor(np.where(flags, looked_at("where", input), looked_at("where", other)))
     shape = np.broadcast_shapes(flags.shape, *(x.shape for x in tensors))
     parts = []
-    for x, gone in ((input, ~flags), (other, flags)):
+    for x, gone in ((input, derive(flags, np.logical_not)), (other, flags)):
         if isinstance(x, Tensor):
             parts.append(masked_fill(expand(x, *shape), gone, 0.0))
         else:
-            dtype = tensors[0].dtype
-            parts.append(Tensor(np.broadcast_to(np.where(gone, 0, x).astype(dtype), shape)))
+            parts.append(Tensor(derive(gone, functools.partial(_number, x, shape, tensors[0]))))
     return add(*parts)  # one of the two is 0
+
+
+def _number(x: Any, shape: Shape, like: Tensor, gone: Array) -> Array:
+    """A number, or an array, where it is not gone, and 0 elsewhere."""
+    return np.broadcast_to(np.where(gone, 0, x).astype(like.dtype), shape)
 
 
 def _some(flags: Any) -> bool:
@@ -191,7 +224,8 @@ def _triangle(function: str, computed: Callable[..., Any], input: Tensor, diagon
         raise ValueError(f"{function}: want 2 axes or more, got shape {input.shape}")
     if input.dtype.kind != "f":
         return Tensor(computed(looked_at(function, input), diagonal))
-    return masked_fill(input, ~computed(np.ones(input.shape[-2:], np.bool_), diagonal), 0.0)
+    other = ~computed(np.ones(input.shape[-2:], np.bool_), diagonal)
+    return masked_fill(input, fixed(other), 0.0)
 
 
 @method

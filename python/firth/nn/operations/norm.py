@@ -1,4 +1,4 @@
-"""Norms over the last axes: layer_norm and rms_norm."""
+"""Norms over the last axes, layer_norm and rms_norm, and over groups of channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply
+from firth.nn.operations.batch_norm import batch_norm
+from firth.nn.operations.shapes import reshape
+from firth.nn.tape import Array, Operation, Shape, Spec, Tensor, apply, fixed
 
 
 def _check(function: str, x: Any, axes: int, **factors: Any) -> list[Spec]:
@@ -228,3 +230,79 @@ def rms_norm(
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     _check_eps("rms_norm", eps)
     return apply(RMSNorm(eps, axes), input, weight)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Groups of channels of each sample with mean 0 and variance 1, times weight, plus bias.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, ...)
+    num_groups : int
+        Divides C.
+    weight, bias : Tensor, shape (C,), optional
+    eps : float, at least 0
+
+    Returns
+    -------
+    Tensor, shape of `input`
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit, or `eps` is negative.
+    """
+    return _groups("group_norm", input, num_groups, weight, bias, eps)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """As `group_norm`, each channel a group of its own; running statistics are refused."""
+    if running_mean is not None or running_var is not None or not use_input_stats:
+        raise ValueError("instance_norm: running statistics are not supported")
+    channels = input.shape[1] if input.ndim > 1 else 0
+    return _groups("instance_norm", input, channels, weight, bias, eps)
+
+
+def _groups(
+    function: str,
+    input: Tensor,
+    groups: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Tensor:
+    _check_eps(function, eps)
+    if input.ndim < 2 or groups < 1 or input.shape[1] % groups:
+        raise ValueError(
+            f"{function}: input must have shape (N, C, ...), C a multiple of {groups}, "
+            f"got {input.shape}"
+        )
+    channels = input.shape[1]
+    for name, factor in (("weight", weight), ("bias", bias)):
+        if factor is not None and factor.shape != (channels,):
+            raise ValueError(
+                f"{function}: {name} must have shape {(channels,)}, got {factor.shape}"
+            )
+    size = math.prod(input.shape[1:]) // groups
+    rows = reshape(input, input.shape[0], groups, size)
+    normal = reshape(apply(LayerNorm(eps), rows, None, None), *input.shape)
+    if weight is None and bias is None:
+        return normal
+    # batch norm of statistics that are given, 0 and 1, is what remains: a factor and a bias
+    mean, variance = (fixed(np.full(channels, x, input.dtype)) for x in (0, 1))
+    return batch_norm(normal, mean, variance, weight, bias, eps=0.0)

@@ -16,8 +16,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.operations.embedding import embedding
-from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, method, tracked
+from firth.nn.operations.embedding import embedding, integers
+from firth.nn.tape import (
+    REAL,
+    Array,
+    Operation,
+    Shape,
+    Spec,
+    Tensor,
+    apply,
+    derive,
+    fixed,
+    method,
+    tracked,
+)
 
 MOST_AXES = 5  # of an array that the native code takes
 
@@ -288,6 +300,24 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 @method
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Several axes in place of one; of their lengths one may be -1: what is left.
+
+    Raises
+    ------
+    ValueError
+        The lengths do not make up that of the axis.
+    """
+    axis = axis_of("unflatten", dim, input.ndim)
+    parts, n = list(_shape_of((tuple(sizes),))), input.shape[axis]
+    if parts.count(-1) == 1 and (known := -math.prod(parts)):
+        parts[parts.index(-1)] = n // known
+    if min(parts, default=0) < 0 or math.prod(parts) != n:
+        raise ValueError(f"unflatten: sizes must make up the length {n}, got {tuple(sizes)}")
+    return reshape(input, *input.shape[:axis], *parts, *input.shape[axis + 1 :])
+
+
+@method
 def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
     """Without an axis of one element, or without all of these."""
     if dim is None:
@@ -481,6 +511,36 @@ def index(input: Tensor, where: Any) -> Tensor:
     return _view(Slice(tuple(starts), tuple(steps), tuple(counts), tuple(shape)), input)
 
 
+@method
+def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """The parts at places along an axis.
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : array_like of int, shape (n,)
+        From 0 on; a place may come more than once.
+
+    Raises
+    ------
+    ValueError
+        There is no such place, or `index` has more axes.
+    TypeError
+        `index` does not hold integers.
+    """
+    axis = axis_of("index_select", dim, input.ndim)
+    ids = integers("index_select", "index", index, input.shape[axis])
+    if ids.ndim > 1:
+        raise ValueError(f"index_select: index must have one axis, got shape {ids.shape}")
+    if input.dtype.kind != "f":
+        input._look("index_select")
+        return Tensor(np.take(input.data, np.atleast_1d(ids), axis))
+    x = transpose(input, 0, axis)
+    rows = embedding(ids, reshape(x, x.shape[0], math.prod(x.shape[1:])))
+    return transpose(reshape(rows, ids.size, *x.shape[1:]), 0, axis)
+
+
 MOST_TENSORS = 64  # that the native code takes at once
 
 
@@ -497,6 +557,71 @@ def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     return _joined("stack", list(tensors), dim, new=True)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors one below the other; a vector is a row, a single number a row of one."""
+    return cat([x if x.ndim > 1 else reshape(x, 1, -1) for x in tensors], 0)
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors side by side, along axis 1; vectors one after the other."""
+    parts = [x if x.ndim else reshape(x, 1) for x in tensors]
+    return cat(parts, 0 if parts and parts[0].ndim == 1 else 1)
+
+
+def pad(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """More places before and behind axes, the last axis first, filled with a number.
+
+    Parameters
+    ----------
+    input : Tensor
+    pad : sequence of int
+        (before, behind) the last axis, then the one before it, and so on; negative ones cut off.
+    mode : "constant"
+    value : float, optional
+        By default 0.
+
+    Raises
+    ------
+    ValueError
+        Another mode; an odd number of places, or more than axes; more is cut off than is there.
+    """
+    counts = _shape_of((tuple(pad),))
+    if mode != "constant":
+        raise ValueError(f"pad: mode must be 'constant', got {mode!r}")
+    if len(counts) % 2 or len(counts) > 2 * input.ndim:
+        raise ValueError(
+            f"pad: pad must have two numbers for each of at most {input.ndim} axes, got {counts}"
+        )
+    x = input
+    for i in range(0, len(counts), 2):
+        axis, before, behind = input.ndim - 1 - i // 2, counts[i], counts[i + 1]
+        lead, n = (slice(None),) * axis, input.shape[axis]
+        first, last = max(0, -before), n - max(0, -behind)
+        if first > last:
+            raise ValueError(f"pad: {counts[i : i + 2]} cuts off more than the {n} of axis {axis}")
+        if last - first < n:
+            x = index(x, (*lead, slice(first, last)))
+        x = _extended(x, axis, max(0, before), max(0, behind), value or 0)
+    return x
+
+
+def _extended(x: Tensor, axis: int, before: int, behind: int, value: float) -> Tensor:
+    """With so many places more along an axis."""
+    if not before and not behind:
+        return x
+    if x.dtype.kind != "f":
+        widths = [(0, 0)] * axis + [(before, behind)] + [(0, 0)] * (x.ndim - axis - 1)
+        return Tensor(derive(x.data, lambda a: np.pad(a, widths, constant_values=value)))
+    shape = x.shape
+    ends = [
+        Tensor(fixed(np.full((*shape[:axis], n, *shape[axis + 1 :]), value, x.dtype)))
+        for n in (before, behind)
+    ]
+    return cat([part for part in (ends[0], x, ends[1]) if part.shape[axis]], axis)
 
 
 def _joined(function: str, tensors: list[Tensor], dim: int, new: bool) -> Tensor:

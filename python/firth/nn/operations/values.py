@@ -15,6 +15,7 @@ import numpy as np
 from firth.nn.device import check_device
 from firth.nn.device import device as _device
 from firth.nn.dtypes import dtype_of
+from firth.nn.generator import Generator, numbers_of
 from firth.nn.operations.arithmetic import add, amax, clamp, div, mul, neg, sub, times, whole
 from firth.nn.operations.embedding import embedding
 from firth.nn.operations.masks import looked_at, masked_fill
@@ -24,11 +25,12 @@ from firth.nn.operations.shapes import (
     cat,
     expand,
     index,
+    pad,
     reshape,
     squeeze,
     unsqueeze,
 )
-from firth.nn.tape import Array, Tensor, generator, method, tracked, wrote
+from firth.nn.tape import Array, Tensor, derive, method, tracing, tracked, wrote
 
 
 def _values(function: str, input: Any) -> Array:
@@ -132,23 +134,44 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     ValueError
         The axes do not fit.
     """
-    places = _values("gather", index)
-    axis = axis_of("gather", dim, input.ndim)
-    others = [i for i in range(input.ndim) if i != axis]
-    if places.ndim != input.ndim or not all(places.shape[i] <= input.shape[i] for i in others):
-        raise ValueError(
-            f"gather: index must have the axes of input, {input.shape}, got {places.shape}"
-        )
-    at: list[Any] = list(np.ogrid[tuple(slice(n) for n in places.shape)])
-    at[axis] = places
+    at = _places("gather", input, dim, index)
     if not tracked(input):
-        return Tensor(_values("gather", input)[tuple(at)])
-    ids = np.arange(math.prod(input.shape)).reshape(input.shape)[tuple(at)]
+        return Tensor(_values("gather", input)[at])
+    ids = np.arange(math.prod(input.shape)).reshape(input.shape)[at]
     return reshape(embedding(ids, reshape(input, -1, 1)), ids.shape)
 
 
-def multinomial(input: Any, num_samples: int, replacement: bool = False) -> Tensor:
-    """Places drawn by their weights, of each row; from `firth.manual_seed`'s numbers.
+def _places(function: str, input: Tensor, dim: int, index: Any) -> tuple[Any, ...]:
+    """What takes the elements at places along an axis, for NumPy."""
+    places = _values(function, index)
+    axis = axis_of(function, dim, input.ndim)
+    others = [i for i in range(input.ndim) if i != axis]
+    if places.ndim != input.ndim or not all(places.shape[i] <= input.shape[i] for i in others):
+        raise ValueError(
+            f"{function}: index must have the axes of input, {input.shape}, got {places.shape}"
+        )
+    if places.dtype.kind not in "iu":
+        raise TypeError(f"{function}: index must hold whole numbers, got {places.dtype}")
+    if places.size and not (places.min() >= 0 and places.max() < input.shape[axis]):
+        raise IndexError(
+            f"{function}: index must be from 0 to {input.shape[axis] - 1}, got {places.min()} to "
+            f"{places.max()}"
+        )
+    at: list[Any] = list(np.ogrid[tuple(slice(n) for n in places.shape)])
+    at[axis] = places
+    return tuple(at)
+
+
+def multinomial(
+    input: Any,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Places drawn by their weights, of each row.
+
+    From `firth.manual_seed`'s numbers, or those of a `firth.Generator`.
 
     Raises
     ------
@@ -161,8 +184,9 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False) -> Tens
         raise ValueError("multinomial: input must hold weights, not negative and not all 0")
     if not replacement and ((rows > 0).sum(-1) < num_samples).any():
         raise ValueError("multinomial: num_samples is greater than the number of weights above 0")
+    numbers = numbers_of("multinomial", generator)
     drawn = [
-        generator().choice(len(row), num_samples, replace=replacement, p=row / row.sum())
+        numbers.choice(len(row), num_samples, replace=replacement, p=row / row.sum())
         for row in rows
     ]
     return Tensor(np.array(drawn).reshape(*weights.shape[:-1], num_samples))
@@ -193,18 +217,51 @@ def _floor_divide(x: Array, other: Any) -> Any:
     return np.floor_divide(x, _values("floor_divide", other))
 
 
-def _sum_so_far(x: Array, dim: int) -> Any:
-    return np.cumsum(x, axis=dim)
+def _curve(
+    function: str, computed: Callable[[Array], Array], slope: Callable[[Array], Array]
+) -> Callable[..., Tensor]:
+    """A function of each element whose gradient is that of its tangent: f(x) + f'(x) (x - x)."""
+
+    def curve(input: Any) -> Tensor:
+        x = input if isinstance(input, Tensor) else Tensor(input)
+        values = _values(function, x)
+        values = values if values.dtype.kind == "f" else values.astype(np.float32)
+        made = Tensor(computed(values))
+        if not tracked(x):
+            return made
+        return add(mul(sub(x, x.detach()), Tensor(slope(values))), made)
+
+    curve.__name__ = curve.__qualname__ = function
+    curve.__doc__ = f"``{function}`` of x in radians; a compiled step cannot have it."
+    return method(curve)
 
 
-sin = _constant("sin", np.sin)
-cos = _constant("cos", np.cos)
+sin = _curve("sin", np.sin, np.cos)
+cos = _curve("cos", np.cos, lambda x: -np.sin(x))
+
+
+@method
+def cumsum(input: Any, dim: int) -> Tensor:
+    """The sum of all up to each, along an axis."""
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    axis = axis_of("cumsum", dim, x.ndim)
+    if x.dtype.kind != "f":
+        return Tensor(derive(x.data, lambda a: np.cumsum(a, axis=axis)))
+    if not tracked(x) and not tracing():
+        return Tensor(np.cumsum(x.data, axis=axis))
+    lead, n, step = (slice(None),) * axis, x.shape[axis], 1
+    while step < n:  # each has the sum of the last `step`, and then of twice as many
+        behind = index(x, (*lead, slice(0, n - step)))
+        x = add(x, pad(behind, [0, 0] * (x.ndim - axis - 1) + [step, 0]))
+        step *= 2
+    return x
+
+
 sign = _constant("sign", np.sign)
 floor = _constant("floor", np.floor)
 round = _constant("round", np.round)
 remainder = _constant("remainder", _remainder)
 floor_divide = _constant("floor_divide", _floor_divide)
-cumsum = _constant("cumsum", _sum_so_far)
 
 
 def one_hot(input: Any, num_classes: int = -1) -> Tensor:
@@ -256,6 +313,8 @@ def to(input: Tensor, *given: Any, dtype: Any = None, device: Any = None, **how:
         return input
     if tracked(input):
         raise TypeError("to: a tensor with a gradient keeps its dtype; detach() it")
+    if input.dtype.kind != "f":
+        return Tensor(derive(input.data, lambda x: x.astype(dtype)))
     return Tensor(_values("to", input).astype(dtype))
 
 
@@ -434,15 +493,42 @@ def _clamped(x: Tensor, min: Any = None, max: Any = None) -> None:
     x.data[...] = clamp(x.detach(), min, max).data
 
 
-def _uniform(x: Tensor, a: float = 0.0, b: float = 1.0) -> None:
-    x.data[...] = generator().uniform(a, b, x.shape)
+def _scattered(x: Tensor, dim: int, index: Any, src: Any = None, *, value: Any = None) -> None:
+    at, given = _places("scatter_", x, dim, index), _source("scatter_", x, index, src, value)
+    x.data[at] = given
 
 
-def _normal(x: Tensor, mean: float = 0.0, std: float = 1.0) -> None:
-    x.data[...] = generator().normal(mean, std, x.shape)
+def _added(x: Tensor, dim: int, index: Any, src: Any) -> None:
+    at, given = _places("scatter_add_", x, dim, index), _source("scatter_add_", x, index, src)
+    np.add.at(x.data, at, given)
+
+
+def _source(function: str, x: Tensor, index: Any, src: Any, value: Any = None) -> Any:
+    """What is written at the places of `index`: numbers for each, or one."""
+    if (src is None) == (value is None):
+        raise TypeError(f"{function}: want either src or value")
+    if tracked(src):
+        raise TypeError(f"{function}: a value with a gradient cannot be written; detach() it")
+    given = _values(function, value if src is None else src)
+    if not given.ndim:
+        return given
+    shape = np.shape(_values(function, index))
+    if given.ndim != len(shape) or any(a < b for a, b in zip(given.shape, shape, strict=True)):
+        raise ValueError(f"{function}: src must have the axes of index, {shape}, got {given.shape}")
+    return given[tuple(slice(n) for n in shape)]
+
+
+def _uniform(x: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> None:
+    x.data[...] = numbers_of("uniform_", generator).uniform(a, b, x.shape)
+
+
+def _normal(x: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> None:
+    x.data[...] = numbers_of("normal_", generator).normal(mean, std, x.shape)
 
 
 _writer("masked_fill_", _filled)
+_writer("scatter_", _scattered)
+_writer("scatter_add_", _added)
 _writer("clamp_", _clamped)
 _writer("uniform_", _uniform)
 _writer("normal_", _normal)

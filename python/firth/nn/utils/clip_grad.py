@@ -1,4 +1,4 @@
-"""What training does with gradients before a step, named as in torch.nn.utils."""
+"""What training does with gradients before a step."""
 
 from __future__ import annotations
 
