@@ -79,9 +79,14 @@ def test_rows_of_tables() -> None:
 
 def test_json_lines() -> None:
     rows = read("a.jsonl", b'{"text": "T", "title": "A", "year": 3, "tags": ["x"]}\n\n"just"\n')
-    assert [(row.text, row.title, row.part) for row in rows] == [("T", "A", "#1"), ("just", "", "#3")]
+    assert [(row.text, row.title, row.part) for row in rows] == [
+        ("T", "A", "#1"),
+        ("just", "", "#3"),
+    ]
     assert rows[0].metadata == {"year": 3}
-    row = one("a.jsonl", b'{"a": "x\\ud800\\u0000", "document": 1, "n": NaN, "big": 1e400, "b": [1]}')
+    row = one(
+        "a.jsonl", b'{"a": "x\\ud800\\u0000", "document": 1, "n": NaN, "big": 1e400, "b": [1]}'
+    )
     assert row.text.startswith("a: x��\n")
     assert row.metadata == {"a": "x��"} or row.metadata.keys() == {"a"}
     for bad in (b"{", b"[" * 100_000, b"\xff\xfe{"):

@@ -22,7 +22,9 @@ def cut(text: str, size: int = 8, overlap: int = 0, sections: list[Section] | No
 
 
 PIECES = st.lists(
-    st.sampled_from(["ab", "c.", "d? ", "\n", "\n\n", " ", "\n \n", "éß", "。", "😀", "x" * 30, "-"]),
+    st.sampled_from(
+        ["ab", "c.", "d? ", "\n", "\n\n", " ", "\n \n", "éß", "。", "😀", "x" * 30, "-"]
+    ),
     max_size=120,
 )
 
