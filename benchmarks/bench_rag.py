@@ -1,12 +1,12 @@
 """Retrieval: indexing documents, finding what answers questions, latency at 100,000 passages.
 
-Documents and questions are those of the data set (../shared/data/docs, qa.jsonl). The plain script is
-what a page of sentence-transformers' documentation amounts to: windows of 190 words, `encode` in
+Documents and questions are those of the data set (../shared/data/docs, qa.jsonl). The plain script
+is what a page of sentence-transformers' documentation amounts to: windows of 190 words, `encode` in
 bfloat16, a matrix. Baselines of quality: BM25 of whole documents (k1 1.2, b 0.75, without stop
 words), those windows, and both joined by reciprocal rank; txtai (hybrid) where it is installed.
 
-Latency: lines of the dev corpus, each a document with a field of ten values; questions are seven words
-of other lines; ten results with a filter on the field. All subjects get the same vectors, and
+Latency: lines of the dev corpus, each a document with a field of ten values; questions are seven
+words of other lines; ten results with a filter on the field. All subjects get the same vectors, and
 questions are embedded by firth for all of them, within the time that is measured.
 """
 
@@ -295,8 +295,9 @@ def serve(name: str, folder: str) -> None:
         found = search(query, i % FIELD)
         seconds.append(time.perf_counter() - start)
         assert all(part == i % FIELD for _, part in found), name
-    memory = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    print(json.dumps({"seconds": seconds, "ready": ready, "memory": int(memory.split()[1]) / 1e3}))
+    status = Path("/proc/self/status").read_text()
+    memory = int(status.partition("VmHWM:")[2].split()[0]) / 1e3
+    print(json.dumps({"seconds": seconds, "ready": ready, "memory": memory}))
 
 
 def build(folder: Path, lines: list[str], ready: Ready, names: list[str]) -> None:

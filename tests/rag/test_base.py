@@ -182,7 +182,8 @@ def test_a_file_keeps_its_name_and_its_own(kb: KnowledgeBase, docs: Path, monkey
 def test_empty_and_odd_documents(kb: KnowledgeBase) -> None:
     texts = {
         "empty": "", "blank": " \n\n ", "nul": "a cat\0dog", "one": "x", "emoji": "😀 " * 100,
-        "long": "cat" * 5000, "rtl": "שלום cat", "combining": "cafe\u0301 CAFÉ", "中文": "猫坐在垫子上。" * 9,
+        "long": "cat" * 5000, "rtl": "שלום cat", "combining": "cafe\u0301 CAFÉ",
+        "中文": "猫坐在垫子上。" * 9,
     }  # fmt: skip
     assert kb.add(texts).added == list(texts)
     for name, text in texts.items():
@@ -312,7 +313,7 @@ def test_settings_are_those_of_the_folder(kb: KnowledgeBase, model, tmp_path: Pa
         with pytest.raises(ValueError, match=f"KnowledgeBase: {next(iter(options))} is"):
             firth.KnowledgeBase(tmp_path / "kb", model, **options)
     for options in ({"size": 7}, {"size": 1000}, {"size": 16, "overlap": 8}, {"overlap": -1}):
-        with pytest.raises(ValueError, match="KnowledgeBase: (size|overlap)"):
+        with pytest.raises(ValueError, match=r"KnowledgeBase: (size|overlap)"):
             firth.KnowledgeBase(tmp_path / "new", model, **options)
     assert not (tmp_path / "new").exists()
 

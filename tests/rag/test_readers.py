@@ -50,7 +50,8 @@ def test_html() -> None:
         "a.html",
         "<html><head><title> A &amp; B </title><style>p {}</style></head><body><script>bad()"
         "</script><h1>Cats</h1><p>A   <b>cat</b>\nsat.<br>Here.</p><ul><li>one<li>two</ul>"
-        "<h2>More <i>cats</i></h2><pre>a\n  b</pre><table><tr><td>x</td><td>y</td></table>&lt;p&gt;",
+        "<h2>More <i>cats</i></h2><pre>a\n  b</pre><table><tr><td>x</td><td>y</td></table>"
+        "&lt;p&gt;",
     )
     assert found.title == "A & B"
     assert found.text == (

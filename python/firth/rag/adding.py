@@ -1,8 +1,8 @@
 """Documents into a knowledge base: what is new or has changed is read, cut, embedded and written.
 
 Work is done in batches of some seconds, each written in one transaction with the digests of the
-files that it completes. A process that is killed loses the batch at hand; adding the same again goes
-on behind what is there.
+files that it completes. A process that is killed loses the batch at hand; adding the same again
+goes on behind what is there.
 """
 
 from __future__ import annotations
