@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         networks,
         nn,
         optim,
+        rag,
         search,
         tokenizers,
         utils,
@@ -223,6 +224,7 @@ if TYPE_CHECKING:
         no_grad,
         set_grad_enabled,
     )
+    from firth.rag import KnowledgeBase
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -272,6 +274,7 @@ _HOME = {
     "GloVe": "firth.words",
     "Index": "firth.search",
     "KeyedVectors": "firth.words",
+    "KnowledgeBase": "firth.rag",
     "LineSentence": "firth.words",
     "LongTensor": "firth.nn.creation",
     "MLPClassifier": "firth.networks",
@@ -384,6 +387,7 @@ _HOME = {
     "permute": "firth.nn.operations.shapes",
     "pow": "firth.nn.operations.arithmetic",
     "prod": "firth.nn.operations.arithmetic",
+    "rag": "firth.rag",
     "rand": "firth.nn.creation",
     "rand_like": "firth.nn.creation",
     "randint": "firth.nn.creation",
@@ -457,6 +461,7 @@ __all__ = [
     "GloVe",
     "Index",
     "KeyedVectors",
+    "KnowledgeBase",
     "LineSentence",
     "LongTensor",
     "MLPClassifier",
@@ -561,6 +566,7 @@ __all__ = [
     "paraphrase_mining",
     "permute",
     "prod",
+    "rag",
     "rand",
     "rand_like",
     "randint",
