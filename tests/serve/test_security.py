@@ -29,7 +29,7 @@ def locked(chat_model: CausalLM) -> Iterator[str]:
 def test_keys(locked: str) -> None:
     address = f"{locked}/v1/chat/completions"
     for headers in (
-        {}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer "}, {"x-api-key": "wrong"},
+        {}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer"}, {"x-api-key": "wrong"},
         {"authorization": f"Basic {KEY}"}, {"authorization": f"Bearer {KEY}x"},
     ):  # fmt: skip
         raw = {name: value.encode() for name, value in headers.items()}
