@@ -101,7 +101,7 @@ class Engine:
     slots : int
         Texts that go on at once.
     queue : int
-        Requests that may wait; more are refused with 429.
+        Texts that may wait; while so many do, requests are refused with 429.
 
     Attributes
     ----------
@@ -134,10 +134,12 @@ class Engine:
         """Refuse a request where too many wait."""
         if self._closed:
             raise APIError(503, "the server is closing", "closing", retry_after=5)
-        waiting = self.waiting
+        with self._wake:
+            self._waiting = deque(one for one in self._waiting if not one[0].cancelled)
+            waiting = self.waiting
         if waiting >= self._queue:
             seconds = self._seconds * waiting / self._slots
-            raise APIError(429, f"{waiting} requests wait already", retry_after=max(seconds, 1))
+            raise APIError(429, f"{waiting} texts wait already", retry_after=max(seconds, 1))
 
     def submit(self, runs: Sequence[Run]) -> Job:
         """Queue the runs of a request; from the event loop."""
