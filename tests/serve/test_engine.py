@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -219,17 +220,30 @@ def test_a_step_that_fails_ends_all_and_the_server_goes_on(
 
 
 def test_who_reads_slowly_holds_nobody_up(chat_model: CausalLM) -> None:
-    app, engine = app_and_engine(chat_model, slots=2)
-    body = {"messages": ASKED, "max_tokens": 500, "stream": True, "logit_bias": {"256": -100}}
-    with (
-        running(app) as url,
-        HTTP.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
-    ):
-        slow = deltas(response)
-        next(slow)
-        assert text_of(url, max_tokens=30)
-        assert soon(lambda: engine.going == 0)  # its own text is done, and waits for it
-        assert len("".join(slow)) > 100
+    """Some MB of an answer that nobody takes: its texts come to their end, others go on."""
+    app, engine = app_and_engine(chat_model, slots=4)
+    body = json.dumps({
+        "messages": ASKED, "max_tokens": 400, "stream": True, "logit_bias": {"256": -100}, "n": 4,
+        "logprobs": True, "top_logprobs": 20,
+    }).encode()  # fmt: skip
+    with running(app) as url, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(20)
+        slow.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        slow.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        assert soon(lambda: engine.going == 4)
+        assert text_of(url, max_tokens=5)
+        assert soon(lambda: engine.going == 0)
+        assert engine.new_tokens == 4 * 400 + 5
+        size, last = 0, b""
+        while data := slow.recv(1 << 16):
+            size, last = size + len(data), (last + data)[-100:]
+        assert size > 2_000_000
+        assert b"data: [DONE]" in last
 
 
 def test_one_model_for_several_requests(chat_model: CausalLM) -> None:
