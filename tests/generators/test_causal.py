@@ -134,6 +134,61 @@ def test_what_is_broken_off_is_known_to_the_next_text(
     assert thread_finds_it_free(model._lock)
 
 
+def test_runs_that_join_and_leave_others(model: CausalLM) -> None:
+    prompts = ["one", "a longer beginning, " * 30, "two", "three"]
+    options: dict[str, Any] = {"ignore_eos": True, "temperature": 1.0, "seed": 3}
+    want = [model.generate(prompt, 30, **options) for prompt in prompts]
+    batch = model.batch()
+    assert not batch.step()
+    runs = [
+        run for prompt in prompts for run in model.generate(prompt, 30, **options, return_runs=True)
+    ]
+    found = dict.fromkeys(runs, "")
+    waiting = list(runs)
+    for i in range(200):
+        if waiting and i % 5 == 0:
+            batch.join(waiting.pop())
+        if i == 8:
+            assert batch.runs[0] is runs[3]
+            batch.leave(runs[3])  # in the middle
+        batch.step()
+        for run in list(batch.runs):
+            found[run] += run.taken()
+            if run.text and run.text.finished:
+                found[run] += run.end()
+                batch.leave(run)
+    assert batch.runs == []
+    assert [found[run] for run in runs[:3]] == want[:3]
+    assert want[3].startswith(found[runs[3]])
+    assert 0 < len(runs[3].text.ids) - runs[3].text.prompt < 30
+
+
+def test_what_fails_in_a_run_ends_that_run_alone(model: CausalLM) -> None:
+    want = model.generate("beside", 20, ignore_eos=True)
+    batch = model.batch()
+    runs = model.generate(["fails", "beside"], 20, ignore_eos=True, return_runs=True)
+    for run in runs:
+        batch.join(run)
+    choose, calls = runs[0].text._choose, iter(range(99))
+
+    def failing(row: Any) -> Any:
+        if next(calls) == 5:
+            raise ValueError("no more")
+        return choose(row)
+
+    runs[0].text._choose = failing
+    while batch.step():
+        pass
+    assert runs[0].text.finished == "error"
+    with pytest.raises(ValueError, match="no more"):
+        runs[0].taken()
+    assert runs[1].taken() + runs[1].end() == want
+    for run in runs:
+        batch.leave(run)
+    with pytest.raises(ValueError, match="all forbidden"):  # generate raises it, too
+        model.generate("fails", 20, logit_bias=dict.fromkeys(range(259), -math.inf))
+
+
 def thread_finds_it_free(lock: Any) -> bool:
     found = []
 

@@ -36,6 +36,7 @@ from firth.cli import (
     index,
     plot,
     quantize,
+    serve,
     tokenize,
     train,
     vectors,
@@ -151,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (
         train, ask, vectors, classify, index, documents, encoders, fill_mask, generators, tokenize,
-        quantize, evaluate, plot, demo,
+        quantize, serve, evaluate, plot, demo,
     ):  # fmt: skip
         command.add(commands)
     return parser
