@@ -1,4 +1,4 @@
-"""Agents: the loop of answers and calls, with models that are told what to say and with real ones."""
+"""Agents: the loop of answers and calls, with a model that is told what to say and a real one."""
 
 from __future__ import annotations
 
@@ -83,7 +83,12 @@ def test_a_conversation_goes_on():
     model = Scripted("One.", "Two.")
     first = Agent(model, [double]).run("Say one.")
     second = Agent(model, [double]).run([*first.messages, {"role": "user", "content": "And?"}])
-    assert [message["content"] for message in second.messages] == ["Say one.", "One.", "And?", "Two."]
+    assert [message["content"] for message in second.messages] == [
+        "Say one.",
+        "One.",
+        "And?",
+        "Two.",
+    ]
     assert len(first.messages) == 2, "the first result is as it was"
 
 
@@ -124,10 +129,10 @@ def test_steps_are_limited():
 def test_events():
     model = Scripted([("double", '{"n": 4}')], "8")
     events = list(Agent(model, [double]).stream("?"))
-    assert [event.kind for event in events] == ["text", "call", "step", "text", "end"]
-    assert (events[1].name, events[1].arguments) == ("double", '{"n": 4}')
-    assert events[2].step == events[-1].result.steps[0]
-    assert events[3].text == "8"
+    assert [event.kind for event in events] == ["call", "step", "text", "end"]
+    assert (events[0].name, events[0].arguments) == ("double", '{"n": 4}')
+    assert events[1].step == events[-1].result.steps[0]
+    assert events[2].text == "8"
 
 
 def test_without_tools():

@@ -173,7 +173,7 @@ def test_calculator(expression, value):
         "__import__('os')", "().__class__", "x", "open('a')", "[1]", "'a' * 3", "1 if 2 else 3",
         "lambda: 1", "True", "1 < 2", "f'{1}'", "", "1 +", "1j", "sqrt", "sqrt(x=1)", "sqrt(-1)",
         "sqrt('a')", "1 / 0", "9 ** 9 ** 9", "10 ** 1300 * 10 ** 1300", "(-8) ^ (1 / 3)", "1e999",
-        "exp(1000)", "(" * 200 + "1" + ")" * 200, "1" * 501, "sqrt(1, 2)",
+        "exp(1000)", "1" * 501, "sqrt(1, 2)",
     ],
 )  # fmt: skip
 def test_what_the_calculator_refuses(expression):

@@ -149,7 +149,9 @@ class Tool:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.name}: the arguments are no JSON: {error}") from None
         if not isinstance(values, dict):
-            raise ValueError(f"{self.name}: the arguments must be an object, got {shortened(values)}")
+            raise ValueError(
+                f"{self.name}: the arguments must be an object, got {shortened(values)}"
+            )
         try:
             checked: dict[str, Any] = self._checked(**values)
         except pydantic.ValidationError as error:

@@ -30,7 +30,7 @@ def add_index(indexes: Any) -> None:
     index.add_argument("--size", type=at_least(8), help="tokens of a passage, at most [128]")
     index.add_argument("--overlap", type=at_least(0), help="tokens that a passage repeats [24]")
     index.add_argument(
-        "--metadata", metavar="JSON", type=_json, help='of all documents: \'{"year": 1999}\''
+        "--metadata", metavar="JSON", type=_json, help="of all documents: '{\"year\": 1999}'"
     )
     index.add_argument("--watch", action="store_true", help="follow the files until Ctrl-C")
     index.add_argument(
@@ -80,7 +80,8 @@ def _json(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"must be JSON: {error}") from None
 
 
-def _open(path: str, **models: Any) -> KnowledgeBase:
+def opened(path: str, **models: Any) -> KnowledgeBase:
+    """The knowledge base that is there."""
     import firth
     from firth.rag.store import FILE
 
@@ -121,13 +122,15 @@ def _tell(path: str, kb: KnowledgeBase, changes: Changes, seconds: float | None)
         "added": len(changes.added), "updated": len(changes.updated),
         "removed": len(changes.removed), "unchanged": changes.unchanged,
     }  # fmt: skip
-    done = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "no documents"
+    done = (
+        ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "no documents"
+    )
     took = "" if seconds is None else f", {seconds:.1f} s"
     say(f"{path}: {done}; {len(kb):,} documents, {kb.stats()['passages']:,} passages{took}")
 
 
 def _search(arguments: argparse.Namespace) -> None:
-    with _open(arguments.kb, rerank=arguments.rerank) as kb:
+    with opened(arguments.kb, rerank=arguments.rerank) as kb:
         found = kb.search(arguments.query, arguments.number, arguments.mode, arguments.where)
     for one in found:
         if arguments.json:
@@ -139,7 +142,7 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _ask(arguments: argparse.Namespace) -> None:
-    with _open(arguments.kb, chat=arguments.chat or _installed_chat()) as kb:
+    with opened(arguments.kb, chat=arguments.chat or _installed_chat()) as kb:
         answer = kb.ask(
             arguments.question, arguments.number, arguments.where, arguments.floor,
             arguments.max_tokens,
@@ -161,7 +164,9 @@ def _installed_chat() -> str:
     for one in installed():
         if one.kind == "GGUF":
             return one.folder
-    raise UserError("give a model: --chat FILE, FOLDER or NAME; `firth models` lists those there are")
+    raise UserError(
+        "give a model: --chat FILE, FOLDER or NAME; `firth models` lists those there are"
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -169,7 +174,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     with named(arguments.questions):
         questions = read_questions(arguments.questions)
-    with _open(arguments.kb) as kb:
+    with opened(arguments.kb) as kb:
         for mode in arguments.mode or _MODES:
             scores = evaluate(kb, questions, mode)
             say(

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from firth.cli.common import command
+from firth.cli.documents import opened
 
 
 def add(commands: Any) -> None:
@@ -20,7 +21,6 @@ def add(commands: Any) -> None:
 
 def _mcp(arguments: argparse.Namespace) -> None:
     from firth.agents.mcp_server import mcp_server
-    from firth.rag import KnowledgeBase
 
-    with KnowledgeBase(arguments.kb) as knowledge_base:
+    with opened(arguments.kb) as knowledge_base:
         mcp_server(knowledge_base).run()

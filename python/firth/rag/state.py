@@ -175,12 +175,5 @@ def wanted(store: Store, text: str) -> list[str]:
 
 # English; of other languages, those that stand everywhere weigh little.
 _STOP_WORDS = frozenset(
-    """
-a about after all also am an and any are as at be because been before being between both but by can
-could d did do does doing down during each few for from further had has have having he her here hers
-him his how i if in into is it its itself just ll m me more most my no nor not of off on once only or
-other our out over own re s same she should so some such t than that the their them then there these
-they this those through to too under until up ve very was we were what when where which while who
-whom whose why will with would you your
-""".split()
+    ["a", "about", "after", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because", "been", "before", "being", "between", "both", "but", "by", "can", "could", "d", "did", "do", "does", "doing", "down", "during", "each", "few", "for", "from", "further", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "itself", "just", "ll", "m", "me", "more", "most", "my", "no", "nor", "not", "of", "off", "on", "once", "only", "or", "other", "our", "out", "over", "own", "re", "s", "same", "she", "should", "so", "some", "such", "t", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "ve", "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
 )
