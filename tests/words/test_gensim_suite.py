@@ -41,9 +41,9 @@ class Suite:
     left: dict[str, str] = field(default_factory=dict)
 
 
-# Four workers race, and one word of 888 must be among the six nearest of another: gensim itself fails
-# in 2 runs of 12 and with 10 of 60 seeds, firth in 6 of 40 and with 39 of 140, and three times in a
-# row on a busy machine. Right in one of eight runs is right: vectors without meaning are in 1 of 19.
+# Four workers race, and one word of 888 must be among the six nearest of another: gensim itself
+# fails in 2 runs of 12 and with 10 of 60 seeds, firth in 6 of 40 and with 39 of 140; three times in
+# a row on a busy machine. Right in one of eight runs is right: by chance vectors are in 1 of 19.
 _RACING = {"TestWord2VecModel.test_parallel"}
 _RUNS = 8
 

@@ -182,5 +182,5 @@ _STOP_WORDS = frozenset(
     of off on once only or other our out over own re s same she should so some such t than that
     the their them then there these they this those through to too under until up ve very was we
     were what when where which while who whom whose why will with would you your
-    """.split()
+    """.split()  # noqa: SIM905
 )
