@@ -1,6 +1,6 @@
 """The exceptions that firth adds to Python's own, and warnings that point at the caller's line.
 
-Both exceptions say that a file is not what it should be.
+The first two say that a file is not what it should be.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class FormatError(ValueError):
 
 class TruncatedError(FormatError, EOFError):
     """A file ends before what its header promises: a cut download, a wrong count."""
+
+
+class ContextError(ValueError):
+    """A prompt has more tokens than the context of a model has room for."""
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -35,6 +35,7 @@ from firth.cli import (
     index,
     plot,
     quantize,
+    serve,
     tokenize,
     train,
     vectors,
@@ -150,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (
         train, ask, vectors, classify, index, encoders, fill_mask, generators, tokenize,
-        quantize, evaluate, plot, demo,
+        quantize, serve, evaluate, plot, demo,
     ):  # fmt: skip
         command.add(commands)
     return parser

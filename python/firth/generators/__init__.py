@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from firth.generators.causal import CausalLM, Generation, Score, Streamed
+from firth.generators.causal import CausalLM, Score
 from firth.generators.generation_config import GenerationConfig
 from firth.generators.marian_tokenizer import MarianTokenizer
 from firth.generators.pictures import Probabilities, probabilities
+from firth.generators.runs import Batch, Generation, Run, Streamed
 from firth.generators.seq2seq import Seq2SeqLM
 from firth.generators.tasks import Perplexity, classify, perplexity
 from firth.generators.tokenizer import GeneratorTokenizer
 from firth.generators.tools import Message
 
 __all__ = [
+    "Batch",
     "CausalLM",
     "Generation",
     "GenerationConfig",
@@ -20,6 +22,7 @@ __all__ = [
     "Message",
     "Perplexity",
     "Probabilities",
+    "Run",
     "Score",
     "Seq2SeqLM",
     "Streamed",

@@ -14,25 +14,26 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firth.arguments import check_whole, shortened
-from firth.errors import FormatError
+from firth.errors import ContextError, FormatError
 from firth.formats.blocks import BlockArray
 from firth.formats.files import PathLike
 from firth.generators.constraints import Constraint, Constraints
-from firth.generators.decoding import CHUNK, Decoder, Text
+from firth.generators.decoding import CHUNK, Decoder
 from firth.generators.loading import Loaded, load
 from firth.generators.rope import rope_type
+from firth.generators.runs import Batch, Run, Streamed
 from firth.generators.sampling import Logprob, Sampler, Sampling, logprobs
 from firth.generators.stream import Stream
 from firth.generators.tokenizer import GeneratorTokenizer
-from firth.generators.tools import Message, Reader, Tools
+from firth.generators.tools import Tools
 from firth.transformer.cached import Cache, extend
 from firth.transformer.config import Config
 from firth.transformer.plan import Plan, Weights
@@ -42,37 +43,6 @@ _CONTEXT = 32_768  # tokens, unless more are asked for
 ComputeType = Literal["default", "int8"]
 CacheType = Literal["float16", "float32"]
 _PRECISIONS: dict[ComputeType, Precision] = {"default": "stored", "int8": "stored_int8"}
-
-
-@dataclass
-class Generation:
-    """One text that a model has written.
-
-    Attributes
-    ----------
-    text : str
-        Without the stop string or the token that ended it.
-    ids : list of int
-        Tokens, with the one that ended it.
-    finish_reason : "stop" or "length"
-    logprobs : list of float
-        Of the logarithms of the tokens' probabilities, where they were asked for.
-    top_logprobs : list of lists of Logprob
-        The most probable tokens at each place.
-    prompt_tokens, reused_tokens : int
-        Tokens of the prompt, and those of them that another call had computed.
-    message : Message, optional
-        The answer where there are tools; then ``text`` is as the model has written it.
-    """
-
-    text: str
-    ids: list[int]
-    finish_reason: str
-    logprobs: list[float]
-    top_logprobs: list[list[Logprob]]
-    prompt_tokens: int
-    reused_tokens: int
-    message: Message | None = None
 
 
 @dataclass
@@ -86,11 +56,14 @@ class Score:
         Of each token but the first ``after`` ones, which is 1, given those before it.
     perplexity : float
         exp of minus their mean; NaN where there is none.
+    top_logprobs : list of lists of Logprob
+        The most probable tokens at the place of each, where they were asked for.
     """
 
     ids: list[int]
     logprobs: NDArray[np.float64]
     perplexity: float
+    top_logprobs: list[list[Logprob]] = field(default_factory=list)
 
 
 class CausalLM:
@@ -235,6 +208,7 @@ class CausalLM:
         stream: bool = False,
         *,
         return_ids: bool = False,
+        return_runs: bool = False,
         ignore_eos: bool = False,
         eos_token_id: int | Sequence[int] | None = None,
         speculation: bool = True,
@@ -269,6 +243,8 @@ seed, logit_bias
             Return a single continuation as an iterator of pieces of text, as they become sure.
         return_ids : bool
             Return the new tokens in place of text.
+        return_runs : bool
+            Return a list of Run, n for each text, that a `batch` goes on with: a server's.
         ignore_eos : bool
             Go on behind tokens that end a text.
         eos_token_id : int or sequence of int, optional
@@ -291,7 +267,9 @@ seed, logit_bias
         Raises
         ------
         TypeError, ValueError
-            An argument is out of range, or a prompt is empty or leaves no room in the context.
+            An argument is out of range, or a prompt is empty.
+        ContextError
+            A prompt leaves no room in the context; a ValueError, too.
         """
         given: Mapping[int, float] = {} if logit_bias is None else logit_bias
         sampling = Sampling(
@@ -333,7 +311,7 @@ seed, logit_bias
                 if i and seed is not None:
                     own = dataclasses.replace(sampling, seed=seed + i)
                 runs.append(
-                    _Run(
+                    Run(
                         ids,
                         most,
                         Sampler(own, ids, self._vocabulary),
@@ -350,9 +328,13 @@ seed, logit_bias
                         else constraint.copy(),
                         logprobs,
                         tools.reader() if tools else None,
+                        speculation,
+                        use_prefix_cache,
                     )
                 )
-        pieces = self._run(runs, speculation, use_prefix_cache)
+        if return_runs:
+            return runs
+        pieces = self._run(runs)
         if stream:
             return Streamed(runs[0], pieces)
         for _ in pieces:
@@ -433,31 +415,28 @@ seed, logit_bias
         if not ids:
             raise ValueError("generate: the prompt is empty")
         if len(ids) >= self.context:
-            raise ValueError(
+            raise ContextError(
                 f"generate: the prompt has {len(ids):,} tokens and the context {self.context:,}: "
                 "no room for another one"
             )
         return ids
 
-    def _run(self, runs: list[_Run], speculation: bool, reuse: bool) -> Generator[str]:
+    def batch(self) -> Batch:
+        """What goes on with runs, step by step: `generate` with ``return_runs`` makes them."""
+        return Batch(self._decoder, self._lock)
+
+    def _run(self, runs: list[Run]) -> Generator[str]:
         """Goes on with all runs until they end; pieces of text as they come, of any of them."""
-        with self._lock:
-            texts = [
-                self._decoder.start(run.ids, run.choose, run.most, guesses=speculation, reuse=reuse)
-                for run in runs
-            ]
-        for run, text in zip(runs, texts, strict=True):
-            run.text = text
+        batch = self.batch()
         try:
-            while going := [text for text in texts if not text.finished]:
-                with self._lock:
-                    self._decoder.step(going)
+            for run in runs:
+                batch.join(run)
+            while batch.step():
                 for run in runs:
                     yield run.taken()
         finally:  # also of a text that is broken off
-            with self._lock:
-                for text in texts if reuse else ():
-                    self._decoder.keep(text.cache)
+            for run in list(batch.runs):
+                batch.leave(run)
         for run in runs:
             yield run.end()
 
@@ -470,7 +449,7 @@ seed, logit_bias
         found = [self._decoder.scores(states[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
         return np.concatenate([np.empty((0, self._vocabulary), np.float32), *found])
 
-    def score(self, text: str | Sequence[int], after: int = 1) -> Score:
+    def score(self, text: str | Sequence[int], after: int = 1, top: int = 0) -> Score:
         """How probable a text is, token by token.
 
         Parameters
@@ -479,6 +458,8 @@ seed, logit_bias
         after : int
             How many of the first tokens are given: those behind them are scored. What earlier calls
             with the same beginning have computed of the given ones is used.
+        top : int
+            How many of the most probable tokens to return for each place.
 
         Raises
         ------
@@ -495,14 +476,17 @@ seed, logit_bias
             with self._lock:
                 self._decoder.keep(cache)
         states = states[after - 1 - len(ids) : -1]  # behind each token but the last
+        tops: list[list[Logprob]] = []
         for i in range(0, len(states), CHUNK):
-            rows = self._decoder.scores(states[i : i + CHUNK]).astype(np.float64)
+            logits = self._decoder.scores(states[i : i + CHUNK])
+            tops += [logprobs(row, 0, top)[1] for row in logits if top]
+            rows = logits.astype(np.float64)
             rows -= rows.max(axis=1, keepdims=True)
             chosen = rows[np.arange(len(rows)), ids[after + i : after + i + len(rows)]]
             found.append(chosen - np.log(np.exp(rows).sum(axis=1)))
         values = np.concatenate([np.empty(0), *found])
         mean = float(values.mean()) if len(values) else np.nan
-        return Score(ids, values, float(np.exp(-mean)))
+        return Score(ids, values, float(np.exp(-mean)), tops)
 
     def embed(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
         """The mean of the states of each text's tokens: (D,) of one text, else (texts, D)."""
@@ -574,139 +558,3 @@ def _prompts(prompt: Any) -> tuple[list[Any], bool]:
             got = shortened(one)
             raise TypeError(f"generate: prompt[{i}] must be a text as others are, got {got}")
     return given, True
-
-
-class _Run:
-    """One continuation: what chooses its tokens, and what is made of them."""
-
-    def __init__(
-        self,
-        ids: list[int],
-        most: int,
-        sampler: Sampler,
-        stream: Stream,
-        ends: frozenset[int],
-        constraint: Constraint | None,
-        top: int | None,
-        reader: Reader | None,
-    ) -> None:
-        self.ids, self.most, self.stream = ids, most, stream
-        self.text: Text | None = None
-        self.reader = reader
-        self._left, self._look_at, self._closing = most, most // 2, False
-        self._sampler, self._ends, self._constraint, self._top = sampler, ends, constraint, top
-        self._logprobs: list[float] = []
-        self._top_logprobs: list[list[Logprob]] = []
-        self._sure = ""
-
-    def choose(self, row: NDArray[np.float32]) -> tuple[int, str | None]:
-        allowed = None
-        if self._constraint:
-            short = self._is_short(self._constraint)
-            allowed = self._constraint.closing() if short else self._constraint.allowed()
-        self._left -= 1
-        chosen = self._sampler(row, allowed)
-        if self._top is not None:
-            value, most = logprobs(row, chosen, self._top)
-            self._logprobs.append(value)
-            self._top_logprobs.append(most)
-        self._sure += self.stream.add(chosen)
-        if self._constraint and chosen not in self._ends:
-            self._constraint.accept(chosen)
-            if self._constraint.is_done:
-                return chosen, "stop"
-        return chosen, self.stream.finish_reason
-
-    def _is_short(self, constraint: Constraint) -> bool:
-        """Whether a call must come to its end, since few tokens are left."""
-        if self.reader and not self._closing and self._left <= self._look_at:
-            if constraint.is_complete:  # text, which can end anywhere
-                return False
-            needed = constraint.needed(self._left)
-            self._closing = needed + needed // 4 + 8 >= self._left
-            self._look_at = (needed + self._left) // 2
-        return self._closing
-
-    def taken(self) -> str:
-        """The text that has become sure since the last call."""
-        piece, self._sure = self._sure, ""
-        return piece
-
-    def end(self) -> str:
-        """The rest of the text."""
-        return self.taken() + self.stream.end(cast(Any, cast(Text, self.text).finished))
-
-    def result(self, as_ids: bool, whole: bool) -> Any:
-        text = cast(Text, self.text)
-        new = text.ids[text.prompt :]
-        message = None
-        if self.reader:
-            message = self.reader.whole(self.stream.text, text.finished)
-        if whole:
-            return Generation(
-                self.stream.text,
-                new,
-                cast(str, text.finished),
-                self._logprobs,
-                self._top_logprobs,
-                text.prompt,
-                text.reused,
-                message,
-            )
-        if as_ids:
-            return new
-        return self.stream.text if message is None else message
-
-
-class Streamed:
-    """A text as the model writes it: an iterator of str. Made by `CausalLM.generate`.
-
-    With tools it is one of dict, the ``delta`` of each chunk of OpenAI's API: ``{"content": ...}``,
-    or ``{"tool_calls": [...]}`` with a call's index, id and name, then with parts of its arguments.
-
-    Attributes
-    ----------
-    text : str
-        What is sure so far, as the model has written it.
-    message : Message or None
-        The same where there are tools.
-    prompt_tokens, reused_tokens, new_tokens : int
-        Those of the prompt, those of them that another call had computed, those written so far.
-    finish_reason : "stop", "length" or None
-        None until the end.
-    """
-
-    def __init__(self, run: _Run, pieces: Generator[str]) -> None:
-        self._run = run
-        self._pieces: Generator[Any] = run.reader.read(pieces) if run.reader else pieces
-        self.prompt_tokens = len(run.ids)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        return next(piece for piece in self._pieces if piece)
-
-    def close(self) -> None:
-        """Write no more. What the model has computed is kept for texts that begin alike."""
-        self._pieces.close()
-
-    @property
-    def text(self) -> str:  # noqa: D102
-        return self._run.stream.text
-
-    @property
-    def message(self) -> Message | None:  # noqa: D102
-        return self._run.reader.message(self.finish_reason) if self._run.reader else None
-
-    @property
-    def reused_tokens(self) -> int:  # noqa: D102
-        return self._run.text.reused if self._run.text else 0
-
-    @property
-    def new_tokens(self) -> int:  # noqa: D102
-        return len(self._run.text.ids) - self.prompt_tokens if self._run.text else 0
-
-    @property
-    def finish_reason(self) -> str | None:  # noqa: D102
-        return self._run.text.finished if self._run.text else None

@@ -37,7 +37,9 @@ class Text:
         Tokens of the prompt.
     reused : int
         Of these, those whose keys and values another text had left.
-    finished : "stop", "length" or None
+    finished : "stop", "length", "error" or None
+    error : Exception or None
+        What the choice of a token has raised; it ends this text alone.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Text:
         self.ids, self.cache = ids, cache
         self.prompt, self.reused = len(ids), len(cache)
         self.finished: str | None = "length" if most == 0 else None
+        self.error: Exception | None = None
         self._choose, self._most, self._guesses = choose, most, guesses
         self._places: dict[tuple[int, ...], int] = {}  # where tokens stood last, and what follows
         self._placed = _LOOKED_UP
@@ -141,7 +144,11 @@ class Decoder:
         found = self.scores(extend(self.stack, parts, [text.cache for text in texts], counts))
         new, at = [], 0
         for text, guess, count in zip(texts, guesses, counts, strict=True):
-            new.append(text.take(found[at : at + count], guess) if count else [])
+            new.append([])
+            try:
+                new[-1] += text.take(found[at : at + count], guess) if count else []
+            except Exception as error:
+                text.error, text.finished = error, "error"
             at += count
         return new
 

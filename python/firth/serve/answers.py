@@ -1,0 +1,66 @@
+"""What answers have in common: ids, usage, probabilities of tokens."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firth.generators import GeneratorTokenizer, Run
+    from firth.serve.engine import Job
+
+_LEAST = -9999.0  # JSON has no -inf; OpenAI's API has this
+
+
+def new_id(prefix: str) -> str:
+    """An id that no other answer has."""
+    return f"{prefix}-{os.urandom(12).hex()}"
+
+
+def head(kind: str, prefix: str, model: str) -> dict[str, Any]:
+    """What each answer, and each chunk of a stream, begins with."""
+    return {
+        "id": new_id(prefix), "object": kind, "created": int(time.time()), "model": model,
+    }  # fmt: skip
+
+
+def usage(job: Job) -> dict[str, Any]:
+    """Tokens and seconds of a finished job: OpenAI's names, and Groq's of times."""
+    prompts = {tuple(run.ids): run for run in job.runs}  # n continuations of one prompt count once
+    prompt = sum(map(len, prompts))
+    new = sum(len(run.text.ids) - run.text.prompt for run in job.runs if run.text)
+    cached = sum(run.text.reused for run in prompts.values() if run.text)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": new,
+        "total_tokens": prompt + new,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        **job.times,
+    }
+
+
+def token(tokenizer: GeneratorTokenizer, token_id: int, logprob: float) -> dict[str, Any]:
+    """A token and its probability as chats have them."""
+    raw = tokenizer.token_bytes(token_id)
+    return {
+        "token": raw.decode("utf-8", "replace"),
+        "logprob": max(logprob, _LEAST),
+        "bytes": list(raw),
+    }
+
+
+def chat_logprobs(
+    tokenizer: GeneratorTokenizer, run: Run, start: int, end: int
+) -> dict[str, Any] | None:
+    """Probabilities of a run's new tokens from one place to another; None: not asked for."""
+    if run.top is None or run.text is None:
+        return None
+    ids = run.text.ids[run.text.prompt :]
+    found = []
+    for i in range(start, end):
+        if ids[i] in run.ends:  # it is no part of the text
+            continue
+        tops = [token(tokenizer, one.id, one.logprob) for one in run.top_logprobs[i]]
+        found.append({**token(tokenizer, ids[i], run.logprobs[i]), "top_logprobs": tops})
+    return {"content": found, "refusal": None}

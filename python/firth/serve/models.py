@@ -1,0 +1,148 @@
+"""The models of a server, by the names that requests have.
+
+A name is looked up among those that the server was started with; it is never a path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from firth.serve.engine import Engine, Turns
+from firth.serve.errors import APIError
+
+if TYPE_CHECKING:
+    from firth.encoders import CrossEncoder, SentenceTransformer
+
+M = TypeVar("M")
+
+
+class Family(Generic[M]):
+    """The models for one kind of request; the first of them answers for names that none has.
+
+    Clients have names of models of others written into them.
+    """
+
+    def __init__(self, name: str, models: Mapping[str, M]) -> None:
+        self.name, self.models = name, dict(models)
+
+    def find(self, name: str | None) -> tuple[str, M]:
+        """A model and its name."""
+        if not self.models:
+            raise APIError(404, f"this server has no model for {self.name}", "model_not_found")
+        chosen = name if name in self.models else next(iter(self.models))
+        return str(chosen), self.models[str(chosen)]
+
+
+class Embedder:
+    """A model of embeddings, which takes one request after the other."""
+
+    def __init__(self, model: SentenceTransformer, queue: int) -> None:
+        self.model, self.turns = model, Turns(queue)
+
+
+class Reranker:
+    """A model that scores pairs, which takes one request after the other."""
+
+    def __init__(self, model: CrossEncoder, queue: int) -> None:
+        self.model, self.turns = model, Turns(queue)
+
+
+class Models:
+    """All models of a server.
+
+    Parameters
+    ----------
+    chat, embed, rerank : mapping of str to models
+    slots, queue : int
+        As `firth.serve.engine.Engine`; the queue is that of each model.
+    """
+
+    def __init__(
+        self,
+        chat: Mapping[str, Any],
+        embed: Mapping[str, Any],
+        rerank: Mapping[str, Any],
+        slots: int,
+        queue: int,
+    ) -> None:
+        self.chat = Family("chats", {k: Engine(one, slots, queue) for k, one in chat.items()})
+        self.embed = Family("embeddings", {k: Embedder(one, queue) for k, one in embed.items()})
+        self.rerank = Family("reranking", {k: Reranker(one, queue) for k, one in rerank.items()})
+        self._created = int(time.time())
+
+    def cards(self) -> list[dict[str, Any]]:
+        """What ``GET /models`` lists."""
+        cards = []
+        for family, kind in ((self.chat, "chat"), (self.embed, "embed"), (self.rerank, "rerank")):
+            for name, model in family.models.items():
+                card = {
+                    "id": name, "object": "model", "created": self._created, "owned_by": "firth",
+                    "active": True, "kind": kind,
+                }  # fmt: skip
+                if isinstance(model, Engine):
+                    card["context_window"] = model.model.context
+                cards.append(card)
+        return cards
+
+    def card(self, name: str) -> dict[str, Any]:
+        """That of one model: the first, where none has the name, since it would answer."""
+        cards = self.cards()
+        if not cards:
+            raise APIError(404, "this server has no models", "model_not_found")
+        return next((card for card in cards if card["id"] == name), cards[0])
+
+    def close(self) -> None:
+        """Let what has begun come to its end."""
+        for engine in self.chat.models.values():
+            engine.close()
+
+
+def loaded(given: Any, kind: str, load: Callable[[str], Any]) -> dict[str, Any]:
+    """Models by their names: of a name or path, several of them, a model, or models by name.
+
+    A model that is given by its path has the last part of it as its name.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, (str, os.PathLike)):
+        given = [given]
+    if isinstance(given, Mapping):
+        return {
+            name: load(os.fspath(one)) if isinstance(one, (str, os.PathLike)) else one
+            for name, one in given.items()
+        }
+    if not isinstance(given, Sequence):
+        return {kind: given}
+    return {shown_name(os.fspath(one)): load(os.fspath(one)) for one in given}
+
+
+def shown_name(place: str) -> str:
+    """The name of a model: as it was given, or of a path the last part."""
+    if os.path.exists(os.path.expanduser(place)):
+        place = os.path.basename(os.path.abspath(os.path.expanduser(place)))
+    return re.sub(r"\.gguf$", "", place)
+
+
+def installed_by_kind() -> dict[str, list[str]]:
+    """Of the models on this machine the first for each of chat, embed and rerank."""
+    from firth.encoders import architectures as encoders
+    from firth.generators import architectures as generators
+    from firth.transformer.files import read_json
+    from firth.transformer.where import installed
+
+    found: dict[str, list[str]] = {}
+    for one in installed():
+        if one.kind == "GGUF" or one.kind in generators.KINDS:
+            kind = "chat"
+        elif one.kind in encoders.KINDS:
+            config = read_json(os.path.join(one.folder, "config.json"))
+            heads = config.get("architectures") or [""]
+            kind = "rerank" if str(heads[0]).endswith("ForSequenceClassification") else "embed"
+        else:
+            continue
+        found.setdefault(kind, [one.name])
+    return found

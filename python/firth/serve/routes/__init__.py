@@ -1,0 +1,1 @@
+"""Routes, one file a family: each finds a model and hands the request on."""

@@ -1,0 +1,242 @@
+"""Slots and the queue: who waits, who is refused, what is freed, what one can do to others."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from firth import CausalLM
+from firth.serve import create_app
+from firth.serve.engine import Engine
+from serving import running
+
+ASKED = [{"role": "user", "content": "Say something."}]
+
+
+def slowed(engine: Engine, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.005) -> None:
+    """Each step takes so long, so that there is time to do something meanwhile."""
+    step = engine._batch.step
+
+    def slow() -> bool:
+        time.sleep(seconds)
+        return step()
+
+    monkeypatch.setattr(engine._batch, "step", slow)
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether it is so within some seconds."""
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
+def app_and_engine(model: CausalLM, **options: Any) -> tuple[Any, Engine]:
+    app = create_app(chat={"small": model}, **options)
+    return app, app.state.models.chat.models["small"]
+
+
+def text_of(url: str, **options: Any) -> str:
+    body = {"messages": ASKED, "max_tokens": 40, **options}
+    if not options.get("stream"):
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30)
+        found: str = answer.json()["choices"][0]["message"]["content"]
+        return found
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=30) as response:
+        return "".join(deltas(response))
+
+
+def deltas(response: httpx.Response) -> Any:
+    for line in response.iter_lines():
+        if line.startswith("data: {"):
+            yield json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+
+
+def test_beside_others_as_alone(chat_model: CausalLM) -> None:
+    """More users than slots, of all kinds, at once and a second time with what is kept."""
+    app, engine = app_and_engine(chat_model, slots=3)
+    options: list[dict[str, Any]] = [
+        {"seed": 1, "stream": True},
+        {"temperature": 0},
+        {"seed": 2, "messages": [{"role": "user", "content": "a longer beginning, " * 25}]},
+        {"seed": 3, "top_p": 0.8, "stream": True, "presence_penalty": 1.0},
+        {"seed": 4, "response_format": {"type": "json_object"}},
+        {"temperature": 0, "stop": ["e"], "stream": True},
+        {"seed": 5, "max_tokens": 3},
+    ]
+    with running(app) as url:
+        alone = [text_of(url, **one) for one in options]
+        for _ in range(2):
+            with ThreadPoolExecutor(len(options)) as pool:
+                assert list(pool.map(lambda one: text_of(url, **one), options)) == alone
+    assert alone[1] == chat_model.chat(ASKED, max_new_tokens=40)
+    assert engine.going == engine.waiting == 0
+    assert engine.cached_tokens > 0
+
+
+def test_who_leaves_frees_a_slot(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, engine = app_and_engine(chat_model, slots=1)
+    slowed(engine, monkeypatch)
+    body = {"messages": ASKED, "max_tokens": 500, "logit_bias": {"256": -100}}
+    with running(app) as url:
+        address = f"{url}/v1/chat/completions"
+        with httpx.stream("POST", address, json={**body, "stream": True}) as response:
+            next(deltas(response))
+            assert soon(lambda: engine.going == 1)
+        assert soon(lambda: engine.going == 0)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(address, json=body, timeout=0.2)  # not a stream: closed as well
+        assert soon(lambda: engine.going == 0)
+        with httpx.stream("POST", address, json={**body, "stream": True}) as response:
+            next(deltas(response))
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(address, json=body, timeout=0.2)  # while it waits
+        assert soon(lambda: engine.going == engine.waiting == 0)
+        assert engine.new_tokens < 400
+        assert text_of(url, max_tokens=2)
+
+
+def test_a_full_queue(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, engine = app_and_engine(chat_model, slots=1, queue=2)
+    slowed(engine, monkeypatch)
+    body = {"messages": ASKED, "max_tokens": 120, "logit_bias": {"256": -100}}
+    with running(app) as url, ThreadPoolExecutor(3) as pool:
+        sent = [pool.submit(text_of, url, **body, seed=i) for i in range(3)]
+        assert soon(lambda: engine.waiting == 2)
+        for path, more in (("chat/completions", {}), ("completions", {"prompt": "a"})):
+            for stream in (False, True):
+                refused = httpx.post(f"{url}/v1/{path}", json={**body, **more, "stream": stream})
+                assert refused.status_code == 429
+                assert int(refused.headers["retry-after"]) >= 1
+                assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        assert all(one.result() for one in sent)
+        assert text_of(url, max_tokens=2)  # there is room again
+
+
+def test_first_come_first_served(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, engine = app_and_engine(chat_model, slots=1)
+    slowed(engine, monkeypatch)
+    ended = []
+    with running(app) as url:
+
+        def ask(i: int) -> None:
+            text_of(url, max_tokens=30, seed=i)
+            ended.append(i)
+
+        threads = []
+        for i in range(4):
+            threads.append(threading.Thread(target=ask, args=(i,)))
+            threads[-1].start()
+            assert soon(lambda i=i: engine.going + engine.waiting == i + 1)
+        for thread in threads:
+            thread.join()
+    assert ended == [0, 1, 2, 3]
+
+
+def test_a_long_prompt_does_not_stop_others(
+    chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken in parts, between which the others get their tokens."""
+    monkeypatch.setattr("firth.generators.decoding.CHUNK", 32)
+    app, engine = app_and_engine(chat_model, slots=2)
+    slowed(engine, monkeypatch)
+    short = {"messages": ASKED, "max_tokens": 300, "stream": True, "logit_bias": {"256": -100}}
+    with running(app) as url, ThreadPoolExecutor(1) as pool:
+        address = f"{url}/v1/chat/completions"
+        with httpx.stream("POST", address, json=short, timeout=30) as response:
+            going = deltas(response)
+            next(going)
+            long = [{"role": "user", "content": "word " * 120}]
+            sent = pool.submit(text_of, url, messages=long, max_tokens=1)
+            before = 0
+            while not sent.done():
+                next(going)
+                before += 1
+            assert sent.result() is not None
+            assert before >= 600 // 32 // 2  # at least every second part
+
+
+def test_what_fails_in_one_text_does_not_touch_others(
+    chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, engine = app_and_engine(chat_model, slots=4)
+    slowed(engine, monkeypatch)
+    from firth.generators.constraints import Constraint
+
+    allowed, calls = Constraint.allowed, iter(range(10**6))
+
+    def failing(self: Constraint) -> Any:
+        if next(calls) > 5:
+            raise ValueError("json_object: it takes too long")
+        return allowed(self)
+
+    wanted = {"max_tokens": 60, "seed": 1, "logit_bias": {"256": -100}}
+    with running(app) as url, ThreadPoolExecutor(1) as pool:
+        alone = text_of(url, **wanted)
+        monkeypatch.setattr(Constraint, "allowed", failing)
+        beside = pool.submit(text_of, url, **wanted)
+        body = {"messages": ASKED, "response_format": {"type": "json_object"}}
+        address = f"{url}/v1/chat/completions"
+        whole = httpx.post(address, json=body)
+        assert whole.status_code == 400
+        assert "too long" in whole.json()["error"]["message"]
+        calls = iter(range(10**6))
+        streamed = httpx.post(address, json={**body, "stream": True})
+        assert streamed.status_code == 200
+        *_, error, done, rest = streamed.text.split("\n\n")
+        assert "too long" in json.loads(error.removeprefix("data: "))["error"]["message"]
+        assert (done, rest) == ("data: [DONE]", "")
+        assert beside.result() == alone
+        assert soon(lambda: engine.going == 0)
+
+
+def test_a_step_that_fails_ends_all_and_the_server_goes_on(
+    chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, engine = app_and_engine(chat_model)
+
+    def failing() -> bool:
+        raise MemoryError("of a secret prompt")
+
+    with running(app) as url:
+        monkeypatch.setattr(engine._batch, "step", failing)
+        found = httpx.post(f"{url}/v1/chat/completions", json={"messages": ASKED})
+        assert found.status_code == 500
+        assert found.headers["x-should-retry"] == "false"
+        assert "secret" not in found.text
+        monkeypatch.undo()
+        assert text_of(url, max_tokens=2)
+    assert "secret" not in caplog.text
+    assert soon(lambda: engine.going == 0)
+
+
+def test_who_reads_slowly_holds_nobody_up(chat_model: CausalLM) -> None:
+    app, engine = app_and_engine(chat_model, slots=2)
+    body = {"messages": ASKED, "max_tokens": 500, "stream": True, "logit_bias": {"256": -100}}
+    with (
+        running(app) as url,
+        httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
+    ):
+        slow = deltas(response)
+        next(slow)
+        assert text_of(url, max_tokens=30)
+        assert soon(lambda: engine.going == 0)  # its own text is done, and waits for it
+        assert len("".join(slow)) > 100
+
+
+def test_one_model_for_several_requests(chat_model: CausalLM) -> None:
+    """The model can be used beside the server, too."""
+    app, _ = app_and_engine(chat_model)
+    want = chat_model.generate("beside", 60, ignore_eos=True)
+    with running(app) as url, ThreadPoolExecutor(2) as pool:
+        served = pool.submit(text_of, url, temperature=0, max_tokens=60)
+        assert chat_model.generate("beside", 60, ignore_eos=True) == want
+        assert served.result() == chat_model.chat(ASKED, max_new_tokens=60)
