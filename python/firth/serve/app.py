@@ -14,7 +14,17 @@ import firth
 from firth.serve.errors import add_handlers
 from firth.serve.metrics import Metrics, Observed
 from firth.serve.models import Models, loaded
-from firth.serve.routes import chat, completions, embeddings, models, page, rerank, state, tokens
+from firth.serve.routes import (
+    chat,
+    completions,
+    embeddings,
+    insight,
+    models,
+    page,
+    rerank,
+    state,
+    tokens,
+)
 from firth.serve.security import Guard
 
 if TYPE_CHECKING:
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 PREFIXES = ("", "/v1", "/openai/v1")  # the last is that of Groq's client
 ROUTERS: tuple[APIRouter, ...] = (
     chat.router, completions.router, embeddings.router, models.router, rerank.router,
-    tokens.router, state.router,
+    tokens.router, insight.router, state.router,
 )  # fmt: skip
 
 

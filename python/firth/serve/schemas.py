@@ -107,6 +107,22 @@ class Tokenize(Body):
     with_pieces: bool | None = None
 
 
+class Next(Body):
+    """``POST /next``."""
+
+    input: str
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class AttentionOf(Body):
+    """``POST /attention``."""
+
+    input: str
+    layer: Annotated[int, Field(ge=0, le=1000)] = 0
+
+
 class Detokenize(Body):
     """``POST /detokenize``."""
 

@@ -72,7 +72,7 @@ async function startModels() {
   const found = await models();
   for (const select of document.querySelectorAll("select[data-models]")) {
     const kinds = select.dataset.models.split(" ");
-    const fitting = found.filter((one) => kinds.includes(one.kind ?? "chat"));
+    const fitting = kinds.flatMap((kind) => found.filter((one) => (one.kind ?? "chat") === kind));
     select.replaceChildren(...fitting.map(({ id }) => make("option", { value: id, text: id })));
     select.disabled = fitting.length === 0;
     if (!fitting.length) select.append(make("option", { value: "", text: "none is served" }));

@@ -5,7 +5,7 @@ import { byId, latest, make } from "./dom.js";
 
 /** @type {{tokens: string[], layers: number, heads: number, layer: number, weights: number[][][]}} */
 let found;
-let from = 0;
+let from = 2; // the first may be a special token
 
 const update = latest(async (signal) => {
   const layer = Number(byId("attention-layer").value);

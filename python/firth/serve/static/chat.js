@@ -164,11 +164,12 @@ function grow(message) {
 }
 
 function show() {
+  const follow = running || atEnd();
   byId("history").replaceChildren(...messages.map(element));
   byId("chat-empty").hidden = messages.length > 0;
   byId("send").textContent = running ? "Stop" : "Send";
   byId("clear").disabled = messages.length === 0;
-  if (running) scrollTo(0, document.documentElement.scrollHeight);
+  if (follow) scrollTo(0, document.documentElement.scrollHeight);
 }
 
 /** @param {Message} message @param {number} place */

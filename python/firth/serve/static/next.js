@@ -47,8 +47,8 @@ function bar(row) {
       { on: { click: () => append(row) } },
       make("code", {}, visible(row.token)),
       graph,
-      make("span", { class: "share", text: percent(row.after) }),
-      make("span", { class: "hidden", text: row.after === 0 ? `${was}, cut by top-p` : was }),
+      make("span", { class: "share", text: row.after === 0 ? "cut" : percent(row.after) }),
+      make("span", { class: "hidden", text: was }),
     ),
   );
 }
