@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         networks,
         nn,
         optim,
+        rag,
         search,
         tokenizers,
         utils,
@@ -215,6 +216,7 @@ if TYPE_CHECKING:
         no_grad,
         set_grad_enabled,
     )
+    from firth.rag import KnowledgeBase
     from firth.search import Index
     from firth.search.neighbors import NearestNeighbors
     from firth.system import info, set_num_threads
@@ -263,6 +265,7 @@ _HOME = {
     "GloVe": "firth.words",
     "Index": "firth.search",
     "KeyedVectors": "firth.words",
+    "KnowledgeBase": "firth.rag",
     "LineSentence": "firth.words",
     "LongTensor": "firth.nn.creation",
     "MLPClassifier": "firth.networks",
@@ -370,6 +373,7 @@ _HOME = {
     "paraphrase_mining": "firth.encoders",
     "permute": "firth.nn.operations.shapes",
     "pow": "firth.nn.operations.arithmetic",
+    "rag": "firth.rag",
     "rand": "firth.nn.creation",
     "rand_like": "firth.nn.creation",
     "randint": "firth.nn.creation",
@@ -440,6 +444,7 @@ __all__ = [
     "GloVe",
     "Index",
     "KeyedVectors",
+    "KnowledgeBase",
     "LineSentence",
     "LongTensor",
     "MLPClassifier",
@@ -539,6 +544,7 @@ __all__ = [
     "outer",
     "paraphrase_mining",
     "permute",
+    "rag",
     "rand",
     "rand_like",
     "randint",

@@ -28,6 +28,7 @@ from firth.cli import (
     ask,
     classify,
     demo,
+    documents,
     encoders,
     evaluate,
     fill_mask,
@@ -150,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (
-        train, ask, vectors, classify, index, encoders, fill_mask, generators, tokenize,
+        train, ask, vectors, classify, index, documents, encoders, fill_mask, generators, tokenize,
         quantize, serve, evaluate, plot, demo,
     ):  # fmt: skip
         command.add(commands)

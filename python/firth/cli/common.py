@@ -80,7 +80,19 @@ def shown(text: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors end in one line, as all errors do."""
+    """A parser whose errors end in one line, as all errors do.
+
+    Where it has commands, ``usual`` is the one that is meant by arguments without its name.
+    """
+
+    commands: Any = None
+    usual = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `argparse.ArgumentParser`'s."""
+        if self.usual and args and args[0] not in (*self.commands.choices, "-h", "--help"):
+            args = [self.usual, *args]
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise `UserError`."""
@@ -96,10 +108,11 @@ def command(
     return added
 
 
-def group(commands: Any, name: str, summary: str) -> Any:
+def group(commands: Any, name: str, summary: str, usual: str = "") -> Any:
     """Add a command that has commands of its own, and return what they are added to."""
     added: Any = command(commands, name, lambda _: added.print_help(), summary)
-    return added.add_subparsers(title="commands", metavar="command")
+    added.commands, added.usual = added.add_subparsers(title="commands", metavar="command"), usual
+    return added.commands
 
 
 def at_least(minimum: int) -> Callable[[str], int]:

@@ -1,4 +1,7 @@
-"""``firth index``: build, search, add to, remove from, tune and describe search indexes."""
+"""``firth index``: build, search, add to, remove from, tune and describe search indexes.
+
+``firth index FOLDER`` indexes documents: `firth.cli.documents`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from firth.cli import documents
 from firth.cli.common import (
     ANY_FILE,
     UserError,
@@ -31,7 +35,13 @@ _VECTORS = "a matrix .npy, whose rows get the next whole numbers as ids; or, wit
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    indexes = group(commands, "index", "Search indexes: build, search, add, remove, tune, stats.")
+    indexes = group(
+        commands, "index",
+        "Documents (firth index FOLDER -o KB); and indexes of vectors: build, search, add, remove, "
+        "tune, stats.",
+        "documents",
+    )  # fmt: skip
+    documents.add_index(indexes)
 
     build = command(indexes, "build", _build, "Build an index of vectors for exact search.")
     build.add_argument("vectors", help=_VECTORS + ANY_FILE)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firth.encoders.pictures import show_attention
+from firth.encoders.sentence import SentenceTransformer
 from firth.generators.sampling import Sampler, Sampling
 from firth.serve.errors import APIError
 
 if TYPE_CHECKING:
-    from firth.encoders import SentenceTransformer
     from firth.generators import CausalLM
     from firth.serve.schemas import AttentionOf, Next
 
@@ -46,7 +46,10 @@ def next_tokens(model: CausalLM, body: Next) -> dict[str, Any]:
 
 def attention(model: CausalLM | SentenceTransformer, body: AttentionOf) -> dict[str, Any]:
     """Where each head of a layer looks: row i of a head's weights are the shares of token i."""
-    if hasattr(model, "attentions"):
+    if isinstance(model, SentenceTransformer):
+        found = show_attention(model.auto_model, model.tokenizer, body.input)
+        tokens, weights = found.tokens, found.weights
+    else:
         ids = model.tokenizer.encode(body.input)
         if not 0 < len(ids) <= min(_MOST, model.context):
             most = min(_MOST, model.context)
@@ -54,9 +57,6 @@ def attention(model: CausalLM | SentenceTransformer, body: AttentionOf) -> dict[
         raw = [model.tokenizer.token_bytes(i) for i in ids]
         tokens = [one.decode("utf-8", "replace") for one in raw]
         weights = model.attentions(ids)
-    else:
-        found = show_attention(model.auto_model, model.tokenizer, body.input)
-        tokens, weights = found.tokens, found.weights
     layers, heads = weights.shape[:2]
     if body.layer >= layers:
         raise APIError(400, f"layer must be below {layers}, got {body.layer}", param="layer")

@@ -5,10 +5,7 @@ import { byId, make, messageOf, say } from "./dom.js";
 
 /** @typedef {{document: string, text: string, score: number, start: number, end: number}} Passage */
 
-const options = () => ({
-  mode: byId("documents-mode").value,
-  k: Number(byId("documents-k").value) || 5,
-});
+const count = () => Number(byId("documents-k").value) || 5;
 
 /** @param {Passage[]} passages @param {Set<number>} cited Numbers from 1. */
 function showPassages(passages, cited) {
@@ -25,7 +22,8 @@ function showPassages(passages, cited) {
       ),
     ),
   );
-  if (!passages.length) byId("passages").append(make("li", { class: "passage" }, make("p", { class: "body", text: "No passage fits." })));
+  const none = make("p", { class: "body", text: "No passage fits." });
+  if (!passages.length) byId("passages").append(make("li", { class: "passage" }, none));
 }
 
 /** The text of an answer, whose [n] lead to passage n. @param {string} text @param {number} count */
@@ -61,13 +59,14 @@ async function run(asking) {
   byId("documents-passages").hidden = true;
   try {
     if (asking) {
-      const found = await call("v1/kb/ask", { question, ...options() });
+      const found = await call("v1/kb/ask", { question, k: count() });
       byId("documents-answer").hidden = false;
       byId("answer-text").replaceChildren(...linked(found.text, found.passages.length));
-      showPassages(found.passages, new Set(found.citations));
+      showPassages(found.passages, new Set(found.citations.map((one) => one.number)));
       say(`Answer: ${found.text}`);
     } else {
-      const { passages } = await call("v1/kb/search", { query: question, ...options() });
+      const mode = byId("documents-mode").value;
+      const { passages } = await call("v1/kb/search", { query: question, k: count(), mode });
       showPassages(passages, new Set());
       say(`${passages.length} passages`);
     }

@@ -1,0 +1,109 @@
+"""Kills writers of a knowledge base at random places: ``crash.py FOLDER MODEL KILLS``.
+
+A child adds, changes and removes documents over and over, and reports on a pipe each time a call
+has returned; it is killed after some calls and microseconds. Then the knowledge base must open and
+be whole, with each reported change in it, and at most one more, which is whole too. It is a program
+of its own because it forks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import firth
+from firth.rag import adding
+from rag.whole import check_whole_kb
+
+WORDS = "cat dog sat ran on mat in sun rain bank river money a the".split()
+
+
+def change(rng: np.random.Generator, texts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Texts to add or change, and documents to remove, of those that there are."""
+    if rng.integers(4) == 0 and texts:
+        names = list(texts)
+        return {}, [names[i] for i in rng.choice(len(names), min(3, len(names)), replace=False)]
+    count = int(rng.integers(1, 6))
+    new = {
+        f"d{rng.integers(40)}": " ".join(rng.choice(WORDS, rng.integers(0, 200)))
+        for _ in range(count)
+    }
+    return new, []
+
+
+def apply(texts: dict[str, str], new: dict[str, str], gone: list[str]) -> dict[str, str]:
+    return {name: text for name, text in {**texts, **new}.items() if name not in gone}
+
+
+def write(folder: Path, model: firth.SentenceTransformer, texts: dict[str, str], seed: int, pipe: int) -> None:
+    """The child: change documents until it is killed."""
+    rng = np.random.default_rng(seed)
+    kb = firth.KnowledgeBase(folder, model, size=16, overlap=4)
+    os.write(pipe, b"o")
+    while True:
+        new, gone = change(rng, texts)
+        if gone:
+            kb.delete(gone)
+        else:
+            kb.add(new)
+        os.write(pipe, b".")
+        texts = apply(texts, new, gone)
+
+
+def kill_once(
+    folder: Path, model: firth.SentenceTransformer, texts: dict[str, str], seed: int
+) -> tuple[dict[str, str], int]:
+    """What is there after a child was killed, and the number of its changes."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            write(folder, model, texts, seed, send)
+        finally:
+            os._exit(1)
+    os.close(send)
+    rng = np.random.default_rng(seed)
+    wanted, said = 0 if seed % 8 == 0 else 1 + int(rng.integers(8)), b""
+    while len(said) < wanted and (more := os.read(receive, 1 << 16)):
+        said += more
+    time.sleep(rng.uniform(0, 0.01))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the writer failed by itself"
+    while more := os.read(receive, 1 << 16):
+        said += more
+    os.close(receive)
+    done = said.count(b".")
+    rng = np.random.default_rng(seed)
+    for _ in range(done):
+        texts = apply(texts, *change(rng, texts))
+    further = apply(texts, *change(rng, texts))
+    with firth.KnowledgeBase(folder, model, size=16, overlap=4) as kb:
+        check_whole_kb(kb)
+        found = {name: kb.text(name) for name in kb.documents}
+    # A call is one batch here, so it is there whole or not at all.
+    assert found in (texts, further), f"seed {seed}: something was lost after {done} changes"
+    return found, done
+
+
+def main(folder: Path, model_folder: Path, kills: int) -> None:
+    firth.set_num_threads(1)  # a child has no threads of its parent
+    model = firth.SentenceTransformer(model_folder)
+    texts: dict[str, str] = {}
+    changes = 0
+    for seed in range(kills):
+        texts, done = kill_once(folder / "kb", model, texts, seed)
+        changes += done
+    print(f"{kills} kills, {changes} changes, {len(texts)} documents")
+    assert adding._BATCH > 10_000
+    assert changes > kills
+    assert texts
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
