@@ -31,7 +31,9 @@ function open(name) {
     tab.setAttribute("aria-selected", String(one === name));
     tab.tabIndex = one === name ? 0 : -1;
   }
-  byId(`tab-${name}`).scrollIntoView({ block: "nearest", inline: "nearest" });
+  // To the middle of the row, on a phone. (scrollIntoView would move where Tab goes on from.)
+  const [tab, row] = [byId(`tab-${name}`), byId(`tab-${name}`).parentElement];
+  row.scrollLeft = tab.offsetLeft - row.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
   trouble();
   shown[name]();
 }

@@ -7,8 +7,18 @@ import { byId, make, messageOf, say } from "./dom.js";
 
 const count = () => Number(byId("documents-k").value) || 5;
 
+/** What comes before the last folder that all names have in common. @param {string[]} names */
+function common(names) {
+  const folders = names.map((name) => name.slice(0, name.lastIndexOf("/") + 1));
+  return folders.reduce((a, b) => {
+    while (!b.startsWith(a)) a = a.slice(0, a.lastIndexOf("/", a.length - 2) + 1);
+    return a;
+  }, folders[0] ?? "");
+}
+
 /** @param {Passage[]} passages @param {Set<number>} cited Numbers from 1. */
 function showPassages(passages, cited) {
+  const front = common(passages.map((one) => one.document)).length;
   byId("documents-passages").hidden = false;
   byId("passages").replaceChildren(
     ...passages.map(({ document, text, score, start, end }, i) =>
@@ -16,7 +26,7 @@ function showPassages(passages, cited) {
         "li",
         { class: cited.has(i + 1) ? "passage cited" : "passage", id: `passage-${i + 1}`, tabindex: -1 },
         make("span", { class: "number", text: `[${i + 1}]` }),
-        make("h4", {}, document, make("span", { class: "hint", text: `  ${start}–${end}` })),
+        make("h4", { title: document }, document.slice(front), make("span", { class: "hint", text: `  ${start}–${end}` })),
         make("span", { class: "score", text: score.toFixed(3), title: "Score" }),
         make("p", { class: "body", text }),
       ),
