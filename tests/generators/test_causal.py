@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import firth
 from causal_models import CONTEXT, TEMPLATE, WIDTH, write, write_gpt2
 from firth import CausalLM, FormatError
 from firth.formats import gguf
@@ -132,6 +133,61 @@ def test_what_is_broken_off_is_known_to_the_next_text(
     assert model.generate(ids, 40, ignore_eos=True, return_ids=True) == want
     model.generate(ids, 40, stream=True)  # never begun
     assert thread_finds_it_free(model._lock)
+
+
+def test_runs_that_join_and_leave_others(model: CausalLM) -> None:
+    prompts = ["one", "a longer beginning, " * 30, "two", "three"]
+    options: dict[str, Any] = {"ignore_eos": True, "temperature": 1.0, "seed": 3}
+    want = [model.generate(prompt, 30, **options) for prompt in prompts]
+    batch = model.batch()
+    assert not batch.step()
+    runs = [
+        run for prompt in prompts for run in model.generate(prompt, 30, **options, return_runs=True)
+    ]
+    found = dict.fromkeys(runs, "")
+    waiting = list(runs)
+    for i in range(200):
+        if waiting and i % 5 == 0:
+            batch.join(waiting.pop())
+        if i == 8:
+            assert batch.runs[0] is runs[3]
+            batch.leave(runs[3])  # in the middle
+        batch.step()
+        for run in list(batch.runs):
+            found[run] += run.taken()
+            if run.text and run.text.finished:
+                found[run] += run.end()
+                batch.leave(run)
+    assert batch.runs == []
+    assert [found[run] for run in runs[:3]] == want[:3]
+    assert want[3].startswith(found[runs[3]])
+    assert 0 < len(runs[3].text.ids) - runs[3].text.prompt < 30
+
+
+def test_what_fails_in_a_run_ends_that_run_alone(model: CausalLM) -> None:
+    want = model.generate("beside", 20, ignore_eos=True)
+    batch = model.batch()
+    runs = model.generate(["fails", "beside"], 20, ignore_eos=True, return_runs=True)
+    for run in runs:
+        batch.join(run)
+    choose, calls = runs[0].text._choose, iter(range(99))
+
+    def failing(row: Any) -> Any:
+        if next(calls) == 5:
+            raise ValueError("no more")
+        return choose(row)
+
+    runs[0].text._choose = failing
+    while batch.step():
+        pass
+    assert runs[0].text.finished == "error"
+    with pytest.raises(ValueError, match="no more"):
+        runs[0].taken()
+    assert runs[1].taken() + runs[1].end() == want
+    for run in runs:
+        batch.leave(run)
+    with pytest.raises(ValueError, match="all forbidden"):  # generate raises it, too
+        model.generate("fails", 20, logit_bias=dict.fromkeys(range(259), -math.inf))
 
 
 def thread_finds_it_free(lock: Any) -> bool:
@@ -390,6 +446,24 @@ def test_texts_that_are_too_long(model: CausalLM) -> None:
         model.logits([1] * (CONTEXT + 1))
     assert len(model.generate("a" * (CONTEXT - 3), 50, ignore_eos=True, return_ids=True)) == 3
     assert model.logits([]).shape == (0, 259)
+
+
+def test_attentions(tmp_path: Path) -> None:
+    """Shares of what came before, as the reference in float64 has them."""
+    model = CausalLM.from_pretrained(write(tmp_path / "small.gguf", "F16"))
+    ids = model.tokenizer.encode("A cat sat.")
+    found = model.attentions(ids)
+    assert found.shape == (2, 4, len(ids), len(ids))
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    assert not np.triu(found, 1).any()
+    with firth.kernels.use("numpy"):
+        wanted = model.attentions(ids)
+    # float32 on the way: its rounding, for as many terms as a product of this width has
+    np.testing.assert_allclose(found, wanted, atol=np.finfo(np.float32).eps * 2 * WIDTH)
+    with pytest.raises(ValueError, match="from 0 to 258, got 999"):
+        model.attentions([999])
+    with pytest.raises(ValueError, match="attentions: the text has 701 tokens"):
+        model.attentions([1] * (CONTEXT + 1))
 
 
 def test_products_of_bytes_and_kinds_of_caches(tmp_path: Path) -> None:

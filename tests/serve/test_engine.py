@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from firth import CausalLM
 from firth.serve import create_app
 from firth.serve.engine import Engine
-from serving import running
+from serving import HTTP, running
 
 ASKED = [{"role": "user", "content": "Say something."}]
 
@@ -47,10 +48,10 @@ def app_and_engine(model: CausalLM, **options: Any) -> tuple[Any, Engine]:
 def text_of(url: str, **options: Any) -> str:
     body = {"messages": ASKED, "max_tokens": 40, **options}
     if not options.get("stream"):
-        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30)
+        answer = HTTP.post(f"{url}/v1/chat/completions", json=body)
         found: str = answer.json()["choices"][0]["message"]["content"]
         return found
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=30) as response:
+    with HTTP.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
         return "".join(deltas(response))
 
 
@@ -88,17 +89,17 @@ def test_who_leaves_frees_a_slot(chat_model: CausalLM, monkeypatch: pytest.Monke
     body = {"messages": ASKED, "max_tokens": 500, "logit_bias": {"256": -100}}
     with running(app) as url:
         address = f"{url}/v1/chat/completions"
-        with httpx.stream("POST", address, json={**body, "stream": True}) as response:
+        with HTTP.stream("POST", address, json={**body, "stream": True}) as response:
             next(deltas(response))
             assert soon(lambda: engine.going == 1)
         assert soon(lambda: engine.going == 0)
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(address, json=body, timeout=0.2)  # not a stream: closed as well
+            HTTP.post(address, json=body, timeout=0.2)  # not a stream: closed as well
         assert soon(lambda: engine.going == 0)
-        with httpx.stream("POST", address, json={**body, "stream": True}) as response:
+        with HTTP.stream("POST", address, json={**body, "stream": True}) as response:
             next(deltas(response))
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(address, json=body, timeout=0.2)  # while it waits
+                HTTP.post(address, json=body, timeout=0.2)  # while it waits
         assert soon(lambda: engine.going == engine.waiting == 0)
         assert engine.new_tokens < 400
         assert text_of(url, max_tokens=2)
@@ -113,7 +114,7 @@ def test_a_full_queue(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> 
         assert soon(lambda: engine.waiting == 2)
         for path, more in (("chat/completions", {}), ("completions", {"prompt": "a"})):
             for stream in (False, True):
-                refused = httpx.post(f"{url}/v1/{path}", json={**body, **more, "stream": stream})
+                refused = HTTP.post(f"{url}/v1/{path}", json={**body, **more, "stream": stream})
                 assert refused.status_code == 429
                 assert int(refused.headers["retry-after"]) >= 1
                 assert refused.json()["error"]["code"] == "rate_limit_exceeded"
@@ -123,12 +124,12 @@ def test_a_full_queue(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_first_come_first_served(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     app, engine = app_and_engine(chat_model, slots=1)
-    slowed(engine, monkeypatch)
+    slowed(engine, monkeypatch, 0.01)
     ended = []
     with running(app) as url:
 
         def ask(i: int) -> None:
-            text_of(url, max_tokens=30, seed=i)
+            text_of(url, max_tokens=50, seed=i, logit_bias={"256": -100})
             ended.append(i)
 
         threads = []
@@ -151,7 +152,7 @@ def test_a_long_prompt_does_not_stop_others(
     short = {"messages": ASKED, "max_tokens": 300, "stream": True, "logit_bias": {"256": -100}}
     with running(app) as url, ThreadPoolExecutor(1) as pool:
         address = f"{url}/v1/chat/completions"
-        with httpx.stream("POST", address, json=short, timeout=30) as response:
+        with HTTP.stream("POST", address, json=short) as response:
             going = deltas(response)
             next(going)
             long = [{"role": "user", "content": "word " * 120}]
@@ -185,11 +186,11 @@ def test_what_fails_in_one_text_does_not_touch_others(
         beside = pool.submit(text_of, url, **wanted)
         body = {"messages": ASKED, "response_format": {"type": "json_object"}}
         address = f"{url}/v1/chat/completions"
-        whole = httpx.post(address, json=body)
+        whole = HTTP.post(address, json=body)
         assert whole.status_code == 400
         assert "too long" in whole.json()["error"]["message"]
         calls = iter(range(10**6))
-        streamed = httpx.post(address, json={**body, "stream": True})
+        streamed = HTTP.post(address, json={**body, "stream": True})
         assert streamed.status_code == 200
         *_, error, done, rest = streamed.text.split("\n\n")
         assert "too long" in json.loads(error.removeprefix("data: "))["error"]["message"]
@@ -208,7 +209,7 @@ def test_a_step_that_fails_ends_all_and_the_server_goes_on(
 
     with running(app) as url:
         monkeypatch.setattr(engine._batch, "step", failing)
-        found = httpx.post(f"{url}/v1/chat/completions", json={"messages": ASKED})
+        found = HTTP.post(f"{url}/v1/chat/completions", json={"messages": ASKED})
         assert found.status_code == 500
         assert found.headers["x-should-retry"] == "false"
         assert "secret" not in found.text
@@ -219,17 +220,30 @@ def test_a_step_that_fails_ends_all_and_the_server_goes_on(
 
 
 def test_who_reads_slowly_holds_nobody_up(chat_model: CausalLM) -> None:
-    app, engine = app_and_engine(chat_model, slots=2)
-    body = {"messages": ASKED, "max_tokens": 500, "stream": True, "logit_bias": {"256": -100}}
-    with (
-        running(app) as url,
-        httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
-    ):
-        slow = deltas(response)
-        next(slow)
-        assert text_of(url, max_tokens=30)
-        assert soon(lambda: engine.going == 0)  # its own text is done, and waits for it
-        assert len("".join(slow)) > 100
+    """Some MB of an answer that nobody takes: its texts come to their end, others go on."""
+    app, engine = app_and_engine(chat_model, slots=4)
+    body = json.dumps({
+        "messages": ASKED, "max_tokens": 400, "stream": True, "logit_bias": {"256": -100}, "n": 4,
+        "logprobs": True, "top_logprobs": 20,
+    }).encode()  # fmt: skip
+    with running(app) as url, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(20)
+        slow.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        slow.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        assert soon(lambda: engine.going == 4)
+        assert text_of(url, max_tokens=5)
+        assert soon(lambda: engine.going == 0)
+        assert engine.new_tokens == 4 * 400 + 5
+        size, last = 0, b""
+        while data := slow.recv(1 << 16):
+            size, last = size + len(data), (last + data)[-100:]
+        assert size > 2_000_000
+        assert b"data: [DONE]" in last
 
 
 def test_one_model_for_several_requests(chat_model: CausalLM) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-import httpx
 import pytest
+
+from serving import HTTP
 
 openai = pytest.importorskip("openai")
 
@@ -83,7 +85,8 @@ def schema(wanted: Any) -> Any:
 def test_mistakes(url: str, path: str, body: Any, param: str | None) -> None:
     for stream in (False, True) if "completions" in path and "stream" not in body else (False,):
         sent = {**body, "stream": True} if stream else body
-        found = httpx.post(f"{url}/v1/{path}", json=sent)
+        headers = {"content-type": "application/json"}
+        found = HTTP.post(f"{url}/v1/{path}", content=json.dumps(sent), headers=headers)
         assert found.status_code == 400, found.text
         error = found.json()["error"]
         assert error["type"] == "invalid_request_error"
@@ -96,12 +99,12 @@ def test_bodies_that_are_no_json(url: str) -> None:
     for content in (b"", b"{", b"[1]", b'"a"', b"\xff\xfe", b"9" * 5000, deep, deep + b"]" * 10**5):
         for path in ("chat/completions", "completions", "embeddings"):
             sent = {"content-type": "application/json"}
-            found = httpx.post(f"{url}/v1/{path}", content=content, headers=sent)
+            found = HTTP.post(f"{url}/v1/{path}", content=content, headers=sent)
             assert found.status_code == 400, found.text
             assert found.json()["error"]["type"] == "invalid_request_error"
     nested = '{"a":' * 700 + "1" + "}" * 700
     body = f'{{"messages": [{{"role": "user", "content": "a", "b": {nested}}}]}}'
-    found = httpx.post(f"{url}/v1/chat/completions", content=body, headers=sent)
+    found = HTTP.post(f"{url}/v1/chat/completions", content=body, headers=sent)
     assert found.status_code == 400
 
 
@@ -120,7 +123,7 @@ def test_the_classes_of_the_client(url: str) -> None:
         pytest.raises(openai.NotFoundError),
     ):
         client.models.list()
-    assert httpx.get(f"{url}/v1/chat/completions").json()["error"]["code"] == "method_not_allowed"
+    assert HTTP.get(f"{url}/v1/chat/completions").json()["error"]["code"] == "method_not_allowed"
 
 
 def test_what_the_suites_of_clients_send(url: str) -> None:
@@ -159,13 +162,13 @@ def test_what_the_suites_of_clients_send(url: str) -> None:
             name: None for name in body if name not in ("messages", "prompt", "input")
         }  # and what is left out as null
         for prefix in ("", "/v1", "/openai/v1"):
-            found = httpx.post(f"{url}{prefix}/{path}", json=body)
+            found = HTTP.post(f"{url}{prefix}/{path}", json=body)
             assert found.status_code == 200, found.text
-        found = httpx.post(f"{url}/v1/{path}", json={**body, **nulls, "max_tokens": 1})
+        found = HTTP.post(f"{url}/v1/{path}", json={**body, **nulls, "max_tokens": 1})
         assert found.status_code == 200, found.text
         if path != "embeddings":
-            found = httpx.post(f"{url}/v1/{path}", json={**body, "stream": True})
+            found = HTTP.post(f"{url}/v1/{path}", json={**body, "stream": True})
             assert found.status_code == 200
             assert found.text.endswith("data: [DONE]\n\n")
             assert '"error"' not in found.text
-    assert httpx.get(f"{url}/v1/models/gpt-4o-mini").status_code == 200
+    assert HTTP.get(f"{url}/v1/models/gpt-4o-mini").status_code == 200

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from firth import CausalLM, CrossEncoder, SentenceTransformer
 from sentence_folders import TEXTS
+from serving import HTTP
 
 openai = pytest.importorskip("openai")
 
@@ -107,7 +107,7 @@ def test_embeddings(client: Any, url: str, embed_model: SentenceTransformer) -> 
         rows, embed_model.encode(texts, truncate_dim=5, normalize_embeddings=True)
     )
     body = {"input": texts, "encoding_format": "base64"}
-    raw = httpx.post(f"{url}/openai/v1/embeddings", json=body).json()["data"]
+    raw = HTTP.post(f"{url}/openai/v1/embeddings", json=body).json()["data"]
     assert np.array_equal(np.frombuffer(base64.b64decode(raw[1]["embedding"]), "<f4"), want[1])
 
 
@@ -125,12 +125,12 @@ def test_reranking(url: str, rerank_model: CrossEncoder) -> None:
     query, texts = "the cat", ["a dog ran", "the cat sat", "river bank"]
     want = rerank_model.rank(query, texts)
     body = {"query": query, "documents": [texts[0], {"text": texts[1]}, texts[2]]}
-    found = httpx.post(f"{url}/v1/rerank", json=body).json()
+    found = HTTP.post(f"{url}/v1/rerank", json=body).json()
     assert [(one["index"], one["relevance_score"]) for one in found["results"]] == [
         (one["corpus_id"], one["score"]) for one in want
     ]
     body |= {"top_n": 1, "return_documents": True}
-    found = httpx.post(f"{url}/rerank", json=body).json()["results"]
+    found = HTTP.post(f"{url}/rerank", json=body).json()["results"]
     best = want[0]["corpus_id"]
     assert [one["index"] for one in found] == [best]
     assert found[0]["document"] == {"text": texts[best]}
@@ -154,26 +154,26 @@ def test_models(client: Any) -> None:
 def test_tokens(url: str, chat_model: CausalLM) -> None:
     text = "caf\u00e9 <|end|>"
     want = chat_model.tokenizer.encode(text, add_special_tokens=False)
-    found = httpx.post(f"{url}/tokenize", json={"content": text}).json()
+    found = HTTP.post(f"{url}/tokenize", json={"content": text}).json()
     assert found == {"tokens": want, "count": len(want)}
-    pieces = httpx.post(f"{url}/tokenize", json={"content": text, "with_pieces": True}).json()
+    pieces = HTTP.post(f"{url}/tokenize", json={"content": text, "with_pieces": True}).json()
     assert [one["piece"] for one in pieces["tokens"][:5]] == ["c", "a", "f", [195], [169]]
-    assert httpx.post(f"{url}/detokenize", json={"tokens": want}).json() == {"content": text}
-    special = httpx.post(f"{url}/tokenize", json={"content": "<|end|>", "parse_special": True})
+    assert HTTP.post(f"{url}/detokenize", json={"tokens": want}).json() == {"content": text}
+    special = HTTP.post(f"{url}/tokenize", json={"content": "<|end|>", "parse_special": True})
     assert special.json()["tokens"] == [256]
     turns = [{"role": "user", "content": "Hi"}]
-    found = httpx.post(f"{url}/v1/apply-template", json={"messages": turns}).json()
+    found = HTTP.post(f"{url}/v1/apply-template", json={"messages": turns}).json()
     assert found == {"prompt": chat_model.tokenizer.apply_chat_template(turns)}
 
 
 def test_state(url: str) -> None:
     for prefix in ("", "/v1", "/openai/v1"):
-        assert httpx.get(f"{url}{prefix}/health").json() == {"status": "ok"}
+        assert HTTP.get(f"{url}{prefix}/health").json() == {"status": "ok"}
     secret = "a word that no metric may have"
     body = {"messages": [{"role": "user", "content": secret}], "max_tokens": 4, "user": secret}
     before = values(url)
-    httpx.post(f"{url}/v1/chat/completions", json=body)
-    text = httpx.get(f"{url}/metrics").text
+    HTTP.post(f"{url}/v1/chat/completions", json=body)
+    text = HTTP.get(f"{url}/metrics").text
     assert secret not in text
     after = values(url)
     name = 'firth_generated_tokens_total{model="small"}'
@@ -181,10 +181,10 @@ def test_state(url: str) -> None:
     name = 'firth_requests_total{endpoint="chat_completions",status="200"}'
     assert after[name] == before.get(name, 0) + 1
     assert after['firth_texts_running{model="small"}'] == 0
-    assert httpx.get(f"{url}/").status_code == 200
+    assert HTTP.get(f"{url}/").status_code == 200
 
 
 def values(url: str) -> dict[str, float]:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    lines = HTTP.get(f"{url}/metrics").text.splitlines()
     pairs = [line.rpartition(" ") for line in lines if not line.startswith("#")]
     return {name: float(value) for name, _, value in pairs}

@@ -15,6 +15,7 @@ import pytest
 
 import firth
 from firth.cli import main
+from serving import HTTP
 
 BODY: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 600, "stream": True, "seed": 1,
@@ -42,10 +43,10 @@ def url_of(process: subprocess.Popen[str]) -> str:
 
 def test_sigterm_drains(process: subprocess.Popen[str]) -> None:
     url = url_of(process)
-    [card] = httpx.get(f"{url}/v1/models").json()["data"]
+    [card] = HTTP.get(f"{url}/v1/models").json()["data"]
     assert card["id"] == "chat"
     assert card["context_window"] == 640
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=BODY, timeout=30) as response:
+    with HTTP.stream("POST", f"{url}/v1/chat/completions", json=BODY) as response:
         lines = response.iter_lines()
         first = [next(lines) for _ in range(6)]
         process.send_signal(signal.SIGTERM)
@@ -56,12 +57,12 @@ def test_sigterm_drains(process: subprocess.Popen[str]) -> None:
     assert last["x_groq"]["usage"]["completion_tokens"] == 600
     assert process.wait(20) == 143
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/health")
+        HTTP.get(f"{url}/health")
     assert "Traceback" not in process.stderr.read()
 
 
 def test_ctrl_c_ends(process: subprocess.Popen[str]) -> None:
-    assert httpx.get(f"{url_of(process)}/health").status_code == 200
+    assert HTTP.get(f"{url_of(process)}/health").status_code == 200
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert "Traceback" not in process.stderr.read()
@@ -71,7 +72,7 @@ def test_what_it_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     for words, message in (
         (["--host", "0.0.0.0", "--chat", "x"], "API key"),
         (["--port", "70000"], "--port must be from 0 to 65535"),
-        (["--chat", str(tmp_path / "none.gguf"), "--port", "0"], "no file"),
+        (["--chat", str(tmp_path / "none.gguf"), "--port", "0"], "there is no folder"),
         (["--slots", "0"], "at least 1"),
     ):
         assert main(["serve", *words]) == 2

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firth.serve.schemas import MOST_CHOICES
+from serving import HTTP
 
 ASKED = [{"role": "user", "content": "Hi"}]
 BOUNDED = settings(
@@ -37,7 +38,7 @@ parameters = st.dictionaries(st.sampled_from(NAMES), anything, max_size=3)
 
 def post(url: str, path: str, body: Any) -> httpx.Response:
     sent = {"content-type": "application/json"}
-    return httpx.post(f"{url}/v1/{path}", content=json.dumps(body), headers=sent, timeout=30)
+    return HTTP.post(f"{url}/v1/{path}", content=json.dumps(body), headers=sent)
 
 
 def check(found: httpx.Response) -> None:
@@ -111,7 +112,7 @@ def test_the_server_s_own_description(app: Any, url: str) -> None:
         operation = result.ok()
         paths.append(operation.path)
 
-        @settings(BOUNDED, max_examples=12)
+        @settings(BOUNDED, max_examples=5)
         @given(case=operation.as_strategy())
         def answered(case: Any) -> None:
             if isinstance(case.body, dict):

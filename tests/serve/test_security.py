@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from firth import CausalLM
 from firth.serve import create_app, security, server
 from firth.serve.security import check_address
-from serving import running
+from serving import HTTP, running
 
 KEY = "a-key-\u00e9"
 ASKED = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
@@ -29,21 +28,21 @@ def locked(chat_model: CausalLM) -> Iterator[str]:
 def test_keys(locked: str) -> None:
     address = f"{locked}/v1/chat/completions"
     for headers in (
-        {}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer "}, {"x-api-key": "wrong"},
+        {}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer"}, {"x-api-key": "wrong"},
         {"authorization": f"Basic {KEY}"}, {"authorization": f"Bearer {KEY}x"},
     ):  # fmt: skip
         raw = {name: value.encode() for name, value in headers.items()}
-        found = httpx.post(address, json=ASKED, headers=raw)
+        found = HTTP.post(address, json=ASKED, headers=raw)
         assert found.status_code == 401
         assert found.headers["www-authenticate"] == "Bearer"
         assert found.json()["error"]["code"] == "invalid_api_key"
     for name, value in (("authorization", f"Bearer {KEY}"), ("x-api-key", KEY)):
-        found = httpx.post(address, json=ASKED, headers={name: value.encode()})
+        found = HTTP.post(address, json=ASKED, headers={name: value.encode()})
         assert found.status_code == 200
     for path in ("/metrics", "/v1/models", "/openapi.json", "/nowhere", "/v1/tokenize"):
-        assert httpx.get(f"{locked}{path}").status_code == 401
+        assert HTTP.get(f"{locked}{path}").status_code == 401
     for path in ("/", "/health", "/v1/health"):
-        assert httpx.get(f"{locked}{path}").status_code == 200
+        assert HTTP.get(f"{locked}{path}").status_code == 200
 
 
 def test_keys_are_compared_in_constant_time(locked: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +51,7 @@ def test_keys_are_compared_in_constant_time(locked: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         security.hmac, "compare_digest", lambda a, b: compared.append(a) or digest(a, b)
     )
-    httpx.get(f"{locked}/metrics", headers={"x-api-key": "wrong"})
+    HTTP.get(f"{locked}/metrics", headers={"x-api-key": "wrong"})
     assert compared == [b"wrong"]
 
 
@@ -77,9 +76,9 @@ def test_names_of_hosts(locked: str) -> None:
         "localhost", f"localhost:{port}", "LOCALHOST", "127.0.0.1", "[::1]:80", "10.0.0.7",
         "firth.example", "firth.example.", own,
     ):  # fmt: skip
-        assert httpx.get(f"{locked}/health", headers={"host": host}).status_code == 200, host
+        assert HTTP.get(f"{locked}/health", headers={"host": host}).status_code == 200, host
     for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "a:b:c"):
-        found = httpx.get(f"{locked}/health", headers={"host": host})
+        found = HTTP.get(f"{locked}/health", headers={"host": host})
         assert found.status_code == 403, host
         assert found.json()["error"]["type"] == "permission_error"
 
@@ -89,16 +88,16 @@ def test_pages_of_other_sites(locked: str) -> None:
     sent = {"authorization": f"Bearer {KEY}".encode(), "content-type": "text/plain"}
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"http://{host}.evil"):
         for method in ("POST", "OPTIONS", "GET"):
-            found = httpx.request(method, f"{locked}/v1/models", headers={**sent, "origin": origin})
+            found = HTTP.request(method, f"{locked}/v1/models", headers={**sent, "origin": origin})
             assert found.status_code == 403
             assert not [name for name in found.headers if name.startswith("access-control")]
-    found = httpx.get(f"{locked}/v1/models", headers={**sent, "origin": locked})
+    found = HTTP.get(f"{locked}/v1/models", headers={**sent, "origin": locked})
     assert found.status_code == 200
 
 
 def test_a_preflight_of_the_own_page(locked: str) -> None:
     wanted = "Authorization, content-type, X-Stainless-OS, x-evil"
-    found = httpx.options(f"{locked}/v1/chat/completions", headers={
+    found = HTTP.options(f"{locked}/v1/chat/completions", headers={
         "origin": locked, "access-control-request-method": "POST",
         "access-control-request-headers": wanted,
     })  # fmt: skip
@@ -111,7 +110,7 @@ def test_a_preflight_of_the_own_page(locked: str) -> None:
 
 def test_headers_of_answers(locked: str) -> None:
     for path in ("/", "/health", "/nowhere"):
-        found = httpx.get(f"{locked}{path}")
+        found = HTTP.get(f"{locked}{path}")
         assert found.headers["x-content-type-options"] == "nosniff"
         policy = found.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -123,16 +122,16 @@ def test_long_bodies(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "BODY_BYTES", 10_000)
     address, long = f"{url}/v1/tokenize", b'{"content": "' + b"a" * 10_000 + b'"}'
     sent = {"content-type": "application/json"}
-    assert httpx.post(address, content=long, headers=sent).status_code == 413
+    assert HTTP.post(address, content=long, headers=sent).status_code == 413
 
     def parts() -> Iterator[bytes]:  # without a length
         for i in range(0, len(long), 1000):
             yield long[i : i + 1000]
 
-    found = httpx.post(address, content=parts(), headers=sent)
+    found = HTTP.post(address, content=parts(), headers=sent)
     assert found.status_code == 413
     assert found.json()["error"]["code"] == "request_too_large"
-    assert httpx.post(address, json={"content": "a" * 9000}).status_code == 200
+    assert HTTP.post(address, json={"content": "a" * 9000}).status_code == 200
 
 
 def raw(url: str) -> socket.socket:
@@ -160,11 +159,13 @@ def test_slow_heads(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch, begun
             assert connection.recv(100) == b""
         assert 0.1 < time.monotonic() - start < 5
         with raw(url) as connection:  # also of the second request of a connection
-            connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert b" 200 " in connection.recv(1000)
-            time.sleep(0.4)  # idle is no head
-            connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert b" 200 " in connection.recv(1000)
+            for _ in range(2):
+                connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += connection.recv(1000)
+                assert b" 200 " in answer
+                time.sleep(0.4)  # idle is no head
             connection.sendall(b"GET /hea")
             assert connection.recv(1000) == b""
 
@@ -174,30 +175,30 @@ def test_too_many_connections(chat_model: CausalLM, monkeypatch: pytest.MonkeyPa
     with running(create_app(chat=chat_model)) as url:
         held = [raw(url) for _ in range(4)]
         time.sleep(0.1)
-        assert httpx.get(f"{url}/health").status_code == 503
+        assert HTTP.get(f"{url}/health").status_code == 503
         for connection in held:
             connection.close()
         time.sleep(0.1)
-        assert httpx.get(f"{url}/health").status_code == 200
+        assert HTTP.get(f"{url}/health").status_code == 200
 
 
 def test_names_of_models_are_no_paths(url: str, folder: Any) -> None:
     for name in (str(folder / "chat.gguf"), "../chat.gguf", "/etc/passwd", "a" * 300):
-        found = httpx.post(f"{url}/v1/chat/completions", json={**ASKED, "model": name})
+        found = HTTP.post(f"{url}/v1/chat/completions", json={**ASKED, "model": name})
         assert found.json()["model"] == "small"
-        found = httpx.get(f"{url}/v1/models/{name}")
+        found = HTTP.get(f"{url}/v1/models/{name}")
         assert "root" not in found.text
-    ids = [one["id"] for one in httpx.get(f"{url}/v1/models").json()["data"]]
+    ids = [one["id"] for one in HTTP.get(f"{url}/v1/models").json()["data"]]
     assert not [one for one in ids if str(folder) in one]
     for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/../../etc/passwd"):
-        assert httpx.get(f"{url}{path}").status_code == 404
+        assert HTTP.get(f"{url}{path}").status_code == 404
 
 
 def test_prompts_are_not_logged(url: str, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
     secret = "nobody may read this"
     for more in ({}, {"temperature": 9}, {"stop": [secret], "stream": True}):
         asked = [{"role": "user", "content": secret}]
-        httpx.post(f"{url}/v1/chat/completions", json={"messages": asked, "max_tokens": 2, **more})
-    httpx.post(f"{url}/v1/embeddings", json={"input": secret})
+        HTTP.post(f"{url}/v1/chat/completions", json={"messages": asked, "max_tokens": 2, **more})
+    HTTP.post(f"{url}/v1/embeddings", json={"input": secret})
     assert secret not in caplog.text
     assert secret not in "".join(capfd.readouterr())

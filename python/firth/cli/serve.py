@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 from firth.cli.common import UserError, at_least, command, complain, write
-from firth.optional import needs
 
 
 def add(commands: Any) -> None:
@@ -38,15 +37,13 @@ def add(commands: Any) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    for package in ("fastapi", "pydantic", "uvicorn"):
-        needs(package, "firth serve")
+    from firth.serve import serve
+
     if not 0 <= arguments.port <= 65535:
         raise UserError(f"--port must be from 0 to 65535, got {arguments.port}")
     named = {name: getattr(arguments, name) for name in ("chat", "embed", "rerank")}
     if not any(named.values()):
         named = _found()
-    from firth.serve.server import serve
-
     for name, models in named.items():
         for model in models or ():
             complain(f"{name}: {model}")

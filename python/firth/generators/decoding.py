@@ -142,7 +142,8 @@ class Decoder:
             for text, part, guess in zip(texts, parts, guesses, strict=True)
         ]
         found = self.scores(extend(self.stack, parts, [text.cache for text in texts], counts))
-        new, at = [], 0
+        new: list[list[int]] = []
+        at = 0
         for text, guess, count in zip(texts, guesses, counts, strict=True):
             new.append([])
             try:

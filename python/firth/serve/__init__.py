@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from firth.optional import needs
 
 if TYPE_CHECKING:
     from firth.serve.app import create_app
+    from firth.serve.server import serve
 
-__all__ = ["create_app"]
+_HOME = {"create_app": "firth.serve.app", "serve": "firth.serve.server"}
+__all__ = ["create_app", "serve"]
 
 
-if not TYPE_CHECKING:  # FastAPI takes half a second to import
+if not TYPE_CHECKING:  # FastAPI takes some tenths of a second to import
 
     def __getattr__(name: str) -> Any:
-        if name not in __all__:
+        if name not in _HOME:
             raise AttributeError(f"module 'firth.serve' has no attribute {name!r}")
-        for package in ("fastapi", "pydantic", "uvicorn"):
-            needs(package, "firth.serve")
-        from firth.serve import app
-
-        return getattr(app, name)
+        needs("fastapi", "firth.serve")
+        needs("pydantic", "firth.serve")
+        needs("uvicorn", "firth.serve")
+        return getattr(importlib.import_module(_HOME[name]), name)

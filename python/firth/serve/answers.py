@@ -40,12 +40,17 @@ def usage(job: Job) -> dict[str, Any]:
     }
 
 
+def finite(logprob: float) -> float:
+    """The logarithm of a probability as JSON can have it."""
+    return max(logprob, _LEAST)
+
+
 def token(tokenizer: GeneratorTokenizer, token_id: int, logprob: float) -> dict[str, Any]:
     """A token and its probability as chats have them."""
     raw = tokenizer.token_bytes(token_id)
     return {
         "token": raw.decode("utf-8", "replace"),
-        "logprob": max(logprob, _LEAST),
+        "logprob": finite(logprob),
         "bytes": list(raw),
     }
 

@@ -74,7 +74,7 @@ def create_app(
     slots : int
         Texts that a model goes on with at once.
     queue : int
-        Requests that may wait for a model; more are refused.
+        Texts that may wait for a model; while so many do, requests are refused.
 
     Returns
     -------

@@ -122,15 +122,16 @@ async def streamed(job: Job, name: str, engine: Engine, body: Chat) -> AsyncIter
     head = answers.head("chat.completion.chunk", "chatcmpl", name)
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
 
-    def chunk(index: int, delta: Any, finish: str | None = None, **more: Any) -> dict[str, Any]:
-        logprobs = more.pop("logprobs", None)
+    def chunk(
+        index: int, delta: Any, logprobs: Any = None, finish: str | None = None, groq: Any = None
+    ) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         usage = {"usage": None} if wants_usage else {}
-        return {**head, "choices": [choice], **usage, **more}
+        x_groq = {"x_groq": {"id": head["id"], **groq}} if groq is not None else {}
+        return event({**head, "choices": [choice], **usage, **x_groq})
 
     for i in range(len(job.runs)):
-        x_groq = {} if i else {"x_groq": {"id": head["id"]}}
-        yield event(chunk(i, {"role": "assistant", "content": ""}, **x_groq))
+        yield chunk(i, {"role": "assistant", "content": ""}, groq=None if i else {})
     told, going = [0] * len(job.runs), len(job.runs)
     try:
         async for piece in job:
@@ -144,14 +145,14 @@ async def streamed(job: Job, name: str, engine: Engine, body: Chat) -> AsyncIter
             if logprobs and logprobs["content"] and not deltas:
                 deltas = [{}]
             for delta in map(_of_old, deltas) if _old(body) else deltas:
-                yield event(chunk(i, delta, logprobs=logprobs))
+                yield chunk(i, delta, logprobs)
                 logprobs = None
             if piece.finish_reason:
                 going -= 1
                 message = run.reader.message(piece.finish_reason) if run.reader else None
-                x_groq = {"id": head["id"], "usage": answers.usage(job)}
-                last = {} if going else {"x_groq": x_groq}
-                yield event(chunk(i, {}, _finish(message, piece.finish_reason, body), **last))
+                groq = None if going else {"usage": answers.usage(job)}
+                finish = _finish(message, piece.finish_reason, body)
+                yield chunk(i, {}, finish=finish, groq=groq)
         if wants_usage:
             yield event({**head, "choices": [], "usage": answers.usage(job)})
     except Exception as error:

@@ -132,17 +132,25 @@ def _lists(
         "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": [],
     }  # fmt: skip
     for i, value, top in rows:
-        own = answers.token(tokenizer, i, 0.0 if value is None else value)
-        least = {} if top is None else {own["token"]: own["logprob"]}
+        name, logprob = _named(tokenizer, i), None if value is None else answers.finite(value)
+        tops = {} if logprob is None else {name: logprob}
         for one in top or ():
-            other = answers.token(tokenizer, one.id, one.logprob)
-            least.setdefault(other["token"], other["logprob"])
-        found["tokens"].append(own["token"])
-        found["token_logprobs"].append(None if value is None else own["logprob"])
-        found["top_logprobs"].append(least or None)
+            tops.setdefault(_named(tokenizer, one.id), answers.finite(one.logprob))
+        found["tokens"].append(name)
+        found["token_logprobs"].append(logprob)
+        found["top_logprobs"].append(tops or None)
         found["text_offset"].append(start)
         start += len(decoder.decode(tokenizer.token_bytes(i)))
     return found
+
+
+def _named(tokenizer: GeneratorTokenizer, token_id: int) -> str:
+    """A token's text; of a part of a character its bytes, so that each has a name of its own."""
+    raw = tokenizer.token_bytes(token_id)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
 
 
 async def streamed(

@@ -101,7 +101,7 @@ class Engine:
     slots : int
         Texts that go on at once.
     queue : int
-        Requests that may wait; more are refused with 429.
+        Texts that may wait; while so many do, requests are refused with 429.
 
     Attributes
     ----------
@@ -134,10 +134,12 @@ class Engine:
         """Refuse a request where too many wait."""
         if self._closed:
             raise APIError(503, "the server is closing", "closing", retry_after=5)
-        waiting = self.waiting
+        with self._wake:
+            self._waiting = deque(one for one in self._waiting if not one[0].cancelled)
+            waiting = self.waiting
         if waiting >= self._queue:
             seconds = self._seconds * waiting / self._slots
-            raise APIError(429, f"{waiting} requests wait already", retry_after=max(seconds, 1))
+            raise APIError(429, f"{waiting} texts wait already", retry_after=max(seconds, 1))
 
     def submit(self, runs: Sequence[Run]) -> Job:
         """Queue the runs of a request; from the event loop."""
@@ -165,7 +167,8 @@ class Engine:
         while self._admit():
             try:
                 self._batch.step()
-            except Exception as error:  # of a step, not of a text: no cache is sure any more
+            except Exception as error:  # of all texts; what was computed may not be whole
+                self._batch = self.model.batch()
                 for job, _ in self._going.values():
                     self._end(job, errors.failed(error))
             for run in list(self._going):
@@ -174,16 +177,14 @@ class Engine:
     def _admit(self) -> bool:
         """Fill the slots, or wait for a request; False where there is nothing left to do."""
         with self._wake:
-            while True:
-                while self._waiting and len(self._going) < self._slots:
-                    job, i = self._waiting.popleft()
-                    if not job.cancelled:
-                        self._begin(job, i)
-                if self._going:
-                    return True
-                if self._closed:
-                    return False
+            while not (self._waiting or self._going or self._closed):
                 self._wake.wait()
+            free = min(self._slots - len(self._going), len(self._waiting))
+            fresh = [self._waiting.popleft() for _ in range(free)]
+        for job, i in fresh:
+            if not job.cancelled:
+                self._begin(job, i)
+        return bool(self._going or self._waiting or not self._closed)
 
     def _begin(self, job: Job, index: int) -> None:
         run = job.runs[index]
