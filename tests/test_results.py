@@ -22,7 +22,7 @@ PACKAGES = {
     "OpenVINO": "openvino", "CTranslate2": "ctranslate2",
     "OpenVINO GenAI": "openvino-genai", "llama.cpp": "llama-cpp-python",
     "ONNX Runtime GenAI": "onnxruntime-genai", "ik_llama.cpp": "ik_llama.cpp",
-    "scikit-learn": "scikit-learn", "JAX": "jax",
+    "scikit-learn": "scikit-learn", "JAX": "jax", "LanceDB": "lancedb", "txtai": "txtai",
 }  # fmt: skip
 
 

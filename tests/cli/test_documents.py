@@ -95,12 +95,16 @@ def test_evaluation(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert error(capsys, "index", "none", "-o", "new") == "none: no such file or folder"
     assert not Path("new").exists()
-    assert error(capsys, "index", "docs", "-o", "corpus.txt") == "corpus.txt: is a file; give a folder"
+    assert (
+        error(capsys, "index", "docs", "-o", "corpus.txt") == "corpus.txt: is a file; give a folder"
+    )
     assert "required: -o" in error(capsys, "index", "docs")
     assert error(capsys, "search", "docs", "x").startswith("docs: no knowledge base; firth index")
     assert error(capsys, "ask", "none", "x", "--chat", "x").startswith("none: no knowledge base")
     assert "must be JSON" in error(capsys, "search", "kb", "x", "--where", "{")
-    assert "where: 'y' must have one of" in error(capsys, "search", "kb", "x", "--where", '{"y":{"a":1}}')
+    assert "where: 'y' must have one of" in error(
+        capsys, "search", "kb", "x", "--where", '{"y":{"a":1}}'
+    )
     assert "embed is model in kb" in error(capsys, "index", "docs", "-o", "kb", "--embed", "other")
     assert "size is" in error(capsys, "index", "docs", "-o", "kb", "--size", "99")
     Path("docs/bad.csv").write_text("a\n1,2\n")
@@ -113,7 +117,9 @@ def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_watch_follows_until_it_is_stopped(made: Path) -> None:
     command = [sys.executable, "-u", "-m", "firth", "index", "docs", "-o", "kb", "--watch",
                "--seconds", "0.05", "--metadata", '{"y": 1}']  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
         assert run.stdout
         assert run.stdout.readline().startswith("kb: 2 unchanged; 2 documents")
         Path("docs/late.txt").write_text("late")

@@ -20,7 +20,22 @@ import firth
 from firth.rag import adding
 from rag.whole import check_whole_kb
 
-WORDS = "cat dog sat ran on mat in sun rain bank river money a the".split()
+WORDS = [
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "on",
+    "mat",
+    "in",
+    "sun",
+    "rain",
+    "bank",
+    "river",
+    "money",
+    "a",
+    "the",
+]
 
 
 def change(rng: np.random.Generator, texts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -40,7 +55,9 @@ def apply(texts: dict[str, str], new: dict[str, str], gone: list[str]) -> dict[s
     return {name: text for name, text in {**texts, **new}.items() if name not in gone}
 
 
-def write(folder: Path, model: firth.SentenceTransformer, texts: dict[str, str], seed: int, pipe: int) -> None:
+def write(
+    folder: Path, model: firth.SentenceTransformer, texts: dict[str, str], seed: int, pipe: int
+) -> None:
     """The child: change documents until it is killed."""
     rng = np.random.default_rng(seed)
     kb = firth.KnowledgeBase(folder, model, size=16, overlap=4)

@@ -99,8 +99,13 @@ def test_a_condition_that_is_too_deep(filled: KnowledgeBase) -> None:
         filled.search("cat", where=where)
 
 
-@pytest.mark.parametrize("metadata", [{"and": 1}, {"document": "x"}, {"": 1}, {"a": {}}, {1: 2}, "x",
-                                      {"a": [[1]]}, {"a": float("inf")}])  # fmt: skip
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"and": 1}, {"document": "x"}, {"": 1}, {"a": {}}, {1: 2}, "x", {"a": [[1]]},
+        {"a": float("inf")},
+    ],
+)  # fmt: skip
 def test_metadata_that_filters_could_not_find(kb: KnowledgeBase, metadata) -> None:
     with pytest.raises((TypeError, ValueError), match="add: metadata"):
         kb.add({"a": "text"}, metadata)

@@ -50,7 +50,8 @@ def test_html() -> None:
         "a.html",
         "<html><head><title> A &amp; B </title><style>p {}</style></head><body><script>bad()"
         "</script><h1>Cats</h1><p>A   <b>cat</b>\nsat.<br>Here.</p><ul><li>one<li>two</ul>"
-        "<h2>More <i>cats</i></h2><pre>a\n  b</pre><table><tr><td>x</td><td>y</td></table>&lt;p&gt;",
+        "<h2>More <i>cats</i></h2><pre>a\n  b</pre><table><tr><td>x</td><td>y</td></table>"
+        "&lt;p&gt;",
     )
     assert found.title == "A & B"
     assert found.text == (
@@ -79,9 +80,14 @@ def test_rows_of_tables() -> None:
 
 def test_json_lines() -> None:
     rows = read("a.jsonl", b'{"text": "T", "title": "A", "year": 3, "tags": ["x"]}\n\n"just"\n')
-    assert [(row.text, row.title, row.part) for row in rows] == [("T", "A", "#1"), ("just", "", "#3")]
+    assert [(row.text, row.title, row.part) for row in rows] == [
+        ("T", "A", "#1"),
+        ("just", "", "#3"),
+    ]
     assert rows[0].metadata == {"year": 3}
-    row = one("a.jsonl", b'{"a": "x\\ud800\\u0000", "document": 1, "n": NaN, "big": 1e400, "b": [1]}')
+    row = one(
+        "a.jsonl", b'{"a": "x\\ud800\\u0000", "document": 1, "n": NaN, "big": 1e400, "b": [1]}'
+    )
     assert row.text.startswith("a: x��\n")
     assert row.metadata == {"a": "x��"} or row.metadata.keys() == {"a"}
     for bad in (b"{", b"[" * 100_000, b"\xff\xfe{"):

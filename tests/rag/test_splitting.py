@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_left
 
@@ -22,7 +23,9 @@ def cut(text: str, size: int = 8, overlap: int = 0, sections: list[Section] | No
 
 
 PIECES = st.lists(
-    st.sampled_from(["ab", "c.", "d? ", "\n", "\n\n", " ", "\n \n", "éß", "。", "😀", "x" * 30, "-"]),
+    st.sampled_from(
+        ["ab", "c.", "d? ", "\n", "\n\n", " ", "\n \n", "éß", "。", "😀", "x" * 30, "-"]
+    ),
     max_size=120,
 )
 
@@ -45,7 +48,7 @@ def test_slices_cover_the_text_within_their_limits(pieces, size, overlap, starts
         inside = [s for s in sections if span.start < s.start < span.end]
         assert not inside, "a passage goes over the beginning of a section"
     assert all(covered[i] or text[i].isspace() for i in range(len(text)))
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in itertools.pairwise(spans):
         assert before.start < after.start
         repeated = bisect_left(tokens, before.end) - bisect_left(tokens, after.start)
         assert repeated <= overlap

@@ -7,15 +7,17 @@ import json
 import numpy as np
 
 from firth import KnowledgeBase
-from firth.rag.store import in_context
 from firth.rag.splitting import Span
+from firth.rag.store import in_context
 
 
 def check_whole_kb(kb: KnowledgeBase) -> None:
     rows = kb._store.rows
     assert rows("PRAGMA integrity_check") == [("ok",)]
     passages = rows("SELECT id, document, start, stop, tokens, heading FROM passages ORDER BY id")
-    documents = rows("SELECT id, name, title, metadata, first, count, text FROM documents ORDER BY id")
+    documents = rows(
+        "SELECT id, name, title, metadata, first, count, text FROM documents ORDER BY id"
+    )
     wanted = []
     words: dict[int, str] = {}
     dim = int(kb._store.settings["dim"])

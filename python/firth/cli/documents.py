@@ -30,7 +30,7 @@ def add_index(indexes: Any) -> None:
     index.add_argument("--size", type=at_least(8), help="tokens of a passage, at most [128]")
     index.add_argument("--overlap", type=at_least(0), help="tokens that a passage repeats [24]")
     index.add_argument(
-        "--metadata", metavar="JSON", type=_json, help='of all documents: \'{"year": 1999}\''
+        "--metadata", metavar="JSON", type=_json, help="of all documents: '{\"year\": 1999}'"
     )
     index.add_argument("--watch", action="store_true", help="follow the files until Ctrl-C")
     index.add_argument(
@@ -121,7 +121,9 @@ def _tell(path: str, kb: KnowledgeBase, changes: Changes, seconds: float | None)
         "added": len(changes.added), "updated": len(changes.updated),
         "removed": len(changes.removed), "unchanged": changes.unchanged,
     }  # fmt: skip
-    done = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "no documents"
+    done = (
+        ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "no documents"
+    )
     took = "" if seconds is None else f", {seconds:.1f} s"
     say(f"{path}: {done}; {len(kb):,} documents, {kb.stats()['passages']:,} passages{took}")
 
@@ -161,7 +163,9 @@ def _installed_chat() -> str:
     for one in installed():
         if one.kind == "GGUF":
             return one.folder
-    raise UserError("give a model: --chat FILE, FOLDER or NAME; `firth models` lists those there are")
+    raise UserError(
+        "give a model: --chat FILE, FOLDER or NAME; `firth models` lists those there are"
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

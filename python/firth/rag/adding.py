@@ -1,8 +1,8 @@
 """Documents into a knowledge base: what is new or has changed is read, cut, embedded and written.
 
 Work is done in batches of some seconds, each written in one transaction with the digests of the
-files that it completes. A process that is killed loses the batch at hand; adding the same again goes
-on behind what is there.
+files that it completes. A process that is killed loses the batch at hand; adding the same again
+goes on behind what is there.
 """
 
 from __future__ import annotations
@@ -50,14 +50,18 @@ class Changes:
         return bool(self.added or self.updated or self.removed)
 
 
+@dataclass
 class _Batch:
     """What is to be written together."""
 
-    def __init__(self) -> None:
-        self.documents: list[Document] = []
-        self.removed: list[str] = []
-        self.files: list[tuple[str, str, bytes | None]] = []
-        self.tokens = 0
+    documents: list[Document] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    files: list[tuple[str, str, bytes | None]] = field(default_factory=list)
+    tokens: int = 0
+
+    def clear(self) -> None:
+        """Nothing is left to be written."""
+        self.documents, self.removed, self.files, self.tokens = [], [], [], 0
 
 
 class Writer:
@@ -160,7 +164,9 @@ class Writer:
                 changes.unchanged += len(known)
                 return
         else:
-            known = self._store.rows("SELECT name, digest FROM documents WHERE name = ?", [own_name])
+            known = self._store.rows(
+                "SELECT name, digest FROM documents WHERE name = ?", [own_name]
+            )
         digests = dict(known)
         readings = source.readings(data)
         title = os.path.splitext(os.path.basename(own_name))[0] if path else ""
@@ -230,4 +236,4 @@ class Writer:
                 self._store.put(document)
             for path, name, digest in batch.files:
                 self._store.note_file(path, name, digest)
-        batch.__init__()  # type: ignore[misc]
+        batch.clear()

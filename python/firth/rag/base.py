@@ -94,6 +94,7 @@ class KnowledgeBase:
         self._embed, self._chat, self._rerank = embed, chat, rerank
         self._loading = threading.RLock()
         self._model: SentenceTransformer | None = None
+        self._checked = False  # whether its vectors are those of the folder
         if size is not None:
             check_whole("KnowledgeBase: size", size, 8)
         if overlap is not None:
@@ -145,7 +146,9 @@ class KnowledgeBase:
             if self._model is None:
                 name = self._embed or MODEL
                 self._model = (
-                    SentenceTransformer(name, compute_type="int8") if isinstance(name, str) else name
+                    SentenceTransformer(name, compute_type="int8")
+                    if isinstance(name, str)
+                    else name
                 )
             return self._model
 
@@ -172,8 +175,6 @@ class KnowledgeBase:
                     )
                 self._checked = True
             return self._model
-
-    _checked = False
 
     @property
     def chat(self) -> Chat:
@@ -333,12 +334,12 @@ class KnowledgeBase:
         if mode != "keyword":
             vector = self.model.encode_query(query, normalize_embeddings=True)
         count = max(4 * k, 20) if reranker else k
-        found = ranking.rank(
-            self._memory, self._memory.state(), query, vector, mode, count, where
-        )
+        found = ranking.rank(self._memory, self._memory.state(), query, vector, mode, count, where)
         passages = self._passages(found)
         if reranker and passages:
-            scores = reranker.predict([(query, f"{one.title}\n{one.text}".strip()) for one in passages])
+            scores = reranker.predict(
+                [(query, f"{one.title}\n{one.text}".strip()) for one in passages]
+            )
             for one, score in zip(passages, scores.tolist(), strict=True):
                 one.score = score
             passages.sort(key=lambda one: -one.score)

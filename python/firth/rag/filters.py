@@ -33,7 +33,7 @@ def to_sql(where: Any, deep: int = 0) -> Query:
     if not isinstance(where, Mapping):
         raise TypeError(f"search: where must be a dict, got {shortened(where)}")
     if not where or deep > _MOST_DEEP:
-        raise ValueError(f"search: where must have 1 to {_MOST_DEEP} levels, got {shortened(where)}")
+        raise ValueError(f"search: where must have 1 to {_MOST_DEEP} levels of conditions")
     parts = [_part(name, value, deep) for name, value in where.items()]
     return _joined(" INTERSECT ", parts)
 

@@ -134,16 +134,17 @@ def structured(text: str, headings: list[tuple[int, int, str]]) -> Reading:
     return Reading(text, title, sections)
 
 
+_HIDDEN = {"script", "style", "template", "noscript", "svg"}
+_BLOCKS = {
+    "p", "div", "section", "article", "main", "header", "footer", "nav", "aside", "ul", "ol",
+    "table", "pre", "blockquote", "figure", "form", "dl", "hr", "h1", "h2", "h3", "h4", "h5",
+    "h6", "title",
+}  # fmt: skip
+_LINES = {"br", "li", "tr", "dt", "dd", "option"}
+
+
 class _Page(html.parser.HTMLParser):
     """The text of a page, with its headings."""
-
-    _HIDDEN = {"script", "style", "template", "noscript", "svg"}
-    _BLOCKS = {
-        "p", "div", "section", "article", "main", "header", "footer", "nav", "aside", "ul", "ol",
-        "table", "pre", "blockquote", "figure", "form", "dl", "hr", "h1", "h2", "h3", "h4", "h5",
-        "h6", "title",
-    }  # fmt: skip
-    _LINES = {"br", "li", "tr", "dt", "dd", "option"}
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -157,10 +158,10 @@ class _Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self._in_title |= tag == "title" and not self.title
-        self._hidden += tag in self._HIDDEN
+        self._hidden += tag in _HIDDEN
         self._pre += tag == "pre"
-        if tag in self._BLOCKS or tag in self._LINES:
-            self._break("\n\n" if tag in self._BLOCKS else "\n")
+        if tag in _BLOCKS or tag in _LINES:
+            self._break("\n\n" if tag in _BLOCKS else "\n")
         elif tag in ("td", "th"):
             self._break(" ")
         if re.fullmatch("h[1-6]", tag):
@@ -169,7 +170,7 @@ class _Page(html.parser.HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "title":
             self._in_title = False
-        self._hidden -= tag in self._HIDDEN and self._hidden > 0
+        self._hidden -= tag in _HIDDEN and self._hidden > 0
         self._pre -= tag == "pre" and self._pre > 0
         if self._heading and re.fullmatch("h[1-6]", tag):
             start, level, first = self._heading
@@ -177,7 +178,7 @@ class _Page(html.parser.HTMLParser):
             if words:
                 self.headings.append((start, level, " ".join(words)))
             self._heading = None
-        if tag in self._BLOCKS:
+        if tag in _BLOCKS:
             self._break("\n\n")
 
     def handle_data(self, data: str) -> None:

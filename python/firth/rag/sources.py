@@ -46,7 +46,11 @@ class Source:
 
     def readings(self, data: bytes) -> list[Reading]:
         """Its documents; errors as `readers.read`."""
-        return [readers.plain_text(str(self.text))] if self.path is None else readers.read(self.path, data)
+        return (
+            [readers.plain_text(str(self.text))]
+            if self.path is None
+            else readers.read(self.path, data)
+        )
 
 
 def digest_of(*parts: Any) -> bytes:
@@ -72,15 +76,14 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
         for name, text in given.items():
             if not isinstance(name, str) or not isinstance(text, str) or not name:
                 raise TypeError(
-                    "add: names and texts must be str, got "
-                    f"{shortened(name)}: {shortened(text)}"
+                    f"add: names and texts must be str, got {shortened(name)}: {shortened(text)}"
                 )
         return [Source(n, None, metadata, checked_text(text)) for n, text in given.items()], {}
     if isinstance(given, (str, os.PathLike)):
         given = [given]
     elif isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
         raise TypeError(f"add: sources must be paths or texts, got {shortened(given)}")
-    texts: list[Source] = []
+    texts: dict[str, Source] = {}
     roots: dict[str, Root] = {}
     for one in given:
         if not isinstance(one, (str, os.PathLike)):
@@ -91,8 +94,8 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
         else:
             text = checked_text(str(one))
             name = f"text:{digest_of(text).hex()[:12]}"
-            texts.append(Source(name, None, metadata, text))
-    return texts, roots
+            texts[name] = Source(name, None, metadata, text)
+    return list(texts.values()), roots
 
 
 def _is_path(one: str | os.PathLike[str]) -> bool:

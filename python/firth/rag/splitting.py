@@ -119,5 +119,5 @@ def _again(
     at = bisect_left(places, least)
     if at < len(places) and places[at] < stop:
         return places[at]
-    match = _WORD.search(text, least, stop)
+    match = _WORD.search(text, least - 1, stop)
     return match.end() if match else stop

@@ -37,6 +37,7 @@ CREATE TABLE documents (
     digest BLOB NOT NULL, title TEXT NOT NULL, metadata TEXT NOT NULL,
     first INTEGER NOT NULL, count INTEGER NOT NULL, text TEXT NOT NULL);
 CREATE INDEX documents_file ON documents (file);
+CREATE INDEX documents_passages ON documents (id, first, count);
 CREATE TABLE passages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL,
     start INTEGER NOT NULL, stop INTEGER NOT NULL, tokens INTEGER NOT NULL, heading TEXT NOT NULL);
@@ -87,34 +88,34 @@ class Store:
 
     def __init__(self, folder: Path, settings: Callable[[], dict[str, str]]) -> None:
         """Open the file, or make it, with the settings that the function gives."""
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
+        made = None if self.path.exists() else settings()  # an error leaves no file
+        folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._open = sqlite3.connect(
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            self._start(settings)
-        except sqlite3.DatabaseError as error:
+            self._start(made, settings)
+        except sqlite3.Error as error:
             self.close()
-            if isinstance(error, sqlite3.OperationalError) and "fts5" in str(error):
-                raise ImportError("KnowledgeBase: this Python's SQLite has no FTS5") from error
-            if isinstance(error, sqlite3.OperationalError):
-                raise OSError(f"{self.path}: {error}") from error
-            raise FormatError(f"is no knowledge base, or damaged: {error}", self.path) from None
+            raise self._named(error) from error
         except BaseException:
             self.close()
             raise
 
-    def _start(self, settings: Callable[[], dict[str, str]]) -> None:
+    def _start(self, made: dict[str, str] | None, settings: Callable[[], dict[str, str]]) -> None:
         self._open.execute("PRAGMA journal_mode = WAL")
         # With a log, NORMAL cannot damage the file; a power failure may undo the last changes.
         self._open.execute("PRAGMA synchronous = NORMAL")
         with self.writing():
-            if not self.rows("SELECT 1 FROM sqlite_master LIMIT 1"):
+            tables = self.rows("SELECT name FROM sqlite_master")
+            if not tables:
                 for statement in _SCHEMA.split(";\n"):
                     self._open.execute(statement)
-                self.set({"format": _FORMAT, **settings()})
+                self.set({"format": _FORMAT, **(made or settings())})
+            elif ("settings",) not in tables:
+                raise FormatError("is no knowledge base: it has other tables", self.path)
         self.settings = dict(self.rows("SELECT name, value FROM settings"))
         if self.settings.get("format") != _FORMAT:
             raise FormatError(
@@ -128,18 +129,32 @@ class Store:
         with self._lock:
             self._open.close()
 
+    def _named(self, error: sqlite3.Error) -> Exception:
+        """An error of SQLite as one that users know."""
+        if "fts5" in str(error):
+            return ImportError("KnowledgeBase: this Python's SQLite has no FTS5")
+        if isinstance(error, sqlite3.OperationalError):  # locked, read-only, full
+            return OSError(f"{self.path}: {error}")
+        if isinstance(error, sqlite3.ProgrammingError):  # closed
+            return ValueError(f"{self.path}: {error}")
+        return FormatError(f"is no knowledge base, or damaged: {error}", self.path)
+
     # Reading
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query."""
         with self._lock:
-            return self._open.execute(query, values).fetchall()
+            try:
+                return self._open.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._named(error) from error
 
-    def numbers(self, query: str, values: Sequence[Any] = ()) -> NDArray[np.int64]:
-        """The rows of a query for whole numbers, as an array; one column: (n,)."""
-        found = self.rows(query, values)
-        array = np.array(found, np.int64).reshape(len(found), -1)
-        return array[:, 0] if array.shape[1] == 1 or not found else array
+    def numbers(
+        self, query: str, values: Sequence[Any] = (), columns: int = 1
+    ) -> NDArray[np.int64]:
+        """The rows of a query for whole numbers: (n,), or (n, columns)."""
+        found = np.array(self.rows(query, values), np.int64)
+        return found.reshape(-1) if columns == 1 else found.reshape(-1, columns)
 
     def at_once(self) -> Any:
         """A block whose queries see one state of the file."""
@@ -165,13 +180,15 @@ class Store:
             if self._open.in_transaction:  # within another block
                 yield
                 return
-            self._open.execute(begin)
             try:
+                self._open.execute(begin)
                 yield
                 self._open.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._open.in_transaction:
                     self._open.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise self._named(error) from error
                 raise
 
     def writing(self) -> Any:
@@ -181,7 +198,9 @@ class Store:
     def set(self, settings: dict[str, str]) -> None:
         """Store settings."""
         with self.writing():
-            self._open.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
+            self._open.executemany(
+                "INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items()
+            )
         self.settings = {**getattr(self, "settings", {}), **settings}
 
     def note_file(self, path: str, name: str, digest: bytes | None) -> None:
