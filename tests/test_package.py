@@ -49,6 +49,17 @@ def test_questions_are_shipped() -> None:
         evaluation_file("words")  # type: ignore[arg-type]
 
 
+def test_the_playground_is_shipped() -> None:
+    """All files that its page names, and those that these import."""
+    static = resources.files("firth") / "serve" / "static"
+    page = static.joinpath("index.html").read_text()
+    named = set(re.findall(r'(?:src|href)="static/([\w.]+)"', page))
+    for file in static.iterdir():
+        named |= set(re.findall(r'from "\./([\w.]+)"', file.read_text()))
+    assert {file.name for file in static.iterdir()} == named | {"index.html"}
+    assert len(named) > 10
+
+
 def test_no_sources_are_shipped() -> None:
     files = metadata.files("firth")
     assert files

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import firth
 from causal_models import CONTEXT, TEMPLATE, WIDTH, write, write_gpt2
 from firth import CausalLM, FormatError
 from firth.formats import gguf
@@ -445,6 +446,24 @@ def test_texts_that_are_too_long(model: CausalLM) -> None:
         model.logits([1] * (CONTEXT + 1))
     assert len(model.generate("a" * (CONTEXT - 3), 50, ignore_eos=True, return_ids=True)) == 3
     assert model.logits([]).shape == (0, 259)
+
+
+def test_attentions(tmp_path: Path) -> None:
+    """Shares of what came before, as the reference in float64 has them."""
+    model = CausalLM.from_pretrained(write(tmp_path / "small.gguf", "F16"))
+    ids = model.tokenizer.encode("A cat sat.")
+    found = model.attentions(ids)
+    assert found.shape == (2, 4, len(ids), len(ids))
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    assert not np.triu(found, 1).any()
+    with firth.kernels.use("numpy"):
+        wanted = model.attentions(ids)
+    # float32 on the way: its rounding, for as many terms as a product of this width has
+    np.testing.assert_allclose(found, wanted, atol=np.finfo(np.float32).eps * 2 * WIDTH)
+    with pytest.raises(ValueError, match="from 0 to 258, got 999"):
+        model.attentions([999])
+    with pytest.raises(ValueError, match="attentions: the text has 701 tokens"):
+        model.attentions([1] * (CONTEXT + 1))
 
 
 def test_products_of_bytes_and_kinds_of_caches(tmp_path: Path) -> None:

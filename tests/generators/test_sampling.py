@@ -67,6 +67,20 @@ def test_distributions(options, ids, temperature):
     agrees(counts(Sampling(seed=7, **options), LOGITS), wanted)
 
 
+def test_chances_are_what_is_drawn():
+    for options in ({"temperature": 0.0}, {"temperature": 2.0, "min_p": 0.5}, {"top_p": 0.75}, {}):
+        sampler = Sampler(Sampling(seed=7, **options))
+        chances = sampler.chances(LOGITS)
+        assert chances.shape == LOGITS.shape
+        # weights are float32 and one division in float64
+        np.testing.assert_allclose(chances.sum(), 1, rtol=1e-6)
+        agrees(counts(sampler.sampling, LOGITS), chances)
+    flat = Sampler(Sampling(logit_bias={1: -np.inf})).chances(LOGITS)
+    np.testing.assert_allclose(
+        flat, softmax(np.where(np.arange(8) == 1, -np.inf, LOGITS)), rtol=1e-6
+    )
+
+
 def test_a_large_vocabulary():
     random = np.random.default_rng(3)
     logits = random.normal(0, 3, 49_152).astype(np.float32)

@@ -24,6 +24,7 @@ def add(commands: Any) -> None:
         help=f"a model that continues texts: {place}; may be repeated")  # fmt: skip
     add("--embed", action="append", metavar="MODEL", help="one for vectors of texts")
     add("--rerank", action="append", metavar="MODEL", help="one that scores pairs of texts")
+    add("--kb", metavar="FOLDER", help="documents to ask: what `firth index DOCS -o FOLDER` made")
     add("--host", default="127.0.0.1", help="address to listen on; others than this machine's "
         "own need an API key [127.0.0.1]")  # fmt: skip
     add("--port", type=int, default=8080, help="0: any that is free [8080]")
@@ -48,7 +49,7 @@ def _serve(arguments: argparse.Namespace) -> None:
             complain(f"{name}: {model}")
     serve(
         arguments.host, arguments.port, lambda url: write(f"listening on {url}\n"),
-        arguments.api_key, context=arguments.ctx, slots=arguments.slots, **named,
+        arguments.api_key, kb=arguments.kb, context=arguments.ctx, slots=arguments.slots, **named,
     )  # fmt: skip
 
 

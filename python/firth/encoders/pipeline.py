@@ -34,11 +34,13 @@ class Pipeline:
     Attributes
     ----------
     tokenizer : AutoTokenizer
+    auto_model : AutoModel
+        The transformer alone.
     """
 
     def __init__(self, folder: str, precision: Precision) -> None:
         self._content = saved.read(folder)
-        self._model = AutoModel.from_pretrained(self._content.transformer, precision)
+        self.auto_model = AutoModel.from_pretrained(self._content.transformer, precision)
         self.tokenizer = AutoTokenizer.from_pretrained(self._content.transformer)
         self._pooling, self._modules = self._content.read_modules(self._stack.plan.width)
         limits = self._content.limits
@@ -50,7 +52,7 @@ class Pipeline:
 
     @property
     def _stack(self) -> Stack:
-        return self._model.stack
+        return self.auto_model.stack
 
     @property
     def _width(self) -> int:

@@ -112,7 +112,7 @@ class SentenceTransformer(Pipeline, Settings):
 
     def __repr__(self) -> str:
         return (
-            f"SentenceTransformer<{self._model.config.model_type}, dim="
+            f"SentenceTransformer<{self.auto_model.config.model_type}, dim="
             f"{self.get_embedding_dimension()}, at most {self.max_seq_length} tokens, "
             f"{self.compute_type}>"
         )

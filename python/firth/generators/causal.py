@@ -36,6 +36,7 @@ from firth.generators.tokenizer import GeneratorTokenizer
 from firth.generators.tools import Tools
 from firth.transformer.cached import Cache, extend
 from firth.transformer.config import Config
+from firth.transformer.plan import Batch as Tokens
 from firth.transformer.plan import Plan, Weights
 from firth.transformer.stack import STORED, Precision, Stack
 
@@ -448,6 +449,16 @@ seed, logit_bias
         states = self._states(whole)
         found = [self._decoder.scores(states[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
         return np.concatenate([np.empty((0, self._vocabulary), np.float32), *found])
+
+    def attentions(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Where each token of a text looks, (L, H, S, S) float32: row i has the shares of token i.
+
+        L = layers, H = heads. They take 4 L H S^2 bytes.
+        """
+        whole = self._fitting("attentions", ids)
+        batch = Tokens(np.array(whole, np.int32), np.array([0, len(whole)], np.int64))
+        found = self._stack.run(batch, attentions=True).attentions
+        return np.stack([layer[0] for layer in cast(Any, found)])
 
     def score(self, text: str | Sequence[int], after: int = 1, top: int = 0) -> Score:
         """How probable a text is, token by token.

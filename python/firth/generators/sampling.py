@@ -188,7 +188,28 @@ class Sampler:
         found[ids] = own.astype(np.float32)
         return found
 
+    def chances(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The probability of each id to be chosen by `__call__`, (vocabulary,); sums to 1.
+
+        Raises
+        ------
+        ValueError
+            As `__call__`.
+        """
+        ids, weights = self._weights(self.processed(logits))
+        found = np.zeros(len(logits))
+        found[slice(None) if ids is None else ids] = weights / weights.sum(dtype=np.float64)
+        return found
+
     def _choose(self, logits: NDArray[np.float32]) -> int:
+        ids, weights = self._weights(logits)
+        at = _drawn(weights, self._random.random()) if self.sampling.temperature else 0
+        return at if ids is None else int(ids[at])
+
+    def _weights(
+        self, logits: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float32]]:
+        """Ids that can be chosen, None for all, and their weights."""
         sampling = self.sampling
         best = int(logits.argmax())  # of NaN the first
         largest = float(logits[best])
@@ -196,7 +217,7 @@ class Sampler:
             kind = "are all forbidden" if largest == -np.inf else f"have {largest} among them"
             raise ValueError(f"Sampler: the logits {kind}")
         if sampling.temperature == 0:
-            return best
+            return np.array([best]), np.ones(1, np.float32)
         ids = self._kept(logits)
         scores = logits if ids is None else logits[ids]
         with np.errstate(over="ignore"):  # a tiny temperature: inf, whose weight is 0
@@ -213,8 +234,7 @@ class Sampler:
             inside = np.flatnonzero(weights >= sampling.min_p)
             ids = inside if ids is None else ids[inside]
             weights = weights[inside]
-        at = _drawn(weights, self._random.random())
-        return at if ids is None else int(ids[at])
+        return ids, weights
 
     def _kept(self, logits: NDArray[np.float32]) -> NDArray[np.int64] | None:
         """Ids that top_k keeps, in their order; None for all."""

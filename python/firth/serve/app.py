@@ -14,19 +14,31 @@ import firth
 from firth.serve.errors import add_handlers
 from firth.serve.metrics import Metrics, Observed
 from firth.serve.models import Models, loaded
-from firth.serve.routes import chat, completions, embeddings, models, page, rerank, state, tokens
+from firth.serve.routes import (
+    chat,
+    completions,
+    embeddings,
+    insight,
+    knowledge,
+    models,
+    page,
+    rerank,
+    state,
+    tokens,
+)
 from firth.serve.security import Guard
 
 if TYPE_CHECKING:
     from firth.encoders import CrossEncoder, SentenceTransformer
     from firth.generators import CausalLM
+    from firth.rag import KnowledgeBase
 
     Place = str | os.PathLike[str]
 
 PREFIXES = ("", "/v1", "/openai/v1")  # the last is that of Groq's client
 ROUTERS: tuple[APIRouter, ...] = (
     chat.router, completions.router, embeddings.router, models.router, rerank.router,
-    tokens.router, state.router,
+    tokens.router, insight.router, knowledge.router, state.router,
 )  # fmt: skip
 
 
@@ -34,6 +46,7 @@ def create_app(
     chat: CausalLM | Place | Sequence[Place] | Mapping[str, CausalLM | Place] | None = None,
     embed: SentenceTransformer | Place | Mapping[str, SentenceTransformer | Place] | None = None,
     rerank: CrossEncoder | Place | Mapping[str, CrossEncoder | Place] | None = None,
+    kb: KnowledgeBase | Place | None = None,
     *,
     api_key: str | None = None,
     hosts: Sequence[str] = (),
@@ -48,6 +61,8 @@ def create_app(
     chat, embed, rerank : optional
         Models: one by its path or name, as `from_pretrained` takes it; several; one in memory; or
         a dict of names, by which requests call them. A name that no model has means the first.
+    kb : KnowledgeBase or path-like, optional
+        Documents to search and ask; those of a folder are asked with the first model of chats.
     api_key : str, optional
         What requests must have as ``Authorization: Bearer ...``. None: nothing; the server should
         listen on this machine alone.
@@ -72,7 +87,7 @@ def create_app(
     FileNotFoundError, FormatError, ValueError
         As the models' classes.
     """
-    from firth import CausalLM, CrossEncoder, SentenceTransformer
+    from firth import CausalLM, CrossEncoder, KnowledgeBase, SentenceTransformer
 
     served = Models(
         loaded(chat, "chat", lambda place: CausalLM.from_pretrained(place, context)),
@@ -82,16 +97,25 @@ def create_app(
         queue,
     )
 
+    base: KnowledgeBase | None
+    if isinstance(kb, (str, os.PathLike)):
+        engines = list(served.chat.models.values())
+        base = KnowledgeBase(kb, chat=engines[0].model if engines else None)
+    else:
+        base = kb
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(served.close)
+        if base is not None and base is not kb:
+            base.close()
 
     # its pages of documentation load scripts from elsewhere
     app = FastAPI(
         title="firth", version=firth.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.state.models, app.state.metrics = served, Metrics()
+    app.state.models, app.state.kb, app.state.metrics = served, base, Metrics()
     for prefix in PREFIXES:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix, include_in_schema=prefix == "/v1")

@@ -72,6 +72,7 @@ class Models:
         self.chat = Family("chats", {k: Engine(one, slots, queue) for k, one in chat.items()})
         self.embed = Family("embeddings", {k: Embedder(one, queue) for k, one in embed.items()})
         self.rerank = Family("reranking", {k: Reranker(one, queue) for k, one in rerank.items()})
+        self.looks = Turns(queue)  # what the playground asks beside answers
         self._created = int(time.time())
 
     def cards(self) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -105,6 +105,37 @@ class Tokenize(Body):
     add_special: bool | None = None
     parse_special: bool | None = None
     with_pieces: bool | None = None
+
+
+class Next(Body):
+    """``POST /next``."""
+
+    input: str
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class Search(Body):
+    """``POST /kb/search``."""
+
+    query: str
+    k: Annotated[int, Field(ge=1, le=50)] = 5
+    mode: Literal["hybrid", "dense", "keyword"] = "hybrid"
+
+
+class Ask(Body):
+    """``POST /kb/ask``."""
+
+    question: str
+    k: Annotated[int, Field(ge=1, le=50)] = 5
+
+
+class AttentionOf(Body):
+    """``POST /attention``."""
+
+    input: str
+    layer: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class Detokenize(Body):

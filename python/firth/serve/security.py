@@ -24,8 +24,9 @@ BODY_BYTES = 4 << 20
 BODY_SECONDS = 30.0
 _PUBLIC = ("/", "/health", "/v1/health", "/openai/v1/health", "/favicon.ico")
 _CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HEADERS = ("authorization", "content-type", "x-api-key")  # that a page may send
 

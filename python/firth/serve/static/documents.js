@@ -1,0 +1,121 @@
+// The documents tab: passages of a knowledge base, and an answer that cites them.
+
+import { ApiError, call } from "./api.js";
+import { byId, make, messageOf, say } from "./dom.js";
+
+/** @typedef {{document: string, text: string, score: number, start: number, end: number}} Passage */
+
+const count = () => Number(byId("documents-k").value) || 5;
+
+/** What comes before the last folder that all names have in common. @param {string[]} names */
+function common(names) {
+  const folders = names.map((name) => name.slice(0, name.lastIndexOf("/") + 1));
+  return folders.reduce((a, b) => {
+    while (!b.startsWith(a)) a = a.slice(0, a.lastIndexOf("/", a.length - 2) + 1);
+    return a;
+  }, folders[0] ?? "");
+}
+
+/** @param {Passage[]} passages @param {Set<number>} cited Numbers from 1. */
+function showPassages(passages, cited) {
+  const front = common(passages.map((one) => one.document)).length;
+  byId("documents-passages").hidden = false;
+  byId("passages").replaceChildren(
+    ...passages.map(({ document, text, score, start, end }, i) =>
+      make(
+        "li",
+        { class: cited.has(i + 1) ? "passage cited" : "passage", id: `passage-${i + 1}`, tabindex: -1 },
+        make("span", { class: "number", text: `[${i + 1}]` }),
+        make("h4", { title: document }, document.slice(front), make("span", { class: "hint", text: `  ${start}–${end}` })),
+        make("span", { class: "score", text: score.toFixed(3), title: "Score" }),
+        make("p", { class: "body", text }),
+      ),
+    ),
+  );
+  const none = make("p", { class: "body", text: "No passage fits." });
+  if (!passages.length) byId("passages").append(make("li", { class: "passage" }, none));
+}
+
+/** The text of an answer, whose [n] lead to passage n. @param {string} text @param {number} count */
+function linked(text, count) {
+  return text.split(/(\[\d+\])/).map((part) => {
+    const number = Number(/^\[(\d+)\]$/.exec(part)?.[1]);
+    if (!(number >= 1 && number <= count)) return part;
+    const passage = () => byId(`passage-${number}`);
+    const on = (is) => () => passage().classList.toggle("on", is);
+    return make("button", {
+      class: "cite",
+      text: part,
+      "aria-label": `Passage ${number}`,
+      on: {
+        mouseenter: on(true), mouseleave: on(false), focus: on(true), blur: on(false),
+        click: () => {
+          passage().focus();
+          passage().scrollIntoView({ block: "center" });
+        },
+      },
+    });
+  });
+}
+
+/** @param {boolean} asking Whether an answer is wanted, too. */
+async function run(asking) {
+  const question = byId("question").value.trim();
+  if (!question) return;
+  const buttons = [byId("documents-ask"), byId("documents-search")];
+  buttons.forEach((one) => (one.disabled = true));
+  byId("documents-note").textContent = asking ? "Reading…" : "Searching…";
+  byId("documents-answer").hidden = true;
+  byId("documents-passages").hidden = true;
+  try {
+    if (asking) {
+      const found = await call("v1/kb/ask", { question, k: count() });
+      byId("documents-answer").hidden = false;
+      byId("answer-text").replaceChildren(...linked(found.text, found.passages.length));
+      showPassages(found.passages, new Set(found.citations.map((one) => one.number)));
+      say(`Answer: ${found.text}`);
+    } else {
+      const mode = byId("documents-mode").value;
+      const { passages } = await call("v1/kb/search", { query: question, k: count(), mode });
+      showPassages(passages, new Set());
+      say(`${passages.length} passages`);
+    }
+    byId("documents-note").textContent = "";
+  } catch (error) {
+    byId("documents-note").textContent = messageOf(error);
+    say(messageOf(error));
+  } finally {
+    buttons.forEach((one) => (one.disabled = false));
+  }
+}
+
+async function look() {
+  try {
+    const { documents, passages, chat } = await call("v1/kb");
+    byId("documents-lead").textContent =
+      `${documents.toLocaleString("en")} documents in ${passages.toLocaleString("en")} passages. ` +
+      (chat ? "Answers come from the passages below and name them." : "No chat model: search only.");
+    byId("documents-ask").hidden = !chat;
+    byId("documents-form").hidden = false;
+    byId("documents-empty").hidden = true;
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+    byId("documents-form").hidden = true;
+    byId("documents-empty").hidden = false;
+  }
+}
+
+/** @returns {() => void} What to do when the tab is shown. */
+export function startDocuments() {
+  byId("documents-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run(!byId("documents-ask").hidden);
+  });
+  byId("documents-search").addEventListener("click", () => run(false));
+  byId("question").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    byId("documents-form").requestSubmit();
+  });
+  return () => look().catch((error) => (byId("documents-note").textContent = messageOf(error)));
+}
