@@ -14,7 +14,17 @@ import firth
 from firth.serve.errors import add_handlers
 from firth.serve.metrics import Metrics, Observed
 from firth.serve.models import Models, loaded
-from firth.serve.routes import chat, completions, embeddings, models, page, rerank, state, tokens
+from firth.serve.routes import (
+    chat,
+    completions,
+    embeddings,
+    models,
+    ollama,
+    page,
+    rerank,
+    state,
+    tokens,
+)
 from firth.serve.security import Guard
 
 if TYPE_CHECKING:
@@ -95,6 +105,7 @@ def create_app(
     for prefix in PREFIXES:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix, include_in_schema=prefix == "/v1")
+    app.include_router(ollama.router)
     page.add(app)
     add_handlers(app)
     app.add_middleware(Guard, api_key=api_key, hosts=hosts)
