@@ -19,6 +19,7 @@ from firth.serve.routes import (
     completions,
     embeddings,
     models,
+    moderations,
     ollama,
     page,
     rerank,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 PREFIXES = ("", "/v1", "/openai/v1")  # the last is that of Groq's client
 ROUTERS: tuple[APIRouter, ...] = (
     chat.router, completions.router, embeddings.router, models.router, rerank.router,
-    tokens.router, state.router,
+    tokens.router, state.router, moderations.router,
 )  # fmt: skip
 
 
