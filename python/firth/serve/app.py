@@ -23,6 +23,7 @@ from firth.serve.routes import (
     ollama,
     page,
     rerank,
+    responses,
     state,
     tokens,
 )
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 PREFIXES = ("", "/v1", "/openai/v1")  # the last is that of Groq's client
 ROUTERS: tuple[APIRouter, ...] = (
     chat.router, completions.router, embeddings.router, models.router, rerank.router,
-    tokens.router, state.router, moderations.router,
+    tokens.router, state.router, moderations.router, responses.router,
 )  # fmt: skip
 
 
