@@ -70,6 +70,7 @@ class Job:
                     raise piece
                 going -= piece.finish_reason is not None
                 yield piece
+                await asyncio.sleep(0)  # others go on, and it is seen who has left
         finally:
             self.cancelled = True  # its slots are free after the next step
 
@@ -167,7 +168,8 @@ class Engine:
         while self._admit():
             try:
                 self._batch.step()
-            except Exception as error:  # of a step, not of a text: no cache is sure any more
+            except Exception as error:  # of all texts; what was computed may not be whole
+                self._batch = self.model.batch()
                 for job, _ in self._going.values():
                     self._end(job, errors.failed(error))
             for run in list(self._going):
@@ -176,16 +178,14 @@ class Engine:
     def _admit(self) -> bool:
         """Fill the slots, or wait for a request; False where there is nothing left to do."""
         with self._wake:
-            while True:
-                while self._waiting and len(self._going) < self._slots:
-                    job, i = self._waiting.popleft()
-                    if not job.cancelled:
-                        self._begin(job, i)
-                if self._going:
-                    return True
-                if self._closed:
-                    return False
+            while not (self._waiting or self._going or self._closed):
                 self._wake.wait()
+            free = min(self._slots - len(self._going), len(self._waiting))
+            fresh = [self._waiting.popleft() for _ in range(free)]
+        for job, i in fresh:
+            if not job.cancelled:
+                self._begin(job, i)
+        return bool(self._going or self._waiting or not self._closed)
 
     def _begin(self, job: Job, index: int) -> None:
         run = job.runs[index]
@@ -259,6 +259,13 @@ class Turns:
             self._waiting -= 1
 
 
+class Gone(APIError):
+    """The client has closed the connection: nobody reads this."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the client has closed the connection", "closed")  # nginx's status
+
+
 class Events(StreamingResponse):
     """A job as a stream; whoever stops to listen ends the job."""
 
@@ -269,7 +276,8 @@ class Events(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
-            await unless_gone(receive, self.stream_response(send))
+            with contextlib.suppress(Gone):
+                await unless_gone(receive, self.stream_response(send))
         finally:
             self._job.cancelled = True
 
@@ -285,7 +293,7 @@ async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise APIError(499, "the client has closed the connection", "closed")
+            raise Gone
         return task.result()
     finally:
         watch.cancel()
