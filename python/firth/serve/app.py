@@ -21,8 +21,11 @@ from firth.serve.routes import (
     insight,
     knowledge,
     models,
+    moderations,
+    ollama,
     page,
     rerank,
+    responses,
     state,
     tokens,
 )
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 PREFIXES = ("", "/v1", "/openai/v1")  # the last is that of Groq's client
 ROUTERS: tuple[APIRouter, ...] = (
     chat.router, completions.router, embeddings.router, models.router, rerank.router,
-    tokens.router, insight.router, knowledge.router, state.router,
+    tokens.router, insight.router, knowledge.router, state.router, moderations.router,
+    responses.router,
 )  # fmt: skip
 
 
@@ -119,6 +123,7 @@ def create_app(
     for prefix in PREFIXES:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix, include_in_schema=prefix == "/v1")
+    app.include_router(ollama.router)
     page.add(app)
     add_handlers(app)
     app.add_middleware(Guard, api_key=api_key, hosts=hosts)

@@ -102,15 +102,20 @@ def failed(error: Exception) -> APIError:
     return APIError(500, "the server has failed; its log says where")
 
 
+def of_body(error: RequestValidationError) -> APIError:
+    """What a client is told of a body that is not as its schema."""
+    first = error.errors()[0]
+    param = ".".join(map(str, first["loc"][1:])) or None
+    message = f"{param}: {first['msg']}" if param else str(first["msg"])
+    return APIError(400, message, "invalid_value", param)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let all errors have this shape."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        param = ".".join(map(str, first["loc"][1:])) or None
-        message = f"{param}: {first['msg']}" if param else str(first["msg"])
-        return APIError(400, message, "invalid_value", param).response()
+        return of_body(error).response()
 
     @app.exception_handler(HTTPException)
     async def told(request: Request, error: HTTPException) -> Response:
