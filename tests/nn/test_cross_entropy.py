@@ -250,7 +250,7 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"cross_entropy: target must have the shape of input"):
         cross_entropy(Tensor(np.ones((2, 3, 4))), np.zeros((2, 5), int))
     with pytest.raises(TypeError, match=r"cross_entropy: target must hold integers, got float64"):
-        cross_entropy(x, np.ones((2, 3)))
+        cross_entropy(x, np.ones(2))
     with pytest.raises(TypeError, match=r"nll_loss: target must hold integers"):
         nll_loss(x, Tensor(np.ones(2)))
     with pytest.raises(ValueError, match=r"cross_entropy: weight must have shape \(3,\), got"):

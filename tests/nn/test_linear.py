@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import network_checks as checks
+from firth import nn
 from firth.nn.operations.linear import Linear, linear
 from firth.nn.tape import Tensor
 
@@ -63,3 +64,13 @@ def test_the_gradient_that_backward_is_given_stays(backend):
     np.testing.assert_array_equal(given, np.ones((2, 3)))
     np.testing.assert_array_equal(leaf.grad, np.full((2, 3), 5.0))
     assert not np.shares_memory(leaf.grad, given)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.float64])
+def test_other_numbers_are_refused(dtype):
+    """Native code would read their bytes as float32."""
+    layer, x = nn.Linear(3, 2), np.ones((4, 3), dtype)
+    for given in (x, nn.Tensor(x)):
+        for module in (layer, lambda x: nn.MultiheadAttention(3, 1)(x, x, x)):
+            with pytest.raises(TypeError, match="must hold real numbers|must have one dtype"):
+                module(given)

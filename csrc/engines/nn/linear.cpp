@@ -1,5 +1,7 @@
 // y = f(x W^T + b). Backward, with dz = dy f'(z):
 //   dx = dz W      dW = dz^T x      db = sum of the rows of dz
+#include <initializer_list>
+
 #include "engines/nn/activation.h"
 #include "memory.h"
 
@@ -17,6 +19,8 @@ bool linear_fits(const Call& c) {
     if (bias.there && (bias.axes != 1 || bias.shape[0] != y.last())) return false;
     const bool keeps_z = !reads_result(int(c.option(0)));
     if (c.saves != size_t(keeps_z) || (keeps_z && !c.saved[0].has_shape_of(y))) return false;
+    for (const Array* a : {&x, &weight, &bias, &y, keeps_z ? c.saved : &y})
+        if (*a && a->kind != Kind::real) return false;
     if (!c.backward) return x && weight && (!bias.there || bias) && y && (!keeps_z || c.saved[0]);
     const bool plain = c.option(0) == kNone;
     return c.dout[0] && (plain || (keeps_z ? c.saved[0] : y)) && (!c.din[0] || weight) &&

@@ -45,6 +45,15 @@ class Spec(NamedTuple):
     dtype: DTypeLike | None = REAL
 
 
+def check_real(function: str, name: str, x: Any) -> None:
+    """Raise TypeError where whole numbers or masks stand for real ones."""
+    if isinstance(x, Spec) and x.dtype is not REAL:
+        raise TypeError(
+            f"{function}: {name} must hold real numbers, got {np.dtype(x.dtype)}; "
+            "float() makes them real"
+        )
+
+
 class Operation(abc.ABC):
     """A pair of functions, forward and backward; an instance holds the options of one call.
 
@@ -662,7 +671,7 @@ def apply_all(operation: Operation, *inputs: Tensor | Array | None) -> tuple[Ten
     Parameters
     ----------
     operation : Operation
-    *inputs : Tensor, ndarray (indices, masks, numbers) or None
+    *inputs : Tensor, ndarray (indices, masks, constants) or None
         In the order of the operation's page; C-contiguous.
 
     Returns
@@ -677,29 +686,20 @@ def apply_all(operation: Operation, *inputs: Tensor | Array | None) -> tuple[Ten
     ValueError, TypeError
         The inputs do not fit the operation.
     """
-    # Tensors of whole numbers and masks are arrays to an operation.
-    inputs = tuple(
-        x.data if isinstance(x, Tensor) and x.data.dtype.kind != "f" else x for x in inputs
-    )
-    dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
+    dtypes = {x.dtype for x in inputs if x is not None and x.dtype.kind == "f"}
+    whole = any(isinstance(x, Tensor) and x.dtype.kind != "f" for x in inputs)
     if operation.moves and not dtypes:
-        return (_moved(operation, inputs),)
-    if len(dtypes) != 1:
-        for x in inputs:
-            if not (x is None or isinstance(x, (Tensor, np.ndarray))):
-                raise TypeError(
-                    f"{operation.name}: inputs must be tensors, got {type(x).__name__}; "
-                    "firth.tensor() makes one"
-                )
-        names = " and ".join(sorted(str(dtype) for dtype in dtypes))
+        return (_moved(operation, [x.data for x in inputs if isinstance(x, Tensor)]),)
+    if len(dtypes) != 1 or (whole and not operation.moves):  # ids and masks come as arrays
+        names = [*sorted(str(dtype) for dtype in dtypes), *["whole numbers"] * whole]
         raise TypeError(
             f"{operation.name}: tensors must have one dtype, float32 or float64, "
-            f"got {names or 'whole numbers; float() makes them real'}"
+            f"got {' and '.join(names)}{'; float() makes them real' * whole}"
         )
     dtype = dtypes.pop()
     results, kept = operation.results(
         *(
-            None if x is None else Spec(x.shape, REAL if isinstance(x, Tensor) else x.dtype)
+            None if x is None else Spec(x.shape, REAL if x.dtype.kind == "f" else x.dtype)
             for x in inputs
         )
     )

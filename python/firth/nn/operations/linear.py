@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from firth.nn.operations import activation as activations
-from firth.nn.tape import Array, Operation, Spec, Tensor, apply
+from firth.nn.tape import Array, Operation, Spec, Tensor, apply, check_real
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Linear(Operation):
 
     def results(self, *inputs: Any) -> tuple[list[Spec], list[Spec]]:
         x, weight, bias = inputs
+        for name, given in (("input", x), ("weight", weight), ("bias", bias)):
+            check_real("linear", name, given)
         if len(weight.shape) != 2:
             raise ValueError(f"linear: weight must have 2 axes, got shape {weight.shape}")
         if not x.shape or x.shape[-1] != weight.shape[1]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firth.nn.operations.arithmetic import cosine_similarity, mean, minimum, norm, real, sum
-from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, fixed, tracing
+from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, check_real, fixed, tracing
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 """Names of reductions and the numbers that the native code knows."""
@@ -49,18 +49,9 @@ def _spread(gradient: Array, shape: Shape, reduction: str) -> Array:
     return np.broadcast_to(gradient / size if reduction == "mean" else gradient, shape)
 
 
-def _check_real(function: str, name: str, x: Any) -> None:
-    """Raise TypeError where whole numbers or masks stand for real ones."""
-    if isinstance(x, Spec) and x.dtype is not REAL:
-        raise TypeError(
-            f"{function}: {name} must hold real numbers, got {np.dtype(x.dtype)}; "
-            "float() makes them real"
-        )
-
-
 def _alike(function: str, x: Any, target: Any) -> None:
-    _check_real(function, "input", x)
-    _check_real(function, "target", target)
+    check_real(function, "input", x)
+    check_real(function, "target", target)
     if target.shape != x.shape:
         raise ValueError(
             f"{function}: target must have the shape of input, {x.shape}, got {target.shape}"
@@ -158,7 +149,7 @@ class BinaryCrossEntropyWithLogits(Operation):
         x, target, *weights = inputs
         _alike(self.name, x, target)
         for name, weight in zip(("weight", "pos_weight"), weights, strict=True):
-            _check_real(self.name, name, weight)
+            check_real(self.name, name, weight)
             axes = 0 if weight is None else len(weight.shape)
             if axes > len(x.shape) or (axes and weight.shape != x.shape[-axes:]):
                 raise ValueError(

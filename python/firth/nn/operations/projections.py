@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firth.nn.tape import Array, Operation, Spec, Tensor, apply_all
+from firth.nn.tape import Array, Operation, Spec, Tensor, apply_all, check_real
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Projections(Operation):
                 f"projections: weight must have shape ({sum(self.rows)}, K), got {weight.shape}"
             )
         for i, x in enumerate(given):
+            check_real("projections", f"input {i}", x)
             if not x.shape or x.shape[-1] != weight.shape[1]:
                 raise ValueError(
                     f"projections: the last axis of input {i} must be {weight.shape[1]}, got "
