@@ -32,7 +32,9 @@ async def _told(request: Request, work: Callable[[KnowledgeBase], dict[str, Any]
 
 @router.get("/kb")
 async def knowledge(request: Request) -> Response:
-    """How many documents there are, and whether a model answers from them."""
+    """How many documents there are, and whether a model answers from them; without any, 0."""
+    if request.app.state.kb is None:
+        return JSON({"documents": 0, "passages": 0, "chat": False})
 
     def work(base: KnowledgeBase) -> dict[str, Any]:
         stats = base.stats()

@@ -1,7 +1,7 @@
 // The documents tab: passages of a knowledge base, and an answer that cites them.
 
-import { ApiError, call } from "./api.js";
-import { byId, make, messageOf, say } from "./dom.js";
+import { call } from "./api.js";
+import { byId, make, messageOf, say, trouble } from "./dom.js";
 
 /** @typedef {{document: string, text: string, score: number, start: number, end: number}} Passage */
 
@@ -90,19 +90,14 @@ async function run(asking) {
 }
 
 async function look() {
-  try {
-    const { documents, passages, chat } = await call("v1/kb");
-    byId("documents-lead").textContent =
-      `${documents.toLocaleString("en")} documents in ${passages.toLocaleString("en")} passages. ` +
-      (chat ? "Answers come from the passages below and name them." : "No chat model: search only.");
-    byId("documents-ask").hidden = !chat;
-    byId("documents-form").hidden = false;
-    byId("documents-empty").hidden = true;
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 404)) throw error;
-    byId("documents-form").hidden = true;
-    byId("documents-empty").hidden = false;
-  }
+  const { documents, passages, chat } = await call("v1/kb");
+  byId("documents-form").hidden = documents === 0;
+  byId("documents-empty").hidden = documents > 0;
+  byId("documents-ask").hidden = !chat;
+  if (!documents) return;
+  byId("documents-lead").textContent =
+    `${documents.toLocaleString("en")} documents in ${passages.toLocaleString("en")} passages. ` +
+    (chat ? "Answers come from the passages below and name them." : "No chat model: search only.");
 }
 
 /** @returns {() => void} What to do when the tab is shown. */
@@ -117,5 +112,5 @@ export function startDocuments() {
     event.preventDefault();
     byId("documents-form").requestSubmit();
   });
-  return () => look().catch((error) => (byId("documents-note").textContent = messageOf(error)));
+  return () => look().catch(trouble);
 }

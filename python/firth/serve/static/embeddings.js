@@ -71,21 +71,28 @@ function showMap() {
     draw("line", { x1: 0, x2: width, y1: at([0, 0])[1], y2: at([0, 0])[1] }),
     draw("line", { x1: at([0, 0])[0], x2: at([0, 0])[0], y1: 0, y2: height }),
   ];
-  const taken = points.map((p) => at(p)[1] + 4); // heights of labels, moved where two meet
-  const order = points.map((_, i) => i).sort((i, j) => taken[i] - taken[j]);
-  order.forEach((i, place) => {
-    for (const other of order.slice(0, place)) {
-      const near = Math.abs(at(points[i])[0] - at(points[other])[0]) < width / 2;
-      if (near && taken[i] - taken[other] < 16) taken[i] = taken[other] + 16;
-    }
-  });
-  const marks = points.flatMap((point, i) => {
+  const labels = points.map((point, i) => {
     const [x, y] = at(point);
-    const left = x > width / 2;
-    const line = lines[i].length > most ? `${lines[i].slice(0, most - 1).trimEnd()}…` : lines[i];
+    const long = lines[i].length > most;
+    const text = long ? `${lines[i].slice(0, most - 1).trimEnd()}…` : lines[i];
+    const [wide, end] = [7.5 * text.length + 10, x > width / 2]; // to the left of its point
+    return { x: end ? x - 10 : x + 10, y: y + 4, from: end ? x - wide : x, wide, end, text };
+  });
+  const placed = []; // from above; one that meets another moves below it
+  for (const one of [...labels].sort((a, b) => a.y - b.y)) {
+    for (const other of placed) {
+      const beside = one.from + one.wide < other.from || other.from + other.wide < one.from;
+      if (!beside && Math.abs(one.y - other.y) < 16) one.y = other.y + 16;
+    }
+    placed.push(one);
+    placed.sort((a, b) => a.y - b.y);
+  }
+  const marks = points.flatMap((point, i) => {
+    const [cx, cy] = at(point);
+    const { x, y, end, text } = labels[i];
     return [
-      draw("circle", { cx: x, cy: y, r: 4 }),
-      draw("text", { x: left ? x - 10 : x + 10, y: taken[i], "text-anchor": left ? "end" : "start", text: line }),
+      draw("circle", { cx, cy, r: 4 }),
+      draw("text", { x, y, "text-anchor": end ? "end" : "start", text }),
     ];
   });
   map.setAttribute("viewBox", `0 0 ${width} ${height}`);
