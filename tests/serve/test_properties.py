@@ -116,7 +116,9 @@ def test_the_server_s_own_description(app: Any, url: str) -> None:
         @given(case=operation.as_strategy())
         def answered(case: Any) -> None:
             if isinstance(case.body, dict):
-                case.body["max_tokens"] = 1
+                case.body["max_tokens"] = case.body["max_output_tokens"] = 1
+                if isinstance(case.body.setdefault("options", {}), dict):
+                    case.body["options"]["num_predict"] = 1
             response = case.call(base_url=url)
             assert response.status_code < 500, response.text
 
