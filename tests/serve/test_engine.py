@@ -90,14 +90,16 @@ def test_who_leaves_frees_a_slot(chat_model: CausalLM, monkeypatch: pytest.Monke
     with running(app) as url:
         address = f"{url}/v1/chat/completions"
         with HTTP.stream("POST", address, json={**body, "stream": True}) as response:
-            next(deltas(response))
+            begun = deltas(response)
+            next(begun)
             assert soon(lambda: engine.going == 1)
         assert soon(lambda: engine.going == 0)
         with pytest.raises(httpx.ReadTimeout):
             HTTP.post(address, json=body, timeout=0.2)  # not a stream: closed as well
         assert soon(lambda: engine.going == 0)
         with HTTP.stream("POST", address, json={**body, "stream": True}) as response:
-            next(deltas(response))
+            begun = deltas(response)
+            next(begun)
             with pytest.raises(httpx.ReadTimeout):
                 HTTP.post(address, json=body, timeout=0.2)  # while it waits
         assert soon(lambda: engine.going == engine.waiting == 0)
@@ -105,41 +107,54 @@ def test_who_leaves_frees_a_slot(chat_model: CausalLM, monkeypatch: pytest.Monke
         assert text_of(url, max_tokens=2)
 
 
+def held(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """No step begins before the event is set."""
+    step, free = engine._batch.step, threading.Event()
+
+    def waiting() -> bool:
+        assert free.wait(20)
+        return step()
+
+    monkeypatch.setattr(engine._batch, "step", waiting)
+    return free
+
+
 def test_a_full_queue(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     app, engine = app_and_engine(chat_model, slots=1, queue=2)
-    slowed(engine, monkeypatch)
-    body = {"messages": ASKED, "max_tokens": 120, "logit_bias": {"256": -100}}
+    free = held(engine, monkeypatch)
     with running(app) as url, ThreadPoolExecutor(3) as pool:
-        sent = [pool.submit(text_of, url, **body, seed=i) for i in range(3)]
+        sent = [pool.submit(text_of, url, seed=i) for i in range(3)]
         assert soon(lambda: engine.waiting == 2)
-        for path, more in (("chat/completions", {}), ("completions", {"prompt": "a"})):
+        for path, body in (
+            ("chat/completions", {"messages": ASKED}),
+            ("completions", {"prompt": "a"}),
+        ):
             for stream in (False, True):
-                refused = HTTP.post(f"{url}/v1/{path}", json={**body, **more, "stream": stream})
+                refused = HTTP.post(f"{url}/v1/{path}", json={**body, "stream": stream})
                 assert refused.status_code == 429
                 assert int(refused.headers["retry-after"]) >= 1
                 assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        free.set()
         assert all(one.result() for one in sent)
         assert text_of(url, max_tokens=2)  # there is room again
 
 
 def test_first_come_first_served(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     app, engine = app_and_engine(chat_model, slots=1)
-    slowed(engine, monkeypatch, 0.01)
-    ended = []
-    with running(app) as url:
-
-        def ask(i: int) -> None:
-            text_of(url, max_tokens=50, seed=i, logit_bias={"256": -100})
-            ended.append(i)
-
-        threads = []
+    free = held(engine, monkeypatch)
+    came, left = [], []
+    submit, leave = engine.submit, engine._leave
+    monkeypatch.setattr(engine, "submit", lambda runs: came.extend(runs) or submit(runs))
+    monkeypatch.setattr(engine, "_leave", lambda run: left.append(run) or leave(run))
+    with running(app) as url, ThreadPoolExecutor(4) as pool:
+        sent = []
         for i in range(4):
-            threads.append(threading.Thread(target=ask, args=(i,)))
-            threads[-1].start()
+            sent.append(pool.submit(text_of, url, max_tokens=9, seed=i))
             assert soon(lambda i=i: engine.going + engine.waiting == i + 1)
-        for thread in threads:
-            thread.join()
-    assert ended == [0, 1, 2, 3]
+        free.set()
+        assert all(one.result() for one in sent)
+    assert left == came
+    assert len(came) == 4
 
 
 def test_a_long_prompt_does_not_stop_others(

@@ -112,7 +112,7 @@ def test_the_server_s_own_description(app: Any, url: str) -> None:
         operation = result.ok()
         paths.append(operation.path)
 
-        @settings(BOUNDED, max_examples=5)
+        @settings(BOUNDED, max_examples=3)
         @given(case=operation.as_strategy())
         def answered(case: Any) -> None:
             if isinstance(case.body, dict):

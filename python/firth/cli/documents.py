@@ -12,9 +12,10 @@ from firth.cli.common import UserError, at_least, command, complain, named, posi
 
 if TYPE_CHECKING:
     from firth.rag import Changes, KnowledgeBase
+    from firth.rag.ranking import Mode
 
 _KB = "a folder that firth index wrote"
-_MODES = ("hybrid", "dense", "keyword")
+_MODES: tuple[Mode, ...] = ("hybrid", "dense", "keyword")
 
 
 def add_index(indexes: Any) -> None:

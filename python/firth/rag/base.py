@@ -159,22 +159,21 @@ class KnowledgeBase:
         ValueError where it is not that of the folder.
         """
         with self._loading:
-            if self._model is None or not self._checked:
-                stored = self._store.settings
-                self._embed = self._embed or stored["embed"]
-                if not self._embed:
-                    raise ValueError(f"KnowledgeBase: embed must be given: that of {self.path}")
-                model = self._loaded()
+            stored = self._store.settings
+            self._embed = self._embed or stored["embed"]
+            if not self._embed:
+                raise ValueError(f"KnowledgeBase: embed must be given: that of {self.path}")
+            model = self._loaded()
+            if not self._checked:
                 wanted = np.frombuffer(bytes.fromhex(stored["probe"]), "<f2").astype(np.float32)
                 found = model.encode(_PROBE, normalize_embeddings=True)
                 if len(found) != len(wanted) or float(found @ wanted) < _SAME:
-                    self._model = None
                     raise ValueError(
                         f"KnowledgeBase: embed gives other vectors than the model of {self.path}, "
                         f"{stored['embed'] or 'which was given as an object'}"
                     )
                 self._checked = True
-            return self._model
+            return model
 
     @property
     def chat(self) -> Chat:

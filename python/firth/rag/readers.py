@@ -125,7 +125,8 @@ def structured(text: str, headings: list[tuple[int, int, str]]) -> Reading:
     """
     top = [one for one in headings if one[1] == min(level for _, level, _ in headings)]
     title = top[0][2] if len(top) == 1 and headings[0] == top[0] else ""
-    sections, above = [], []
+    sections: list[Section] = []
+    above: list[tuple[int, str]] = []
     for start, level, words in headings:
         above = [one for one in above if one[0] < level]
         above.append((level, words))

@@ -177,19 +177,24 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
         with self._lock:
-            if self._open.in_transaction:  # within another block
+            if self._open.in_transaction:  # within another block, which ends it
                 yield
-                return
-            try:
-                self._open.execute(begin)
-                yield
-                self._open.execute("COMMIT")
-            except BaseException as error:
-                if self._open.in_transaction:
-                    self._open.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise self._named(error) from error
-                raise
+            else:
+                with self._outermost(begin):
+                    yield
+
+    @contextlib.contextmanager
+    def _outermost(self, begin: str) -> Iterator[None]:
+        try:
+            self._open.execute(begin)
+            yield
+            self._open.execute("COMMIT")
+        except BaseException as error:
+            if self._open.in_transaction:
+                self._open.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._named(error) from error
+            raise
 
     def writing(self) -> Any:
         """A block whose changes are made together, or not at all; others wait to write."""

@@ -70,6 +70,7 @@ class Job:
                     raise piece
                 going -= piece.finish_reason is not None
                 yield piece
+                await asyncio.sleep(0)  # others go on, and it is seen who has left
         finally:
             self.cancelled = True  # its slots are free after the next step
 
@@ -258,6 +259,13 @@ class Turns:
             self._waiting -= 1
 
 
+class Gone(APIError):
+    """The client has closed the connection: nobody reads this."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the client has closed the connection", "closed")  # nginx's status
+
+
 class Events(StreamingResponse):
     """A job as a stream; whoever stops to listen ends the job."""
 
@@ -268,7 +276,8 @@ class Events(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
-            await unless_gone(receive, self.stream_response(send))
+            with contextlib.suppress(Gone):
+                await unless_gone(receive, self.stream_response(send))
         finally:
             self._job.cancelled = True
 
@@ -284,7 +293,7 @@ async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise APIError(499, "the client has closed the connection", "closed")
+            raise Gone
         return task.result()
     finally:
         watch.cancel()
