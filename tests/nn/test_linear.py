@@ -72,5 +72,5 @@ def test_other_numbers_are_refused(dtype):
     layer, x = nn.Linear(3, 2), np.ones((4, 3), dtype)
     for given in (x, nn.Tensor(x)):
         for module in (layer, lambda x: nn.MultiheadAttention(3, 1)(x, x, x)):
-            with pytest.raises(TypeError, match="must hold real numbers|must have one dtype"):
+            with pytest.raises(TypeError, match=r"hold real numbers|have one dtype"):
                 module(given)

@@ -687,14 +687,13 @@ def apply_all(operation: Operation, *inputs: Tensor | Array | None) -> tuple[Ten
         The inputs do not fit the operation.
     """
     dtypes = {x.dtype for x in inputs if x is not None and x.dtype.kind == "f"}
-    whole = any(isinstance(x, Tensor) and x.dtype.kind != "f" for x in inputs)
     if operation.moves and not dtypes:
         return (_moved(operation, [x.data for x in inputs if isinstance(x, Tensor)]),)
-    if len(dtypes) != 1 or (whole and not operation.moves):  # ids and masks come as arrays
-        names = [*sorted(str(dtype) for dtype in dtypes), *["whole numbers"] * whole]
+    if len(dtypes) != 1:
+        names = " and ".join(sorted(str(dtype) for dtype in dtypes))
         raise TypeError(
             f"{operation.name}: tensors must have one dtype, float32 or float64, "
-            f"got {' and '.join(names)}{'; float() makes them real' * whole}"
+            f"got {names or 'whole numbers; float() makes them real'}"
         )
     dtype = dtypes.pop()
     results, kept = operation.results(
@@ -703,6 +702,10 @@ def apply_all(operation: Operation, *inputs: Tensor | Array | None) -> tuple[Ten
             for x in inputs
         )
     )
+    if any(isinstance(x, Tensor) and x.dtype.kind != "f" for x in inputs):  # ids come as arrays
+        raise TypeError(
+            f"{operation.name}: tensors must hold real numbers; float() makes whole ones real"
+        )
     arrays = tuple(x.data if isinstance(x, Tensor) else x for x in inputs)
     seed = int(generator().integers(1 << 63)) if operation.draws else 0
     backend = active()

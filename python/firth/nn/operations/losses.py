@@ -13,7 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firth.nn.operations.arithmetic import cosine_similarity, mean, minimum, norm, real, sum
-from firth.nn.tape import REAL, Array, Operation, Shape, Spec, Tensor, apply, check_real, fixed, tracing
+from firth.nn.tape import (
+    Array,
+    Operation,
+    Shape,
+    Spec,
+    Tensor,
+    apply,
+    check_real,
+    fixed,
+    tracing,
+)
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 """Names of reductions and the numbers that the native code knows."""
