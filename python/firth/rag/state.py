@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,8 @@ _K1, _B = 1.2, 0.75  # of BM25: the values that Lucene and SQLite have
 _MOST_POSTINGS = 20_000_000  # that stay in memory, in entries
 
 
-@dataclass(frozen=True)
-class Postings:
-    """Where a word stands: rows of passages, or of documents, and how often in each."""
+class Postings(NamedTuple):
+    """Where a word stands: rows of passages, and how often in each."""
 
     rows: Ints
     counts: Floats
@@ -43,7 +42,7 @@ class State:
         Their ids, ascending.
     document_rows : ndarray (P,) int64
         The row of each passage's document.
-    lengths, document_lengths : ndarray (P,), (D,) float32
+    lengths : ndarray (P,) float32
         In tokens.
     index : Index
         The vectors, by the ids of passages. It may be newer than the arrays.
@@ -54,9 +53,8 @@ class State:
     passages: Ints
     document_rows: Ints
     lengths: Floats
-    document_lengths: Floats
     index: Index
-    words: dict[str, tuple[Postings, Postings]] = field(default_factory=dict)
+    words: dict[str, Postings] = field(default_factory=dict)
     chosen: dict[str, Ints] = field(default_factory=dict)
 
 
@@ -67,7 +65,7 @@ class Memory:
         self._store, self._lock = store, threading.Lock()
         empty, none = np.zeros(0, np.int64), np.zeros(0, np.float32)
         index = Index(dim, "cosine", "float16")
-        self._state = State(-1, empty, empty, empty, none, none, index)
+        self._state = State(-1, empty, empty, empty, none, index)
 
     def state(self) -> State:
         """The state of the file as it is now."""
@@ -103,30 +101,28 @@ class Memory:
         newest = int(old.passages[-1]) if len(old.passages) else 0
         more = store.numbers("SELECT tokens FROM passages WHERE id > ? ORDER BY id", [newest])
         lengths = np.concatenate([lengths[kept], more.astype(np.float32)])
-        sums = np.bincount(rows_of, lengths, len(documents)).astype(np.float32)
-        return State(generation, documents, passages, rows_of, lengths, sums, index)
+        return State(generation, documents, passages, rows_of, lengths, index)
 
     # Words
 
-    def keyword_scores(self, state: State, text: str) -> tuple[Floats, Floats]:
-        """BM25 of a text with each passage (P,), and with each document as a whole (D,)."""
+    def keyword_scores(self, state: State, text: str) -> Floats:
+        """BM25 of a text with each passage (P,) (Robertson and Zaragoza, 2009)."""
         scores = np.zeros(len(state.passages), np.float32)
-        of_documents = np.zeros(len(state.documents), np.float32)
+        norms = _K1 * (1 - _B + _B * state.lengths / max(float(state.lengths.mean()), 1.0))
         for word in wanted(self._store, text):
-            of_passages, whole = self._postings(state, word)
-            _add_scores(scores, of_passages, state.lengths)
-            _add_scores(of_documents, whole, state.document_lengths)
-        return scores, of_documents
+            rows, counts = self._postings(state, word)
+            idf = np.log1p((len(scores) - len(rows) + 0.5) / (len(rows) + 0.5))
+            scores[rows] += idf * (_K1 + 1) * counts / (counts + norms[rows])
+        return scores
 
-    def _postings(self, state: State, word: str) -> tuple[Postings, Postings]:
+    def _postings(self, state: State, word: str) -> Postings:
         if word not in state.words:
             ids = self._store.numbers("SELECT doc FROM postings WHERE term = ?", [word])
             rows = np.searchsorted(state.passages, ids)
-            rows = rows[rows < len(state.passages)]
-            found = (_counted(rows), _counted(state.document_rows[rows]))
-            if sum(len(one.rows) for one, _ in list(state.words.values())) > _MOST_POSTINGS:
+            rows, counts = np.unique(rows[rows < len(state.passages)], return_counts=True)
+            if sum(len(one.rows) for one in list(state.words.values())) > _MOST_POSTINGS:
                 state.words.clear()
-            state.words[word] = found
+            state.words[word] = Postings(rows, counts.astype(np.float32))
         return state.words[word]
 
     # Filters
@@ -152,21 +148,6 @@ def _ranges(firsts: Ints, counts: Ints) -> Ints:
     return np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
 
 
-def _counted(rows: Ints) -> Postings:
-    different, counts = np.unique(rows, return_counts=True)
-    return Postings(different, counts.astype(np.float32))
-
-
-def _add_scores(scores: Floats, postings: Postings, lengths: Floats) -> None:
-    """Add a word's part of BM25 (Robertson and Zaragoza, 2009)."""
-    rows, counts = postings.rows, postings.counts
-    if not len(rows):
-        return
-    idf = np.log1p((len(scores) - len(rows) + 0.5) / (len(rows) + 0.5))
-    norm = _K1 * (1 - _B + _B * lengths[rows] / max(float(lengths.mean()), 1e-9))
-    scores[rows] += (idf * (_K1 + 1)) * counts / (counts + norm)
-
-
 def wanted(store: Store, text: str) -> list[str]:
     """The words of a question that a search is to look for, as the index has them."""
     content = [word for word in re.findall(r"\w+", text.lower()) if word not in _STOP_WORDS]
@@ -176,11 +157,11 @@ def wanted(store: Store, text: str) -> list[str]:
 # English; of other languages, those that stand everywhere weigh little.
 _STOP_WORDS = frozenset(
     """
-    a about after all also am an and any are as at be because been before being between both but
-    by can could d did do does doing down during each few for from further had has have having he
-    her here hers him his how i if in into is it its itself just ll m me more most my no nor not
-    of off on once only or other our out over own re s same she should so some such t than that
-    the their them then there these they this those through to too under until up ve very was we
-    were what when where which while who whom whose why will with would you your
+    a about after all also am an and any are as at be because been before being between both but by
+    can could d did do does doing down during each few for from further had has have having he her
+    here hers him his how i if in into is it its itself just ll m me more most my no nor not of off
+    on once only or other our out over own re s same she should so some such t than that the their
+    them then there these they this those through to too under until up ve very was we were what
+    when where which while who whom whose why will with would you your
     """.split()  # noqa: SIM905
 )
