@@ -59,7 +59,7 @@ test-arm64: ## kernels against NumPy on an emulated arm64, some 15 minutes
 	tests/arm64.sh $(BIN)/python
 
 test-peers: $(VENV)/test.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
-	$(BIN)/python -m pytest -m peer -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m peer
 
 $(VENV)/llama.stamp: export CMAKE_ARGS := -DGGML_NATIVE=ON
 bench: $(VENV)/models.stamp $(VENV)/llama.stamp ## measure firth and its peers, write benchmarks/RESULTS.md

@@ -58,4 +58,4 @@ assert_type(model.predict("text")[0], tuple[str, ...])
 assert_type(firth.zeros(2, 3), firth.Tensor)
 assert_type(firth.sum(firth.ones(3)), firth.Tensor)
 assert_type(firth.zeros(2) == 0, Any)
-print(firth.einsum)  # type: ignore[attr-defined]
+print(firth.histogram)  # type: ignore[attr-defined]
