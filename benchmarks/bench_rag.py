@@ -268,9 +268,8 @@ def txtai_at(folder: Path) -> Callable[[str, int], list[Any]]:
     from txtai import Embeddings
 
     model = firth.SentenceTransformer(minilm().parent, compute_type="int8")
-    index = Embeddings(method="external", transform=lambda texts: model.encode(list(texts)))
-    index.load(str(folder / "txtai"))
-    index.config["transform"] = lambda texts: model.encode(list(texts))
+    index = Embeddings()
+    index.load(str(folder / "txtai"), config={"transform": lambda some: model.encode(list(some))})
     sql = "select id, part from txtai where similar(:query, 200) and part = :part limit 10"
 
     def search(query: str, part: int) -> list[Any]:
