@@ -66,6 +66,22 @@ def test_an_answer_cites_its_passages(filled_kb: KnowledgeBase) -> None:
     assert prepared.tokens == len(answer.prompt.split())
 
 
+def test_an_answer_without_citations_gets_the_nearest(filled_kb: KnowledgeBase) -> None:
+    chat: Any = filled_kb.chat
+    chat.says = "a dog ran in the rain"
+    answer = filled_kb.ask("the cat sat on the mat", 2, floor=-1)
+    (citation,) = answer.citations
+    assert (citation.document, citation.inferred) == ("dog.txt", True)
+    assert answer.text == f"a dog ran in the rain [{citation.number}]"
+    assert answer.passages[citation.number - 1].document == "dog.txt"
+    chat.says = "Both [2]."
+    assert [one.inferred for one in filled_kb.ask("cat", 2, floor=-1).citations] == [False]
+    for nothing in ("", "I do not know."):
+        chat.says = nothing
+        answer = filled_kb.ask("cat", 2, floor=-1)
+        assert (answer.text, answer.citations) == (nothing, [])
+
+
 def test_below_the_floor_nothing_is_known(filled_kb: KnowledgeBase) -> None:
     chat: Any = filled_kb.chat
     answer = filled_kb.ask("money in the bank", floor=1.0)

@@ -9,7 +9,7 @@ chat template keeps names of control tokens in texts as text.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,12 +50,16 @@ class Citation:
     document : str
     start, end : int
         Characters of the document's text.
+    inferred : bool
+        The model cited nothing: of the passages that it was given, this one is nearest to its
+        answer, which may be wrong all the same.
     """
 
     number: int
     document: str
     start: int
     end: int
+    inferred: bool = False
 
 
 @dataclass
@@ -88,8 +92,8 @@ class Answer:
     text : str
         "I do not know." where no passage is near enough to the question.
     citations : list of Citation
-        What the text cites, in its order, each once; numbers of no passage are left out. Empty
-        where the model cites nothing.
+        What the text cites, in its order, each once; numbers of no passage are left out. Where
+        the model cites nothing, the nearest passage, whose number is put behind its text.
     passages : list of Passage
         Those that the model was given, or that were found where it was not asked.
     prompt : str
@@ -174,16 +178,22 @@ def prepare(
         count -= 1
 
 
-def answered(text: str, prepared: Prepared, prompt: str) -> Answer:
-    """What the model wrote, with the citations that there are in it."""
+def answered(
+    text: str, prepared: Prepared, prompt: str, nearest: Callable[[str, list[Passage]], int]
+) -> Answer:
+    """What the model wrote, with its citations; ``nearest`` finds one where it has none."""
+    passages = prepared.passages
     numbers = dict.fromkeys(int(n) for n in re.findall(r"\[(\d{1,4})\]", text))
-    citations = [
-        Citation(n, one.document, one.start, one.end)
-        for n in numbers
-        if 1 <= n <= len(prepared.passages)
-        for one in [prepared.passages[n - 1]]
-    ]
-    return Answer(text, citations, prepared.passages, prompt, prepared.left_out)
+    cited = [n for n in numbers if 1 <= n <= len(passages)]
+    answer = Answer(text, [], passages, prompt, prepared.left_out)
+    inferred = bool(text) and not cited and answer.known
+    if inferred:
+        cited = [nearest(text, passages) + 1]
+        answer.text += f" [{cited[0]}]"
+    for n in cited:
+        one = passages[n - 1]
+        answer.citations.append(Citation(n, one.document, one.start, one.end, inferred))
+    return answer
 
 
 def shown(chat: Chat, messages: Sequence[Mapping[str, Any]]) -> str:
