@@ -146,7 +146,8 @@ def test_watch_sees_changes(kb: KnowledgeBase, docs: Path) -> None:
 
 def test_delete(kb: KnowledgeBase) -> None:
     kb.add({"a": "the cat", "b": "the dog", "c": "the cat"})
-    kb.search("cat")
+    for mode in ("hybrid", "dense", "keyword"):
+        assert kb.search("cat", 0, mode) == []
     with pytest.raises(KeyError, match="has no document 'd'"):
         kb.delete(["a", "d"])
     assert "a" in kb

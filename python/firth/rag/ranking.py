@@ -77,7 +77,7 @@ def by_meaning(state: State, vector: Floats, k: int, rows: Ints | None) -> tuple
 def by_words(scores: Floats, k: int, rows: Ints | None) -> Ints:
     """Rows of the k largest scores above 0, in order; of equal ones the first row first."""
     rows = np.flatnonzero(scores > 0) if rows is None else rows[scores[rows] > 0]
-    if k < len(rows):
+    if 0 < k < len(rows):
         least = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
         rows = rows[scores[rows] >= least]
     return rows[np.argsort(-scores[rows], kind="stable")][:k]
