@@ -124,7 +124,7 @@ def test_a_full_queue(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> 
     free = held(engine, monkeypatch)
     with running(app) as url, ThreadPoolExecutor(3) as pool:
         sent = [pool.submit(text_of, url, seed=i) for i in range(3)]
-        assert soon(lambda: engine.waiting == 2)
+        assert soon(lambda: (engine.going, engine.waiting) == (1, 2))
         for path, body in (
             ("chat/completions", {"messages": ASKED}),
             ("completions", {"prompt": "a"}),
