@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -108,11 +108,11 @@ def joined(first: Ranking, second: Ranking) -> Ranking:
     """Reciprocal rank fusion of two rankings, k = 60."""
 
     def rank(question: str) -> list[str]:
-        scores: Counter[str] = Counter()
+        scores: dict[str, float] = {}
         for ranking in (first, second):
             for place, name in enumerate(ranking(question)[:100], 1):
-                scores[name] += 1 / (60 + place)  # type: ignore[assignment]
-        return [name for name, _ in scores.most_common()]
+                scores[name] = scores.get(name, 0.0) + 1 / (60 + place)
+        return sorted(scores, key=lambda name: -scores[name])
 
     return rank
 
@@ -304,7 +304,7 @@ def serve(name: str, folder: str) -> None:
 
 def build(folder: Path, lines: list[str], ready: Ready, names: list[str]) -> None:
     """The same passages and vectors for each subject."""
-    with firth.KnowledgeBase(folder / "firth", ready) as kb:  # type: ignore[arg-type]
+    with firth.KnowledgeBase(folder / "firth", cast(Any, ready)) as kb:
         for part in range(FIELD):
             some = range(part, len(lines), FIELD)
             kb.add({str(i): lines[i] for i in some}, {"part": part})

@@ -16,6 +16,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class Store:
     def __init__(self, folder: Path, settings: Callable[[], dict[str, str]]) -> None:
         """Open the file, or make it, with the settings that the function gives."""
         self.path = folder / FILE
+        self.settings: dict[str, str] = {}
         made = None if self.path.exists() else settings()  # an error leaves no file
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
@@ -156,7 +158,7 @@ class Store:
         found = np.array(self.rows(query, values), np.int64)
         return found.reshape(-1) if columns == 1 else found.reshape(-1, columns)
 
-    def at_once(self) -> Any:
+    def at_once(self) -> AbstractContextManager[None]:
         """A block whose queries see one state of the file."""
         return self._transaction("BEGIN")
 
@@ -196,7 +198,7 @@ class Store:
                 raise self._named(error) from error
             raise
 
-    def writing(self) -> Any:
+    def writing(self) -> AbstractContextManager[None]:
         """A block whose changes are made together, or not at all; others wait to write."""
         return self._transaction("BEGIN IMMEDIATE")
 
@@ -206,7 +208,7 @@ class Store:
             self._open.executemany(
                 "INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items()
             )
-        self.settings = {**getattr(self, "settings", {}), **settings}
+        self.settings |= settings
 
     def note_file(self, path: str, name: str, digest: bytes | None) -> None:
         """Store what a file is called and held when it was read; None: it is gone."""
