@@ -30,7 +30,8 @@ def started(*words: Any) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def process(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    with started("--chat", folder / "chat.gguf", "--ctx", 640, "--slots", 2) as running:
+    words = ["--ctx", 640, "--slots", 2, "--allow-host", "models.example"]
+    with started("--chat", folder / "chat.gguf", *words) as running:
         yield running
         running.kill()
 
@@ -62,7 +63,9 @@ def test_sigterm_drains(process: subprocess.Popen[str]) -> None:
 
 
 def test_ctrl_c_ends(process: subprocess.Popen[str]) -> None:
-    assert HTTP.get(f"{url_of(process)}/health").status_code == 200
+    url = url_of(process)
+    for host, status in (("models.example", 200), ("others.example", 403)):
+        assert HTTP.get(f"{url}/health", headers={"host": host}).status_code == status
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert "Traceback" not in process.stderr.read()
@@ -98,7 +101,7 @@ def test_what_is_missing_is_named() -> None:
 
 
 def test_the_first_of_each_kind(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    from firth.serve.models import installed_by_kind
+    from firth.cli.common import installed_by_kind
     from firth.transformer import where
     from firth.transformer.where import Found
 

@@ -242,3 +242,24 @@ def check_word(vectors: KeyedVectors, word: str, path: str) -> None:
             f"{word!r} is not among the {len(vectors):,} words of {path}"
             + did_you_mean(word, vectors.index_to_key, vectors)
         )
+
+
+def installed_by_kind() -> dict[str, list[str]]:
+    """Of the models on this machine the first for each of chat, embed and rerank."""
+    from firth.encoders import architectures as encoders
+    from firth.generators import architectures as generators
+    from firth.transformer.files import read_json
+    from firth.transformer.where import installed
+
+    found: dict[str, list[str]] = {}
+    for one in installed():
+        if one.kind == "GGUF" or one.kind in generators.KINDS:
+            kind = "chat"
+        elif one.kind in encoders.KINDS:
+            config = read_json(os.path.join(one.folder, "config.json"))
+            heads = config.get("architectures") or [""]
+            kind = "rerank" if str(heads[0]).endswith("ForSequenceClassification") else "embed"
+        else:
+            continue
+        found.setdefault(kind, [one.name])
+    return found

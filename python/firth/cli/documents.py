@@ -8,7 +8,16 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from firth.cli.common import UserError, at_least, command, complain, named, positive, say
+from firth.cli.common import (
+    UserError,
+    at_least,
+    command,
+    complain,
+    installed_by_kind,
+    named,
+    positive,
+    say,
+)
 
 if TYPE_CHECKING:
     from firth.rag import Changes, KnowledgeBase
@@ -160,14 +169,11 @@ def _ask(arguments: argparse.Namespace) -> None:
 
 
 def _installed_chat() -> str:
-    from firth.transformer.where import installed
-
-    for one in installed():
-        if one.kind == "GGUF":
-            return one.folder
-    raise UserError(
-        "give a model: --chat FILE, FOLDER or NAME; `firth models` lists those there are"
-    )
+    if not (found := installed_by_kind().get("chat")):
+        raise UserError(
+            "give a model: --chat FILE, FOLDER or NAME; `firth models` lists those there are"
+        )
+    return found[0]
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

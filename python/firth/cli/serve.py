@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from firth.cli.common import UserError, at_least, command, complain, write
+from firth.cli.common import UserError, at_least, command, complain, installed_by_kind, write
 
 
 def add(commands: Any) -> None:
@@ -27,6 +27,9 @@ def add(commands: Any) -> None:
     add("--kb", metavar="FOLDER", help="documents to ask: what `firth index DOCS -o FOLDER` made")
     add("--host", default="127.0.0.1", help="address to listen on; others than this machine's "
         "own need an API key [127.0.0.1]")  # fmt: skip
+    add("--allow-host", action="append", default=[], metavar="NAME",
+        help="a name that requests may call this server by, such as host.docker.internal; "
+        "localhost, the machine's name and addresses in numbers are known")  # fmt: skip
     add("--port", type=int, default=8080, help="0: any that is free [8080]")
     add("--api-key", default=os.environ.get("FIRTH_API_KEY"),
         help="what requests must have; default: the variable FIRTH_API_KEY, which other users "
@@ -49,14 +52,13 @@ def _serve(arguments: argparse.Namespace) -> None:
             complain(f"{name}: {model}")
     serve(
         arguments.host, arguments.port, lambda url: write(f"listening on {url}\n"),
-        arguments.api_key, kb=arguments.kb, context=arguments.ctx, slots=arguments.slots, **named,
+        arguments.api_key, kb=arguments.kb, hosts=arguments.allow_host, context=arguments.ctx,
+        slots=arguments.slots, **named,
     )  # fmt: skip
 
 
 def _found() -> dict[str, list[str]]:
     """The first model of each kind on this machine."""
-    from firth.serve.models import installed_by_kind
-
     found = installed_by_kind()
     if not found:
         raise UserError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from firth.generators import GeneratorTokenizer, Run
-    from firth.serve.engine import Job
+    from firth.serve.engine import Job, Piece
 
 _LEAST = -9999.0  # JSON has no -inf; OpenAI's API has this
 
@@ -38,6 +38,13 @@ def usage(job: Job) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": cached},
         **job.times,
     }
+
+
+def deltas(run: Run, piece: Piece) -> list[dict[str, Any]]:
+    """What a piece adds to a message, as ``delta`` of OpenAI's chunks: text, or parts of calls."""
+    if run.reader is None:
+        return [{"content": piece.text}] if piece.text else []
+    return run.reader.take(piece.text) + (run.reader.end() if piece.finish_reason else [])
 
 
 def finite(logprob: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +17,8 @@ if TYPE_CHECKING:
 
 
 async def submitted(engine: Engine, body: Chat) -> Job:
-    """The job of a request, whose prompt and grammar are made in a thread.
-
-    Raises
-    ------
-    APIError
-        A value of the request is not possible, or too many wait.
-    """
-    engine.check_room()
-    try:
-        return engine.submit(await asyncio.to_thread(_runs, engine, body))
-    except Exception as error:
-        raise errors.of(error) from error
+    """The job of a request; errors as `Engine.begin`."""
+    return await engine.begin(lambda: _runs(engine, body))
 
 
 def _runs(engine: Engine, body: Chat) -> list[Run]:
@@ -136,10 +125,7 @@ async def streamed(job: Job, name: str, engine: Engine, body: Chat) -> AsyncIter
     try:
         async for piece in job:
             i, run = piece.index, job.runs[piece.index]
-            deltas: list[Any] = [{"content": piece.text}] if piece.text else []
-            if run.reader:
-                deltas = run.reader.take(piece.text)
-                deltas += run.reader.end() if piece.finish_reason else []
+            deltas = answers.deltas(run, piece)
             logprobs = answers.chat_logprobs(engine.model.tokenizer, run, told[i], piece.tokens)
             told[i] = piece.tokens
             if logprobs and logprobs["content"] and not deltas:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from firth.serve import answers, errors
 from firth.serve.errors import APIError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_TOKENS = 16  # OpenAI's
 _MOST_RUNS = 128  # of a request
+_Row = tuple[int, float | None, Any]  # a token, its log probability, the most probable ones
 
 
 @dataclass
@@ -40,21 +40,24 @@ class Prompt:
     runs: list[Run]
     score: Score | None
 
+    def rows(self) -> list[_Row]:
+        """Its tokens where it is echoed with probabilities; the first one has none."""
+        if self.score is None:
+            return []
+        values = [None, *self.score.logprobs.tolist()]
+        tops = self.score.top_logprobs or [[]] * len(self.score.logprobs)
+        return list(zip(self.score.ids, values, [None, *tops], strict=True))
+
 
 async def submitted(engine: Engine, body: Completion) -> tuple[Job, list[Prompt]]:
-    """The job of a request, and its prompts.
+    """The job of a request, and its prompts; errors as `Engine.begin`."""
+    prompts: list[Prompt] = []
 
-    Raises
-    ------
-    APIError
-        A value of the request is not possible, or too many wait.
-    """
-    engine.check_room()
-    try:
-        prompts = await asyncio.to_thread(_prompts, engine.model, body)
-        return engine.submit([run for prompt in prompts for run in prompt.runs]), prompts
-    except Exception as error:
-        raise errors.of(error) from error
+    def make() -> list[Run]:
+        prompts.extend(_prompts(engine.model, body))
+        return [run for prompt in prompts for run in prompt.runs]
+
+    return await engine.begin(make), prompts
 
 
 def _prompts(model: CausalLM, body: Completion) -> list[Prompt]:
@@ -113,20 +116,19 @@ def _logprobs(
     """Probabilities as completions have them: four lists."""
     if body.logprobs is None or run.text is None:
         return None
-    new = run.text.ids[run.text.prompt :]
-    rows: list[tuple[int, float | None, Any]] = []
-    if prompt.score:
-        tops = prompt.score.top_logprobs or [[]] * len(prompt.score.logprobs)
-        values: list[float | None] = [None, *prompt.score.logprobs.tolist()]
-        rows += zip(prompt.score.ids, values, [None, *tops], strict=True)
-    given = zip(new, run.logprobs, run.top_logprobs, strict=True)
-    rows += [row for row in given if row[0] not in run.ends]
+    rows = prompt.rows() + _new_rows(run, 0, len(run.logprobs))
     return _lists(tokenizer, rows, 0 if body.echo else len(prompt.text))
 
 
-def _lists(
-    tokenizer: GeneratorTokenizer, rows: Iterable[tuple[int, float | None, Any]], start: int
-) -> dict[str, Any]:
+def _new_rows(run: Run, start: int, end: int) -> list[_Row]:
+    """New tokens of a run from one place to another, without one that ended it."""
+    text, part = cast(Any, run.text), slice(start, end)
+    new = text.ids[text.prompt :][part]
+    rows = zip(new, run.logprobs[part], run.top_logprobs[part], strict=True)
+    return [row for row in rows if row[0] not in run.ends]
+
+
+def _lists(tokenizer: GeneratorTokenizer, rows: Iterable[_Row], start: int) -> dict[str, Any]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     found: dict[str, Any] = {
         "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": [],
@@ -170,21 +172,14 @@ async def streamed(
     try:
         if body.echo:
             for i, prompt in enumerate(of_run):
-                rows: list[Any] = []
-                if prompt.score:
-                    values = [None, *prompt.score.logprobs.tolist()]
-                    tops = prompt.score.top_logprobs or [[]] * len(prompt.score.logprobs)
-                    rows = list(zip(prompt.score.ids, values, [None, *tops], strict=True))
+                rows = prompt.rows()
                 shown = _lists(engine.model.tokenizer, rows, 0) if rows else None
                 yield chunk(i, prompt.text, shown, None)
         async for piece in job:
             i, run = piece.index, job.runs[piece.index]
             logprobs = None
             if body.logprobs is not None and run.text is not None:
-                new = run.text.ids[run.text.prompt :][told[i] : piece.tokens]
-                part = slice(told[i], piece.tokens)
-                given = zip(new, run.logprobs[part], run.top_logprobs[part], strict=True)
-                rows = [row for row in given if row[0] not in run.ends]
+                rows = _new_rows(run, told[i], piece.tokens)
                 logprobs = _lists(engine.model.tokenizer, rows, offsets[i])
                 told[i] = piece.tokens
             offsets[i] += len(piece.text)

@@ -142,6 +142,20 @@ class Engine:
             seconds = self._seconds * waiting / self._slots
             raise APIError(429, f"{waiting} texts wait already", retry_after=max(seconds, 1))
 
+    async def begin(self, make: Callable[[], Sequence[Run]]) -> Job:
+        """The job of runs that are made in a thread: prompts and grammars take their time.
+
+        Raises
+        ------
+        APIError
+            A value of the request is not possible, or too many wait.
+        """
+        self.check_room()
+        try:
+            return self.submit(await asyncio.to_thread(make))
+        except Exception as error:
+            raise errors.of(error) from error
+
     def submit(self, runs: Sequence[Run]) -> Job:
         """Queue the runs of a request; from the event loop."""
         job = Job(runs)

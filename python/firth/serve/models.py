@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from firth.serve.engine import Engine, Turns
 from firth.serve.errors import APIError
@@ -37,18 +37,15 @@ class Family(Generic[M]):
         return str(chosen), self.models[str(chosen)]
 
 
-class Embedder:
-    """A model of embeddings, which takes one request after the other."""
+class Alone(Generic[M]):
+    """A model that takes one request after the other."""
 
-    def __init__(self, model: SentenceTransformer, queue: int) -> None:
+    def __init__(self, model: M, queue: int) -> None:
         self.model, self.turns = model, Turns(queue)
 
 
-class Reranker:
-    """A model that scores pairs, which takes one request after the other."""
-
-    def __init__(self, model: CrossEncoder, queue: int) -> None:
-        self.model, self.turns = model, Turns(queue)
+Embedder: TypeAlias = "Alone[SentenceTransformer]"
+Reranker: TypeAlias = "Alone[CrossEncoder]"
 
 
 class Models:
@@ -70,8 +67,8 @@ class Models:
         queue: int,
     ) -> None:
         self.chat = Family("chats", {k: Engine(one, slots, queue) for k, one in chat.items()})
-        self.embed = Family("embeddings", {k: Embedder(one, queue) for k, one in embed.items()})
-        self.rerank = Family("reranking", {k: Reranker(one, queue) for k, one in rerank.items()})
+        self.embed = Family("embeddings", {k: Alone(one, queue) for k, one in embed.items()})
+        self.rerank = Family("reranking", {k: Alone(one, queue) for k, one in rerank.items()})
         self.looks = Turns(queue)  # what the playground asks beside answers
         self._created = int(time.time())
 
@@ -126,24 +123,3 @@ def shown_name(place: str) -> str:
     if os.path.exists(os.path.expanduser(place)):
         place = os.path.basename(os.path.abspath(os.path.expanduser(place)))
     return re.sub(r"\.gguf$", "", place)
-
-
-def installed_by_kind() -> dict[str, list[str]]:
-    """Of the models on this machine the first for each of chat, embed and rerank."""
-    from firth.encoders import architectures as encoders
-    from firth.generators import architectures as generators
-    from firth.transformer.files import read_json
-    from firth.transformer.where import installed
-
-    found: dict[str, list[str]] = {}
-    for one in installed():
-        if one.kind == "GGUF" or one.kind in generators.KINDS:
-            kind = "chat"
-        elif one.kind in encoders.KINDS:
-            config = read_json(os.path.join(one.folder, "config.json"))
-            heads = config.get("architectures") or [""]
-            kind = "rerank" if str(heads[0]).endswith("ForSequenceClassification") else "embed"
-        else:
-            continue
-        found.setdefault(kind, [one.name])
-    return found

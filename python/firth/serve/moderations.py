@@ -6,13 +6,12 @@ was trained for it, such as Llama Guard, is asked where one is served: its name 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from firth.serve import answers, errors
+from firth.serve import answers
 from firth.serve.errors import APIError
 from firth.serve.schemas import Body
 
@@ -105,22 +104,17 @@ def _texts(given: Any) -> list[str]:
 
 async def _asked(engine: Engine, texts: list[str]) -> list[str]:
     """A guard's verdicts, in its form."""
-    engine.check_room()
+    given: dict[str, Any] = {
+        "max_new_tokens": _VERDICT_TOKENS,
+        "regex": _VERDICT,
+        "return_runs": True,
+    }
 
     def runs() -> list[Any]:
-        return [
-            run
-            for text in texts
-            for run in engine.model.chat(
-                [{"role": "user", "content": text}], max_new_tokens=_VERDICT_TOKENS, regex=_VERDICT,
-                return_runs=True,
-            )
-        ]  # fmt: skip
+        chats = ([{"role": "user", "content": text}] for text in texts)
+        return [run for chat in chats for run in engine.model.chat(chat, **given)]
 
-    try:
-        job = engine.submit(await asyncio.to_thread(runs))
-    except Exception as error:
-        raise errors.of(error) from error
+    job = await engine.begin(runs)
     async for _ in job:
         pass
     return [run.result(False, True).text for run in job.runs]

@@ -183,13 +183,10 @@ async def _pieces(job: Job, engine: Engine) -> AsyncIterator[tuple[str, list[Any
     """Text, calls and probabilities of tokens as they come."""
     run, told, called = job.runs[0], 0, 0
     async for piece in job:
-        text, calls = piece.text, []
-        if run.reader:
-            deltas = run.reader.take(piece.text)
-            deltas += run.reader.end() if piece.finish_reason else []
-            text = "".join(delta.get("content") or "" for delta in deltas)
-            calls = run.reader.tool_calls[called:]
-            called += len(calls)
+        deltas = answers.deltas(run, piece)
+        text = "".join(delta.get("content") or "" for delta in deltas)
+        calls = run.reader.tool_calls[called:] if run.reader else []
+        called += len(calls)
         logprobs = answers.chat_logprobs(engine.model.tokenizer, run, told, piece.tokens)
         told = piece.tokens
         yield text, calls, logprobs["content"] if logprobs else []
@@ -339,7 +336,7 @@ def show(models: Models, name: str | None) -> dict[str, Any]:
             "general.architecture": kind, f"{kind}.context_length": model.model.context,
         }  # fmt: skip
         found["capabilities"] = ["completion", "tools"]
-    elif isinstance(model, Embedder):
+    elif card["kind"] == "embed":
         width = model.model.get_embedding_dimension()
         found["model_info"] = {
             "general.architecture": "encoder", "encoder.embedding_length": width,

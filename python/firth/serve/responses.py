@@ -169,9 +169,7 @@ async def _events(job: Job, name: str, body: Responses) -> AsyncIterator[dict[st
     finished = None
     async for piece in job:
         finished = piece.finish_reason
-        deltas: list[Any] = [{"content": piece.text}] if piece.text else []
-        if run.reader:
-            deltas = run.reader.take(piece.text) + (run.reader.end() if finished else [])
+        deltas = answers.deltas(run, piece)
         if finished and not output and not deltas:
             deltas = [{"content": ""}]
         for delta in deltas:
