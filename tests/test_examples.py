@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import needs_shared
+from firth.cli import _parser
 
 # What takes minutes takes fewer steps here, and asserts less of its result.
 QUICK = {
@@ -54,3 +57,23 @@ def test_example(path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert EXAMPLES
+
+
+def test_the_workflow_of_n8n_is_whole() -> None:
+    """Its nodes are connected by their names; the command that its page shows is one."""
+    folder = Path(__file__).resolve().parents[1] / "examples" / "n8n"
+    workflow = json.loads((folder / "chat.json").read_text())
+    names = {node["name"]: node["type"] for node in workflow["nodes"]}
+    ends = [
+        (source, end["node"])
+        for source, kinds in workflow["connections"].items()
+        for outputs in kinds.values()
+        for output in outputs
+        for end in output
+    ]
+    assert len(names) == len(workflow["nodes"]) == len(ends) + 1
+    assert {name for pair in ends for name in pair} == set(names)
+    assert names["firth"].endswith("lmChatOpenAi")
+    written = re.search(r"`firth (serve .*--allow-host.*)`", (folder / "README.md").read_text())
+    parsed = _parser().parse_args(written[1].split())
+    assert (parsed.host, parsed.allow_host) == ("0.0.0.0", ["host.docker.internal"])

@@ -210,3 +210,28 @@ def test_a_server(monkeypatch):
     assert sent[1]["model"] == "small"
     assert sent[2]["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"n": 4}'
     assert sent[2]["messages"][2]["tool_call_id"] == "c1"
+
+
+def test_a_server_without_models(monkeypatch):
+    openai = pytest.importorskip("openai")
+    client = SimpleNamespace(models=SimpleNamespace(list=list))
+    monkeypatch.setattr(openai, "OpenAI", lambda **given: client)
+    with pytest.raises(ValueError, match="the server at http://here/v1 has no models"):
+        Agent("http://here/v1", [double])
+
+
+def test_a_real_server(model):
+    """firth's own: the call is forced there as it is here."""
+    pytest.importorskip("openai")
+    pytest.importorskip("uvicorn")
+    from firth.serve import create_app
+    from serving import running
+
+    with running(create_app(chat=model)) as url:
+        agent = Agent(f"{url}/v1", [double], max_steps=1, max_tokens=40)
+        result = agent.run("?", tool_choice="required")
+    (step,) = result.steps
+    assert (step.name, list(json.loads(step.arguments))) == ("double", ["n"])
+    assert result.finish_reason == "max_steps"
+    local = Agent(model, [double], max_steps=1, max_tokens=40).run("?", tool_choice="required")
+    assert step.arguments == local.steps[0].arguments

@@ -161,6 +161,8 @@ def test_functions_that_are_no_tools():
         ("round(pi, 2)", "3.14"),
         ("1 / 3", str(1 / 3)),
         ("2 ^ -1", "0.5"),
+        ("10.0 ^ 15", "1000000000000000"),
+        ("10.0 ^ 300", "1e+300"),
     ],
 )
 def test_calculator(expression, value):
@@ -191,6 +193,8 @@ def test_search_of_documents_as_a_tool():
 
     found = Tool(document_search(Knowledge(), k=2))('{"query": "where"}')
     assert found == "[1] a.txt:\nwhere 2\n\n[2] a.txt:\nwhere 2"
+    with pytest.raises(ValueError, match="document_search: k must be a whole number from 1"):
+        document_search(Knowledge(), k=0)
 
 
 def test_similar_words_as_a_tool():

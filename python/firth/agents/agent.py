@@ -111,6 +111,13 @@ class Agent:
     model_id, api_key : str, optional
         Of a server; None: the first of its models, and the environment's OPENAI_API_KEY.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A tool or another argument is not what it must be, or the server has no models.
+    ImportError
+        openai, for a URL, is not installed.
+
     Notes
     -----
     A grammar holds the calls of a local model, and of a server that has one: names of tools that
@@ -141,7 +148,9 @@ class Agent:
         if isinstance(model, str):
             key = api_key or os.environ.get("OPENAI_API_KEY", "none")
             client = needs("openai", "Agent with a URL").OpenAI(base_url=model, api_key=key)
-            name = model_id or next(iter(client.models.list())).id
+            known = [] if model_id else [one.id for one in client.models.list()]
+            if not (name := model_id or next(iter(known), None)):
+                raise ValueError(f"Agent: the server at {model} has no models")
             options = {"model": name, "temperature": temperature, "max_tokens": max_tokens}
             self._answer = partial(_remote, client, options)
         else:
@@ -158,11 +167,15 @@ class Agent:
         tool_choice : str or dict
             Of the first answer, as `CausalLM.chat` has it: "required" makes sure that a small
             model calls a tool at all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The conversation or the choice is malformed, or what the tools have said leaves no room
+            in the context.
         """
-        for event in self.stream(task, tool_choice):
-            if event.result:
-                return event.result
-        raise AssertionError("a stream ends with a result")
+        events = self.stream(task, tool_choice)
+        return next(event.result for event in events if event.result)
 
     def stream(
         self, task: str | Sequence[Mapping[str, Any]], tool_choice: Any = "auto"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from firth.agents.tools import tool
+from firth.arguments import check_whole
 
 if TYPE_CHECKING:
     from firth.rag import KnowledgeBase
@@ -31,7 +32,7 @@ _CONSTANTS = {"pi": math.pi, "e": math.e, "tau": math.tau}
 
 @tool(timeout=5.0)
 def calculator(expression: str) -> str:
-    """Compute an arithmetic expression exactly, such as (3 + 4) * 2 ^ 10 or sqrt(2) / 3.
+    """Compute an arithmetic expression, such as (3 + 4) * 2 ^ 10 or sqrt(2) / 3.
 
     Args:
         expression: numbers, + - * / // % ^, brackets, functions such as sqrt, log, sin, pi and e
@@ -45,7 +46,8 @@ def calculator(expression: str) -> str:
         raise ValueError(f"calculator: {expression!r} is no arithmetic expression") from None
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"calculator: {expression!r}: {error}") from None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return str(int(value) if whole else value)
 
 
 def _value(node: ast.AST) -> int | float:
@@ -75,8 +77,8 @@ def _value(node: ast.AST) -> int | float:
 
 
 def _power(base: int | float, exponent: int | float) -> int | float:
-    whole = isinstance(base, int) and isinstance(exponent, int) and exponent >= 0
-    if whole and base.bit_length() * exponent > _MOST_BITS:  # type: ignore[union-attr]
+    bits = base.bit_length() if isinstance(base, int) else 0
+    if isinstance(exponent, int) and bits * exponent > _MOST_BITS:
         raise OverflowError("the number has too many digits")
     return _bounded(base**exponent)
 
@@ -94,7 +96,20 @@ def _bounded(value: Any) -> int | float:
 
 
 def document_search(knowledge_base: KnowledgeBase, k: int = 5) -> Callable[[str], str]:
-    """A tool that searches a knowledge base and returns its best k passages, with their files."""
+    """A tool that searches a knowledge base.
+
+    Parameters
+    ----------
+    knowledge_base : KnowledgeBase
+    k : int
+        Passages that a search returns, at most.
+
+    Returns
+    -------
+    function
+        Of a query: the passages, best first, numbered, each behind the name of its document.
+    """
+    check_whole("document_search: k", k, 1)
 
     @tool
     def search_documents(query: str) -> str:
@@ -110,7 +125,21 @@ def document_search(knowledge_base: KnowledgeBase, k: int = 5) -> Callable[[str]
 
 
 def similar_words(vectors: KeyedVectors, n: int = 10) -> Callable[[str], str]:
-    """A tool that tells the n words whose vectors are nearest to a word's."""
+    """A tool that tells similar words.
+
+    Parameters
+    ----------
+    vectors : KeyedVectors
+    n : int
+        Words that it tells, at most.
+
+    Returns
+    -------
+    function
+        Of a word: those whose vectors have the largest cosine with its own, separated by commas.
+        ValueError for a word without a vector.
+    """
+    check_whole("similar_words: n", n, 1)
 
     @tool
     def similar_words(word: str) -> str:
