@@ -7,6 +7,7 @@ again when training starts (attributes can be assigned), and for the settings in
 from __future__ import annotations
 
 import numbers
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,18 @@ def check_whole(name: str, value: Any, least: int = 0, most: int = 2**31 - 1) ->
     if not (real and least <= value <= most and value % 1 == 0):
         kind = ValueError if real else TypeError
         raise kind(f"{name} must be a whole number from {least} to {most}, got {shortened(value)}")
+
+
+def integer(value: Any, name: str, least: int) -> int:
+    """A size as an int: an integer from ``least`` up, below 2^31; unlike 3.0, which is no size.
+
+    ValueError for another integer, TypeError for anything else, bool among them.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {shortened(value)}")
+    if not least <= (number := operator.index(value)) < 1 << 31:
+        raise ValueError(f"{name} must be at least {least} and below 2**31, got {number}")
+    return number
 
 
 def check_real(

@@ -1,4 +1,7 @@
-"""The loop that trains a network: epochs of batches, validation, checkpoints, early stopping."""
+"""The loop that trains a network: epochs of batches, validation, checkpoints, early stopping.
+
+(Above 500 lines: the loop is one idea, and half of them say what it takes and keeps.)
+"""
 
 from __future__ import annotations
 

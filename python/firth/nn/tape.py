@@ -277,7 +277,9 @@ def derive(array: Array, function: Callable[[Array], Array]) -> Array:
     For what inputs look like, not for what is computed: it has no gradient. Without it a compiled
     step refuses arrays that were made of the batch outside of operations.
     """
-    made = np.array(function(array), order="C")
+    made = np.asarray(function(array), order="C")
+    if not made.flags.writeable or np.may_share_memory(made, array):
+        made = made.copy()  # a compiled step writes there
     _log(Derived(array, function, made))
     return made
 

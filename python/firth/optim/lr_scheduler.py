@@ -2,6 +2,8 @@
 
 A schedule is a function of the number of steps that were made: `rates` says it. ``step`` sets the
 rates of all groups of the optimizer to what it gives for the next number.
+
+(Above 500 lines: a dozen schedules, each a formula and its parameters.)
 """
 
 from __future__ import annotations

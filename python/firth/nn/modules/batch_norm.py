@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from firth.arguments import integer
 from firth.nn.module import Module, Parameter
 from firth.nn.operations.batch_norm import batch_norm
-from firth.nn.operations.convolution import whole
 from firth.nn.tape import Tensor
 
 
@@ -27,7 +27,7 @@ class _BatchNorm(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        self.num_features = whole(num_features, f"{name}: num_features", 1)
+        self.num_features = integer(num_features, f"{name}: num_features", 1)
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"{name}: momentum must be from 0 to 1, or None, got {momentum}")
         if not eps >= 0:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from firth.arguments import integer
 from firth.nn import init
 from firth.nn.module import Module, Parameter
 from firth.nn.operations.convolution import (
@@ -17,14 +18,54 @@ from firth.nn.operations.convolution import (
     conv_transpose2d,
     paddings,
     pair,
-    whole,
 )
 from firth.nn.tape import Tensor
 
 
-class _Conv(Module):
+class _Weighted(Module):
+    """What both directions have: channels, groups, kernels, and how they are shown."""
+
     axes: ClassVar[int]
 
+    def _begin(
+        self, in_channels: int, out_channels: int, groups: int, kernel_size: Any, stride: Any
+    ) -> None:
+        name, axes = type(self).__name__, self.axes
+        self.in_channels = integer(in_channels, f"{name}: in_channels", 1)
+        self.out_channels = integer(out_channels, f"{name}: out_channels", 1)
+        self.groups = integer(groups, f"{name}: groups", 1)
+        for channels in ("in_channels", "out_channels"):
+            if getattr(self, channels) % groups:
+                raise ValueError(
+                    f"{name}: {channels} must be a multiple of groups, {groups}, got "
+                    f"{getattr(self, channels)}"
+                )
+        self.kernel_size = pair(kernel_size, axes, f"{name}: kernel_size")[:axes]
+        self.stride = pair(stride, axes, f"{name}: stride")[:axes]
+
+    def _add_weights(self, shape: tuple[int, ...], bias: bool, dtype: Any) -> None:
+        """Uniform within 1 / sqrt of how many numbers of weight one channel sees."""
+        bound = 1 / math.sqrt(math.prod(shape[1:]))
+        self.weight = Parameter(np.empty(shape, dtype))
+        init.uniform_(self.weight, -bound, bound)
+        more = Parameter(np.empty(self.out_channels, dtype)) if bias else None
+        self.register_parameter("bias", more)
+        if bias:
+            init.uniform_(self.bias, -bound, bound)
+
+    def extra_repr(self) -> str:
+        shown = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        shown.append(f"stride={self.stride}")
+        usual = {"padding": 0, "output_padding": 0, "dilation": 1}
+        for name, value in usual.items():
+            if getattr(self, name, value) not in (value, (value,) * self.axes):
+                shown.append(f"{name}={getattr(self, name)!r}")
+        if self.groups != 1:
+            shown.append(f"groups={self.groups}")
+        return ", ".join(shown if self.bias is not None else [*shown, "bias=False"])
+
+
+class _Conv(_Weighted):
     def __init__(
         self,
         in_channels: int,
@@ -40,56 +81,25 @@ class _Conv(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        name = type(self).__name__
+        name, axes = type(self).__name__, self.axes
         if padding_mode != "zeros":
             raise ValueError(f"{name}: padding_mode must be 'zeros', got {padding_mode!r}")
-        self.in_channels = whole(in_channels, f"{name}: in_channels", 1)
-        self.out_channels = whole(out_channels, f"{name}: out_channels", 1)
-        self.groups = whole(groups, f"{name}: groups", 1)
-        for channels in ("in_channels", "out_channels"):
-            if getattr(self, channels) % groups:
-                raise ValueError(
-                    f"{name}: {channels} must be a multiple of groups, {groups}, got "
-                    f"{getattr(self, channels)}"
-                )
-        axes = self.axes
-        kernel = pair(kernel_size, axes, f"{name}: kernel_size")[:axes]
-        steps = pair(stride, axes, f"{name}: stride")
-        dilations = pair(dilation, axes, f"{name}: dilation")
-        paddings(padding, kernel, steps, dilations, name)  # refuses what it cannot be
-        self.kernel_size, self.stride, self.dilation = kernel, steps[:axes], dilations[:axes]
+        self._begin(in_channels, out_channels, groups, kernel_size, stride)
+        steps, dilations = pair(stride, axes, ""), pair(dilation, axes, f"{name}: dilation")
+        paddings(padding, self.kernel_size, steps, dilations, name)  # refuses what it cannot be
+        self.dilation = dilations[:axes]
         self.padding = (
             padding
             if isinstance(padding, str)
             else pair(padding, axes, f"{name}: padding", 0)[:axes]
         )
-        seen = in_channels // groups * math.prod(kernel)
-        bound = 1 / math.sqrt(seen)
-        self.weight = Parameter(np.empty((out_channels, in_channels // groups, *kernel), dtype))
-        init.uniform_(self.weight, -bound, bound)
-        self.register_parameter("bias", Parameter(np.empty(out_channels, dtype)) if bias else None)
-        if bias:
-            init.uniform_(self.bias, -bound, bound)
+        self._add_weights((out_channels, in_channels // groups, *self.kernel_size), bias, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         convolve = conv1d if self.axes == 1 else conv2d
         return convolve(
             input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
-
-    def extra_repr(self) -> str:
-        named = (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}"
-        )
-        none = (0,) * self.axes
-        if self.padding != none:
-            named += f", padding={self.padding!r}"
-        if self.dilation != (1,) * self.axes:
-            named += f", dilation={self.dilation}"
-        if self.groups != 1:
-            named += f", groups={self.groups}"
-        return named if self.bias is not None else f"{named}, bias=False"
 
 
 class Conv2d(_Conv):
@@ -126,9 +136,7 @@ class Conv1d(_Conv):
     axes = 1
 
 
-class _ConvTranspose(Module):
-    axes: ClassVar[int]
-
+class _ConvTranspose(_Weighted):
     def __init__(
         self,
         in_channels: int,
@@ -145,27 +153,12 @@ class _ConvTranspose(Module):
     ) -> None:
         super().__init__()
         name, axes = type(self).__name__, self.axes
-        self.in_channels = whole(in_channels, f"{name}: in_channels", 1)
-        self.out_channels = whole(out_channels, f"{name}: out_channels", 1)
-        self.groups = whole(groups, f"{name}: groups", 1)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"{name}: in_channels and out_channels must be multiples of groups, {groups}, got "
-                f"{in_channels} and {out_channels}"
-            )
+        self._begin(in_channels, out_channels, groups, kernel_size, stride)
         if pair(dilation, axes, f"{name}: dilation") != (1, 1):
             raise ValueError(f"{name}: dilation must be 1, got {dilation}")
-        kernel = pair(kernel_size, axes, f"{name}: kernel_size")[:axes]
-        self.kernel_size, self.stride = kernel, pair(stride, axes, f"{name}: stride")[:axes]
         self.padding = pair(padding, axes, f"{name}: padding", 0)[:axes]
         self.output_padding = pair(output_padding, axes, f"{name}: output_padding", 0)[:axes]
-        each = out_channels // groups
-        bound = 1 / math.sqrt(each * math.prod(kernel))
-        self.weight = Parameter(np.empty((in_channels, each, *kernel), dtype))
-        init.uniform_(self.weight, -bound, bound)
-        self.register_parameter("bias", Parameter(np.empty(out_channels, dtype)) if bias else None)
-        if bias:
-            init.uniform_(self.bias, -bound, bound)
+        self._add_weights((in_channels, out_channels // groups, *self.kernel_size), bias, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         convolve = conv_transpose1d if self.axes == 1 else conv_transpose2d
@@ -173,20 +166,6 @@ class _ConvTranspose(Module):
             input, self.weight, self.bias, self.stride, self.padding, self.output_padding,
             self.groups,
         )  # fmt: skip
-
-    def extra_repr(self) -> str:
-        named = (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}"
-        )
-        none = (0,) * self.axes
-        if self.padding != none:
-            named += f", padding={self.padding}"
-        if self.output_padding != none:
-            named += f", output_padding={self.output_padding}"
-        if self.groups != 1:
-            named += f", groups={self.groups}"
-        return named if self.bias is not None else f"{named}, bias=False"
 
 
 class ConvTranspose2d(_ConvTranspose):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from firth.arguments import integer
 from firth.nn.module import Module, Parameter
-from firth.nn.operations.convolution import whole
 from firth.nn.operations.embedding import embedding, padding_row
 from firth.nn.operations.embedding_bag import embedding_bag
 from firth.nn.tape import Tensor, generator
@@ -41,8 +41,8 @@ class Embedding(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        self.num_embeddings = whole(num_embeddings, "Embedding: num_embeddings", 0)
-        self.embedding_dim = whole(embedding_dim, "Embedding: embedding_dim", 0)
+        self.num_embeddings = integer(num_embeddings, "Embedding: num_embeddings", 0)
+        self.embedding_dim = integer(embedding_dim, "Embedding: embedding_dim", 0)
         row = padding_row(padding_idx, num_embeddings)
         self.padding_idx = None if padding_idx is None else row
         weight = generator().standard_normal((num_embeddings, embedding_dim)).astype(dtype)

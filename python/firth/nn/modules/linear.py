@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from firth.arguments import integer
 from firth.nn import init
 from firth.nn.module import Module, Parameter
-from firth.nn.operations.convolution import whole
 from firth.nn.operations.linear import linear
 from firth.nn.tape import Tensor
 
@@ -34,8 +34,8 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32
     ) -> None:
         super().__init__()
-        self.in_features = whole(in_features, "Linear: in_features", 0)
-        self.out_features = whole(out_features, "Linear: out_features", 0)
+        self.in_features = integer(in_features, "Linear: in_features", 0)
+        self.out_features = integer(out_features, "Linear: out_features", 0)
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = Parameter(np.empty((out_features, in_features), dtype))
         init.uniform_(self.weight, -bound, bound)

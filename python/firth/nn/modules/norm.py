@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from firth.arguments import integer
 from firth.nn.module import Module, Parameter
-from firth.nn.operations.convolution import whole
 from firth.nn.operations.norm import group_norm, instance_norm, layer_norm, normal_shape, rms_norm
 from firth.nn.tape import Tensor
 
@@ -125,8 +125,8 @@ class GroupNorm(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        self.num_groups = whole(num_groups, "GroupNorm: num_groups", 1)
-        self.num_channels = whole(num_channels, "GroupNorm: num_channels", 1)
+        self.num_groups = integer(num_groups, "GroupNorm: num_groups", 1)
+        self.num_channels = integer(num_channels, "GroupNorm: num_channels", 1)
         if num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: num_channels must be a multiple of num_groups, {num_groups}, "
@@ -159,7 +159,7 @@ class _InstanceNorm(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        self.num_features = whole(num_features, f"{name}: num_features", 1)
+        self.num_features = integer(num_features, f"{name}: num_features", 1)
         if track_running_stats:
             raise ValueError(f"{name}: track_running_stats is not supported")
         self.eps, self.affine = eps, affine

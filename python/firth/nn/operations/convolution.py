@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from firth.arguments import integer
 from firth.nn.operations import activation as activations
 from firth.nn.operations.shapes import expand, index_select, pad, permute, reshape
 from firth.nn.tape import Array, Operation, Spec, Tensor, apply, fixed
@@ -163,15 +164,6 @@ class Convolution(Operation):
         ]
 
 
-def whole(value: Any, name: str, least: int) -> int:
-    """An integer of at least `least` and below 2^31; `name` says whose."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if not least <= value < 1 << 31:
-        raise ValueError(f"{name} must be at least {least} and below 2**31, got {value}")
-    return int(value)
-
-
 def pair(value: Any, axes: int, name: str, least: int = 1) -> Pair:
     """A number for each of two axes: of a number, or of one for each of `axes`; `name` says whose.
 
@@ -180,7 +172,7 @@ def pair(value: Any, axes: int, name: str, least: int = 1) -> Pair:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     if len(values) != axes:
         raise ValueError(f"{name} must be an integer or {axes} of them, got {value!r}")
-    first, second = (*(whole(x, name, least) for x in values), least)[:2]
+    first, second = (*(integer(x, name, least) for x in values), least)[:2]
     return first, second
 
 
@@ -218,7 +210,7 @@ def _conv(
         steps,
         paddings(padding, weight.shape[2:], steps, dilations, name),
         dilations,
-        whole(groups, f"{name}: groups", 1),
+        integer(groups, f"{name}: groups", 1),
     )
     return apply(operation, input, weight, bias)
 
@@ -292,7 +284,7 @@ def _conv_transpose(
     steps = pair(stride, axes, f"{name}: stride")
     pads = pair(padding, axes, f"{name}: padding", 0)
     extra = pair(output_padding, axes, f"{name}: output_padding", 0)
-    groups = whole(groups, f"{name}: groups", 1)
+    groups = integer(groups, f"{name}: groups", 1)
     if pair(dilation, axes, f"{name}: dilation") != (1, 1):
         raise ValueError(f"{name}: dilation must be 1, got {dilation}")
     if any(more >= step for more, step in zip(extra[:axes], steps, strict=False)):

@@ -395,7 +395,8 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
         least = float(np.finfo(input.dtype).tiny)
         losses = target * (target.clamp(min=least).log() - input)
     if reduction == "batchmean":
-        return sum(losses) / max(1, input.shape[0] if input.ndim else 1)  # type: ignore[no-any-return]
+        mean_of: Tensor = sum(losses) / max(1, input.shape[0] if input.ndim else 1)
+        return mean_of
     return total(losses, reduction)
 
 

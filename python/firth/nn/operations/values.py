@@ -1,6 +1,9 @@
-"""Values looked at, moved between dtypes, and written in place: what makes no gradient.
+"""Values looked at, moved between dtypes, and written in place: what is no operation of the tape.
 
-Maxima have one (`firth.nn.operations.arithmetic.Maximum`), their places have none.
+Maxima are one (`firth.nn.operations.arithmetic.Maximum`), their places have no gradient; sin, cos,
+cumsum and gather have theirs by operations that there are.
+
+(Above 500 lines: some forty functions and methods, each a few lines.)
 """
 
 from __future__ import annotations
