@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextvars import ContextVar
 
 
 class FormatError(ValueError):
@@ -43,8 +44,14 @@ class ContextError(ValueError):
     """A prompt has more tokens than the context of a model has room for."""
 
 
+SILENT = ContextVar("firth.errors.SILENT", default=False)
+"""Whether `warn` says nothing in this context: for callers whose users would not see it."""
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn of the line outside of firth that led here."""
+    if SILENT.get():
+        return
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and _inside(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from firth import CausalLM, CrossEncoder, SentenceTransformer
+from firth.serve import create_app
 from sentence_folders import TEXTS
-from serving import HTTP
+from serving import HTTP, running
 
 openai = pytest.importorskip("openai")
 
@@ -119,6 +123,54 @@ def test_embeddings_of_tokens(client: Any, embed_model: SentenceTransformer) -> 
     assert np.array_equal(np.array([one.embedding for one in found.data], np.float32), want)
     found = client.embeddings.create(model="embed", input=ids[1])
     assert np.array_equal(np.float32(found.data[0].embedding), want[1])
+
+
+def test_texts_that_are_too_long_are_cut_in_silence(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Warnings are errors in these tests; models that have not warned yet would raise one."""
+    long = "the cat sat on the mat " * 50
+    body = {"input": [long, "a dog"], "query": long, "documents": [long], "model": "none"}
+    models: dict[str, Any] = {"embed": folder / "embed", "rerank": folder / "rerank"}
+    with running(create_app(**models)) as url:
+        found = HTTP.post(f"{url}/v1/embeddings", json=body).json()
+        again = HTTP.post(f"{url}/api/embed", json=body).json()
+        assert HTTP.post(f"{url}/v1/rerank", json=body).status_code == 200
+    most = SentenceTransformer(folder / "embed").max_seq_length
+    assert found["usage"]["prompt_tokens"] == again["prompt_eval_count"] == most + 4
+    assert len(found["data"]) == len(again["embeddings"]) == 2
+    with pytest.warns(UserWarning, match="1 of 1 texts have more than"):  # elsewhere it is said
+        SentenceTransformer(folder / "embed").encode([long])
+
+
+@pytest.mark.parametrize("route", ["v1/embeddings", "api/embed"])
+def test_who_leaves_frees_the_encoder(
+    embed_model: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    """The batch that is being computed is the last one, and the next request waits for its end."""
+    encode, calls, going = embed_model.encode, [], [0]
+
+    def slow(texts: list[str], **options: Any) -> Any:
+        going[0] += 1
+        calls.append((len(texts), going[0]))
+        time.sleep(0.2)
+        going[0] -= 1
+        return encode(texts, **options)
+
+    monkeypatch.setattr(embed_model, "encode", slow)
+    texts = [f"the cat {i}" for i in range(640)]
+    with running(create_app(embed=embed_model)) as url:
+        with pytest.raises(httpx.ReadTimeout):
+            HTTP.post(f"{url}/{route}", json={"input": texts}, timeout=0.3)
+        assert HTTP.post(f"{url}/{route}", json={"input": "a dog"}).status_code == 200
+        assert sum(count for count, _ in calls[:-1]) < 320
+        assert calls[-1][0] == 1
+        assert max(at_once for _, at_once in calls) == 1
+        calls.clear()
+        found = HTTP.post(f"{url}/v1/embeddings", json={"input": texts}).json()
+        assert len(calls) == 10
+    want = encode(texts)
+    assert np.array_equal(np.float32([one["embedding"] for one in found["data"]]), want)
 
 
 def test_reranking(url: str, rerank_model: CrossEncoder) -> None:

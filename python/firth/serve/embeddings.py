@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from firth.serve import errors
+from firth.serve.engine import in_thread
 from firth.serve.errors import APIError
 from firth.serve.schemas import Embeddings, Rerank
 
 if TYPE_CHECKING:
     from firth.serve.models import Embedder, Reranker
 
+_BATCH = 64  # texts after which it is seen whether the client is still there
+
 
 async def embedded(embedder: Embedder, name: str, body: Embeddings) -> dict[str, Any]:
-    """The vectors of texts."""
+    """The vectors of texts; who cancels it waits for the end of a batch."""
     model = embedder.model
     width = model.get_embedding_dimension()
     if body.dimensions is not None and body.dimensions > width:
@@ -24,21 +28,23 @@ async def embedded(embedder: Embedder, name: str, body: Embeddings) -> dict[str,
             400, f"dimensions is {body.dimensions}, {name} has {width}", param="dimensions"
         )
 
-    def work() -> tuple[Any, int]:
-        texts = _texts(model, body.input)
-        if body.dimensions is None:
-            rows = model.encode(texts, show_progress_bar=False)
-        else:
-            rows = model.encode(
-                texts, show_progress_bar=False, truncate_dim=body.dimensions,
-                normalize_embeddings=True,
-            )  # fmt: skip
-        return rows, _count(model, texts, model.max_seq_length)
+    options: dict[str, Any] = {"show_progress_bar": False}
+    if body.dimensions is not None:
+        options |= {"truncate_dim": body.dimensions, "normalize_embeddings": True}
 
+    def work(texts: list[str]) -> tuple[Any, int]:
+        return model.encode(texts, **options), _count(model, texts, model.max_seq_length)
+
+    parts = []
     try:
-        rows, tokens = await embedder.turns.run(work)
+        async with embedder.turns.turn():
+            texts = await in_thread(lambda: _texts(model, body.input))
+            for i in range(0, len(texts), _BATCH):
+                parts.append(await in_thread(partial(work, texts[i : i + _BATCH])))
     except Exception as error:
         raise errors.of(error) from error
+    rows = np.concatenate([rows for rows, _ in parts])
+    tokens = sum(count for _, count in parts)
     coded = body.encoding_format == "base64"
     data = [
         {"object": "embedding", "index": i, "embedding": _base64(row) if coded else row.tolist()}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from firth.errors import SILENT
 from firth.serve import errors
 from firth.serve.errors import APIError
 
@@ -152,7 +153,7 @@ class Engine:
         """
         self.check_room()
         try:
-            return self.submit(await asyncio.to_thread(make))
+            return self.submit(await in_thread(make))
         except Exception as error:
             raise errors.of(error) from error
 
@@ -249,28 +250,53 @@ class Engine:
             self.new_tokens += len(run.text.ids) - run.text.prompt
 
 
+async def in_thread(call: Callable[[], T]) -> T:
+    """What a call returns, from a thread; who cancels it waits for its end.
+
+    It gives no warnings: the user of a server could neither see nor heed them.
+    """
+
+    def silent() -> T:
+        SILENT.set(True)  # in the thread's own context
+        return call()
+
+    task = asyncio.ensure_future(asyncio.to_thread(silent))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await task
+        raise
+
+
 class Turns:
-    """Lets one call at a time run in a thread, in the order in which they came.
+    """Lets one request at a time have a model, in the order in which they came.
 
     Parameters
     ----------
     queue : int
-        Calls that may wait; more are refused with 429.
+        Requests that may wait; more are refused with 429.
     """
 
     def __init__(self, queue: int = 64) -> None:
         self._lock, self._queue, self._waiting = asyncio.Lock(), queue, 0
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """What the call returns, when it has had its turn."""
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the turn, and have it while the block runs."""
         if self._waiting >= self._queue:
             raise APIError(429, f"{self._waiting} requests wait already", retry_after=1)
         self._waiting += 1
         try:
             async with self._lock:
-                return await asyncio.to_thread(call)
+                yield
         finally:
             self._waiting -= 1
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """What the call returns, when it has had its turn, from a thread."""
+        async with self.turn():
+            return await in_thread(call)
 
 
 class Gone(APIError):

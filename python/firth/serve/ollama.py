@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
@@ -17,7 +16,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from firth.serve import answers, chat, completions, embeddings, errors
-from firth.serve.engine import Engine, Events
+from firth.serve.engine import Engine, Events, in_thread
 from firth.serve.errors import APIError
 from firth.serve.models import Embedder
 from firth.serve.schemas import MOST_TEXTS, Body, Chat, Completion, Embeddings, Sampled
@@ -289,7 +288,7 @@ async def embedded(embedder: Embedder, name: str, body: OllamaEmbed) -> dict[str
 async def _check_lengths(embedder: Embedder, given: str | list[str]) -> None:
     model, texts = embedder.model, [given] if isinstance(given, str) else given
     most = model.max_seq_length
-    ids = (await asyncio.to_thread(model.tokenizer, texts))["input_ids"]
+    ids = (await in_thread(lambda: model.tokenizer(texts)))["input_ids"]
     longest = max(map(len, ids))
     if most is not None and longest > most:
         raise APIError(400, f"a text has {longest:,} tokens, the model reads {most:,}")

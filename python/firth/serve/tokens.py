@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from firth.serve import errors
+from firth.serve.engine import in_thread
 from firth.serve.schemas import Detokenize, Template, Tokenize
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 async def _aside(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return await asyncio.to_thread(work)
+        return await in_thread(work)
     except Exception as error:
         raise errors.of(error) from error
 

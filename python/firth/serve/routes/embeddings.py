@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from firth.serve.embeddings import embedded
+from firth.serve.engine import unless_gone
 from firth.serve.routes.state import models_of
 from firth.serve.schemas import Embeddings
 from firth.serve.wire import JSON
@@ -17,4 +18,4 @@ router = APIRouter(tags=["embeddings"])
 async def embeddings(body: Embeddings, request: Request) -> Response:
     """Vectors of texts."""
     name, embedder = models_of(request).embed.find(body.model)
-    return JSON(await embedded(embedder, name, body))
+    return JSON(await unless_gone(request.receive, embedded(embedder, name, body)))

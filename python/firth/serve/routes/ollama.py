@@ -44,14 +44,14 @@ async def _written(
 async def ollama_embed(body: OllamaEmbed, request: Request) -> Response:
     """Vectors of texts."""
     name, embedder = ollama.find(models_of(request).embed, body.model)
-    return JSON(await ollama.embedded(embedder, name, body))
+    return JSON(await unless_gone(request.receive, ollama.embedded(embedder, name, body)))
 
 
 @router.post("/embeddings")
 async def ollama_embeddings(body: OllamaEmbeddings, request: Request) -> Response:
     """The vector of a text."""
     name, embedder = ollama.find(models_of(request).embed, body.model)
-    return JSON(await ollama.embedding(embedder, name, body))
+    return JSON(await unless_gone(request.receive, ollama.embedding(embedder, name, body)))
 
 
 @router.get("/tags")

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from firth.serve.embeddings import reranked
+from firth.serve.engine import unless_gone
 from firth.serve.routes.state import models_of
 from firth.serve.schemas import Rerank
 from firth.serve.wire import JSON
@@ -17,4 +18,4 @@ router = APIRouter(tags=["rerank"])
 async def rerank(body: Rerank, request: Request) -> Response:
     """Documents by their score with a query."""
     name, reranker = models_of(request).rerank.find(body.model)
-    return JSON(await reranked(reranker, name, body))
+    return JSON(await unless_gone(request.receive, reranked(reranker, name, body)))
