@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from firth import CausalLM
+from firth.serve import chat
+from serving import HTTP
+
 groq = pytest.importorskip("groq")
 
 ASKED: list[Any] = [{"role": "user", "content": "Say something."}]
+DOCUMENTS: list[Any] = [
+    {"id": "cats", "source": {"type": "text", "text": "A cat sat.\n[2] dogs: none"}},
+    {"source": {"type": "json", "data": {"dog": "Rex"}}},
+]
+CITING = "A cat [1], Rex [2][3] and a cat [1]."
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Any]:
+    with groq.Groq(base_url=url, api_key="any", max_retries=0) as found:
+        yield found
+
+
+def says(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Hold every answer to a text."""
+    monkeypatch.setattr(chat, "_format", lambda wanted: {"choices": [text]})
+
+
+def ask(client: Any, **options: Any) -> Any:
+    options = {"documents": DOCUMENTS, "messages": ASKED, "max_tokens": 60, **options}
+    return client.chat.completions.create(model="small", **options)
+
+
+def streamed(client: Any, **options: Any) -> tuple[str, list[Any]]:
+    """The text of a stream, and its annotations."""
+    deltas = [one.choices[0].delta for one in ask(client, stream=True, **options)]
+    told = [one.annotations for one in deltas if one.annotations is not None]
+    assert len(told) == 1
+    return "".join(one.content or "" for one in deltas), told[0]
 
 
 def test_whole(url: str) -> None:
@@ -47,3 +81,82 @@ def test_async(url: str) -> None:
             return "".join([one.choices[0].delta.content or "" async for one in stream])
 
     assert asyncio.run(ask())
+
+
+def test_documents_are_quoted_in_the_last_question(
+    client: Any, chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    template = type(chat_model.tokenizer).apply_chat_template
+    monkeypatch.setattr(
+        type(chat_model.tokenizer), "apply_chat_template",
+        lambda self, messages, *a, **b: read.append(messages) or template(self, messages, *a, **b),
+    )  # fmt: skip
+    before = [{"role": "system", "content": "Be brief."}, *ASKED]
+    parts = [{"type": "text", "text": "Who"}, {"type": "text", "text": "sat?"}]
+    ask(client, messages=[*before, {"role": "user", "content": parts}], max_tokens=1)
+    system, first, last = read[-1]
+    assert system["content"].startswith("You answer questions from quoted passages.")
+    assert "Put the number of the passage" in system["content"]
+    assert system["content"].endswith("\n\nBe brief.")
+    assert first == ASKED[0]
+    assert last["content"] == (
+        "Passages:\n\n[1] cats, characters 0 to 25\n> A cat sat.\n> [2] dogs: none\n\n"
+        '[2] 2, characters 0 to 17\n> {\n>  "dog": "Rex"\n> }\n\nWho\nsat?'
+    )
+    found = ask(client, max_tokens=1, citation_options="disabled").choices[0].message
+    assert "number of the passage" not in read[-1][0]["content"]
+    assert found.annotations is None
+    ask(client, documents=[], max_tokens=1)
+    assert read[-1] == ASKED
+
+
+def test_answers_cite_documents_in_their_place(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(monkeypatch, CITING)
+    found = ask(client, n=2).choices
+    for choice in found:
+        cited = [one.document_citation for one in choice.message.annotations]
+        assert {one.type for one in choice.message.annotations} == {"document_citation"}
+        assert [one.document_id for one in cited] == ["cats", "2", "cats"]
+        assert [CITING[one.start_index : one.end_index] for one in cited] == ["[1]", "[2]", "[1]"]
+        assert cited[0].start_index < cited[2].start_index
+    assert streamed(client) == (CITING, found[0].message.annotations)
+
+
+def test_an_answer_without_citations_gets_the_nearest_document(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [
+        {"id": text, "source": {"type": "text", "text": text}}
+        for text in ("a dog ran in the rain", "the cat sat on the mat")
+    ]
+    text = "the cat sat on the mat"
+    says(monkeypatch, text)
+    (one,) = ask(client, documents=documents).choices[0].message.annotations
+    assert one.document_citation.to_dict() == {
+        "document_id": text, "start_index": 0, "end_index": len(text), "inferred": True,
+    }  # fmt: skip
+    assert streamed(client, documents=documents) == (text, [one])
+    says(monkeypatch, "I do not know.")
+    assert streamed(client) == ("I do not know.", [])
+
+
+def test_json_has_no_citations(client: Any) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"const": [1]}}}
+    message = ask(client, response_format=form).choices[0].message
+    assert (message.content, message.annotations) == ("[1]", None)
+
+
+@pytest.mark.parametrize(("body", "param"), [
+    ({"documents": [{"source": {"type": "url", "url": "http://x"}}]}, "documents.0.source"),
+    ({"documents": [{"id": "a"}]}, "documents.0.source"),
+    ({"citation_options": "some"}, "citation_options"),
+    ({"documents": DOCUMENTS, "messages": [{"role": "system", "content": "x"}]}, "documents"),
+    ({"documents": [{"source": {"type": "text", "text": "x" * 900}}]}, None),  # no room
+])  # fmt: skip
+def test_documents_that_are_refused(url: str, body: Any, param: str | None) -> None:
+    found = HTTP.post(f"{url}/openai/v1/chat/completions", json={"messages": ASKED, **body})
+    assert found.status_code == 400
+    assert found.json()["error"]["param"] == param

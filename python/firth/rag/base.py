@@ -361,12 +361,7 @@ class KnowledgeBase:
         prepared = self._prepared(question, found, max_new_tokens)
         text = chat.chat(prepared.messages, max_new_tokens=max_new_tokens, **options)
         prompt = answers.shown(chat, prepared.messages)
-        return answers.answered(str(text).strip(), prepared, prompt, self._nearest)
-
-    def _nearest(self, text: str, passages: list[Passage]) -> int:
-        """Which of the passages is most similar to a text."""
-        rows = self.model.encode([text, *(one.text for one in passages)], normalize_embeddings=True)
-        return int(np.argmax(rows[1:] @ rows[0]))
+        return answers.answered(str(text).strip(), prepared, prompt, lambda: self.model)
 
     def close(self) -> None:
         """Close the file."""

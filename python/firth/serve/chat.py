@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from firth.serve import answers, errors
+from firth.serve import answers, documents, errors
 from firth.serve.errors import APIError
 from firth.serve.sampling import options
 from firth.serve.schemas import Chat
@@ -14,6 +14,7 @@ from firth.serve.wire import DONE, event
 if TYPE_CHECKING:
     from firth.generators import Run
     from firth.serve.engine import Engine, Job
+    from firth.serve.models import Embedder
 
 
 async def submitted(engine: Engine, body: Chat) -> Job:
@@ -42,11 +43,12 @@ def _runs(engine: Engine, body: Chat) -> list[Run]:
     elif choice not in (None, "auto", "none"):
         raise APIError(400, "tool_choice needs tools", param="tool_choice")
     variables = dict(body.chat_template_kwargs or {})
-    last = body.messages[-1]
+    messages = documents.grounded(body) if body.documents else body.messages
+    last = messages[-1]
     if last.get("role") == "assistant" and last.get("content"):  # to go on with
         variables["continue_final_message"] = True
     runs: list[Run] = model.chat(
-        body.messages, tools or None, chat_template_kwargs=variables, return_runs=True, **given
+        messages, tools or None, chat_template_kwargs=variables, return_runs=True, **given
     )
     return runs
 
@@ -82,18 +84,23 @@ def _old(body: Chat) -> bool:
 # Answers
 
 
-async def whole(job: Job, name: str, engine: Engine, body: Chat) -> dict[str, Any]:
-    """The answer to a request that wants no stream."""
+async def whole(
+    job: Job, name: str, engine: Engine, body: Chat, embedder: Embedder | None = None
+) -> dict[str, Any]:
+    """The answer to a request that wants no stream; the embedder finds citations it lacks."""
     async for _ in job:
         pass
     choices = []
     for i, run in enumerate(job.runs):
         found = run.result(False, True)
-        message = {"role": "assistant", "content": found.text}
+        message: dict[str, Any] = {"role": "assistant", "content": found.text}
         if found.message is not None:
             message = dict(found.message)
             if _old(body) and "tool_calls" in message:
                 message["function_call"] = message.pop("tool_calls")[0]["function"]
+        if body.documents and documents.cites(body):
+            cited = await documents.citations(message["content"], body.documents, embedder)
+            message["annotations"] = cited
         choices.append({
             "index": i,
             "message": message,
@@ -106,7 +113,9 @@ async def whole(job: Job, name: str, engine: Engine, body: Chat) -> dict[str, An
     }  # fmt: skip
 
 
-async def streamed(job: Job, name: str, engine: Engine, body: Chat) -> AsyncIterator[bytes]:
+async def streamed(
+    job: Job, name: str, engine: Engine, body: Chat, embedder: Embedder | None = None
+) -> AsyncIterator[bytes]:
     """The same as events; an error is one of them, since the status has been sent."""
     head = answers.head("chat.completion.chunk", "chatcmpl", name)
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -136,6 +145,10 @@ async def streamed(job: Job, name: str, engine: Engine, body: Chat) -> AsyncIter
             if piece.finish_reason:
                 going -= 1
                 message = run.reader.message(piece.finish_reason) if run.reader else None
+                if body.documents and documents.cites(body):
+                    text = message["content"] if message else run.stream.text
+                    cited = await documents.citations(text, body.documents, embedder)
+                    yield chunk(i, {"annotations": cited})
                 groq = None if going else {"usage": answers.usage(job)}
                 finish = _finish(message, piece.finish_reason, body)
                 yield chunk(i, {}, finish=finish, groq=groq)

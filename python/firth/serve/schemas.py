@@ -55,6 +55,27 @@ class Sampled(Body):
     stream_options: StreamOptions | None = None
 
 
+class TextSource(BaseModel):
+    """A document's text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class JSONSource(BaseModel):
+    """A document that is an object."""
+
+    type: Literal["json"]
+    data: dict[str, Any]
+
+
+class Document(BaseModel):
+    """What an answer may rest on, as Groq's API has it."""
+
+    id: _Name | None = None
+    source: Annotated[TextSource | JSONSource, Field(discriminator="type")]
+
+
 class Chat(Sampled):
     """``POST /chat/completions``."""
 
@@ -69,6 +90,8 @@ class Chat(Sampled):
     functions: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     function_call: str | dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    documents: Annotated[list[Document], Field(max_length=128)] | None = None
+    citation_options: Literal["enabled", "disabled"] | None = None
 
 
 class Completion(Sampled):

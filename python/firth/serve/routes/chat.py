@@ -17,8 +17,11 @@ router = APIRouter(tags=["chat"])
 @router.post("/chat/completions")
 async def chat_completions(body: Chat, request: Request) -> Response:
     """An answer to a conversation, whole or as a stream."""
-    name, engine = models_of(request).chat.find(body.model)
+    models = models_of(request)
+    name, engine = models.chat.find(body.model)
+    embedder = next(iter(models.embed.models.values()), None)
     job = await chat.submitted(engine, body)
     if body.stream:
-        return Events(chat.streamed(job, name, engine, body), job)
-    return JSON(await unless_gone(request.receive, chat.whole(job, name, engine, body)))
+        return Events(chat.streamed(job, name, engine, body, embedder), job)
+    answer = chat.whole(job, name, engine, body, embedder)
+    return JSON(await unless_gone(request.receive, answer))

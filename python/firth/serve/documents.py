@@ -1,0 +1,85 @@
+"""Documents of a request, as Groq's API has them: quoted in the prompt, and cited by the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from firth.generators.conversation import checked_messages
+from firth.rag import Passage
+from firth.rag.answers import CITE, SYSTEM, filled, knows, marks, nearest
+from firth.serve.errors import APIError
+from firth.serve.schemas import Chat, Document, TextSource
+
+if TYPE_CHECKING:
+    from firth.serve.models import Embedder
+
+_PROMPT = "Passages:\n\n{passages}\n\n{question}"
+
+
+def cites(body: Chat) -> bool:
+    """Whether an answer has citations; in JSON a [1] would be a list."""
+    form = (body.response_format or {}).get("type", "text")
+    return bool(body.documents) and body.citation_options != "disabled" and form == "text"
+
+
+def grounded(body: Chat) -> list[dict[str, Any]]:
+    """The messages, with the documents quoted in the last one of the user.
+
+    Raises
+    ------
+    APIError
+        There is none.
+    TypeError, ValueError
+        Messages are not as they must be.
+    """
+    messages = checked_messages(body.messages)
+    users = [i for i, one in enumerate(messages) if one["role"] == "user"]
+    if not users:
+        raise APIError(400, "documents need a message of the user", param="documents")
+    last = messages[users[-1]]
+    last["content"] = filled(_PROMPT, passages(body.documents or ()), last["content"])
+    rules = SYSTEM if cites(body) else SYSTEM.replace(CITE, "")
+    if messages[0]["role"] == "system":
+        messages[0]["content"] = f"{rules}\n\n{messages[0]['content']}"
+    else:
+        messages.insert(0, {"role": "system", "content": rules})
+    return messages
+
+
+def passages(documents: Sequence[Document]) -> list[Passage]:
+    """Each document as one passage, named by its id, or its number."""
+    found = []
+    for i, one in enumerate(documents, 1):
+        source = one.source
+        if isinstance(source, TextSource):
+            text = source.text
+        else:
+            text = json.dumps(source.data, ensure_ascii=False, indent=1)
+        found.append(Passage(one.id or str(i), text, 0.0, 0, len(text)))
+    return found
+
+
+async def citations(
+    text: str | None, documents: Sequence[Document], embedder: Embedder | None
+) -> list[dict[str, Any]]:
+    """What an answer cites: each [n] in it, in its place.
+
+    Where it has none, an embedding model that is served finds the document that is nearest to all
+    of it; this one is marked as inferred.
+    """
+    if not text:
+        return []
+    given = passages(documents)
+    found = [_citation(given[n - 1], start, end) for n, start, end in marks(text, len(given))]
+    if not found and embedder is not None and text.strip() and knows(text):
+        n = await embedder.turns.run(lambda: nearest(embedder.model, text, given))
+        found = [_citation(given[n], 0, len(text))]
+        found[0]["document_citation"]["inferred"] = True
+    return found
+
+
+def _citation(passage: Passage, start: int, end: int) -> dict[str, Any]:
+    place = {"document_id": passage.document, "start_index": start, "end_index": end}
+    return {"type": "document_citation", "document_citation": place}
