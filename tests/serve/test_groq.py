@@ -109,6 +109,9 @@ def test_documents_are_quoted_in_the_last_question(
     assert found.annotations is None
     ask(client, documents=[], max_tokens=1)
     assert read[-1] == ASKED
+    ask(client, messages=[{"role": "developer", "content": "x"}], max_tokens=1)
+    assert [one["role"] for one in read[-1]] == ["system", "user"]
+    assert read[-1][1]["content"].startswith("Passages:\n\n[1] cats")
 
 
 def test_answers_cite_documents_in_their_place(
@@ -153,7 +156,6 @@ def test_json_has_no_citations(client: Any) -> None:
     ({"documents": [{"source": {"type": "url", "url": "http://x"}}]}, "documents.0.source"),
     ({"documents": [{"id": "a"}]}, "documents.0.source"),
     ({"citation_options": "some"}, "citation_options"),
-    ({"documents": DOCUMENTS, "messages": [{"role": "system", "content": "x"}]}, "documents"),
     ({"documents": [{"source": {"type": "text", "text": "x" * 900}}]}, None),  # no room
 ])  # fmt: skip
 def test_documents_that_are_refused(url: str, body: Any, param: str | None) -> None:

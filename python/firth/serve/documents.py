@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from firth.generators.conversation import checked_messages
 from firth.rag import Passage
 from firth.rag.answers import CITE, SYSTEM, filled, knows, marks, nearest
-from firth.serve.errors import APIError
 from firth.serve.schemas import Chat, Document, TextSource
 
 if TYPE_CHECKING:
@@ -29,16 +28,13 @@ def grounded(body: Chat) -> list[dict[str, Any]]:
 
     Raises
     ------
-    APIError
-        There is none.
     TypeError, ValueError
         Messages are not as they must be.
     """
     messages = checked_messages(body.messages)
-    users = [i for i, one in enumerate(messages) if one["role"] == "user"]
-    if not users:
-        raise APIError(400, "documents need a message of the user", param="documents")
-    last = messages[users[-1]]
+    if all(one["role"] != "user" for one in messages):
+        messages.append({"role": "user", "content": ""})
+    last = [one for one in messages if one["role"] == "user"][-1]
     last["content"] = filled(_PROMPT, passages(body.documents or ()), last["content"])
     rules = SYSTEM if cites(body) else SYSTEM.replace(CITE, "")
     if messages[0]["role"] == "system":
