@@ -30,6 +30,7 @@ from firth.serve.routes import (
     tokens,
 )
 from firth.serve.security import Guard
+from firth.serve.stored import Stored
 
 if TYPE_CHECKING:
     from firth.encoders import CrossEncoder, SentenceTransformer
@@ -120,6 +121,7 @@ def create_app(
         title="firth", version=firth.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.models, app.state.kb, app.state.metrics = served, base, Metrics()
+    app.state.stored = Stored()
     for prefix in PREFIXES:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix, include_in_schema=prefix == "/v1")

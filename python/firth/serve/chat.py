@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from firth.serve import answers, documents, errors
@@ -85,11 +85,20 @@ def _old(body: Chat) -> bool:
 
 
 async def whole(
-    job: Job, name: str, engine: Engine, body: Chat, embedder: Embedder | None = None
+    job: Job, name: str, engine: Engine, body: Chat, embedder: Embedder | None
 ) -> dict[str, Any]:
     """The answer to a request that wants no stream; the embedder finds citations it lacks."""
     async for _ in job:
         pass
+    return await _completion(
+        answers.head("chat.completion", "chatcmpl", name), job, engine, body, embedder
+    )
+
+
+async def _completion(
+    head: dict[str, Any], job: Job, engine: Engine, body: Chat, embedder: Embedder | None
+) -> dict[str, Any]:
+    """The answer of a job that has ended."""
     choices = []
     for i, run in enumerate(job.runs):
         found = run.result(False, True)
@@ -107,16 +116,23 @@ async def whole(
             "logprobs": answers.chat_logprobs(engine.model.tokenizer, run, 0, len(found.ids)),
             "finish_reason": _finish(found.message, found.finish_reason, body),
         })  # fmt: skip
-    answer = answers.head("chat.completion", "chatcmpl", name)
     return {
-        **answer, "choices": choices, "usage": answers.usage(job), "x_groq": {"id": answer["id"]},
+        **head, "choices": choices, "usage": answers.usage(job), "x_groq": {"id": head["id"]},
     }  # fmt: skip
 
 
 async def streamed(
-    job: Job, name: str, engine: Engine, body: Chat, embedder: Embedder | None = None
+    job: Job,
+    name: str,
+    engine: Engine,
+    body: Chat,
+    embedder: Embedder | None,
+    keep: Callable[[dict[str, Any]], None] | None,
 ) -> AsyncIterator[bytes]:
-    """The same as events; an error is one of them, since the status has been sent."""
+    """The same as events; an error is one of them, since the status has been sent.
+
+    ``keep`` takes the whole answer at the end.
+    """
     head = answers.head("chat.completion.chunk", "chatcmpl", name)
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
 
@@ -154,6 +170,9 @@ async def streamed(
                 yield chunk(i, {}, finish=finish, groq=groq)
         if wants_usage:
             yield event({**head, "choices": [], "usage": answers.usage(job)})
+        if keep:
+            whole = {**head, "object": "chat.completion"}
+            keep(await _completion(whole, job, engine, body, embedder))
     except Exception as error:
         yield event(errors.failed(error).content)
     yield DONE

@@ -92,6 +92,14 @@ class Chat(Sampled):
     chat_template_kwargs: dict[str, Any] | None = None
     documents: Annotated[list[Document], Field(max_length=128)] | None = None
     citation_options: Literal["enabled", "disabled"] | None = None
+    store: bool | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Update(BaseModel):
+    """``POST /chat/completions/{id}``."""
+
+    metadata: dict[str, Any] | None
 
 
 class Completion(Sampled):
