@@ -103,6 +103,52 @@ def test_what_another_text_has_left_is_used(stack):
         assert decoder.start(ids, greedy, 1, reuse=False).reused == 0
 
 
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens go through the stack in each step."""
+    counts: list[int] = []
+
+    def counted(stack, texts, *rest):
+        counts.append(sum(map(len, texts)))
+        return extend(stack, texts, *rest)
+
+    monkeypatch.setattr("firth.generators.decoding.extend", counted)
+    return counts
+
+
+def test_a_prompt_of_several_texts_is_computed_once(stack, monkeypatch):
+    ids = ids_of(CHUNK + 90, 2)
+    prompts = [ids, ids, [*ids[:-10], *ids_of(20)], ids[: CHUNK // 2], ids_of(30, 5)]
+    want = [written(stack, one, 6) for one in prompts]
+    counts, decoder = computed(monkeypatch), Decoder(stack)
+    texts = [decoder.start(one, greedy, 6, guesses=False) for one in prompts]
+    assert run(decoder, texts) == want
+    assert [one.reused for one in texts] == [0, len(ids) - 1, len(ids) - 10, CHUNK // 2 - 1, 0]
+    assert sum(counts) == len(ids) + 1 + 20 + 1 + 30 + 5 * 5
+    # not where they must be computed anew, nor for a small part
+    counts.clear()
+    texts = [decoder.start(one, greedy, 1, reuse=False) for one in prompts[:2]]
+    texts.append(decoder.start([*ids[:40], *ids_of(60)], greedy, 1))
+    run(decoder, texts)
+    assert [one.reused for one in texts] == [0, 0, 0]
+    assert sum(counts) == 2 * len(ids) + 100
+
+
+def test_who_waits_goes_on_where_the_other_one_leaves(stack):
+    ids = ids_of(CHUNK * 2 + 9, 3)
+    decoder = Decoder(stack)
+    gone, left = decoder.start(ids, greedy, 3), decoder.start(ids, greedy, 3)
+    assert decoder.step([gone, left]) == [[], []]
+    assert (len(gone.cache), len(left.cache)) == (CHUNK, 0)
+    decoder.keep(gone.cache)
+    assert run(decoder, [left])[0] == written(stack, ids, 3)
+    assert left.reused == CHUNK
+    none, after = decoder.start(ids, greedy, 0), decoder.start(ids, greedy, 3)
+    assert none.finished
+    while not after.finished:
+        decoder.step([none, after])
+    assert after.ids == left.ids
+
+
 def test_caches_are_bounded(stack):
     decoder = Decoder(stack, kept=3 * Cache(stack).nbytes + 1)
     one = decoder.start(ids_of(70), greedy, 1)

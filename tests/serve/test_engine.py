@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from firth import CausalLM
+from firth.generators import decoding
 from firth.serve import create_app
 from firth.serve.engine import Engine
 from serving import HTTP, running
@@ -81,6 +82,30 @@ def test_beside_others_as_alone(chat_model: CausalLM) -> None:
     assert alone[1] == chat_model.chat(ASKED, max_new_tokens=40)
     assert engine.going == engine.waiting == 0
     assert engine.cached_tokens > 0
+
+
+def test_choices_share_their_prompt(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tokens go through the model once, and each choice is that of a request of its own."""
+    app, _ = app_and_engine(chat_model, slots=4)
+    extend, counts = decoding.extend, []
+
+    def counted(stack: Any, texts: Any, *rest: Any) -> Any:
+        counts.append(sum(map(len, texts)))
+        return extend(stack, texts, *rest)
+
+    monkeypatch.setattr(decoding, "extend", counted)
+    asked = [{"role": "user", "content": "a prompt that no other test has, " * 16}]
+    body = {"messages": asked, "max_tokens": 1, "seed": 7, "temperature": 1.5}
+    with running(app) as url:
+        address = f"{url}/v1/chat/completions"
+        found = HTTP.post(address, json={**body, "n": 4}).json()
+        prompt = found["usage"]["prompt_tokens"]
+        known = found["usage"]["prompt_tokens_details"]["cached_tokens"]  # of other tests' prompts
+        assert prompt > 500
+        assert known < 10
+        assert sum(counts) == prompt - known + 3
+        texts = [one["message"]["content"] for one in found["choices"]]
+        assert texts == [text_of(url, **{**body, "seed": 7 + i}) for i in range(4)]
 
 
 def test_who_leaves_frees_a_slot(chat_model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Token after token: several texts go on together, each with the bits that it would have alone.
 
 One step gives each text what it lacks: a prompt is taken in parts, a text that is being written
-gets one token, or several where a guess proves right. The guess is prompt lookup (Saxena,
+gets one token, or several where a guess proves right. Of texts that begin alike one takes the
+prompt, and the others wait and share what it has computed. The guess is prompt lookup (Saxena,
 github.com/apoorvumang/prompt-lookup-decoding): what followed the last two tokens before. A token
 counts only if the model would have chosen it, so that guesses change the speed alone.
 """
@@ -36,16 +37,17 @@ class Text:
     prompt : int
         Tokens of the prompt.
     reused : int
-        Of these, those whose keys and values another text had left.
+        Of these, those whose keys and values another text had computed.
     finished : "stop", "length", "error" or None
     error : Exception or None
         What the choice of a token has raised; it ends this text alone.
     """
 
     def __init__(
-        self, ids: list[int], cache: Cache, choose: Choose, most: int, guesses: bool
+        self, ids: list[int], cache: Cache, choose: Choose, most: int, guesses: bool, reuse: bool
     ) -> None:
-        self.ids, self.cache = ids, cache
+        self.ids, self.cache, self.reuse = ids, cache, reuse
+        self.waited = False  # for the prompt of another text
         self.prompt, self.reused = len(ids), len(cache)
         self.finished: str | None = "length" if most == 0 else None
         self.error: Exception | None = None
@@ -118,7 +120,7 @@ class Decoder:
         """A text of at least one token that `step` continues by at most ``most`` tokens."""
         whole = list(ids)
         cache = self.beginning(whole) if reuse else Cache(self.stack)
-        return Text(whole, cache, choose, most, guesses)
+        return Text(whole, cache, choose, most, guesses, reuse)
 
     def scores(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores (N, V) of all tokens from states (N, D)."""
@@ -128,8 +130,9 @@ class Decoder:
     def step(self, texts: Sequence[Text]) -> list[list[int]]:
         """New tokens of each text, which are none while its prompt is taken or when it ended."""
         room, parts, guesses = CHUNK, [], []
-        for text in texts:
-            part = [] if text.finished else text.ids[len(text.cache) :]
+        for i, text in enumerate(texts):
+            waits = text.finished or self._waits(text, texts[:i])
+            part = [] if waits else text.ids[len(text.cache) :]
             guess = text.guess() if len(part) == 1 else []
             part = part[:room]
             room = max(room - len(part), 1)  # each goes on
@@ -152,6 +155,29 @@ class Decoder:
                 text.error, text.finished = error, "error"
             at += count
         return new
+
+    def _waits(self, text: Text, before: Sequence[Text]) -> bool:
+        """Whether most of a prompt is being computed for another text.
+
+        When it is there, or that one has left, the text goes on from what there is.
+        """
+        missing = text.prompt - 1 - len(text.cache)
+        if missing <= 0 or not text.reuse:
+            return False
+        for other in before:
+            n = min(common(other.ids, text.ids), text.prompt - 1) if other.reuse else 0
+            if n - len(text.cache) <= missing / 2:
+                continue
+            if len(other.cache) >= n:
+                text.cache, text.reused = other.cache.first(n), n
+                return False
+            if not other.finished:
+                text.waited = True
+                return True
+        if text.waited and len(cache := self.beginning(text.ids)) > len(text.cache):
+            text.cache, text.reused = cache, len(cache)
+        text.waited = False
+        return False
 
     def keep(self, cache: Cache) -> None:
         """Keep the keys and values of a text for others that begin alike."""

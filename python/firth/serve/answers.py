@@ -27,7 +27,9 @@ def head(kind: str, prefix: str, model: str) -> dict[str, Any]:
 
 def usage(job: Job) -> dict[str, Any]:
     """Tokens and seconds of a finished job: OpenAI's names, and Groq's of times."""
-    prompts = {tuple(run.ids): run for run in job.runs}  # n continuations of one prompt count once
+    prompts: dict[tuple[int, ...], Run] = {}  # n continuations of one count once
+    for run in job.runs:
+        prompts.setdefault(tuple(run.ids), run)  # the first, which shares no other's prompt
     prompt = sum(map(len, prompts))
     new = sum(len(run.text.ids) - run.text.prompt for run in job.runs if run.text)
     cached = sum(run.text.reused for run in prompts.values() if run.text)
