@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -201,10 +202,25 @@ def test_vectors(client: Any, embed_model: SentenceTransformer) -> None:
         client.embed(model="embed", input=[long], truncate=False)
 
 
-def test_models(client: Any, url: str, chat_model: CausalLM) -> None:
+def test_sizes_of_models_in_parts(tmp_path: Path) -> None:
+    for i in (1, 2):
+        (tmp_path / f"model-0000{i}-of-00002.safetensors").write_bytes(bytes(i * 10))
+    (tmp_path / "consolidated.safetensors").write_bytes(bytes(99))  # the same once more
+    (tmp_path / "2_Dense").mkdir()
+    (tmp_path / "2_Dense" / "model.safetensors").write_bytes(bytes(5))
+    assert serve_ollama._size(str(tmp_path / "model.safetensors.index.json")) == 30
+    assert serve_ollama._size(str(tmp_path / "2_Dense")) == 5
+    assert serve_ollama._size(str(tmp_path / "gone.gguf")) == 0
+
+
+def test_models(client: Any, url: str, chat_model: CausalLM, folder: Path) -> None:
     listed = client.list().models
     assert [one.model for one in listed] == ["small", "owner/other", "embed"]
     assert all(len(one.digest) == 64 for one in listed)
+    chat = (folder / "chat.gguf").stat().st_size
+    assert [one.size for one in listed] == [
+        chat, chat, (folder / "embed" / "model.safetensors").stat().st_size
+    ]  # fmt: skip
     assert listed[0].details.family == "llama"
     shown = client.show("small:latest")
     assert shown.template == chat_model.tokenizer.chat_template

@@ -139,6 +139,28 @@ def raw(url: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10)
 
 
+def test_refusals_have_the_form_of_their_routes(
+    locked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ollama's client reads another one than OpenAI's."""
+    monkeypatch.setattr(security, "BODY_BYTES", 100)
+    key = {"x-api-key": KEY.encode()}
+    for method, path, headers, status in (
+        ("POST", "chat", {}, 401), ("GET", "tags", {"host": b"evil.example"}, 403),
+        ("GET", "tags", {"origin": b"http://evil.example", **key}, 403), ("PUT", "chat", key, 413),
+        ("POST", "pull", key, 404), ("GET", "chat", key, 405), ("POST", "chat", key, 400),
+    ):  # fmt: skip
+        body = b"a" * (101 if status == 413 else 10)
+        told = [
+            HTTP.request(method, f"{locked}/{root}/{path}", headers=headers, content=body)
+            for root in ("api", "v1")
+        ]
+        assert told[0].status_code == status
+        assert isinstance(told[0].json()["error"], str)
+        assert told[1].json()["error"]["type"]
+        assert told[0].headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+
+
 def test_slow_bodies(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "BODY_SECONDS", 0.2)
     with raw(url) as connection:

@@ -36,10 +36,13 @@ class Pipeline:
     tokenizer : AutoTokenizer
     auto_model : AutoModel
         The transformer alone.
+    path : str
+        The folder that it was read from.
     """
 
     def __init__(self, folder: str, precision: Precision) -> None:
         self._content = saved.read(folder)
+        self.path = folder
         self.auto_model = AutoModel.from_pretrained(self._content.transformer, precision)
         self.tokenizer = AutoTokenizer.from_pretrained(self._content.transformer)
         self._pooling, self._modules = self._content.read_modules(self._stack.plan.width)

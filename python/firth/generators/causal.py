@@ -76,6 +76,8 @@ class CausalLM:
     config : Config
     context : int
         Tokens that a prompt and its continuation may have together.
+    path : str
+        The file that it was read from, or that names the files.
 
     Notes
     -----
@@ -113,7 +115,7 @@ class CausalLM:
         self.context = _context(context, plan, loaded.config)
         if plan.thetas:  # angles of all positions are computed before the first text
             plan = dataclasses.replace(plan, positions=self.context)
-        self.config, self.tokenizer = loaded.config, tokenizer
+        self.config, self.tokenizer, self.path = loaded.config, tokenizer, loaded.path
         weights = Weights(outside, loaded.weights.layers)
         self._stack = Stack(plan, weights, _PRECISIONS[compute_type])
         if cache_type is not None:

@@ -1,4 +1,6 @@
-"""Errors as OpenAI's clients read them: a status, and ``error`` with message, type, param, code.
+"""Errors as clients read them: a status, and ``error`` with message, type, param, code.
+
+That is OpenAI's form; Ollama's routes have the message alone.
 
 The clients try 408, 409, 429 and all from 500 on again. So what a user has done wrong is 400 to
 404, and what would fail again says so in a header.
@@ -67,9 +69,10 @@ class APIError(HTTPException):
             "error": {"message": self.detail, "type": kind, "param": self.param, "code": self.code}
         }
 
-    def response(self) -> Response:
-        """The answer."""
-        return JSON(self.content, self.status_code, self.headers)
+    def response(self, path: str) -> Response:
+        """The answer to a request for a path; below ``/api`` it is in Ollama's form."""
+        content = {"error": self.detail} if path.startswith("/api/") else self.content
+        return JSON(content, self.status_code, self.headers)
 
 
 def of(error: Exception) -> APIError:
@@ -111,14 +114,14 @@ def of_body(error: RequestValidationError) -> APIError:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Let all errors have this shape."""
+    """Let all errors have this shape, or Ollama's."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return of_body(error).response()
+        return of_body(error).response(request.scope["path"])
 
     @app.exception_handler(HTTPException)
     async def told(request: Request, error: HTTPException) -> Response:
         if not isinstance(error, APIError):
             error = APIError(error.status_code, str(error.detail))
-        return error.response()
+        return error.response(request.scope["path"])

@@ -7,12 +7,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import Field
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from firth.serve import answers, chat, completions, embeddings, errors
@@ -20,7 +22,7 @@ from firth.serve.engine import Engine, Events, in_thread
 from firth.serve.errors import APIError
 from firth.serve.models import Embedder
 from firth.serve.schemas import MOST_TEXTS, Body, Chat, Completion, Embeddings, Sampled
-from firth.serve.wire import JSON, encoded
+from firth.serve.wire import encoded
 
 if TYPE_CHECKING:
     from firth.serve.engine import Job
@@ -87,7 +89,7 @@ class OllamaEmbeddings(Body):
 
 
 class Route(APIRoute):
-    """A route that reads JSON whatever a request calls it, and tells errors as Ollama does."""
+    """A route that reads JSON whatever a request calls it; its errors are those of clients."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request."""
@@ -98,11 +100,10 @@ class Route(APIRoute):
             headers.append((b"content-type", b"application/json"))  # curl -d says otherwise
             try:
                 return await handle(Request({**request.scope, "headers": headers}, request.receive))
-            except RequestValidationError as error:
-                wrong = errors.of_body(error)
+            except (HTTPException, RequestValidationError):
+                raise
             except Exception as error:
-                wrong = errors.of(error)
-            return JSON({"error": wrong.detail}, wrong.status_code, wrong.headers)
+                raise errors.of(error) from error
 
         return told
 
@@ -310,7 +311,7 @@ def tags(models: Models) -> dict[str, Any]:
     return {"models": [
         {
             "name": card["id"], "model": card["id"], "modified_at": _date(card["created"]),
-            "size": 0,  # not known
+            "size": _size(_model(models, card).model.path),
             "digest": hashlib.sha256(card["id"].encode()).hexdigest(),  # clients want one
             "details": _details(_model(models, card)),
         }
@@ -349,6 +350,16 @@ def _model(models: Models, card: dict[str, Any]) -> Any:
         "chat": models.chat, "embed": models.embed, "rerank": models.rerank,
     }  # fmt: skip
     return families[card["kind"]].models[card["id"]]
+
+
+def _size(path: str) -> int:
+    """Bytes of a model's arrays on disk: of a file, the parts of an index, or below a folder."""
+    place, files = Path(path), [Path(path)]
+    if place.is_dir():
+        files = list(place.rglob("*.safetensors"))
+    elif place.suffix == ".json":
+        files = list(place.parent.glob("*-of-*.safetensors"))
+    return sum(one.stat().st_size for one in files if one.exists())
 
 
 def _details(model: Any) -> dict[str, Any]:

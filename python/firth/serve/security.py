@@ -88,7 +88,7 @@ class Guard:
         except Exception as error:
             told = failed(error)
             if not begun:
-                await told.response()(scope, receive, marked)
+                await told.response(scope["path"])(scope, receive, marked)
 
     def _checked(self, scope: Scope, headers: Headers) -> Response | None:
         """The answer to a preflight; None: the application answers."""
