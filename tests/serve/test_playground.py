@@ -495,7 +495,9 @@ def test_documents(
         assert page.locator(".cite").all_text_contents() == ["[1]", "[2]"]
         found = base.search("the small cat", 5)
         assert page.locator(".passage .body").all_text_contents() == [one.text for one in found]
-        assert page.locator(".passage.cited").count() == 2
+        until(page, "document.querySelectorAll('.passage.cited').length === 2")
+        (body,) = tab.bodies("/v1/kb/ask")
+        assert body["stream"]
         page.click(".cite >> nth=1")
         assert page.evaluate("document.activeElement.id") == "passage-2"
         page.select_option("#documents-mode", "keyword")

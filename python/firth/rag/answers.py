@@ -30,6 +30,8 @@ PROMPT = """Passages:
 Question: {question}
 Answer in one or two sentences, with the number of the passage in brackets."""
 UNKNOWN = "I do not know."
+FLOOR = 0.3  # the least cosine of a question and its best passage
+MOST = 256  # tokens of an answer
 
 
 class Chat(Protocol):
@@ -83,6 +85,11 @@ class Prepared:
     passages: list[Passage]
     left_out: list[Passage]
     tokens: int
+
+    def near(self, floor: float = FLOOR) -> bool:
+        """Whether a passage is near enough to the question for an answer: by its cosine."""
+        found = (*self.passages, *self.left_out)
+        return any(one.cosine is not None and one.cosine >= floor for one in found)
 
 
 @dataclass

@@ -303,24 +303,34 @@ class KnowledgeBase:
         return passages
 
     def prepare(
-        self, question: str, k: int = 5, where: Any = None, max_new_tokens: int = 256
+        self, question: str, k: int = 5, where: Any = None, max_new_tokens: int = answers.MOST
     ) -> Prepared:
         """What `ask` gives to the model: messages for any chat, and the passages in them.
 
         ValueError where the model's context has no room for a passage.
         """
-        return self._prepared(question, self.search(question, k, where=where), max_new_tokens)
+        check_whole("ask: max_new_tokens", max_new_tokens, 1)
+        answers.check_prompt(self.prompt)
+        found = self.search(question, k, where=where)
+        return answers.prepare(self.chat, self.system, self.prompt, question, found, max_new_tokens)
 
-    def _prepared(self, question: str, found: list[Passage], room: int) -> Prepared:
-        return answers.prepare(self.chat, self.system, self.prompt, question, found, room)
+    def answer(self, text: str | None, prepared: Prepared) -> Answer:
+        """What `ask` makes of the text that a model wrote to prepared messages.
+
+        None: it was not asked, since no passage is near enough (`Prepared.near`).
+        """
+        if text is None:
+            return Answer(answers.UNKNOWN, [], prepared.passages + prepared.left_out, "", [])
+        prompt = answers.shown(self.chat, prepared.messages)
+        return answers.answered(text.strip(), prepared, prompt, lambda: self.model)
 
     def ask(
         self,
         question: str,
         k: int = 5,
         where: Any = None,
-        floor: float = 0.3,
-        max_new_tokens: int = 256,
+        floor: float = answers.FLOOR,
+        max_new_tokens: int = answers.MOST,
         **options: Any,
     ) -> Answer:
         """An answer from the documents, with the passages that it rests on.
@@ -351,17 +361,11 @@ class KnowledgeBase:
             An argument is not what it must be, or not even one passage fits the context.
         """
         check_real("ask: floor", floor, -1.0, 1.0)
-        check_whole("ask: max_new_tokens", max_new_tokens, 1)
-        answers.check_prompt(self.prompt)
-        chat = self.chat
-        found = self.search(question, k, where=where)
-        cosines = [one.cosine for one in found if one.cosine is not None]
-        if not cosines or max(cosines) < floor:
-            return Answer(answers.UNKNOWN, [], found, "", [])
-        prepared = self._prepared(question, found, max_new_tokens)
-        text = chat.chat(prepared.messages, max_new_tokens=max_new_tokens, **options)
-        prompt = answers.shown(chat, prepared.messages)
-        return answers.answered(str(text).strip(), prepared, prompt, lambda: self.model)
+        prepared = self.prepare(question, k, where, max_new_tokens)
+        if not prepared.near(floor):
+            return self.answer(None, prepared)
+        text = self.chat.chat(prepared.messages, max_new_tokens=max_new_tokens, **options)
+        return self.answer(str(text), prepared)
 
     def close(self) -> None:
         """Close the file."""

@@ -309,7 +309,7 @@ class Gone(APIError):
 class Events(StreamingResponse):
     """A job as a stream; whoever stops to listen ends the job."""
 
-    def __init__(self, events: AsyncIterator[bytes], job: Job) -> None:
+    def __init__(self, events: AsyncIterator[bytes], job: Job | None) -> None:
         super().__init__(events, media_type="text/event-stream")
         self._job = job
 
@@ -319,7 +319,8 @@ class Events(StreamingResponse):
             with contextlib.suppress(Gone):
                 await unless_gone(receive, self.stream_response(send))
         finally:
-            self._job.cancelled = True
+            if self._job is not None:
+                self._job.cancelled = True
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:

@@ -160,6 +160,7 @@ class Ask(Body):
 
     question: str
     k: Annotated[int, Field(ge=1, le=50)] = 5
+    stream: bool | None = None
 
 
 class AttentionOf(Body):

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from firth.rag import KnowledgeBase
-from firth.serve import errors
+from firth.serve import errors, knowledge
+from firth.serve.engine import Events, Job, unless_gone
 from firth.serve.errors import APIError
 from firth.serve.routes.state import models_of
 from firth.serve.schemas import Ask, Search
@@ -19,24 +20,29 @@ from firth.serve.wire import JSON
 router = APIRouter(tags=["documents"])
 
 
-async def _told(request: Request, work: Callable[[KnowledgeBase], dict[str, Any]]) -> Response:
-    """The answer that some work with the knowledge base gives."""
-    base: KnowledgeBase | None = request.app.state.kb
-    if base is None:
+def _base(request: Request) -> KnowledgeBase:
+    found: KnowledgeBase | None = request.app.state.kb
+    if found is None:
         raise APIError(404, "this server has no knowledge base: firth serve --kb FOLDER")
+    return found
+
+
+async def _told(request: Request, work: Callable[[], dict[str, Any]]) -> Response:
+    """The answer that some work with the knowledge base gives."""
     try:
-        return JSON(await models_of(request).looks.run(lambda: work(base)))
+        return JSON(await models_of(request).looks.run(work))
     except Exception as error:
         raise errors.of(error) from error
 
 
 @router.get("/kb")
-async def knowledge(request: Request) -> Response:
+async def documents(request: Request) -> Response:
     """How many documents there are, and whether a model answers from them; without any, 0."""
     if request.app.state.kb is None:
         return JSON({"documents": 0, "passages": 0, "chat": False})
+    base = _base(request)
 
-    def work(base: KnowledgeBase) -> dict[str, Any]:
+    def work() -> dict[str, Any]:
         stats = base.stats()
         counts = {"documents": stats["documents"], "passages": stats["passages"]}
         try:
@@ -50,8 +56,9 @@ async def knowledge(request: Request) -> Response:
 @router.post("/kb/search")
 async def search(body: Search, request: Request) -> Response:
     """The passages that fit a query best."""
+    base = _base(request)
 
-    def work(base: KnowledgeBase) -> dict[str, Any]:
+    def work() -> dict[str, Any]:
         return {"passages": [asdict(one) for one in base.search(body.query, body.k, body.mode)]}
 
     return await _told(request, work)
@@ -59,9 +66,11 @@ async def search(body: Search, request: Request) -> Response:
 
 @router.post("/kb/ask")
 async def ask(body: Ask, request: Request) -> Response:
-    """An answer that cites passages, and these."""
-
-    def work(base: KnowledgeBase) -> dict[str, Any]:
-        return asdict(base.ask(body.question, body.k, temperature=0))
-
-    return await _told(request, work)
+    """An answer that cites passages, and these; whole or as events."""
+    base, models = _base(request), models_of(request)
+    prepared, said = await knowledge.begun(base, body, models)
+    if body.stream:
+        job = said if isinstance(said, Job) else None
+        return Events(knowledge.streamed(base, prepared, said, models), job)
+    work = knowledge.whole(base, prepared, said, models)
+    return JSON(await unless_gone(request.receive, work))

@@ -1,6 +1,6 @@
 // The documents tab: passages of a knowledge base, and an answer that cites them.
 
-import { call } from "./api.js";
+import { call, events, send } from "./api.js";
 import { byId, make, messageOf, say, trouble } from "./dom.js";
 
 /** @typedef {{document: string, text: string, score: number, start: number, end: number}} Passage */
@@ -16,15 +16,15 @@ function common(names) {
   }, folders[0] ?? "");
 }
 
-/** @param {Passage[]} passages @param {Set<number>} cited Numbers from 1. */
-function showPassages(passages, cited) {
+/** @param {Passage[]} passages */
+function showPassages(passages) {
   const front = common(passages.map((one) => one.document)).length;
   byId("documents-passages").hidden = false;
   byId("passages").replaceChildren(
     ...passages.map(({ document, text, score, start, end }, i) =>
       make(
         "li",
-        { class: cited.has(i + 1) ? "passage cited" : "passage", id: `passage-${i + 1}`, tabindex: -1 },
+        { class: "passage", id: `passage-${i + 1}`, tabindex: -1 },
         make("span", { class: "number", text: `[${i + 1}]` }),
         make("h4", { title: document }, document.slice(front), make("span", { class: "hint", text: `  ${start}–${end}` })),
         make("span", { class: "score", text: score.toFixed(3), title: "Score" }),
@@ -58,6 +58,29 @@ function linked(text, count) {
   });
 }
 
+/** Show an answer, or what there is of it, and mark what it cites. @param {string} text @param {number} count */
+function showAnswer(text, count) {
+  byId("documents-answer").hidden = false;
+  byId("answer-text").replaceChildren(...linked(text, count));
+  const cited = [...text.matchAll(/\[(\d+)\]/g)].map((one) => Number(one[1]));
+  for (let i = 1; i <= count; i++) byId(`passage-${i}`).classList.toggle("cited", cited.includes(i));
+}
+
+/** @param {string} question */
+async function ask(question) {
+  let text = "";
+  let passages = [];
+  for await (const one of events(await send("v1/kb/ask", { question, k: count(), stream: true }))) {
+    if (one.passages) showPassages((passages = one.passages));
+    if (one.text) showAnswer((text += one.text).trimStart(), passages.length);
+    if (!one.answer) continue;
+    ({ text, passages } = one.answer);
+    showPassages(passages);
+    showAnswer(text, passages.length);
+  }
+  say(`Answer: ${text}`);
+}
+
 /** @param {boolean} asking Whether an answer is wanted, too. */
 async function run(asking) {
   const question = byId("question").value.trim();
@@ -69,15 +92,11 @@ async function run(asking) {
   byId("documents-passages").hidden = true;
   try {
     if (asking) {
-      const found = await call("v1/kb/ask", { question, k: count() });
-      byId("documents-answer").hidden = false;
-      byId("answer-text").replaceChildren(...linked(found.text, found.passages.length));
-      showPassages(found.passages, new Set(found.citations.map((one) => one.number)));
-      say(`Answer: ${found.text}`);
+      await ask(question);
     } else {
       const mode = byId("documents-mode").value;
       const { passages } = await call("v1/kb/search", { query: question, k: count(), mode });
-      showPassages(passages, new Set());
+      showPassages(passages);
       say(`${passages.length} passages`);
     }
     byId("documents-note").textContent = "";
