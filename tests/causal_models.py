@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pytest
 
 from firth.formats import gguf
+from firth.generators import Run
 from stored import random_matrix
 
 WIDTH, CONTEXT = 64, 700
@@ -82,3 +84,16 @@ def write(path: Path, kind: str = "Q4_1", more: Any = None) -> Path:
     metadata |= more or {}
     gguf.write(path, {k: value for k, value in metadata.items() if value is not None}, arrays)
     return path
+
+
+def obey(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """Let models of this file want nothing but to write some words, again and again."""
+    choose, wanted = Run.choose, words.encode()
+
+    def choose_obediently(self: Run, row: Any) -> Any:
+        text = cast(Any, self.text)
+        row = np.full_like(row, -50)
+        row[wanted[(len(text.ids) - text.prompt) % len(wanted)]] = 50
+        return choose(self, row)
+
+    monkeypatch.setattr(Run, "choose", choose_obediently)
