@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -25,6 +26,12 @@ def printed(code: str, *arguments: str, **environment: str) -> str:
     done = python(code, *arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def program(file: Path, *arguments: str) -> str:
+    """What a program of the tests prints, which must end well; it may import their modules."""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return printed(file.read_text(), *arguments, PYTHONPATH=path)
 
 
 def in_threads(work: Callable[[], Any], count: int = 4) -> list[Any]:

@@ -9,15 +9,14 @@ of its own because it forks.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 import firth
 from firth.rag import adding
+from killing import killed
 from rag.whole import check_whole_kb
 
 WORDS = [
@@ -76,26 +75,9 @@ def kill_once(
     folder: Path, model: firth.SentenceTransformer, texts: dict[str, str], seed: int
 ) -> tuple[dict[str, str], int]:
     """What is there after a child was killed, and the number of its changes."""
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            write(folder, model, texts, seed, send)
-        finally:
-            os._exit(1)
-    os.close(send)
     rng = np.random.default_rng(seed)
-    wanted, said = 0 if seed % 8 == 0 else 1 + int(rng.integers(8)), b""
-    while len(said) < wanted and (more := os.read(receive, 1 << 16)):
-        said += more
-    time.sleep(rng.uniform(0, 0.01))
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), "the writer failed by itself"
-    while more := os.read(receive, 1 << 16):
-        said += more
-    os.close(receive)
-    done = said.count(b".")
+    wanted, seconds = int(seed % 8 and 1 + rng.integers(8)), rng.uniform(0, 0.01)
+    done = killed(lambda pipe: write(folder, model, texts, seed, pipe), wanted, seconds)
     rng = np.random.default_rng(seed)
     for _ in range(done):
         texts = apply(texts, *change(rng, texts))

@@ -9,9 +9,7 @@ own because it forks, so that a child does not have to start an interpreter.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 
 import firth
 from firth.search import storage
+from killing import killed
 
 DIM = 4
 
@@ -102,28 +101,10 @@ def write(path: Path, model: Model, seed: int, pipe: int) -> None:
 
 def kill_once(path: Path, model: Model, seed: int) -> tuple[Model, int]:
     """The content after a child was killed, and the number of its changes."""
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            write(path, model, seed, send)
-        finally:
-            os._exit(1)
-    os.close(send)
     rng = np.random.default_rng(seed)
-    # Every eighth may be killed while it opens; the others do some changes, however slow they are.
-    wanted = 0 if seed % 8 == 0 else 1 + int(rng.integers(40))
-    said = b""
-    while len(said) < wanted and (more := os.read(receive, 1 << 16)):
-        said += more
-    time.sleep(rng.uniform(0, 0.005))
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), "the writer failed by itself"
-    while more := os.read(receive, 1 << 16):
-        said += more
-    os.close(receive)
-    done = said.count(b".")
+    # Every eighth may be killed while it opens; the others do some changes.
+    wanted, seconds = int(seed % 8 and 1 + rng.integers(40)), rng.uniform(0, 0.005)
+    done = killed(lambda pipe: write(path, model, seed, pipe), wanted, seconds)
     rng = np.random.default_rng(seed)
     for _ in range(done):
         model.apply(model.operation(rng))

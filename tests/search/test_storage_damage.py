@@ -19,7 +19,7 @@ from firth import FormatError
 from firth.formats import container as files
 from firth.formats import log as logs
 from firth.search import records
-from processes import printed
+from processes import program
 from search.stored import DIM, content, log_of, rows
 
 # Crashes
@@ -289,7 +289,7 @@ def test_a_sync_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_killed_writers(tmp_path: Path) -> None:
-    printed(Path(__file__).with_name("crash.py").read_text(), str(tmp_path), "120")
+    program(Path(__file__).with_name("crash.py"), str(tmp_path), "120")
 
 
 # Damage of the file
