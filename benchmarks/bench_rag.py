@@ -194,12 +194,18 @@ def indexing(texts: dict[str, str], folder: Path, repeats: int) -> tuple[list[Ro
         kept[0].add(docs)
         kept[0].search("ready?", 1)
 
-    timings = interleave({"peer": plain_script(texts), "firth": ours}, repeats)
-    row = compared(
-        f"indexing {len(texts)} documents", "sentence-transformers", timings["peer"],
-        timings["firth"], "s", 4, note=f"{kept[0].stats()['passages']:,} passages",
-    )  # fmt: skip
-    return [row], kept[0]
+    peers = {"sentence-transformers": plain_script(texts)}
+    if find_spec("txtai"):
+        peers["txtai"] = lambda: txtai_documents(texts)
+    timings = interleave({**peers, "firth": ours}, repeats)
+    rows = [
+        compared(
+            f"indexing {len(texts)} documents", name, timings[name], timings["firth"], "s", 4,
+            note=f"{kept[0].stats()['passages']:,} passages",
+        )
+        for name in peers
+    ]  # fmt: skip
+    return rows, kept[0]
 
 
 # Latency
