@@ -102,7 +102,8 @@ async def whole(job: Job, name: str, engine: Engine, body: Chat) -> dict[str, An
         })  # fmt: skip
     answer = answers.head("chat.completion", "chatcmpl", name)
     return {
-        **answer, "choices": choices, "usage": answers.usage(job), "x_groq": {"id": answer["id"]},
+        **answer, "choices": choices, "usage": answers.usage(job), "service_tier": None,
+        "x_groq": {"id": answer["id"]},
     }  # fmt: skip
 
 
