@@ -259,6 +259,28 @@ def test_no_call_where_none_may_be(kind: str) -> None:
         [constraint.accept(one) for one in ids]
 
 
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_a_call_or_an_answer_in_a_form(kind: str) -> None:
+    """An answer that is no call keeps to a schema, also to one whose JSON begins as a call does."""
+    tokenizer, form = tokenizer_with(kind), FORMS[kind] or Form()
+    schema = {"type": "object", "required": ["name"], "additionalProperties": False,
+              "properties": {"name": {"enum": ["weathers", "<tool_call>", "<tool>"]}}}  # fmt: skip
+    tools = Tools(tokenizer, [weather], answer=schema)
+    for seed, name in enumerate(schema["properties"]["name"]["enum"]):
+        said = f'{{"name": "{name}"}}'
+        text, pieces = answer(tokenizer, tools, seed, said, 60)
+        assert text == said
+        assert streamed(tools, pieces) == {"role": "assistant", "content": text}
+        called = form.begin + "weather" + form.middle
+        text, pieces = answer(tokenizer, tools, seed, called, 60)
+        found = streamed(tools, pieces)
+        assert found.content is None
+        (call,) = found.tool_calls
+        assert json.loads(call["function"]["arguments"])["city"] is not None
+    must = Tools(tokenizer, [weather], "required", answer=schema)
+    assert must.grammar == Tools(tokenizer, [weather], "required").grammar
+
+
 def test_schemas_leave_nothing_open() -> None:
     """Properties that a schema does not name are allowed by JSON schema, and never end."""
     tokenizer = tokenizer_with("tags")
@@ -388,6 +410,32 @@ def test_calls_end_before_the_room_does(model: CausalLM, parallel: bool) -> None
         lengths.append(len(found.ids))
     assert max(lengths) > 150  # 256 are the most
     assert len(set(lengths)) > 3
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required"])
+def test_a_form_beside_tools(model: CausalLM, choice: str) -> None:
+    """It is that of answers without a call; this one begins as calls of this model do."""
+    named = {"type": "object", "required": ["name"], "additionalProperties": False,
+             "properties": {"name": {"enum": ["Rome", "Oslo"]}}}  # fmt: skip
+    options: dict[str, Any] = {
+        "tools": [schema_of("measure", SIZES)], "tool_choice": choice, "temperature": 1.5,
+        "max_new_tokens": 200,
+    }  # fmt: skip
+    for likely, called in ((ord("m"), True), (ord("R"), False)):
+        called = choice == "required" or (choice == "auto" and called)
+        for seed in range(5):
+            options["logit_bias"] = {likely: 30}
+            found = model.chat(QUESTION, json_schema=named, seed=seed, **options)
+            assert len(found.tool_calls) == called
+            assert found.finish_reason == ("tool_calls" if called else "stop")
+            assert called or keeps(json.loads(found.content), named)
+            stream = model.chat(QUESTION, json_schema=named, seed=seed, stream=True, **options)
+            assert "".join(one.get("content", "") for one in stream) == (found.content or "")
+    del options["logit_bias"]
+    found = model.chat(QUESTION, json_object=True, seed=1, **options)
+    assert found.tool_calls or found.content.startswith("{")
+    with pytest.raises(ValueError, match="json_object and json_schema"):
+        model.chat(QUESTION, json_object=True, json_schema=named, **options)
 
 
 def test_numbers_end_with_a_digit_where_there_is_no_room(model: CausalLM) -> None:

@@ -212,6 +212,23 @@ def test_forced_calls(client: Any, choice: Any, names: set[str]) -> None:
     assert (name, arguments) == (call.function.name, call.function.arguments)
 
 
+def test_a_call_or_a_form(client: Any) -> None:
+    """Of a request with both, the form is that of answers without a call."""
+    strict = [{**one, "function": {**one["function"], "strict": True}} for one in TOOLS]
+    options: dict[str, Any] = {
+        "model": "small", "messages": ASKED, "tools": strict, "response_format": Place, "seed": 3,
+        "max_tokens": 200,
+    }  # fmt: skip
+    for choice in ("auto", "none", "required"):
+        options["logit_bias"] = {str(ord("c")): 20}  # the first key of Place, and no tool
+        found = client.chat.completions.parse(tool_choice=choice, **options).choices[0]
+        assert bool(found.message.tool_calls) == (choice == "required")
+        assert found.message.tool_calls or found.message.parsed.city in ("Rome", "Oslo")
+    options["logit_bias"] = {str(ord("n")): 20}
+    found = client.chat.completions.parse(**options).choices[0]
+    assert found.finish_reason == "tool_calls"
+
+
 def test_no_calls(client: Any) -> None:
     found = client.chat.completions.create(
         model="small", messages=ASKED, tools=TOOLS, tool_choice="none", max_tokens=20
@@ -267,6 +284,13 @@ def test_async(url: str, client: Any) -> None:
     for i in (0, 8):  # beside others as alone
         alone = client.chat.completions.create(**options, seed=i)
         assert alone.choices[0].message.content == texts[i]
+
+
+def test_what_clients_read_of_an_answer(url: str) -> None:
+    """LiteLLM fails at an answer from Groq's routes that has no service_tier."""
+    body = {"messages": ASKED, "max_tokens": 1}
+    found = HTTP.post(f"{url}/openai/v1/chat/completions", json=body).json()
+    assert found["service_tier"] is None
 
 
 def test_events_as_they_are_sent(url: str) -> None:

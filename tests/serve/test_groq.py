@@ -72,6 +72,47 @@ def test_streams(url: str) -> None:
     assert all(one.x_groq is None for one in chunks[1:-1])
 
 
+LISTING = """
+from groq import Groq
+
+client = Groq()
+completion = client.chat.completions.create(
+    model="llama-3.3-70b-versatile",
+    messages=[
+        {"role": "system", "content": "Answer in one sentence."},
+        {"role": "user", "content": "What is a token?"},
+    ],
+    temperature=1,
+    max_completion_tokens=64,
+    top_p=1,
+    stream=True,
+    stop=None,
+)
+for chunk in completion:
+    print(chunk.choices[0].delta.content or "", end="")
+client.close()
+"""
+
+
+def test_a_program_for_groq(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Groq's console writes it, model and all: the address alone is another."""
+    monkeypatch.setenv("GROQ_API_KEY", "any")
+    monkeypatch.setenv("GROQ_BASE_URL", url)
+    before = tokens(url)
+    exec(LISTING, {})
+    assert 10 < len(capsys.readouterr().out.encode()) <= 64 * 3  # U+FFFD has three bytes
+    assert 10 < tokens(url) - before <= 64
+
+
+def tokens(url: str) -> int:
+    """Written by the first model so far."""
+    lines = HTTP.get(f"{url}/metrics").text.splitlines()
+    name = 'firth_generated_tokens_total{model="small"}'
+    return int(next(line.split()[-1] for line in lines if line.startswith(name)))
+
+
 def test_async(url: str) -> None:
     async def ask() -> str:
         async with groq.AsyncGroq(base_url=url, api_key="any") as client:

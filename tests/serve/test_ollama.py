@@ -21,6 +21,7 @@ from serving import HTTP
 ollama = pytest.importorskip("ollama")
 
 ASKED: list[Any] = [{"role": "user", "content": "Say something."}]
+HI: list[Any] = [{"role": "user", "content": "Hi"}]
 GREEDY = {"temperature": 0, "num_predict": 30}
 
 
@@ -280,10 +281,26 @@ def test_as_curl_sends_it(url: str) -> None:
     assert HTTP.post(f"{url}/api/chat", content=body, headers=other).status_code == 403
 
 
-def test_async(url: str, chat_model: CausalLM) -> None:
-    async def ask() -> str:
+def test_async(url: str, chat_model: CausalLM, embed_model: SentenceTransformer) -> None:
+    async def ask() -> tuple[list[str], Any]:
         async with ollama.AsyncClient(host=url) as client:
-            stream = await client.chat(model="small", messages=ASKED, options=GREEDY, stream=True)
-            return "".join([one.message.content async for one in stream])
+            given: dict[str, Any] = {"model": "small", "messages": ASKED, "options": GREEDY}
+            stream = await client.chat(**given, stream=True)
+            streamed = "".join([one.message.content async for one in stream])
+            whole = (await client.chat(**given)).message.content
+            raw: dict[str, Any] = {"model": "small", "prompt": "Hi", "options": GREEDY}
+            parts = await client.generate(**raw, stream=True)
+            written = "".join([one.response async for one in parts])
+            assert (await client.generate(**raw)).response == written
+            formed = await client.chat(**given, format=City.model_json_schema())
+            assert City.model_validate_json(formed.message.content)
+            called = await client.chat(**given, tools=[weather])
+            assert called.message.role == "assistant"
+            vectors = (await client.embed(model="embed", input=["the cat"])).embeddings
+            assert (await client.list()).models[0].model == "small"
+            return [streamed, whole, written], vectors
 
-    assert asyncio.run(ask()) == chat_model.chat(ASKED, max_new_tokens=30)
+    texts, vectors = asyncio.run(ask())
+    want = [chat_model.chat(asked, max_new_tokens=30) for asked in (ASKED, HI)]
+    assert texts == [want[0], *want]
+    assert np.allclose(vectors, embed_model.encode(["the cat"], normalize_embeddings=True))

@@ -25,7 +25,7 @@ from firth.arguments import check_whole, shortened
 from firth.errors import ContextError, FormatError
 from firth.formats.blocks import BlockArray
 from firth.formats.files import PathLike
-from firth.generators.constraints import Constraint, Constraints
+from firth.generators.constraints import Constraint, Constraints, answer_schema
 from firth.generators.decoding import CHUNK, Decoder
 from firth.generators.loading import Loaded, load
 from firth.generators.rope import rope_type
@@ -377,7 +377,8 @@ seed, logit_bias
             What else `GeneratorTokenizer.apply_chat_template` takes: variables of the template,
             such as ``{"enable_thinking": False}``, or ``{"continue_final_message": True}``.
         **options
-            As `generate`. Stop strings do not end calls.
+            As `generate`. Stop strings do not end calls. ``json_object`` and ``json_schema`` are
+            for answers that are no calls.
 
         Returns
         -------
@@ -396,7 +397,11 @@ seed, logit_bias
         if not tools and tool_choice not in ("auto", "none"):
             raise ValueError(f"chat: tool_choice is {shortened(tool_choice)} without tools")
         if tools:
-            called = Tools(self.tokenizer, tools, tool_choice, parallel_tool_calls)
+            answer = None
+            if tool_choice != "none":  # then the grammar of calls has both
+                wanted = options.pop("json_object", False), options.pop("json_schema", None)
+                answer = answer_schema(*wanted)
+            called = Tools(self.tokenizer, tools, tool_choice, parallel_tool_calls, answer)
             messages, tools = called.told(messages), called.schemas
         ids = self.tokenizer.apply_chat_template(messages, tools, tokenize=True, **variables)
         return self.generate(ids, **options, tools=called)

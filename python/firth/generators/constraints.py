@@ -96,8 +96,7 @@ class Constraints:
         TypeError, ValueError
             It is malformed, matches nothing, never ends, is too deep or too large.
         """
-        if not isinstance(json_object, bool):
-            raise TypeError(f"json_object must be True or False, got {shortened(json_object)}")
+        _check_object(json_object)
         given = {
             "json_object": True if json_object else None,
             "json_schema": json_schema,
@@ -118,22 +117,7 @@ class Constraints:
         return self._compiled({"type": "object"})
 
     def _json_schema(self, given: Any) -> str:
-        schema = given
-        pydantic = getattr(given, "model_json_schema", None)
-        if isinstance(given, type) and callable(pydantic):
-            schema = pydantic()
-        elif isinstance(given, str):
-            _check_length("json_schema", given)
-            try:
-                schema = json.loads(given)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"json_schema is no JSON: {error}") from None
-        if not isinstance(schema, (Mapping, bool)):
-            kinds = "an object, JSON text of one, or a Pydantic model"
-            raise TypeError(f"json_schema must be {kinds}, got {shortened(given)}")
-        if schema is False:
-            raise ValueError("json_schema is false: it matches no text")
-        return self._compiled(schema)
+        return self._compiled(schema_of(given))
 
     def _compiled(self, schema: Any) -> str:
         if isinstance(schema, bool):  # everything, or nothing
@@ -167,6 +151,53 @@ class Constraints:
         return compiled
 
     _tools = _grammar
+
+
+def answer_schema(json_object: bool, json_schema: Any) -> Mapping[str, Any] | bool | None:
+    """The schema of these two of the arguments of `Constraints`; None: neither is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `schema_of`, or both are given.
+    """
+    _check_object(json_object)
+    if json_schema is None:
+        return {"type": "object"} if json_object else None
+    if json_object:
+        raise ValueError("a constraint is one, got json_object and json_schema")
+    return schema_of(json_schema)
+
+
+def _check_object(json_object: Any) -> None:
+    if not isinstance(json_object, bool):
+        raise TypeError(f"json_object must be True or False, got {shortened(json_object)}")
+
+
+def schema_of(given: Any) -> Mapping[str, Any] | bool:
+    """The JSON schema of ``json_schema``: as such, as JSON text, or of a Pydantic model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no schema, or False, which matches nothing.
+    """
+    schema = given
+    pydantic = getattr(given, "model_json_schema", None)
+    if isinstance(given, type) and callable(pydantic):
+        schema = pydantic()
+    elif isinstance(given, str):
+        _check_length("json_schema", given)
+        try:
+            schema = json.loads(given)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"json_schema is no JSON: {error}") from None
+    if not isinstance(schema, (Mapping, bool)):
+        kinds = "an object, JSON text of one, or a Pydantic model"
+        raise TypeError(f"json_schema must be {kinds}, got {shortened(given)}")
+    if schema is False:
+        raise ValueError("json_schema is false: it matches no text")
+    return schema
 
 
 class Constraint:

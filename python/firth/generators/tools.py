@@ -26,6 +26,7 @@ _MOST = 16  # calls in one answer
 _LONGEST_END = 100  # characters; more is no end of a call but something that follows
 _ID = "aaaaaaaa0"  # of the call that is rendered; templates of Mistral want nine such characters
 _IDS, _LETTERS = "[a-zA-Z0-9]{9}", string.ascii_letters + string.digits
+_JSON_PARTS = re.compile(r'"[^"]*"|[{}\[\]"]|[^{}\[\]"]+')
 _ARGUMENTS = {"probe_key": 1}
 _TOLD = """You can call these functions:
 {schemas}
@@ -145,6 +146,8 @@ class Tools:
         ...}}``, of which tool there must be one.
     parallel : bool
         Whether an answer may have several calls, where the template knows that.
+    answer : dict or bool, optional
+        A JSON schema that an answer without a call keeps to, where there may be one.
 
     Attributes
     ----------
@@ -166,6 +169,7 @@ class Tools:
         tools: Sequence[Any],
         choice: Any = "auto",
         parallel: bool = False,
+        answer: Mapping[str, Any] | bool | None = None,
     ) -> None:
         if not isinstance(parallel, bool):
             raise TypeError(f"parallel_tool_calls must be a bool, got {shortened(parallel)}")
@@ -197,6 +201,7 @@ class Tools:
         self._form = form or Form()
         if not parallel:
             self._form = Form(self._form.begin, self._form.middle, self._form.end, None)
+        self._schema = answer if choice == "auto" else None
         self.grammar, self._head, self._json = self._written(functions)
         self.begins = self._head if choice == "auto" else ""
 
@@ -220,8 +225,17 @@ class Tools:
         rules.append(rf"TEXT: /(.|\n)*/ & ~/{said}(.|\n)*/")
         if self.choice == "none":
             return "\n".join(["start: TEXT", rules[-1]]), head, json_only
-        start = f"TEXT | {called}" if self.choice == "auto" else f"{opening} calls"
         more = f" ({self._terms(form.between)} call){{0,{_MOST - 1}}}" if form.between else ""
+        start = f"TEXT | {called}" if self.choice == "auto" else f"{opening} calls"
+        if self._schema is not None:
+            given = self._schema or {}
+            schema = {} if given is True else json.loads(checked_schema("json_schema", given))
+            rules = [f"said: %json {json.dumps({**schema, 'x-guidance': JSON})}"]
+            begun = [
+                f"{self._terms(form.begin + name + form.middle, True)} args{i}"
+                for i, name in enumerate(functions)
+            ]
+            start = f"said | ({' | '.join(begun)}){more} {self._terms(form.end, True)}"
         rules += [
             f"start: {start}",
             f"calls: call{more} {self._terms(form.end)}",
@@ -232,15 +246,20 @@ class Tools:
             rules += [f"args{i}: %json {schema}"]
         return "\n".join([*rules, f"ID: /{_IDS}/"]), head, json_only
 
-    def _terms(self, text: str) -> str:
-        """Text as a grammar has it: strings, control tokens, ids of calls."""
+    def _terms(self, text: str, apart: bool = False) -> str:
+        """Text as a grammar has it: strings, control tokens, ids of calls.
+
+        Beside a schema the parts of JSON must stand apart, as they do in the schema's grammar: a
+        string that has begun goes on, even where that is no call.
+        """
         terms = []
         for i, part in self._tokenizer.cut(text):
             if i is not None:
                 terms.append(f"<[{i}]>")
                 continue
             for n, piece in enumerate(part.split(_ID)):
-                terms += ["ID"] * (n > 0) + [json.dumps(piece, ensure_ascii=False)] * bool(piece)
+                found = _JSON_PARTS.findall(piece) if apart else [piece] * bool(piece)
+                terms += ["ID"] * (n > 0) + [json.dumps(one, ensure_ascii=False) for one in found]
         return " ".join(terms)
 
     # Prompts
@@ -285,8 +304,15 @@ class Tools:
 
     def reader(self) -> Reader:
         """What reads an answer."""
-        begun = self.choice == "required"
-        return Reader(self._form, self._names, self._head, self._json, begun)
+        heads = [self._head]
+        if self.choice == "none":
+            heads = []
+        elif self._schema is not None:  # its JSON may begin as a call does
+            form = self._form
+            calls = [form.begin + name + form.middle for name in self._names]
+            heads = [call.partition(_ID)[0] for call in calls]
+        whole = self._json or heads != [self._head]
+        return Reader(self._form, self._names, heads, whole, self.choice == "required")
 
 
 class Reader:
@@ -300,11 +326,12 @@ class Reader:
     """
 
     def __init__(
-        self, form: Form, names: Sequence[str], head: str, json_only: bool, begun: bool
+        self, form: Form, names: Sequence[str], heads: Sequence[str], whole: bool, begun: bool
     ) -> None:
         self.content = ""
         self.tool_calls: list[dict[str, Any]] = []
-        self._head, self._json = head, json_only
+        self._heads = tuple(heads)  # with these calls begin
+        self._whole = whole  # a call is the whole answer, or stands behind text
         called = f"({'|'.join(map(re.escape, names))})"
 
         def before_arguments(text: str) -> re.Pattern[str]:
@@ -352,11 +379,13 @@ class Reader:
 
     def _said(self, last: bool) -> list[dict[str, Any]]:
         """What is text for sure; space before a call is not."""
-        rest, head = self._rest, self._head
-        if self._json:  # only at the beginning
-            at = 0 if rest.startswith(head) and not self.content else -1
-            kept = len(rest) if head.startswith(rest) and not self.content else 0
+        rest = self._rest
+        if self._whole:  # only at the beginning
+            at = 0 if rest.startswith(self._heads) and not self.content else -1
+            begins = any(head.startswith(rest) for head in self._heads)
+            kept = len(rest) if begins and not self.content else 0
         else:
+            [head] = self._heads
             at = rest.find(head)
             kept = max(n for n in range(len(head)) if n == 0 or rest.endswith(head[:n]))
             kept = len(rest) - len(rest[: len(rest) - kept].rstrip())

@@ -117,7 +117,8 @@ async def _completion(
             "finish_reason": _finish(found.message, found.finish_reason, body),
         })  # fmt: skip
     return {
-        **head, "choices": choices, "usage": answers.usage(job), "x_groq": {"id": head["id"]},
+        **head, "choices": choices, "usage": answers.usage(job), "service_tier": None,
+        "x_groq": {"id": head["id"]},
     }  # fmt: skip
 
 
