@@ -40,7 +40,7 @@ PEERS = [
     "numpy", "gensim", "fasttext-numpy2", "model2vec", "tokenizers", "torch", "faiss-cpu",
     "usearch", "hnswlib", "turbovec", "sentence-transformers", "transformers", "onnxruntime",
     "openvino", "nncf", "ctranslate2", "openvino-genai", "onnxruntime-genai", "llama-cpp-python",
-    "scikit-learn", "jax", "txtai", "lancedb",
+    "scikit-learn", "jax", "txtai", "lancedb", "fastapi",
 ]  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -72,13 +74,31 @@ def test_right_guesses_save_steps(stack):
     assert counts[1] <= 10
 
 
+@pytest.mark.parametrize(("together", "steps"), [(1, 4), (2, 5), (3, 7), (5, 13)])
+def test_texts_that_go_on_together_share_guesses(stack, together, steps):
+    """A step brings 4 tokens of one text (3 guessed, the period), 3 of each of two, then 2, 1."""
+    decoder = Decoder(stack)
+
+    def turning():
+        turn = itertools.cycle([7, 8, 9])
+        return lambda row: (next(turn), None)
+
+    texts = [decoder.start([7, 8, 9] * 20, turning(), 13) for _ in range(together)]
+    count = 0
+    while not all(text.finished for text in texts):
+        decoder.step(texts)
+        count += 1
+    assert all(text.ids == [*[7, 8, 9] * 24, 7] for text in texts)
+    assert count == steps
+
+
 def test_wrong_guesses_are_given_up(stack):
     decoder, rng, sizes = Decoder(stack), np.random.default_rng(0), []
     text = decoder.start(ids_of(400), lambda row: (int(rng.integers(0, 5)), None), 400)
     guess = text.guess
 
-    def counted() -> list[int]:
-        sizes.append(len(found := guess()))
+    def counted(most: int) -> list[int]:
+        sizes.append(len(found := guess(most)))
         return found
 
     text.guess = counted

@@ -15,6 +15,7 @@ import pytest
 
 import firth
 from firth.cli import main
+from processes import printed
 from serving import HTTP
 
 BODY: dict[str, Any] = {
@@ -116,3 +117,13 @@ def test_the_first_of_each_kind(monkeypatch: pytest.MonkeyPatch, folder: Path) -
     assert installed_by_kind() == {"embed": ["a"], "rerank": ["b"], "chat": ["d"]}
     monkeypatch.setattr(where, "installed", lambda: iter(()))
     assert main(["serve", "--port", "0"]) == 2
+
+
+def test_a_server_of_chats_loads_nothing_for_vectors_and_documents(folder: Path) -> None:
+    loaded = printed(
+        "import sys, firth.serve\n"
+        "firth.serve.create_app(chat=sys.argv[1])\n"
+        "print([name for name in ('firth.encoders', 'firth.rag') if name in sys.modules])",
+        str(folder / "chat.gguf"),
+    )
+    assert loaded.strip() == "[]"

@@ -19,7 +19,7 @@ from firth.transformer.cached import Cache, extend, scores
 from firth.transformer.stack import Stack
 
 CHUNK = 512  # tokens of prompts in one step
-_GUESSED = 4  # tokens: they cost little more than one, since all weights are read for either
+_GUESSED = 4  # tokens of all texts: as few cost little, since weights are read for any; more do not
 _LOOKED_UP = 2  # tokens that must have stood there before
 _HOPELESS = 0.3  # share of guesses that are right, below which they cost more than they bring
 
@@ -61,9 +61,9 @@ class Text:
         """How many tokens may still come."""
         return self._most - (len(self.ids) - self.prompt)
 
-    def guess(self) -> list[int]:
-        """What may follow."""
-        if not self._guesses:
+    def guess(self, most: int) -> list[int]:
+        """What may follow: at most so many tokens."""
+        if not (self._guesses and most):
             return []
         for at in range(self._placed, len(self.ids)):
             self._places[tuple(self.ids[at - _LOOKED_UP : at])] = at
@@ -72,7 +72,7 @@ class Text:
         self._trust = min(1.0, self._trust + 0.02)  # it is tried again some day
         if place is None or self._trust < _HOPELESS:
             return []
-        return self.ids[place : place + min(_GUESSED, self.left - 1)]
+        return self.ids[place : place + min(most, self.left - 1)]
 
     def take(self, found: NDArray[np.float32], guess: Sequence[int]) -> list[int]:
         """New tokens by the scores (1 + G, V) behind the last token and behind each guess."""
@@ -133,7 +133,7 @@ class Decoder:
         for i, text in enumerate(texts):
             waits = text.finished or self._waits(text, texts[:i])
             part = [] if waits else text.ids[len(text.cache) :]
-            guess = text.guess() if len(part) == 1 else []
+            guess = text.guess(_GUESSED // len(texts)) if len(part) == 1 else []
             part = part[:room]
             room = max(room - len(part), 1)  # each goes on
             parts.append(part + guess)

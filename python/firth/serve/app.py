@@ -92,12 +92,11 @@ def create_app(
     FileNotFoundError, FormatError, ValueError
         As the models' classes.
     """
-    from firth import CausalLM, CrossEncoder, KnowledgeBase, SentenceTransformer
-
+    # firth imports each of its classes where it is named: a server begins with those that it needs
     served = Models(
-        loaded(chat, "chat", lambda place: CausalLM.from_pretrained(place, context)),
-        loaded(embed, "embed", SentenceTransformer),
-        loaded(rerank, "rerank", CrossEncoder),
+        loaded(chat, "chat", lambda place: firth.CausalLM.from_pretrained(place, context)),
+        loaded(embed, "embed", lambda place: firth.SentenceTransformer(place)),
+        loaded(rerank, "rerank", lambda place: firth.CrossEncoder(place)),
         slots,
         queue,
     )
@@ -105,7 +104,7 @@ def create_app(
     base: KnowledgeBase | None
     if isinstance(kb, (str, os.PathLike)):
         engines = list(served.chat.models.values())
-        base = KnowledgeBase(kb, chat=engines[0].model if engines else None)
+        base = firth.KnowledgeBase(kb, chat=engines[0].model if engines else None)
     else:
         base = kb
 

@@ -1,4 +1,7 @@
-"""Documents of a request, as Groq's API has them: quoted in the prompt, and cited by the answer."""
+"""Documents of a request, as Groq's API has them: quoted in the prompt, and cited by the answer.
+
+`firth.rag` is imported where it is used: a server of chats alone begins faster without it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from firth.generators.conversation import checked_messages
-from firth.rag import Passage
-from firth.rag.answers import CITE, SYSTEM, filled, knows, marks, nearest
 from firth.serve.schemas import Chat, Document, TextSource
 
 if TYPE_CHECKING:
+    from firth.rag import Passage
     from firth.serve.models import Embedder
 
 _PROMPT = "Passages:\n\n{passages}\n\n{question}"
@@ -31,6 +33,8 @@ def grounded(body: Chat) -> list[dict[str, Any]]:
     TypeError, ValueError
         Messages are not as they must be.
     """
+    from firth.rag.answers import CITE, SYSTEM, filled
+
     messages = checked_messages(body.messages)
     if all(one["role"] != "user" for one in messages):
         messages.append({"role": "user", "content": ""})
@@ -46,6 +50,8 @@ def grounded(body: Chat) -> list[dict[str, Any]]:
 
 def passages(documents: Sequence[Document]) -> list[Passage]:
     """Each document as one passage, named by its id, or its number."""
+    from firth.rag import Passage
+
     found = []
     for i, one in enumerate(documents, 1):
         source = one.source
@@ -65,6 +71,8 @@ async def citations(
     Where it has none, an embedding model that is served finds the document that is nearest to all
     of it; this one is marked as inferred.
     """
+    from firth.rag.answers import knows, marks, nearest
+
     if not text:
         return []
     given = passages(documents)

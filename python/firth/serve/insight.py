@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firth.encoders.pictures import show_attention
-from firth.encoders.sentence import SentenceTransformer
 from firth.generators.sampling import Sampler, Sampling
 from firth.serve.errors import APIError
 
 if TYPE_CHECKING:
+    from firth.encoders import SentenceTransformer
     from firth.generators import CausalLM
     from firth.serve.schemas import AttentionOf, Next
 
@@ -46,6 +45,8 @@ def next_tokens(model: CausalLM, body: Next) -> dict[str, Any]:
 
 def attention(model: CausalLM | SentenceTransformer, body: AttentionOf) -> dict[str, Any]:
     """Where each head of a layer looks: row i of a head's weights are the shares of token i."""
+    from firth.encoders import SentenceTransformer, show_attention  # not loaded by all servers
+
     if isinstance(model, SentenceTransformer):
         found = show_attention(model.auto_model, model.tokenizer, body.input)
         tokens, weights = found.tokens, found.weights

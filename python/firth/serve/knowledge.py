@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from firth.rag.answers import MOST
 from firth.serve import errors
 from firth.serve.wire import DONE, event
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from firth.serve.engine import Job
     from firth.serve.models import Models
     from firth.serve.schemas import Ask
-
-_OPTIONS: dict[str, Any] = {"max_new_tokens": MOST, "temperature": 0}
 
 
 async def begun(
@@ -32,6 +29,9 @@ async def begun(
     APIError
         As `Engine.begin`.
     """
+    from firth.rag.answers import MOST  # where documents are: servers of chats begin without it
+
+    options: dict[str, Any] = {"max_new_tokens": MOST, "temperature": 0}
     try:
         prepared = await models.looks.run(lambda: base.prepare(body.question, body.k))
         if not prepared.near():
@@ -40,9 +40,9 @@ async def begun(
         for engine in models.chat.models.values():
             if engine.model is chat:
                 return prepared, await engine.begin(
-                    lambda: chat.chat(messages, return_runs=True, **_OPTIONS)
+                    lambda: chat.chat(messages, return_runs=True, **options)
                 )
-        return prepared, str(await models.looks.run(lambda: chat.chat(messages, **_OPTIONS)))
+        return prepared, str(await models.looks.run(lambda: chat.chat(messages, **options)))
     except Exception as error:
         raise errors.of(error) from error
 

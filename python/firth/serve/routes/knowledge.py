@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from firth.rag import KnowledgeBase
 from firth.serve import errors, knowledge
 from firth.serve.engine import Events, Job, unless_gone
 from firth.serve.errors import APIError
 from firth.serve.routes.state import models_of
 from firth.serve.schemas import Ask, Search
 from firth.serve.wire import JSON
+
+if TYPE_CHECKING:
+    from firth.rag import KnowledgeBase
 
 router = APIRouter(tags=["documents"])
 
