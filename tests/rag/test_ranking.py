@@ -32,7 +32,7 @@ def bm25(words: list[str], texts: list[list[str]], lengths: list[float]) -> list
     return scores
 
 
-def test_keyword_scores_are_bm25(kb: KnowledgeBase) -> None:
+def test_keyword_scores_are_bm25_of_passage_and_document(kb: KnowledgeBase) -> None:
     kb.add(TEXTS)
     state = kb._memory.state()
     passages = kb._store.rows(
@@ -42,8 +42,22 @@ def test_keyword_scores_are_bm25(kb: KnowledgeBase) -> None:
     assert len(passages) > 5
     texts = [re.findall(r"\w+", TEXTS[name][start:stop]) for name, start, stop, _ in passages]
     lengths = [float(tokens) for *_, tokens in passages]
+    query = ["cat", "river"]
+    wholes: dict[str, list[str]] = {name: [] for name in TEXTS}
+    sums = dict.fromkeys(TEXTS, 0.0)
+    for (name, *_), words, length in zip(passages, texts, lengths, strict=True):
+        wholes[name] += words
+        sums[name] += length
+    of_documents = dict(
+        zip(TEXTS, bm25(query, list(wholes.values()), list(sums.values())), strict=True)
+    )
+    wanted = [
+        score + of_documents[name] if score else 0
+        for score, (name, *_) in zip(bm25(query, texts, lengths), passages, strict=True)
+    ]
+    assert 0 in wanted
     found = kb._memory.keyword_scores(state, "Where is the CAT at the river?")
-    np.testing.assert_allclose(found, bm25(["cat", "river"], texts, lengths), rtol=1e-5)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
     best = kb.search("cat river", 20, "keyword")
     assert [one.score for one in best] == sorted(found[found > 0].tolist(), reverse=True)
 

@@ -26,10 +26,10 @@ _MOST_POSTINGS = 20_000_000  # that stay in memory, in entries
 
 
 class Postings(NamedTuple):
-    """Where a word stands: rows of passages, and how often in each."""
+    """Where a word stands: rows of passages or of documents, and what it adds to their scores."""
 
     rows: Ints
-    counts: Floats
+    weights: Floats
 
 
 @dataclass
@@ -42,8 +42,8 @@ class State:
         Their ids, ascending.
     document_rows : ndarray (P,) int64
         The row of each passage's document.
-    lengths : ndarray (P,) float32
-        In tokens.
+    lengths, document_lengths : ndarray (P,), (D,) float32
+        In tokens; of a document, those of all its passages.
     index : Index
         The vectors, by the ids of passages. It may be newer than the arrays.
     """
@@ -53,8 +53,9 @@ class State:
     passages: Ints
     document_rows: Ints
     lengths: Floats
+    document_lengths: Floats
     index: Index
-    words: dict[str, Postings] = field(default_factory=dict)
+    words: dict[str, tuple[Postings, Postings]] = field(default_factory=dict)
     chosen: dict[str, Ints] = field(default_factory=dict)
 
 
@@ -65,7 +66,7 @@ class Memory:
         self._store, self._lock = store, threading.Lock()
         empty, none = np.zeros(0, np.int64), np.zeros(0, np.float32)
         index = Index(dim, "cosine", "float16")
-        self._state = State(-1, empty, empty, empty, none, index)
+        self._state = State(-1, empty, empty, empty, none, none, index)
 
     def state(self) -> State:
         """The state of the file as it is now."""
@@ -101,28 +102,39 @@ class Memory:
         newest = int(old.passages[-1]) if len(old.passages) else 0
         more = store.numbers("SELECT tokens FROM passages WHERE id > ? ORDER BY id", [newest])
         lengths = np.concatenate([lengths[kept], more.astype(np.float32)])
-        return State(generation, documents, passages, rows_of, lengths, index)
+        sums = np.bincount(rows_of, lengths, len(documents)).astype(np.float32)
+        return State(generation, documents, passages, rows_of, lengths, sums, index)
 
     # Words
 
     def keyword_scores(self, state: State, text: str) -> Floats:
-        """BM25 of a text with each passage (P,) (Robertson and Zaragoza, 2009)."""
+        """BM25 of a text with each passage (P,), added to that with its document as a whole.
+
+        The words of a question often stand in several passages of the document that answers it. A
+        passage without any of them has a score of 0.
+        """
         scores = np.zeros(len(state.passages), np.float32)
-        norms = _K1 * (1 - _B + _B * state.lengths / max(float(state.lengths.mean()), 1.0))
+        documents = np.zeros(len(state.documents), np.float32)
         for word in wanted(self._store, text):
-            rows, counts = self._postings(state, word)
-            idf = np.log1p((len(scores) - len(rows) + 0.5) / (len(rows) + 0.5))
-            scores[rows] += idf * (_K1 + 1) * counts / (counts + norms[rows])
+            of_passages, of_documents = self._postings(state, word)
+            scores[of_passages.rows] += of_passages.weights
+            documents[of_documents.rows] += of_documents.weights
+        rows = np.flatnonzero(scores)
+        scores[rows] += documents[state.document_rows[rows]]
         return scores
 
-    def _postings(self, state: State, word: str) -> Postings:
+    def _postings(self, state: State, word: str) -> tuple[Postings, Postings]:
+        """Of passages, and of documents."""
         if word not in state.words:
             ids = self._store.numbers("SELECT doc FROM postings WHERE term = ?", [word])
             rows = np.searchsorted(state.passages, ids)
-            rows, counts = np.unique(rows[rows < len(state.passages)], return_counts=True)
-            if sum(len(one.rows) for one in list(state.words.values())) > _MOST_POSTINGS:
+            rows = rows[rows < len(state.passages)]
+            if sum(len(one.rows) for one, _ in list(state.words.values())) > _MOST_POSTINGS:
                 state.words.clear()
-            state.words[word] = Postings(rows, counts.astype(np.float32))
+            state.words[word] = (
+                _weighted(rows, state.lengths),
+                _weighted(state.document_rows[rows], state.document_lengths),
+            )
         return state.words[word]
 
     # Filters
@@ -146,6 +158,15 @@ def _ranges(firsts: Ints, counts: Ints) -> Ints:
     """All numbers of ranges, one after the other."""
     before = np.cumsum(counts) - counts
     return np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
+
+
+def _weighted(rows: Ints, lengths: Floats) -> Postings:
+    """BM25 of a word (Robertson and Zaragoza, 2009) that stands once in each of these rows."""
+    rows, found = np.unique(rows, return_counts=True)
+    counts = found.astype(np.float32)
+    idf = np.log1p((len(lengths) - len(rows) + 0.5) / (len(rows) + 0.5))
+    norms = _K1 * (1 - _B + _B * lengths[rows] / max(float(lengths.mean()), 1.0))
+    return Postings(rows, (idf * (_K1 + 1) * counts / (counts + norms)).astype(np.float32))
 
 
 def wanted(store: Store, text: str) -> list[str]:
