@@ -8,7 +8,7 @@ function in `serve_peers.py` says. Without a peer's package its rows are missing
 program:
 FIRTH_LLAMA_SERVER  llama-server of llama.cpp, where it is not on the PATH; its sources are in the
                     source archive of llama-cpp-python: cmake -B build -DGGML_NATIVE=ON
-                    -DLLAMA_USE_PREBUILT_UI=OFF, target llama-server
+                    -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF, target llama-server
 """
 
 from __future__ import annotations
