@@ -83,9 +83,7 @@ def test_texts_that_go_on_together_share_guesses(stack, together, steps):
         turn = itertools.cycle([7, 8, 9])
         return lambda row: (next(turn), None)
 
-    texts = [
-        decoder.start([7, 8, 9] * 20, turning(), 13, reuse=False) for _ in range(together)
-    ]
+    texts = [decoder.start([7, 8, 9] * 20, turning(), 13, reuse=False) for _ in range(together)]
     count = 0
     while not all(text.finished for text in texts):
         decoder.step(texts)
