@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 from pathlib import Path
 
@@ -142,6 +143,50 @@ def test_word_documents() -> None:
     assert found.sections == [Section(0, ""), Section(16, "Part")]
     with pytest.raises(FormatError, match=r"a\.docx: cannot be read"):
         read("a.docx", b"PK nothing")
+
+
+def test_presentations() -> None:
+    pptx = pytest.importorskip("pptx")
+    document = pptx.Presentation()
+    document.core_properties.title = "Talk"
+    slide = document.slides.add_slide(document.slide_layouts[1])
+    slide.shapes.title.text, slide.placeholders[1].text = "The first", "It begins."
+    slide.notes_slide.notes_text_frame.text = "Say hello."
+    slide = document.slides.add_slide(document.slide_layouts[6])
+    table = slide.shapes.add_table(1, 2, 0, 0, 100, 100).table
+    table.cell(0, 0).text, table.cell(0, 1).text = "x", "y"
+    inner = slide.shapes.add_group_shape().shapes.add_textbox(0, 0, 100, 100)
+    inner.text_frame.text = "Inside."
+    data = io.BytesIO()
+    document.save(data)
+    found = one("a.pptx", data.getvalue())
+    assert found.title == "Talk"
+    assert found.text == "The first\n\nIt begins.\n\nSay hello.\n\nx | y\n\nInside."
+    assert found.sections == [Section(0, "The first"), Section(35, "slide 2")]
+    with pytest.raises(FormatError, match=r"a\.pptx: cannot be read"):
+        read("a.pptx", b"PK nothing")
+
+
+def test_sheets() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "Staff"
+    for row in (["name", "year", None], ["Ann", 1990, "x"], [None, None], ["Bob", 2.5]):
+        book.active.append(row)
+    book.create_sheet("Empty")
+    more = book.create_sheet("Days")
+    more.append(["text", "day"])
+    more.append(["It rains.", datetime.date(2026, 1, 2)])
+    data = io.BytesIO()
+    book.save(data)
+    first, second, third = read("a.xlsx", data.getvalue())
+    assert first.text == "name: Ann\nyear: 1990\ncolumn 3: x"
+    assert first.metadata == {"name": "Ann", "year": 1990, "column 3": "x"}
+    assert (second.metadata, second.part) == ({"name": "Bob", "year": 2.5}, "#Staff!3")
+    assert (third.text, third.part) == ("It rains.", "#Days!1")
+    assert third.metadata == {"day": "2026-01-02"}
+    with pytest.raises(FormatError, match=r"a\.xlsx: cannot be read"):
+        read("a.xlsx", b"PK nothing")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ def add_index(indexes: Any) -> None:
     index = command(
         indexes, "documents", _index,
         "Documents to search and ask: files and folders of text, Markdown, HTML, CSV, JSON lines, "
-        "PDF, Word. Again: what is new or has changed. `firth index docs/ -o kb` is the same.",
+        "PDF, Word, PowerPoint, Excel. Again: what is new or has changed. "
+        "`firth index docs/ -o kb` is the same.",
     )  # fmt: skip
     index.add_argument("sources", nargs="+", metavar="path", help="files and folders")
     index.add_argument("-o", "--output", required=True, help="the folder of the knowledge base")

@@ -1,8 +1,8 @@
-"""Files as text: plain text, Markdown, HTML, CSV, JSON lines, PDF, Word.
+"""Files as text: plain text, Markdown, HTML, CSV, JSON lines, PDF, Word, PowerPoint, Excel.
 
-Each reader gives `Reading`s: one for a file, or one for each row of CSV and JSON lines, whose
-other fields are metadata. The text is what passages are slices of. Markup of HTML is taken out,
-that of Markdown stays.
+Each reader gives `Reading`s: one for a file, or one for each row of a table and of JSON lines,
+whose other fields are metadata. The text is what passages are slices of. Markup of HTML is taken
+out, that of Markdown stays.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from firth.errors import FormatError
@@ -37,7 +38,7 @@ class Reading:
         Where headings stand, each with those above it.
     metadata : dict
     part : str
-        Which of a file's documents this is, "#3"; empty for a whole file.
+        Which of a file's documents this is, "#3" or "#Sheet1!3"; empty for a whole file.
     """
 
     text: str
@@ -237,7 +238,8 @@ def _csv(data: bytes, delimiter: str = ",") -> Iterator[Reading]:
     for number, row in enumerate(rows, 1):
         if None in row:
             raise FormatError(f"row {number} has more fields than the first line has names")
-        yield _of_fields({name: _number(value) for name, value in row.items() if value}, number)
+        fields = {name: _number(value) for name, value in row.items() if value}
+        yield _of_fields(fields, f"#{number}")
 
 
 def _number(text: str) -> str | int | float:
@@ -254,10 +256,10 @@ def _json_lines(data: bytes) -> Iterator[Reading]:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise FormatError(f"line {number} is no JSON: {error}") from None
-            yield _of_fields(row if isinstance(row, dict) else {"text": row}, number)
+            yield _of_fields(row if isinstance(row, dict) else {"text": row}, f"#{number}")
 
 
-def _of_fields(row: dict[str, Any], number: int) -> Reading:
+def _of_fields(row: dict[str, Any], part: str) -> Reading:
     """A row whose fields have names: the text is its field "text", or all of them as lines."""
     shown = {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -271,7 +273,7 @@ def _of_fields(row: dict[str, Any], number: int) -> Reading:
         if name not in ("text", "title", "document", *JOINED):
             with contextlib.suppress(TypeError, ValueError):  # what a filter could not compare
                 metadata[name] = plain("", name, value)
-    return Reading(text, shown.get("title", ""), metadata=metadata, part=f"#{number}")
+    return Reading(text, shown.get("title", ""), metadata=metadata, part=part)
 
 
 # Through other libraries
@@ -307,6 +309,53 @@ def _word(data: bytes) -> Iterator[Reading]:
     yield structured("\n\n".join(parts), headings)
 
 
+def _slides(data: bytes) -> Iterator[Reading]:
+    package = needs("pptx", "reading PowerPoint", "python-pptx")
+    parts: list[str] = []
+    sections, start = [], 0
+    presentation = package.Presentation(io.BytesIO(data))
+    for number, slide in enumerate(presentation.slides, 1):
+        title = slide.shapes.title
+        heading = " ".join(title.text_frame.text.split()) if title is not None else ""
+        sections.append(Section(start, heading or f"slide {number}"))
+        found = list(_shapes(slide.shapes))
+        if slide.has_notes_slide:
+            found.append(slide.notes_slide.notes_text_frame.text)
+        parts.append("\n\n".join(filter(None, found)))
+        start += len(parts[-1]) + 2
+    yield Reading("\n\n".join(parts), (presentation.core_properties.title or "").strip(), sections)
+
+
+def _shapes(shapes: Any) -> Iterator[str]:
+    """The text of boxes, tables and groups, in the order of a slide."""
+    for shape in shapes:
+        if hasattr(shape, "shapes"):
+            yield from _shapes(shape.shapes)
+        elif shape.has_text_frame:
+            yield shape.text_frame.text
+        elif shape.has_table:
+            yield "\n".join(" | ".join(cell.text for cell in row.cells) for row in shape.table.rows)
+
+
+def _sheets(data: bytes) -> Iterator[Reading]:
+    """Each row below the first one of a sheet, which has the names."""
+    package = needs("openpyxl", "reading Excel")
+    book = package.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+    for sheet in book.worksheets:
+        rows = sheet.iter_rows(values_only=True)
+        names = [None if one is None else str(one).strip() for one in next(rows, ())]
+        for number, row in enumerate(rows, 1):
+            fields = {
+                name or f"column {i}": value
+                if isinstance(value, (int, float))
+                else str(value).removesuffix(" 00:00:00")  # a date
+                for i, (name, value) in enumerate(zip_longest(names, row), 1)
+                if value is not None
+            }
+            if fields:
+                yield _of_fields(fields, f"#{sheet.title}!{number}")
+
+
 READERS: dict[str, Callable[[bytes], Iterator[Reading]]] = {
     **dict.fromkeys((".txt", ".text", ".rst", ".log"), _text),
     **dict.fromkeys((".md", ".markdown"), _markdown),
@@ -316,4 +365,6 @@ READERS: dict[str, Callable[[bytes], Iterator[Reading]]] = {
     **dict.fromkeys((".jsonl", ".ndjson"), _json_lines),
     ".pdf": _pdf,
     ".docx": _word,
+    ".pptx": _slides,
+    ".xlsx": _sheets,
 }
