@@ -45,7 +45,7 @@ def test_documents_are_indexed_again(made: Path, capsys: pytest.CaptureFixture[s
 def test_search(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "kb", "a mat", "-k", "1", "--mode", "keyword"]) == 0
     out = capsys.readouterr().out
-    assert re.fullmatch(r"0\.\d{4}  docs/cat\.txt:0-\d+  The cat The cat sat on the mat\.\n", out)
+    assert re.fullmatch(r"\d\.\d{4}  docs/cat\.txt:0-\d+  The cat The cat sat on the mat\.\n", out)
     assert main(["search", "kb", "rain", "--json", "--where", '{"y": {">": 0}}']) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {row["document"] for row in rows} == {"docs/cat.txt", "docs/dog.txt"}
