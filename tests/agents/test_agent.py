@@ -10,6 +10,7 @@ import pytest
 
 from causal_models import write
 from firth import Agent, CausalLM, tool
+from firth.errors import ContextError
 from firth.generators.tools import Message
 
 pytest.importorskip("pydantic")
@@ -109,6 +110,29 @@ def test_errors_go_back_to_the_model(name, arguments, says):
     assert step.output.startswith(says)
     assert model.seen[1][0][-1]["content"] == step.output
     assert result.text == "Sorry."
+
+
+def test_a_tool_that_ends_the_program():
+    @tool
+    def ends() -> str:
+        """Ends."""
+        raise SystemExit(3)
+
+    (step,) = Agent(Scripted([("ends", "{}")], "Sorry."), [ends]).run("?").steps
+    assert (step.failed, step.output) == (True, "Error: 3")
+
+
+def test_what_a_tool_says_is_too_long(model):
+    @tool
+    def long() -> str:
+        """Says much."""
+        return "x " * 10_000
+
+    result = Agent(model, [long], max_tokens=200).run("?", tool_choice="required")
+    assert (result.text, result.finish_reason) == ("", "length")
+    assert len(result.steps[0].output) == 20_000
+    with pytest.raises(ContextError):
+        Agent(model, [long]).run("x " * 10_000)
 
 
 def test_several_calls_in_one_answer():

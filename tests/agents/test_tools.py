@@ -130,6 +130,19 @@ def test_functions_that_are_no_tools():
         @tool
         def silent(x: int) -> None: ...
 
+    with pytest.raises(TypeError, match="must return its result, not yield it"):
+
+        @tool
+        def yields(x: int):
+            """Yields."""
+            yield x
+
+    with pytest.raises(ValueError, match=r"calls name arguments, \*\*more: 'int' has no name"):
+
+        @tool
+        def takes_more(**more: int) -> None:
+            """Takes more."""
+
     with pytest.raises(ValueError, match="calls name arguments"):
 
         @tool

@@ -40,6 +40,11 @@ def test_documents_are_indexed_again(made: Path, capsys: pytest.CaptureFixture[s
     assert printed.err == "firth: skipped docs/new.png: no reader for this suffix\n"
     assert main(["index", "documents", "docs", "-o", "kb"]) == 0
     assert capsys.readouterr().out.startswith("kb: 3 updated; 3 documents")
+    Path("docs/new.txt").rename("docs/newer.txt")
+    Path("docs/dog.txt").unlink()
+    assert main(["index", "docs", "-o", "kb"]) == 0
+    told = "kb: 1 added, 2 removed, 1 unchanged; 2 documents"
+    assert capsys.readouterr().out.startswith(told)
 
 
 def test_search(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +79,9 @@ def test_evaluation(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     Path("qa.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
     assert main(["eval-rag", "kb", "qa.jsonl", "--mode", "keyword"]) == 0
-    assert capsys.readouterr().out == (
+    printed = capsys.readouterr()
+    assert printed.err == "firth: kb lacks 1 documents of questions: none.txt, ...\n"
+    assert printed.out == (
         "keyword  hit@1  66.7%   hit@5  66.7%   hit@10  66.7%   MRR 0.667   "
         "answer in the first 5 passages  66.7%\n3 questions\n"
     )
@@ -100,6 +107,10 @@ def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert "required: -o" in error(capsys, "index", "docs")
     assert error(capsys, "search", "docs", "x").startswith("docs: no knowledge base; firth index")
+    serve = ("serve", "--embed", "model", "--port", "0", "--kb")
+    assert error(capsys, *serve, "docs").startswith("docs: no knowledge base; firth index")
+    assert not Path("docs/knowledge.sqlite").exists()
+    assert "the query is empty" in error(capsys, "search", "kb", " ")
     assert error(capsys, "ask", "none", "x", "--chat", "x").startswith("none: no knowledge base")
     assert "must be JSON" in error(capsys, "search", "kb", "x", "--where", "{")
     assert "where: 'y' must have one of" in error(

@@ -25,7 +25,8 @@ def test_text() -> None:
     assert one("a.txt", "Too long " * 20 + "\n\nA text.").title == ""
     assert one("a.txt", "﻿naïve 😀".encode()).text == "naïve 😀"
     assert one("a.txt", "naïve".encode("utf-16")).text == "naïve"
-    assert one("a.txt", b"na\xefve").text == "na�ve"
+    assert one("a.txt", b"na\xefve").text == "naïve"
+    assert one("a.txt", "naïve ".encode() + b"\xff").text == "naïve �"
     assert one("a.txt", "").text == ""
     with pytest.raises(FormatError, match=r"a\.txt: is no text"):
         read("a.txt", b"\x7fELF\0\0\0")

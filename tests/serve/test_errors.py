@@ -35,6 +35,10 @@ def schema(wanted: Any) -> Any:
         ("chat/completions", {"messages": []}, "messages"),
         ("chat/completions", {"messages": "Hi"}, "messages"),
         ("chat/completions", {"messages": [{"role": "user"}]}, None),
+        ("chat/completions", {"messages": [{"role": "bob", "content": "Hi"}]}, "messages"),
+        ("embeddings", {"input": ["a"] * 2049}, "input"),
+        ("embeddings", {"input": []}, "input"),
+        ("tokenize", {"content": "a", "model": "embed"}, "model"),
         ("chat/completions", {"messages": [{"content": "Hi"}]}, None),
         ("chat/completions", {"messages": PICTURE}, None),
         ("chat/completions", {"messages": ASKED, "temperature": 2.1}, "temperature"),
@@ -48,7 +52,7 @@ def schema(wanted: Any) -> Any:
         ("chat/completions", {"messages": ASKED, "seed": 2**70}, "seed"),
         ("chat/completions", {"messages": ASKED, "top_logprobs": 21}, "top_logprobs"),
         ("chat/completions", {"messages": ASKED, "top_logprobs": 2}, "top_logprobs"),
-        ("chat/completions", {"messages": ASKED, "stop": ""}, None),
+        ("chat/completions", {"messages": ASKED, "stop": ""}, "stop"),
         ("chat/completions", {"messages": ASKED, "stop": ["a"] * 17}, None),
         ("chat/completions", {"messages": ASKED, "logit_bias": {"1": 101}}, "logit_bias.1"),
         ("chat/completions", {"messages": ASKED, "logit_bias": {"99999": 1}}, None),
@@ -106,6 +110,18 @@ def test_bodies_that_are_no_json(url: str) -> None:
     body = f'{{"messages": [{{"role": "user", "content": "a", "b": {nested}}}]}}'
     found = HTTP.post(f"{url}/v1/chat/completions", content=body, headers=sent)
     assert found.status_code == 400
+
+
+def test_what_is_wrong_is_said(url: str) -> None:
+    def said(path: str, content: bytes, kind: str = "application/json") -> str:
+        found = HTTP.post(f"{url}/v1/{path}", content=content, headers={"content-type": kind})
+        assert found.status_code == 400
+        return str(found.json()["error"]["message"])
+
+    assert said("completions", b"{").startswith("the body is no JSON: ")
+    assert "Content-Type: application/json" in said("completions", b"{}", "text/plain")
+    many = json.dumps({"input": ["a"] * 2049}).encode()
+    assert "at most 2048 items" in said("embeddings", many)
 
 
 def test_the_classes_of_the_client(url: str) -> None:

@@ -56,7 +56,17 @@ def test_an_answer_is_that_of_the_knowledge_base(base: Any, url: str) -> None:
     assert first == {"passages": whole["passages"]}
     assert last == {"answer": whole}
     assert len(parts) > 10
-    assert want.text.startswith("".join(one["text"] for one in parts).strip())
+    assert want.text == "".join(one["text"] for one in parts).strip()
+
+
+def test_conditions(base: Any, url: str) -> None:
+    body = {"query": "house", "where": {"document": "house.txt"}}
+    (only,) = HTTP.post(f"{url}/kb/search", json=body).json()["passages"]
+    assert only["document"] == "house.txt"
+    asked = HTTP.post(f"{url}/kb/ask", json={**ASKED, "where": body["where"]}).json()
+    assert [one["document"] for one in asked["passages"]] == ["house.txt"]
+    for wrong in ({**body, "where": {"age": {"foo": 1}}}, {**body, "rerank": True}, {"query": " "}):
+        assert HTTP.post(f"{url}/kb/search", json=wrong).status_code == 400
 
 
 def test_where_nothing_is_near_no_model_is_asked(

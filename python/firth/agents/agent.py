@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from firth.agents.tools import Tool, tools_by_name
 from firth.arguments import check_whole, shortened
+from firth.errors import ContextError
 from firth.generators import CausalLM
 from firth.generators.conversation import checked_messages
 from firth.optional import needs
@@ -58,7 +59,8 @@ class Result:
     messages : list of dict
         The whole conversation, with the answer; ``run`` goes on from it.
     finish_reason : str
-        "stop"; "length" where the answer was cut; "max_steps" where no further call was allowed.
+        "stop"; "length" where the answer was cut, or what tools have said has no room in the
+        context of a local model; "max_steps" where no further call was allowed.
     """
 
     text: str
@@ -146,6 +148,8 @@ class Agent:
         self._schemas = [tool.schema for tool in self._tools.values()]
         self._max_steps, self._instructions = max_steps, instructions
         if isinstance(model, str):
+            if "://" not in model:
+                raise ValueError(f"Agent: a str is the URL of a server, got {shortened(model)}")
             key = api_key or os.environ.get("OPENAI_API_KEY", "none")
             client = needs("openai", "Agent with a URL").OpenAI(base_url=model, api_key=key)
             known = [] if model_id else [one.id for one in client.models.list()]
@@ -171,8 +175,7 @@ class Agent:
         Raises
         ------
         TypeError, ValueError
-            The conversation or the choice is malformed, or what the tools have said leaves no room
-            in the context.
+            The conversation or the choice is malformed, or too long for the context.
         """
         events = self.stream(task, tool_choice)
         return next(event.result for event in events if event.result)
@@ -191,7 +194,13 @@ class Agent:
         steps: list[Step] = []
         for left in range(self._max_steps, -1, -1):
             answer = self._answer(messages, self._schemas, choice if left else "none")
-            message = yield from _said(answer)
+            try:
+                message = yield from _said(answer)
+            except ContextError:
+                if not steps:
+                    raise
+                yield Event("end", result=Result("", steps, messages, "length"))
+                return
             reason = message.pop("finish_reason")
             calls = message.pop("tool_calls", []) if left else []
             if not calls:
@@ -228,8 +237,8 @@ def _called(tool: Tool | None, name: str, arguments: str) -> Step:
         if tool is None:
             raise ValueError(f"there is no tool {name}")
         output = tool(arguments)
-    except Exception as error:
-        output, failed = f"Error: {error or type(error).__name__}", True
+    except (Exception, SystemExit) as error:
+        output, failed = f"Error: {str(error) or type(error).__name__}", True
     return Step(name, arguments, output, failed, time.perf_counter() - begin)
 
 

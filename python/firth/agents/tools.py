@@ -78,14 +78,17 @@ class Tool:
     def __init__(self, function: Callable[..., Any]) -> None:
         if not inspect.isroutine(function):
             raise TypeError(f"tool: a tool must be a function, got {shortened(function)}")
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"tool {function.__name__}: must not be async")
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(f"tool {function.__name__}: must return its result, not yield it")
         self.schema = function_schema(function)
         self.name: str = self.schema["function"]["name"]
         if not self.schema["function"]["description"]:
             raise ValueError(f"tool {self.name}: it needs a docstring, which tells models of it")
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind is parameter.POSITIONAL_ONLY:
+            nameless = (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if parameter.kind in nameless:
                 raise ValueError(f"tool {self.name}: calls name arguments, {parameter} has no name")
         self.timeout: float = getattr(function, "timeout", _TIMEOUT)
         self._function = function

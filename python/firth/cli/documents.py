@@ -32,7 +32,7 @@ def add_index(indexes: Any) -> None:
     index = command(
         indexes, "documents", _index,
         "Documents to search and ask: files and folders of text, Markdown, HTML, CSV, JSON lines, "
-        "PDF, Word, PowerPoint, Excel. Again: what is new or has changed. "
+        "PDF, Word, PowerPoint, Excel. Again: what is new, has changed or is gone. "
         "`firth index docs/ -o kb` is the same.",
     )  # fmt: skip
     index.add_argument("sources", nargs="+", metavar="path", help="files and folders")
@@ -94,11 +94,17 @@ def _json(text: str) -> Any:
 def opened(path: str, **models: Any) -> KnowledgeBase:
     """The knowledge base that is there."""
     import firth
+
+    check_there(path)
+    return firth.KnowledgeBase(path, **models)
+
+
+def check_there(path: str) -> None:
+    """UserError where a folder has no knowledge base, since opening would make one."""
     from firth.rag.store import FILE
 
     if not os.path.isfile(os.path.join(path, FILE)):
         raise UserError(f"{path}: no knowledge base; firth index FOLDER -o {path} makes one")
-    return firth.KnowledgeBase(path, **models)
 
 
 def _index(arguments: argparse.Namespace) -> None:
@@ -114,6 +120,9 @@ def _index(arguments: argparse.Namespace) -> None:
         arguments.output, arguments.embed, size=arguments.size, overlap=arguments.overlap
     ) as kb:
         changes = kb.add([*map(_path, arguments.sources)], arguments.metadata)
+        more = kb.update()  # what else was indexed before, and files that are gone
+        for kind in ("added", "updated", "removed"):
+            getattr(changes, kind).extend(getattr(more, kind))
         _tell(arguments.output, kb, changes, time.perf_counter() - start)
         if arguments.watch:
             for changes in kb.watch(arguments.seconds):
@@ -164,7 +173,8 @@ def _ask(arguments: argparse.Namespace) -> None:
     for line in answer.text.split("\n"):
         say(line)
     for one in answer.citations:
-        say(f"[{one.number}] {one.document}:{one.start}-{one.end}")
+        guess = "  (the nearest passage: the model cites none)" if one.inferred else ""
+        say(f"[{one.number}] {one.document}:{one.start}-{one.end}{guess}")
     if answer.left_out:
         complain(f"{len(answer.left_out)} of the passages found had no room in the context")
 
@@ -178,11 +188,15 @@ def _installed_chat() -> str:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from firth.rag import evaluate, read_questions
+    from firth.rag.evaluation import evaluate, read_questions, unknown
 
     with named(arguments.questions):
         questions = read_questions(arguments.questions)
     with opened(arguments.kb) as kb:
+        if missing := unknown(kb, questions):
+            complain(
+                f"{arguments.kb} lacks {len(missing)} documents of questions: {missing[0]}, ..."
+            )
         for mode in arguments.mode or _MODES:
             scores = evaluate(kb, questions, mode)
             say(

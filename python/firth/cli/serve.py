@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from firth.cli.common import UserError, at_least, command, complain, installed_by_kind, write
+from firth.cli.documents import check_there
 
 
 def add(commands: Any) -> None:
@@ -44,6 +45,8 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     if not 0 <= arguments.port <= 65535:
         raise UserError(f"--port must be from 0 to 65535, got {arguments.port}")
+    if arguments.kb:
+        check_there(arguments.kb)
     named = {name: getattr(arguments, name) for name in ("chat", "embed", "rerank")}
     if not any(named.values()):
         named = _found()

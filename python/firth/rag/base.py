@@ -23,6 +23,7 @@ from firth.rag.adding import Changes, Writer
 from firth.rag.answers import Answer, Chat, Prepared
 from firth.rag.models import Models
 from firth.rag.ranking import MODES, Mode, Passage
+from firth.rag.readers import unicode_only
 from firth.rag.state import Memory
 from firth.rag.store import Store
 
@@ -256,6 +257,9 @@ class KnowledgeBase:
         """
         if not isinstance(query, str):
             raise TypeError(f"search: query must be a str, got {shortened(query)}")
+        query = unicode_only(query)
+        if not query.strip():
+            raise ValueError("search: the query is empty")
         check_whole("search: k", k, 0)
         if mode not in MODES:
             raise ValueError(f"search: mode must be one of {', '.join(MODES)}, got {mode!r}")

@@ -71,6 +71,13 @@ def read_questions(path: PathLike) -> list[Question]:
     return found
 
 
+def unknown(kb: KnowledgeBase, questions: Sequence[Question]) -> list[str]:
+    """Documents of questions that are not there, so that nothing can find them."""
+    names = kb.documents
+    wanted = dict.fromkeys(one.document for one in questions)
+    return [one for one in wanted if not any(_is(name, one) for name in names)]
+
+
 def evaluate(kb: KnowledgeBase, questions: Sequence[Question], mode: Mode = "hybrid") -> Scores:
     """Scores of a mode of search.
 

@@ -74,14 +74,16 @@ def unicode_only(text: str) -> str:
 
 
 def text_of(data: bytes) -> str:
-    """UTF-8, or UTF-16 where a mark says so; other bytes become U+FFFD. Lines end with a line feed.
+    """UTF-8, or UTF-16 where a mark says so, or else Windows-1252. Lines end with a line feed.
 
-    FormatError for what is no text.
+    Single bytes that are wrong in a text of UTF-8 become U+FFFD. FormatError for what is no text.
     """
     mark = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     if not mark and b"\0" in data[:8192]:
         raise FormatError("is no text: it has zero bytes")
     text = data.decode("utf-16" if mark else "utf-8-sig", "replace")
+    if not mark and "\ufffd" in text and text.replace("\ufffd", "").isascii():
+        text = data.decode("cp1252", "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

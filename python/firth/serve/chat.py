@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+from firth.arguments import shortened
 from firth.serve import answers, documents, errors
 from firth.serve.errors import APIError
 from firth.serve.sampling import options
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from firth.generators import Run
     from firth.serve.engine import Engine, Job
     from firth.serve.models import Embedder
+
+
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 async def submitted(engine: Engine, body: Chat) -> Job:
@@ -43,6 +47,10 @@ def _runs(engine: Engine, body: Chat) -> list[Run]:
     elif choice not in (None, "auto", "none"):
         raise APIError(400, "tool_choice needs tools", param="tool_choice")
     variables = dict(body.chat_template_kwargs or {})
+    for i, one in enumerate(body.messages):
+        if one.get("role") not in _ROLES:
+            wanted = f"messages[{i}].role must be one of {', '.join(_ROLES)}"
+            raise APIError(400, f"{wanted}; got {shortened(one.get('role'))}", param="messages")
     messages = documents.grounded(body) if body.documents else body.messages
     last = messages[-1]
     if last.get("role") == "assistant" and last.get("content"):  # to go on with

@@ -107,10 +107,22 @@ def failed(error: Exception) -> APIError:
 
 def of_body(error: RequestValidationError) -> APIError:
     """What a client is told of a body that is not as its schema."""
-    first = error.errors()[0]
-    param = ".".join(map(str, first["loc"][1:])) or None
-    message = f"{param}: {first['msg']}" if param else str(first["msg"])
-    return APIError(400, message, "invalid_value", param)
+    found = error.errors()
+    first = found[0]
+    if first["type"] == "json_invalid":
+        return APIError(400, f"the body is no JSON: {first['ctx']['error']}", "invalid_value")
+    if first["type"] == "model_attributes_type" and len(first["loc"]) == 1:
+        wanted = "a JSON object, and the header Content-Type: application/json"
+        return APIError(400, f"the body must be {wanted}", "invalid_value")
+    # Where a field may be one of several things, each says why it is not this one.
+    reasons = [one for one in found if one["loc"][:2] == first["loc"][:2]]
+    path = first["loc"][1:]
+    for one in reasons:
+        while one["loc"][1 : 1 + len(path)] != path:
+            path = path[:-1]
+    param = ".".join(map(str, path)) or None
+    said = "; or: ".join(dict.fromkeys(str(one["msg"]) for one in reasons))
+    return APIError(400, f"{param}: {said}" if param else said, "invalid_value", param)
 
 
 def add_handlers(app: FastAPI) -> None:

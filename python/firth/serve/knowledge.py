@@ -33,7 +33,7 @@ async def begun(
 
     options: dict[str, Any] = {"max_new_tokens": MOST, "temperature": 0}
     try:
-        prepared = await models.looks.run(lambda: base.prepare(body.question, body.k))
+        prepared = await models.looks.run(lambda: base.prepare(body.question, body.k, body.where))
         if not prepared.near():
             return prepared, None
         chat, messages = base.chat, prepared.messages
@@ -65,6 +65,8 @@ async def _events(
         answer = await models.looks.run(lambda: base.answer(text, prepared))
     except Exception as error:
         raise errors.of(error) from error
+    if text is not None and (mark := answer.text[len(text.strip()) :]):
+        yield {"text": mark}  # of the passage that is cited where the model cites none
     yield {"answer": asdict(answer)}
 
 

@@ -153,6 +153,8 @@ class Search(Body):
     query: str
     k: Annotated[int, Field(ge=1, le=50)] = 5
     mode: Literal["hybrid", "dense", "keyword"] = "hybrid"
+    where: dict[str, Any] | None = None
+    rerank: bool | None = None
 
 
 class Ask(Body):
@@ -160,6 +162,7 @@ class Ask(Body):
 
     question: str
     k: Annotated[int, Field(ge=1, le=50)] = 5
+    where: dict[str, Any] | None = None
     stream: bool | None = None
 
 

@@ -61,7 +61,8 @@ async def search(body: Search, request: Request) -> Response:
     base = _base(request)
 
     def work() -> dict[str, Any]:
-        return {"passages": [asdict(one) for one in base.search(body.query, body.k, body.mode)]}
+        found = base.search(body.query, body.k, body.mode, body.where, body.rerank)
+        return {"passages": [asdict(one) for one in found]}
 
     return await _told(request, work)
 
