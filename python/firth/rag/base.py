@@ -237,7 +237,8 @@ class KnowledgeBase:
         k : int
             Fewer come back where fewer are found.
         mode : {"hybrid", "dense", "keyword"}
-            By meaning and words, by meaning (cosine), or by words (BM25).
+            By meaning and words, by meaning (cosine), or by words (BM25 of the passage, added to
+            that of its whole document).
         where : dict, optional
             Conditions on metadata, as `firth.rag.filters`: ``{"year": {">=": 1990}}``.
         rerank : bool, optional

@@ -32,8 +32,8 @@ class Passage:
         ``document's text[start:end]``.
     score : float
         What passages are sorted by; comparable within one search only: a cosine in mode "dense",
-        BM25 in mode "keyword", the sum of both, each scaled to at most 1, in mode "hybrid"; with a
-        model that reranks, its score.
+        BM25 of passage and document in mode "keyword", the sum of both, each scaled to at most 1,
+        in mode "hybrid"; with a model that reranks, its score.
     start, end : int
         Characters of the document's text.
     metadata : dict
