@@ -45,6 +45,10 @@ def test_documents_are_indexed_again(made: Path, capsys: pytest.CaptureFixture[s
     assert main(["index", "docs", "-o", "kb"]) == 0
     told = "kb: 1 added, 2 removed, 1 unchanged; 2 documents"
     assert capsys.readouterr().out.startswith(told)
+    Path("more").mkdir()
+    Path("docs").rename("elsewhere")  # a disk that is not there now, say: its documents stay
+    assert main(["index", "more", "-o", "kb"]) == 0
+    assert capsys.readouterr().out.startswith("kb: no documents; 2 documents")
 
 
 def test_search(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

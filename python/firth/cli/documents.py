@@ -120,9 +120,6 @@ def _index(arguments: argparse.Namespace) -> None:
         arguments.output, arguments.embed, size=arguments.size, overlap=arguments.overlap
     ) as kb:
         changes = kb.add([*map(_path, arguments.sources)], arguments.metadata)
-        more = kb.update()  # what else was indexed before, and files that are gone
-        for kind in ("added", "updated", "removed"):
-            getattr(changes, kind).extend(getattr(more, kind))
         _tell(arguments.output, kb, changes, time.perf_counter() - start)
         if arguments.watch:
             for changes in kb.watch(arguments.seconds):

@@ -79,7 +79,10 @@ class Writer:
         found = [*texts, *self._files(roots, changes)]
         with self._store.writing():
             self._remember({**self._roots(), **roots})
-        self._bring(found, set(roots), changes)
+        below = tuple(path + os.sep for path in roots if os.path.isdir(path))
+        gone = [path for path in self._known() if path.startswith(below)]
+        gone = [path for path in gone if not os.path.exists(path)]
+        self._bring(found, set(roots), changes, gone)
         return changes
 
     def update(self) -> Changes:
@@ -88,8 +91,7 @@ class Writer:
         roots = {path: root for path, root in self._roots().items() if os.path.exists(path)}
         found = self._files(roots, changes)
         here = {source.path for source in found}
-        known = [path for (path,) in self._store.rows("SELECT path FROM files")]
-        self._bring(found, set(), changes, [path for path in known if path not in here])
+        self._bring(found, set(), changes, [path for path in self._known() if path not in here])
         return changes
 
     def watch(self, seconds: float) -> Iterator[Changes]:
@@ -114,6 +116,10 @@ class Writer:
                 continue
             stamps[str(source.path)] = (found.st_mtime_ns, found.st_size)
         return stamps
+
+    def _known(self) -> list[str]:
+        """The files that were read."""
+        return [path for (path,) in self._store.rows("SELECT path FROM files")]
 
     def _roots(self) -> dict[str, Root]:
         stored = json.loads(dict(self._store.rows("SELECT * FROM settings")).get("roots", "{}"))

@@ -133,6 +133,8 @@ class KnowledgeBase:
     def add(self, sources: Any, metadata: Any = None) -> Changes:
         """Add documents, or those of them that are new or have changed.
 
+        Documents of files that are gone from a folder that is added again are removed.
+
         Parameters
         ----------
         sources : path-like, str, list of these, or dict
