@@ -168,6 +168,7 @@ def plain_script(texts: dict[str, str]) -> Callable[[], Any]:
     import torch
     from sentence_transformers import SentenceTransformer
 
+    torch.set_num_threads(THREADS)  # txtai's, too
     model = SentenceTransformer(str(minilm().parent), device="cpu")
     if firth.SentenceTransformer(minilm().parent).compute_type == "bfloat16":
         model = model.to(torch.bfloat16)
@@ -177,7 +178,10 @@ def plain_script(texts: dict[str, str]) -> Callable[[], Any]:
 
 
 def indexing(texts: dict[str, str], folder: Path) -> tuple[list[Row], Any]:
-    """Seconds from files to what can be searched, once each; and the knowledge base."""
+    """Seconds from files to what can be searched, once each; and the knowledge base.
+
+    txtai loads its model within them, which takes a second or two of minutes.
+    """
     docs = folder / "docs"
     docs.mkdir()
     for name, text in texts.items():
