@@ -67,7 +67,7 @@ def check_whole(name: str, value: Any, least: int = 0, most: int = 2**31 - 1) ->
         raise kind(f"{name} must be a whole number from {least} to {most}, got {shortened(value)}")
 
 
-def integer(value: Any, name: str, least: int) -> int:
+def integer(name: str, value: Any, least: int) -> int:
     """A size as an int: an integer from ``least`` up, below 2^31; unlike 3.0, which is no size.
 
     ValueError for another integer, TypeError for anything else, bool among them.

@@ -1,4 +1,7 @@
-"""Calls of tools: the forms that templates have, grammars that hold them, what is read."""
+"""Calls of tools: the forms that templates have, grammars that hold them, what is read.
+
+(Above 500 lines: each promise is tested with each form that templates have.)
+"""
 
 from __future__ import annotations
 

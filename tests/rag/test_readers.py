@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,13 @@ from firth.rag.splitting import Section
 def one(name: str, data: bytes | str):
     (found,) = read(name, data.encode() if isinstance(data, str) else data)
     return found
+
+
+def saved(document: Any) -> bytes:
+    """The file of a document of another library."""
+    data = io.BytesIO()
+    document.save(data)
+    return data.getvalue()
 
 
 def test_text() -> None:
@@ -136,9 +144,7 @@ def test_word_documents() -> None:
     document.add_paragraph("Words.")
     table = document.add_table(1, 2)
     table.cell(0, 0).text, table.cell(0, 1).text = "x", "y"
-    data = io.BytesIO()
-    document.save(data)
-    found = one("a.docx", data.getvalue())
+    found = one("a.docx", saved(document))
     assert found.title == "Report"
     assert found.text == "Report\n\nIntro.\n\nPart\n\nWords.\n\nx | y"
     assert found.sections == [Section(0, ""), Section(16, "Part")]
@@ -158,9 +164,7 @@ def test_presentations() -> None:
     table.cell(0, 0).text, table.cell(0, 1).text = "x", "y"
     inner = slide.shapes.add_group_shape().shapes.add_textbox(0, 0, 100, 100)
     inner.text_frame.text = "Inside."
-    data = io.BytesIO()
-    document.save(data)
-    found = one("a.pptx", data.getvalue())
+    found = one("a.pptx", saved(document))
     assert found.title == "Talk"
     assert found.text == "The first\n\nIt begins.\n\nSay hello.\n\nx | y\n\nInside."
     assert found.sections == [Section(0, "The first"), Section(35, "slide 2")]
@@ -178,9 +182,7 @@ def test_sheets() -> None:
     more = book.create_sheet("Days")
     more.append(["text", "day"])
     more.append(["It rains.", datetime.date(2026, 1, 2)])
-    data = io.BytesIO()
-    book.save(data)
-    first, second, third = read("a.xlsx", data.getvalue())
+    first, second, third = read("a.xlsx", saved(book))
     assert first.text == "name: Ann\nyear: 1990\ncolumn 3: x"
     assert first.metadata == {"name": "Ann", "year": 1990, "column 3": "x"}
     assert (second.metadata, second.part) == ({"name": "Bob", "year": 2.5}, "#Staff!3")

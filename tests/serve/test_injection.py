@@ -45,7 +45,7 @@ def ask(url: str, **options: Any) -> Any:
 
 
 def test_orders_stay_quotations(model: CausalLM) -> None:
-    messages = grounded(Chat(messages=ASKED, documents=DOCUMENTS))  # type: ignore[arg-type]
+    messages = grounded(Chat.model_validate({"messages": ASKED, "documents": DOCUMENTS}))
     _, _, rest = messages[1]["content"].partition("Passages:\n\n")
     quoted, _, question = rest.rpartition("\n\n")
     assert question == ASKED[0]["content"]

@@ -228,7 +228,7 @@ class Tools:
         more = f" ({self._terms(form.between)} call){{0,{_MOST - 1}}}" if form.between else ""
         start = f"TEXT | {called}" if self.choice == "auto" else f"{opening} calls"
         if self._schema is not None:
-            given = self._schema or {}
+            given = self._schema
             schema = {} if given is True else json.loads(checked_schema("json_schema", given))
             rules = [f"said: %json {json.dumps({**schema, 'x-guidance': JSON})}"]
             begun = [

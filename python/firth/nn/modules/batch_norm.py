@@ -27,7 +27,7 @@ class _BatchNorm(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        self.num_features = integer(num_features, f"{name}: num_features", 1)
+        self.num_features = integer(f"{name}: num_features", num_features, 1)
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"{name}: momentum must be from 0 to 1, or None, got {momentum}")
         if not eps >= 0:

@@ -31,9 +31,9 @@ class _Weighted(Module):
         self, in_channels: int, out_channels: int, groups: int, kernel_size: Any, stride: Any
     ) -> None:
         name, axes = type(self).__name__, self.axes
-        self.in_channels = integer(in_channels, f"{name}: in_channels", 1)
-        self.out_channels = integer(out_channels, f"{name}: out_channels", 1)
-        self.groups = integer(groups, f"{name}: groups", 1)
+        self.in_channels = integer(f"{name}: in_channels", in_channels, 1)
+        self.out_channels = integer(f"{name}: out_channels", out_channels, 1)
+        self.groups = integer(f"{name}: groups", groups, 1)
         for channels in ("in_channels", "out_channels"):
             if getattr(self, channels) % groups:
                 raise ValueError(

@@ -41,8 +41,8 @@ class Embedding(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        self.num_embeddings = integer(num_embeddings, "Embedding: num_embeddings", 0)
-        self.embedding_dim = integer(embedding_dim, "Embedding: embedding_dim", 0)
+        self.num_embeddings = integer("Embedding: num_embeddings", num_embeddings, 0)
+        self.embedding_dim = integer("Embedding: embedding_dim", embedding_dim, 0)
         row = padding_row(padding_idx, num_embeddings)
         self.padding_idx = None if padding_idx is None else row
         weight = generator().standard_normal((num_embeddings, embedding_dim)).astype(dtype)

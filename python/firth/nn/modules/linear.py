@@ -34,8 +34,8 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32
     ) -> None:
         super().__init__()
-        self.in_features = integer(in_features, "Linear: in_features", 0)
-        self.out_features = integer(out_features, "Linear: out_features", 0)
+        self.in_features = integer("Linear: in_features", in_features, 0)
+        self.out_features = integer("Linear: out_features", out_features, 0)
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = Parameter(np.empty((out_features, in_features), dtype))
         init.uniform_(self.weight, -bound, bound)

@@ -125,8 +125,8 @@ class GroupNorm(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        self.num_groups = integer(num_groups, "GroupNorm: num_groups", 1)
-        self.num_channels = integer(num_channels, "GroupNorm: num_channels", 1)
+        self.num_groups = integer("GroupNorm: num_groups", num_groups, 1)
+        self.num_channels = integer("GroupNorm: num_channels", num_channels, 1)
         if num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: num_channels must be a multiple of num_groups, {num_groups}, "
@@ -159,7 +159,7 @@ class _InstanceNorm(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        self.num_features = integer(num_features, f"{name}: num_features", 1)
+        self.num_features = integer(f"{name}: num_features", num_features, 1)
         if track_running_stats:
             raise ValueError(f"{name}: track_running_stats is not supported")
         self.eps, self.affine = eps, affine

@@ -172,7 +172,7 @@ def pair(value: Any, axes: int, name: str, least: int = 1) -> Pair:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     if len(values) != axes:
         raise ValueError(f"{name} must be an integer or {axes} of them, got {value!r}")
-    first, second = (*(integer(x, name, least) for x in values), least)[:2]
+    first, second = (*(integer(name, x, least) for x in values), least)[:2]
     return first, second
 
 
@@ -210,7 +210,7 @@ def _conv(
         steps,
         paddings(padding, weight.shape[2:], steps, dilations, name),
         dilations,
-        integer(groups, f"{name}: groups", 1),
+        integer(f"{name}: groups", groups, 1),
     )
     return apply(operation, input, weight, bias)
 
@@ -284,7 +284,7 @@ def _conv_transpose(
     steps = pair(stride, axes, f"{name}: stride")
     pads = pair(padding, axes, f"{name}: padding", 0)
     extra = pair(output_padding, axes, f"{name}: output_padding", 0)
-    groups = integer(groups, f"{name}: groups", 1)
+    groups = integer(f"{name}: groups", groups, 1)
     if pair(dilation, axes, f"{name}: dilation") != (1, 1):
         raise ValueError(f"{name}: dilation must be 1, got {dilation}")
     if any(more >= step for more, step in zip(extra[:axes], steps, strict=False)):
