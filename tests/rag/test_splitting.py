@@ -44,6 +44,7 @@ def test_slices_cover_the_text_within_their_limits(pieces, size, overlap, starts
         assert part == part.strip()
         assert span.tokens == bisect_left(tokens, span.end) - bisect_left(tokens, span.start)
         assert span.tokens <= size
+        assert len(part) <= 16 * size
         covered[span.start : span.end] = [True] * len(part)
         inside = [s for s in sections if span.start < s.start < span.end]
         assert not inside, "a passage goes over the beginning of a section"
@@ -97,3 +98,24 @@ def test_text_without_spaces_is_cut_between_tokens() -> None:
     assert all(span.tokens <= 7 for span in spans)
     assert spans[-1].end == len(text)
     assert spans[0] == Span(0, 7, 7, "")
+
+
+def test_text_without_tokens_is_cut_between_characters() -> None:
+    """WordPiece has one token for any long word, and none for white space."""
+    text = "start " + "x" * 200_000 + " end"
+    spans = split(text, [], words(text), 8, 3)
+    assert max(span.end - span.start for span in spans) == 16 * 8
+    assert len(spans) < 200_000 / (16 * 4)
+    assert (spans[0].start, spans[-1].end) == (0, len(text))
+    assert all(after.start <= before.end for before, after in itertools.pairwise(spans))
+    blanks = "one" + " " * 5000 + "two"
+    assert [blanks[s.start : s.end] for s in cut(blanks, 8, 3)] == ["one", "two"]
+    assert cut(" " * 5000, 8, 3) == []
+    assert split("\1" * 1000, [], [], 8, 3)[-1].end == 1000
+
+
+def test_a_passage_repeats_few_words_where_they_are_long() -> None:
+    text = " ".join("y" * 40 for _ in range(60))
+    spans = cut(text, 8, 3)
+    assert all(before.end - after.start <= 16 * 3 for before, after in itertools.pairwise(spans))
+    assert sum(span.end - span.start for span in spans) < 2 * len(text)

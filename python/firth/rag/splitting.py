@@ -20,6 +20,9 @@ _PLACES = re.compile(
 )
 _STRENGTH = {"paragraph": 3, "sentence": 2, "line": 1}
 _WORD = re.compile(r"\s+")
+# Characters of a passage for each of its tokens, at most: more than passages of ordinary text come
+# near to. WordPiece makes a single unknown token of any word of more than 100 letters.
+_LONGEST = 16
 
 
 class Section(NamedTuple):
@@ -51,9 +54,11 @@ def split(
     tokens : sequence of int
         Where each token of the text begins, in order.
     size : int
-        Tokens of a passage, at most; a single character may have more.
+        Tokens of a passage, at most; a single character may have more. A passage has at most 16
+        characters for each, too.
     overlap : int
-        Tokens that a passage repeats of the one before it in its section, at most; less than size.
+        Tokens that a passage repeats of the one before it in its section, at most, and 16
+        characters for each; less than half of size.
 
     Returns
     -------
@@ -84,10 +89,10 @@ def _cuts(
     while start < end:
         first = bisect_left(tokens, start)
         # The character behind the last one that fits.
-        most = tokens[first + size] if first + size < len(tokens) else end
+        most = _behind(tokens, first, size, start, end)
         stop = end
         if most < end:
-            half = tokens[first + size // 2]
+            half = _behind(tokens, first, size // 2, start, end)
             stop = _best(text, start, half, most, places, strengths)
         trimmed = text[start:stop]
         left = len(trimmed) - len(trimmed.lstrip())
@@ -96,6 +101,12 @@ def _cuts(
         if stop == end:
             return
         start = _again(text, start, stop, tokens, overlap, places)
+
+
+def _behind(tokens: Sequence[int], first: int, count: int, start: int, end: int) -> int:
+    """Where so many tokens from the first one on end, or the characters that may stand for them."""
+    stop = tokens[first + count] if first + count < len(tokens) else end
+    return min(stop, start + _LONGEST * count)
 
 
 def _best(
@@ -115,7 +126,8 @@ def _again(
     """Where the next passage begins: at most ``overlap`` tokens before ``stop``."""
     if overlap == 0:
         return stop
-    least = max(start + 1, tokens[max(bisect_left(tokens, stop) - overlap, 0)])
+    last = bisect_left(tokens, stop) - overlap
+    least = max(start + 1, stop - _LONGEST * overlap, tokens[last] if last >= 0 else 0)
     at = bisect_left(places, least)
     if at < len(places) and places[at] < stop:
         return places[at]
