@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 import pytest
 
+from causal_models import write
 from firth import CausalLM, KnowledgeBase, SentenceTransformer
 from firth.encoders.pictures import show_attention
 from firth.generators.sampling import Sampler, Sampling
@@ -209,7 +210,7 @@ def test_moderation_comes_before_and_after(tab: Tab) -> None:
     assert page.text_content(".message:last-child .facts").endswith("flagged as violence")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def slow(app: Any) -> Iterator[Any]:
     """The engine, with 30 ms more a step."""
     engine = app.state.models.chat.models["small"]
@@ -221,26 +222,27 @@ def slow(app: Any) -> Iterator[Any]:
 
     engine._batch.step = slower
     yield engine
+    end = time.monotonic() + 5
+    while engine.going and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not engine.going, "the server goes on with a text that nobody reads"
     del engine._batch.step
 
 
 @pytest.mark.parametrize("how", ["button", "Escape"])
-def test_stop(tab: Tab, slow: Any, how: str) -> None:
+def test_stop(tab: Tab, app: Any, how: str) -> None:
     page = tab.open()
     set_parameters(page, **{"max-tokens": "600"})
-    page.fill("#draft", "Go on and on.")
-    page.press("#draft", "Enter")
-    until(page, "document.querySelector('.message.running .body')?.textContent.length > 3")
-    assert page.text_content("#send") == "Stop"
-    page.click("#send") if how == "button" else page.keyboard.press("Escape")
-    page.wait_for_selector("#send:has-text('Send')")
-    kept = page.text_content(".message:last-child .body")
-    assert 3 < len(kept) < 500
-    assert page.text_content(".message:last-child .facts").endswith("stopped")
-    end = time.monotonic() + 5
-    while slow.going and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not slow.going, "the server goes on with a text that nobody reads"
+    with slow(app):
+        page.fill("#draft", "Go on and on.")
+        page.press("#draft", "Enter")
+        until(page, "document.querySelector('.message.running .body')?.textContent.length > 3")
+        assert page.text_content("#send") == "Stop"
+        page.click("#send") if how == "button" else page.keyboard.press("Escape")
+        page.wait_for_selector("#send:has-text('Send')")
+        kept = page.text_content(".message:last-child .body")
+        assert 3 < len(kept) < 500
+        assert page.text_content(".message:last-child .facts").endswith("stopped")
     assert page.text_content(".message:last-child .body") == kept
 
 
@@ -506,6 +508,40 @@ def test_documents(
         keyword = base.search("the small cat", 5, "keyword")
         scores = [float(one) for one in page.locator(".passage .score").all_text_contents()]
         np.testing.assert_allclose(scores, [one.score for one in keyword], atol=5.1e-4)
+        assert tab.faults == []
+
+
+@pytest.mark.parametrize("how", ["button", "Escape"])
+def test_stop_of_an_answer_from_documents(
+    browser: Any, embed_model: SentenceTransformer, tmp_path: Path, how: str
+) -> None:
+    path = write(tmp_path / "chat.gguf", more={"llama.context_length": 3000})
+    model = CausalLM.from_pretrained(path)
+    with contextlib.ExitStack() as stack:
+        base = stack.enter_context(KnowledgeBase(tmp_path / "kb", embed=embed_model, chat=model))
+        base.add({"cat.txt": "the small cat in a house"})
+        app = create_app(chat={"small": model}, kb=base)
+        tab = Tab(browser, stack.enter_context(running(app)))
+        stack.callback(tab.context.close)
+        page = tab.open("#documents")
+        page.wait_for_selector("#documents-ask:has-text('Ask')")
+        page.fill("#question", "the small cat in a house")
+        with slow(app):
+            page.press("#question", "Enter")
+            until(page, "document.querySelector('#answer-text').textContent.length > 3")
+            assert page.text_content("#documents-ask") == "Stop"
+            assert page.is_disabled("#documents-search")
+            page.press("#question", "Enter")  # stops nothing
+            page.click("#documents-ask") if how == "button" else page.keyboard.press("Escape")
+            page.wait_for_selector("#documents-ask:has-text('Ask')")
+            kept = page.text_content("#answer-text")
+            assert page.text_content("#documents-note") == "Stopped."
+        assert page.text_content("#answer-text") == kept
+        assert page.is_enabled("#documents-search")
+        assert len(tab.bodies("/v1/kb/ask")) == 1
+        page.click("#documents-search")
+        until(page, "document.querySelector('#documents-note').textContent === ''")
+        assert page.locator(".passage").count() == 1
         assert tab.faults == []
 
 

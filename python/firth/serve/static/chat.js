@@ -2,7 +2,7 @@
 
 import { call, events, send } from "./api.js";
 import { showCode } from "./code.js";
-import { byId, copy, make, messageOf, say } from "./dom.js";
+import { byId, copy, make, messageOf, say, stoppable } from "./dom.js";
 
 /**
  * @typedef {object} Message
@@ -15,8 +15,7 @@ import { byId, copy, make, messageOf, say } from "./dom.js";
 
 /** @type {Message[]} */
 let messages = [];
-/** @type {AbortController | undefined} */
-let running;
+const writing = stoppable(byId("send"));
 
 const draft = byId("draft");
 const control = (name) => byId("chat").querySelector(`[name="${name}"]`);
@@ -61,16 +60,20 @@ async function flagged(text, signal) {
 
 async function answer() {
   const asked = messages.at(-1);
-  if (asked?.role !== "user" || running) return;
-  const abort = new AbortController();
-  running = abort;
+  if (asked?.role !== "user" || writing.isGoing()) return;
+  await writing.run((signal) => write(asked, signal));
+  show();
+}
+
+/** @param {Message} asked @param {AbortSignal} signal */
+async function write(asked, signal) {
   delete asked.facts;
   /** @type {Message} */
   const found = { role: "assistant", content: "", request: requestFor(messages) };
   const moderated = control("moderation").checked;
   show();
   try {
-    const against = moderated ? await flagged(asked.content, abort.signal) : [];
+    const against = moderated ? await flagged(asked.content, signal) : [];
     if (against.length) {
       asked.facts = `Flagged as ${against.join(", ")}. Not sent.`;
       asked.bad = true;
@@ -80,8 +83,8 @@ async function answer() {
     messages.push(found);
     show();
     say("The model is writing.");
-    found.facts = await receive(found, abort.signal);
-    const so = moderated ? await flagged(found.content, abort.signal) : [];
+    found.facts = await receive(found, signal);
+    const so = moderated ? await flagged(found.content, signal) : [];
     if (so.length) {
       found.facts += ` · flagged as ${so.join(", ")}`;
       found.bad = true;
@@ -89,7 +92,7 @@ async function answer() {
     say(`Answer: ${found.content}. ${found.facts}`);
   } catch (error) {
     const place = messages.includes(found) ? found : asked;
-    const stopped = abort.signal.aborted;
+    const stopped = signal.aborted;
     place.facts = stopped ? [place.facts, "stopped"].filter(Boolean).join(" · ") : messageOf(error);
     place.bad = !stopped;
     if (place === found && !found.content) {
@@ -97,9 +100,6 @@ async function answer() {
       Object.assign(asked, { facts: place.facts, bad: place.bad });
     }
     say(stopped ? "Stopped." : place.facts);
-  } finally {
-    running = undefined;
-    show();
   }
 }
 
@@ -164,10 +164,9 @@ function grow(message) {
 }
 
 function show() {
-  const follow = running || atEnd();
+  const follow = writing.isGoing() || atEnd();
   byId("history").replaceChildren(...messages.map(element));
   byId("chat-empty").hidden = messages.length > 0;
-  byId("send").textContent = running ? "Stop" : "Send";
   byId("clear").disabled = messages.length === 0;
   if (follow) scrollTo(0, document.documentElement.scrollHeight);
 }
@@ -176,13 +175,13 @@ function show() {
 function element(message, place) {
   const { role, content, facts = "", bad } = message;
   const last = place === messages.length - 1;
-  const busy = running && last && role === "assistant";
+  const busy = writing.isGoing() && last && role === "assistant";
   const name = role === "user" ? "You" : "Assistant";
   const body = make("div", { class: "body", text: content });
   const button = (text, work) =>
     make("button", { class: "quiet", text, "aria-label": `${text}: ${name}, message ${place + 1}`, on: { click: work } });
   const actions = make("div", { class: "actions" });
-  if (!running) {
+  if (!writing.isGoing()) {
     actions.append(
       button("Copy", () => copy(message.content)),
       button("Edit", () => edit(message, body, actions)),
@@ -240,8 +239,8 @@ function again(place) {
 }
 
 function submit() {
-  if (running) {
-    running.abort();
+  if (writing.isGoing()) {
+    writing.stop();
     return;
   }
   const text = draft.value.trim();
@@ -272,13 +271,10 @@ export function startChat() {
   draft.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    if (!running) submit();
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !document.querySelector("dialog[open]")) running?.abort();
+    if (!writing.isGoing()) submit();
   });
   byId("clear").addEventListener("click", () => {
-    running?.abort();
+    writing.stop();
     messages = [];
     show();
     draft.focus();

@@ -1,10 +1,11 @@
 // The documents tab: passages of a knowledge base, and an answer that cites them.
 
 import { call, events, send } from "./api.js";
-import { byId, make, messageOf, say, trouble } from "./dom.js";
+import { byId, make, messageOf, say, stoppable, trouble } from "./dom.js";
 
 /** @typedef {{document: string, text: string, score: number, start: number, end: number}} Passage */
 
+const work = stoppable(byId("documents-ask"));
 const count = () => Number(byId("documents-k").value) || 5;
 
 /** What comes before the last folder that all names have in common. @param {string[]} names */
@@ -66,11 +67,12 @@ function showAnswer(text, count) {
   for (let i = 1; i <= count; i++) byId(`passage-${i}`).classList.toggle("cited", cited.includes(i));
 }
 
-/** @param {string} question */
-async function ask(question) {
+/** @param {string} question @param {AbortSignal} signal */
+async function ask(question, signal) {
   let text = "";
   let passages = [];
-  for await (const one of events(await send("v1/kb/ask", { question, k: count(), stream: true }))) {
+  const response = await send("v1/kb/ask", { question, k: count(), stream: true }, signal);
+  for await (const one of events(response)) {
     if (one.passages) showPassages((passages = one.passages));
     if (one.text) showAnswer((text += one.text).trimStart(), passages.length);
     if (!one.answer) continue;
@@ -81,31 +83,33 @@ async function ask(question) {
   say(`Answer: ${text}`);
 }
 
+/** @param {string} question @param {AbortSignal} signal */
+async function search(question, signal) {
+  const mode = byId("documents-mode").value;
+  const { passages } = await call("v1/kb/search", { query: question, k: count(), mode }, signal);
+  showPassages(passages);
+  say(`${passages.length} passages`);
+}
+
 /** @param {boolean} asking Whether an answer is wanted, too. */
 async function run(asking) {
   const question = byId("question").value.trim();
   if (!question) return;
-  const buttons = [byId("documents-ask"), byId("documents-search")];
-  buttons.forEach((one) => (one.disabled = true));
+  byId("documents-search").disabled = true;
   byId("documents-note").textContent = asking ? "Reading…" : "Searching…";
   byId("documents-answer").hidden = true;
   byId("documents-passages").hidden = true;
-  try {
-    if (asking) {
-      await ask(question);
-    } else {
-      const mode = byId("documents-mode").value;
-      const { passages } = await call("v1/kb/search", { query: question, k: count(), mode });
-      showPassages(passages);
-      say(`${passages.length} passages`);
+  await work.run(async (signal) => {
+    let told = "";
+    try {
+      await (asking ? ask : search)(question, signal);
+    } catch (error) {
+      told = signal.aborted ? "Stopped." : messageOf(error);
+      say(told);
     }
-    byId("documents-note").textContent = "";
-  } catch (error) {
-    byId("documents-note").textContent = messageOf(error);
-    say(messageOf(error));
-  } finally {
-    buttons.forEach((one) => (one.disabled = false));
-  }
+    byId("documents-note").textContent = told;
+  });
+  byId("documents-search").disabled = false;
 }
 
 async function look() {
@@ -123,13 +127,14 @@ async function look() {
 export function startDocuments() {
   byId("documents-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    run(!byId("documents-ask").hidden);
+    if (work.isGoing()) work.stop();
+    else run(!byId("documents-ask").hidden);
   });
   byId("documents-search").addEventListener("click", () => run(false));
   byId("question").addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    byId("documents-form").requestSubmit();
+    if (!work.isGoing()) byId("documents-form").requestSubmit();
   });
   return () => look().catch(trouble);
 }

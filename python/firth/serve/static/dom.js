@@ -81,6 +81,35 @@ export async function copy(text) {
   toast("Copied");
 }
 
+/**
+ * One work at a time, which its button stops while it goes on, and Escape.
+ * @param {HTMLButtonElement} button
+ */
+export function stoppable(button) {
+  const label = button.textContent;
+  /** @type {AbortController | undefined} */
+  let going;
+  const stop = () => going?.abort();
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) stop();
+  });
+  return {
+    stop,
+    isGoing: () => going !== undefined,
+    /** @param {(signal: AbortSignal) => Promise<void>} work */
+    async run(work) {
+      going = new AbortController();
+      button.textContent = "Stop";
+      try {
+        await work(going.signal);
+      } finally {
+        going = undefined;
+        button.textContent = label;
+      }
+    },
+  };
+}
+
 /** The characters of a token, with spaces and line breaks to be seen. @param {string} text */
 export function visible(text) {
   const marks = { " ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍" };
