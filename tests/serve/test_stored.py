@@ -101,3 +101,24 @@ def test_the_oldest_go_where_there_is_no_room(client: Any, monkeypatch: pytest.M
     assert [one.id for one in client.list()] == []
     last = kept(client, max_tokens=1).id
     assert [one.id for one in client.list()] == [last]
+
+
+def test_metadata_has_limits(client: Any) -> None:
+    """Those of OpenAI's API, when a completion is made and when it is changed."""
+    most = {f"{i:064}": "v" * 512 for i in range(16)}
+    made = kept(client, max_tokens=1, metadata=most)
+    assert client.retrieve(made.id).metadata == most
+    for wrong in (
+        {"a" * 65: "b"}, {"a": "b" * 513}, {"a": 1}, {"a": {"b": "c"}}, {"a": None},
+        {str(i): "" for i in range(17)},
+    ):  # fmt: skip
+        for call in (
+            lambda given=wrong: kept(client, metadata=given),
+            lambda given=wrong: client.update(made.id, metadata=given),
+        ):
+            with pytest.raises(openai.BadRequestError) as caught:
+                call()
+            assert caught.value.param.startswith("metadata")
+            assert caught.value.type == "invalid_request_error"
+    assert client.retrieve(made.id).metadata == most
+    assert len(client.list().data) == 1

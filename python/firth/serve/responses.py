@@ -13,7 +13,7 @@ from pydantic import Field
 
 from firth.serve import answers, chat, errors
 from firth.serve.errors import APIError
-from firth.serve.schemas import Chat, Sampled
+from firth.serve.schemas import Chat, Metadata, Sampled
 from firth.serve.wire import event
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Responses(Sampled):
     tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     previous_response_id: str | None = None
     conversation: Any = None
     background: bool | None = None

@@ -14,6 +14,11 @@ _Id = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _Name = Annotated[str, Field(max_length=300)]
 MOST_TEXTS = 2048  # of a request for embeddings; OpenAI's limit
 MOST_CHOICES = 16
+# OpenAI's limits
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
 _Ids = Annotated[list[_Id], Field(min_length=1, max_length=1 << 20)]
 Texts = (  # a text, several, the tokens of one, those of several
     str
@@ -93,13 +98,13 @@ class Chat(Sampled):
     documents: Annotated[list[Document], Field(max_length=128)] | None = None
     citation_options: Literal["enabled", "disabled"] | None = None
     store: bool | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
 
 
 class Update(BaseModel):
     """``POST /chat/completions/{id}``."""
 
-    metadata: dict[str, Any] | None
+    metadata: Metadata | None
 
 
 class Completion(Sampled):

@@ -31,7 +31,10 @@ class Stored:
         self._size = 0
 
     def add(
-        self, messages: Sequence[dict[str, Any]], metadata: Any, completion: dict[str, Any]
+        self,
+        messages: Sequence[dict[str, Any]],
+        metadata: dict[str, str] | None,
+        completion: dict[str, Any],
     ) -> None:
         """Keep a completion; one that is too large is not kept."""
         name = completion["id"]
@@ -54,7 +57,7 @@ class Stored:
             raise APIError(404, message, param="completion_id")
         return self._kept[name]
 
-    def update(self, name: str, metadata: Any) -> dict[str, Any]:
+    def update(self, name: str, metadata: dict[str, str] | None) -> dict[str, Any]:
         """Give a completion other metadata."""
         completion = self.find(name).completion
         completion["metadata"] = metadata or {}
