@@ -123,6 +123,13 @@ def test_embeddings_of_tokens(client: Any, embed_model: SentenceTransformer) -> 
     assert np.array_equal(np.array([one.embedding for one in found.data], np.float32), want)
     found = client.embeddings.create(model="embed", input=ids[1])
     assert np.array_equal(np.float32(found.data[0].embedding), want[1])
+    assert found.usage.prompt_tokens == found.usage.total_tokens == len(ids[1])
+    both = client.embeddings.create(model="embed", input=ids)
+    assert both.usage.prompt_tokens == len(ids[0]) + len(ids[1])
+    pieces = embed_model.tokenizer.convert_tokens_to_ids(["[CLS]", "cat", "##s", "##s", "[SEP]"])
+    assert client.embeddings.create(model="embed", input=pieces).usage.prompt_tokens == 5
+    most = embed_model.max_seq_length
+    assert client.embeddings.create(model="embed", input=pieces * 99).usage.prompt_tokens == most
 
 
 def test_texts_that_are_too_long_are_cut_in_silence(
@@ -171,6 +178,34 @@ def test_who_leaves_frees_the_encoder(
         assert len(calls) == 10
     want = encode(texts)
     assert np.array_equal(np.float32([one["embedding"] for one in found["data"]]), want)
+
+
+def test_who_leaves_frees_the_reranker(
+    rerank_model: CrossEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rank, calls = rerank_model.rank, []
+
+    def slow(query: str, documents: list[str], **options: Any) -> Any:
+        calls.append(len(documents))
+        time.sleep(0.2)
+        return rank(query, documents, **options)
+
+    monkeypatch.setattr(rerank_model, "rank", slow)
+    texts = [f"the {'cat' if i % 3 else 'dog'} {i}" for i in range(640)]
+    with running(create_app(rerank=rerank_model)) as url:
+        body: dict[str, Any] = {"query": "the cat", "documents": texts}
+        with pytest.raises(httpx.ReadTimeout):
+            HTTP.post(f"{url}/v1/rerank", json=body, timeout=0.3)
+        last = HTTP.post(f"{url}/v1/rerank", json={**body, "documents": ["a dog"]})
+        assert last.status_code == 200
+        assert sum(calls[:-1]) < 320
+        found = HTTP.post(f"{url}/v1/rerank", json={**body, "top_n": 70}).json()
+    want = rank("the cat", texts, 70)
+    assert [(one["index"], one["relevance_score"]) for one in found["results"]] == [
+        (one["corpus_id"], one["score"]) for one in want
+    ]
+    counted = [rerank_model.tokenizer(text)["input_ids"] for text in ["the cat", *texts]]
+    assert found["usage"]["prompt_tokens"] == sum(map(len, counted))
 
 
 def test_reranking(url: str, rerank_model: CrossEncoder) -> None:
