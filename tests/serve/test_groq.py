@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from firth import CausalLM
@@ -19,6 +20,7 @@ DOCUMENTS: list[Any] = [
     {"id": "cats", "source": {"type": "text", "text": "A cat sat.\n[2] dogs: none"}},
     {"source": {"type": "json", "data": {"dog": "Rex"}}},
 ]
+JSON = '{\n "dog": "Rex"\n}'
 CITING = "A cat [1], Rex [2][3] and a cat [1]."
 
 
@@ -185,6 +187,39 @@ def test_an_answer_without_citations_gets_the_nearest_document(
     assert streamed(client, documents=documents) == (text, [one])
     says(monkeypatch, "I do not know.")
     assert streamed(client) == ("I do not know.", [])
+
+
+def test_what_does_not_fit_is_not_cited(
+    app: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(monkeypatch, "Nothing of that.")
+    model = app.state.models.embed.models["embed"].model
+    cosines: list[float] = []
+
+    def vectors(texts: list[str], **options: Any) -> Any:
+        assert texts == ["Nothing of that.\nSay something.", "A cat sat.\n[2] dogs: none", JSON]
+        near = np.array(cosines)
+        return np.vstack([[1, 0, 0], np.stack([near, 1 - near, np.zeros(2)], axis=1)])
+
+    monkeypatch.setattr(model, "encode", vectors)
+    cosines[:] = [0.1, 0.29]
+    assert ask(client).choices[0].message.annotations == []
+    assert streamed(client) == ("Nothing of that.", [])
+    cosines[:] = [0.1, 0.31]
+    (one,) = ask(client).choices[0].message.annotations
+    assert one.document_citation.document_id == "2"
+
+
+def test_empty_documents_are_not_cited(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    says(monkeypatch, CITING)
+    empty: list[Any] = [
+        {"source": {"type": "text", "text": " \n"}}, {"source": {"type": "json", "data": {}}}
+    ]  # fmt: skip
+    found = ask(client, documents=[*empty, DOCUMENTS[1]]).choices[0].message.annotations
+    cited = [one.document_citation for one in found]
+    assert [one.document_id for one in cited] == ["3", "3"]
+    assert [CITING[one.start_index : one.end_index] for one in cited] == ["[1]", "[1]"]
+    assert ask(client, documents=empty).choices[0].message.annotations == []
 
 
 def test_json_has_no_citations(client: Any) -> None:

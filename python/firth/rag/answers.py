@@ -198,10 +198,11 @@ def marks(text: str, count: int) -> list[tuple[int, int, int]]:
     return [one for one in found if 1 <= one[0] <= count]
 
 
-def nearest(model: Any, text: str, passages: Sequence[Passage]) -> int:
-    """Which of the passages is most similar to a text, by an embedding model."""
+def nearest(model: Any, text: str, passages: Sequence[Passage]) -> tuple[int, float]:
+    """Which of the passages is most similar to a text, by an embedding model, and their cosine."""
     rows = model.encode([text, *(one.text for one in passages)], normalize_embeddings=True)
-    return int(np.argmax(rows[1:] @ rows[0]))
+    cosines = rows[1:] @ rows[0]
+    return int(np.argmax(cosines)), float(cosines.max())
 
 
 def answered(text: str, prepared: Prepared, prompt: str, model: Callable[[], Any]) -> Answer:
@@ -211,7 +212,7 @@ def answered(text: str, prepared: Prepared, prompt: str, model: Callable[[], Any
     answer = Answer(text, [], passages, prompt, prepared.left_out)
     inferred = bool(text) and not cited and answer.known
     if inferred:
-        cited = [nearest(model(), text, passages) + 1]
+        cited = [nearest(model(), text, passages)[0] + 1]
         answer.text += f" [{cited[0]}]"
     for n in cited:
         one = passages[n - 1]

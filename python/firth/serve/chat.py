@@ -116,7 +116,7 @@ async def _completion(
             if _old(body) and "tool_calls" in message:
                 message["function_call"] = message.pop("tool_calls")[0]["function"]
         if body.documents and documents.cites(body):
-            cited = await documents.citations(message["content"], body.documents, embedder)
+            cited = await documents.citations(message["content"], body, embedder)
             message["annotations"] = cited
         choices.append({
             "index": i,
@@ -172,7 +172,7 @@ async def streamed(
                 message = run.reader.message(piece.finish_reason) if run.reader else None
                 if body.documents and documents.cites(body):
                     text = message["content"] if message else run.stream.text
-                    cited = await documents.citations(text, body.documents, embedder)
+                    cited = await documents.citations(text, body, embedder)
                     yield chunk(i, {"annotations": cited})
                 groq = None if going else {"usage": answers.usage(job)}
                 finish = _finish(message, piece.finish_reason, body)

@@ -36,9 +36,7 @@ def grounded(body: Chat) -> list[dict[str, Any]]:
     from firth.rag.answers import CITE, SYSTEM, filled
 
     messages = checked_messages(body.messages)
-    if all(one["role"] != "user" for one in messages):
-        messages.append({"role": "user", "content": ""})
-    last = [one for one in messages if one["role"] == "user"][-1]
+    last = _last(messages)
     last["content"] = filled(_PROMPT, passages(body.documents or ()), last["content"])
     rules = SYSTEM if cites(body) else SYSTEM.replace(CITE, "")
     if messages[0]["role"] == "system":
@@ -48,8 +46,15 @@ def grounded(body: Chat) -> list[dict[str, Any]]:
     return messages
 
 
+def _last(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The last message of the user; an empty one is added where there is none."""
+    if all(one["role"] != "user" for one in messages):
+        messages.append({"role": "user", "content": ""})
+    return [one for one in messages if one["role"] == "user"][-1]
+
+
 def passages(documents: Sequence[Document]) -> list[Passage]:
-    """Each document as one passage, named by its id, or its number."""
+    """Each document that is not empty as one passage, named by its id, or its number."""
     from firth.rag import Passage
 
     found = []
@@ -58,29 +63,33 @@ def passages(documents: Sequence[Document]) -> list[Passage]:
         if isinstance(source, TextSource):
             text = source.text
         else:
-            text = json.dumps(source.data, ensure_ascii=False, indent=1)
-        found.append(Passage(one.id or str(i), text, 0.0, 0, len(text)))
+            text = json.dumps(source.data, ensure_ascii=False, indent=1) if source.data else ""
+        if text.strip():
+            found.append(Passage(one.id or str(i), text, 0.0, 0, len(text)))
     return found
 
 
 async def citations(
-    text: str | None, documents: Sequence[Document], embedder: Embedder | None
+    text: str | None, body: Chat, embedder: Embedder | None
 ) -> list[dict[str, Any]]:
-    """What an answer cites: each [n] in it, in its place.
+    """What an answer to a request cites: each [n] in it, in its place.
 
-    Where it has none, an embedding model that is served finds the document that is nearest to all
-    of it; this one is marked as inferred.
+    Where it has none, an embedding model that is served finds the document that is nearest to the
+    answer with its question; this one is marked as inferred. Below the least cosine that a
+    knowledge base answers from there is none.
     """
-    from firth.rag.answers import knows, marks, nearest
+    from firth.rag.answers import FLOOR, knows, marks, nearest
 
     if not text:
         return []
-    given = passages(documents)
+    given = passages(body.documents or ())
     found = [_citation(given[n - 1], start, end) for n, start, end in marks(text, len(given))]
-    if not found and embedder is not None and text.strip() and knows(text):
-        n = await embedder.turns.run(lambda: nearest(embedder.model, text, given))
-        found = [_citation(given[n], 0, len(text))]
-        found[0]["document_citation"]["inferred"] = True
+    if not found and given and embedder is not None and text.strip() and knows(text):
+        whole = f"{text}\n{_last(checked_messages(body.messages))['content']}"
+        n, cosine = await embedder.turns.run(lambda: nearest(embedder.model, whole, given))
+        if cosine >= FLOOR:
+            found = [_citation(given[n], 0, len(text))]
+            found[0]["document_citation"]["inferred"] = True
     return found
 
 
