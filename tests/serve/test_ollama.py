@@ -268,6 +268,23 @@ def test_mistakes(client: Any, url: str) -> None:
         assert isinstance(found.json()["error"], str)
 
 
+def test_routes_that_are_not_there(url: str) -> None:
+    """Errors in Ollama's form, so that its clients show them."""
+    for method, path, status in (
+        ("POST", "pull", 404), ("GET", "nothing", 404), ("DELETE", "delete", 404),
+        ("GET", "chat", 405), ("POST", "", 404), ("POST", "blobs/sha256:0", 404),
+    ):  # fmt: skip
+        found = HTTP.request(method, f"{url}/api/{path}", json={"model": "a"})
+        assert found.status_code == status
+        assert list(found.json()) == ["error"]
+        assert isinstance(found.json()["error"], str)
+    assert HTTP.post(f"{url}/api").json()["error"]
+    with pytest.raises(ollama.ResponseError) as caught:
+        ollama.Client(host=url).pull("a")
+    assert caught.value.error
+    assert caught.value.status_code == 404
+
+
 def test_as_curl_sends_it(url: str) -> None:
     """Without the type of JSON; a stream unless told otherwise."""
     body = json.dumps({"model": "small", "messages": ASKED, "options": {"num_predict": 3}})
