@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import httpx
 import pytest
 
 import firth
+from firth import CausalLM, SentenceTransformer
 from firth.cli import main
+from firth.serve import create_app
 from processes import printed
 from serving import HTTP
 
@@ -72,15 +75,31 @@ def test_ctrl_c_ends(process: subprocess.Popen[str]) -> None:
     assert "Traceback" not in process.stderr.read()
 
 
-def test_what_it_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_it_refuses(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path
+) -> None:
     for words, message in (
         (["--host", "0.0.0.0", "--chat", "x"], "API key"),
         (["--port", "70000"], "--port must be from 0 to 65535"),
         (["--chat", str(tmp_path / "none.gguf"), "--port", "0"], "there is no folder"),
         (["--slots", "0"], "at least 1"),
+        (["--embed", str(folder / "chat.gguf")], "create_app: embed: .*gguf is a generator, "),
+        (["--rerank", str(folder / "embed")], "create_app: rerank: "),
+        (["--chat", str(folder / "embed")], "create_app: chat: .*'bert' is not one of the generat"),
     ):
         assert main(["serve", *words]) == 2
-        assert message in capsys.readouterr().err
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_models_of_another_kind(chat_model: CausalLM, embed_model: SentenceTransformer) -> None:
+    given: Any
+    for given, message in (
+        ({"chat": embed_model}, "create_app: chat must be a path, a name or a CausalLM, got Sent"),
+        ({"embed": {"a": chat_model}}, "create_app: embed must be .* a SentenceTransformer, got"),
+        ({"rerank": 5}, "create_app: rerank must be .* a CrossEncoder, got 5"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            create_app(**given)
 
 
 def test_a_port_that_is_taken(folder: Path, process: subprocess.Popen[str]) -> None:

@@ -36,6 +36,9 @@ def test_a_package_that_is_not_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
     assert where.folder_of("some-model-v2") == str(folder)
     assert firth.SentenceTransformer("some-model-v2").encode(TEXTS).shape == (9, 32)
+    gguf_folder(tmp_path / "site" / "some_generator", "__init__.py", "model.gguf")
+    with pytest.raises(FileNotFoundError, match=r"some_generator/model\.gguf is a generator"):
+        firth.SentenceTransformer("some-generator")
 
 
 def test_the_home_folder(tmp_path, monkeypatch):
@@ -60,6 +63,9 @@ def test_what_is_nowhere(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="is a file"):
         where.folder_of(tmp_path / "file")
+    (tmp_path / "file.gguf").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"file\.gguf is a generator, .*; wanted a folder"):
+        where.folder_of(tmp_path / "file.gguf")
     with pytest.raises(FileNotFoundError, match=r"there is no folder 'no/such/path'"):
         where.folder_of("no/such/path")
     with pytest.raises(FileNotFoundError, match=r"'x/y' is no folder, no installed package"):

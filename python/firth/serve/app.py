@@ -91,12 +91,18 @@ def create_app(
         FastAPI, pydantic or uvicorn is not installed.
     FileNotFoundError, FormatError, ValueError
         As the models' classes.
+    TypeError
+        A model in memory is of another kind.
     """
     # firth imports each of its classes where it is named: a server begins with those that it needs
     served = Models(
-        loaded(chat, "chat", lambda place: firth.CausalLM.from_pretrained(place, context)),
-        loaded(embed, "embed", lambda place: firth.SentenceTransformer(place)),
-        loaded(rerank, "rerank", lambda place: firth.CrossEncoder(place)),
+        loaded(
+            chat, "chat", "CausalLM", lambda one: firth.CausalLM.from_pretrained(one, context)
+        ),
+        loaded(
+            embed, "embed", "SentenceTransformer", lambda one: firth.SentenceTransformer(one)
+        ),
+        loaded(rerank, "rerank", "CrossEncoder", lambda one: firth.CrossEncoder(one)),
         slots,
         queue,
     )

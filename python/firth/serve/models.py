@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+import firth
+from firth.arguments import shortened
+from firth.errors import FormatError
 from firth.serve.engine import Engine, Turns
 from firth.serve.errors import APIError
 
@@ -99,23 +102,34 @@ class Models:
             engine.close()
 
 
-def loaded(given: Any, kind: str, load: Callable[[str], Any]) -> dict[str, Any]:
+def loaded(given: Any, kind: str, wanted: str, load: Callable[[str], Any]) -> dict[str, Any]:
     """Models by their names: of a name or path, several of them, a model, or models by name.
 
-    A model that is given by its path has the last part of it as its name.
+    A model that is given by its path has the last part of it as its name; ``wanted`` is the class
+    of firth that it must have.
     """
     if given is None:
         return {}
     if isinstance(given, (str, os.PathLike)):
         given = [given]
     if isinstance(given, Mapping):
-        return {
-            name: load(os.fspath(one)) if isinstance(one, (str, os.PathLike)) else one
-            for name, one in given.items()
-        }
+        return {name: _model(one, kind, wanted, load) for name, one in given.items()}
     if not isinstance(given, Sequence):
-        return {kind: given}
-    return {shown_name(os.fspath(one)): load(os.fspath(one)) for one in given}
+        return {kind: _model(given, kind, wanted, load)}
+    return {shown_name(os.fspath(one)): _model(one, kind, wanted, load) for one in given}
+
+
+def _model(given: Any, kind: str, wanted: str, load: Callable[[str], Any]) -> Any:
+    """A model, out of its file where it is named; an error says for what it was given."""
+    if isinstance(given, (str, os.PathLike)):
+        try:
+            return load(os.fspath(given))
+        except (FormatError, OSError) as error:
+            raise type(error)(f"create_app: {kind}: {error}") from error
+    if not isinstance(given, getattr(firth, wanted)):
+        got = shortened(given)
+        raise TypeError(f"create_app: {kind} must be a path, a name or a {wanted}, got {got}")
+    return given
 
 
 def shown_name(place: str) -> str:

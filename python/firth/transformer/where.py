@@ -22,6 +22,10 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _HUB_NAME = re.compile(
     r"([\w.-]+/[\w.-]+)(?::([\w.-]+)|/((?:(?!\.)[^/\\]+/)*(?!\.)[^/\\]+\.gguf))?"
 )
+_GENERATOR = (
+    "is a generator, which firth.CausalLM reads; wanted a folder with config.json and "
+    "model.safetensors, or the name of one"
+)
 _USUAL = "Q4_K_M"  # of several types; llama.cpp takes it, too
 
 
@@ -63,9 +67,15 @@ def folder_of(
     if os.path.isdir(given):
         return given
     if os.path.exists(given):
+        if given.endswith(".gguf"):
+            raise NotADirectoryError(f"{given} {_GENERATOR}")
         raise NotADirectoryError(f"{given} is a file; give the folder it is in")
-    if revision is None and (found := _in_package(given)):
-        return found
+    if revision is None:
+        if found := _in_package(given):
+            return found
+        for place in _places_in_package(given):
+            if files := _models(os.listdir(place)):
+                raise FileNotFoundError(f"{os.path.join(place, files[0])} {_GENERATOR}")
     names = [given] if owner is None or "/" in given else [f"{owner}/{given}", given]
     for one in names:
         if found := _in_cache(one, cache_folder, revision or "main"):
