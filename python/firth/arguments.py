@@ -1,4 +1,4 @@
-"""Numbers that users give, checked before anything changes.
+"""Numbers and texts that users give, checked before anything changes.
 
 A trainer has one table, name of the parameter to `Whole` or `Real`. It is used by the constructor,
 again when training starts (attributes can be assigned), and for the settings in a file.
@@ -88,6 +88,19 @@ def check_real(
         kind = ValueError if real else TypeError
         bound = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
         raise kind(f"{name} must be a number {bound}, got {shortened(value)}")
+
+
+def check_text(name: str, value: Any) -> None:
+    """TypeError where ``value`` is no str, ValueError where it has a lone surrogate."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {shortened(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} has the lone surrogate {value[error.start]!a} at character {error.start}: "
+            "not Unicode"
+        ) from None
 
 
 def shortened(value: Any) -> str:

@@ -193,9 +193,16 @@ def test_a_model_is_needed(kb: KnowledgeBase) -> None:
     kb.add({"a": "cat"})
     with pytest.raises(ValueError, match=r"KnowledgeBase\(path, chat="):
         kb.ask("cat")
+    for wrong in (5, kb.model):
+        kb.chat = wrong  # type: ignore[assignment]
+        with pytest.raises(TypeError, match="KnowledgeBase: chat must be a name or a CausalLM"):
+            kb.ask("cat")
     kb.chat = Parrot()
-    with pytest.raises(TypeError, match="query must be a str"):
+    with pytest.raises(TypeError, match="ask: the question must be a str, got 3"):
         kb.ask(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="ask: the question is empty"):
+        kb.ask(" ")
+    assert "Question: a cat\ufffd?" in kb.ask("a cat\ud800?", floor=-1).prompt
 
 
 def test_reranking(filled_kb: KnowledgeBase) -> None:

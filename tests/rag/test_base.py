@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -164,6 +165,13 @@ def test_delete(kb: KnowledgeBase) -> None:
     for ask in (kb.text, kb.metadata, kb.delete):
         with pytest.raises(KeyError, match="'none'"):
             ask("none")
+        with pytest.raises(TypeError, match=f"{ask.__name__}: .* must be a .*, got 5"):
+            ask(5)
+        with pytest.raises(ValueError, match=f"{ask.__name__}: .* lone surrogate"):
+            ask("\ud800")
+    with pytest.raises(TypeError, match="delete: the name of a document must be a string, got 5"):
+        kb.delete(["a", 5])
+    assert "a" in kb
 
 
 def test_a_file_keeps_its_name_and_its_own(kb: KnowledgeBase, docs: Path, monkeypatch) -> None:
@@ -218,7 +226,9 @@ def test_an_empty_base(kb: KnowledgeBase) -> None:
     assert kb.stats()["passages"] == kb.stats()["tokens"] == len(kb) == 0
 
 
-def test_files_that_are_skipped(kb: KnowledgeBase, docs: Path, tmp_path: Path) -> None:
+def test_files_that_are_skipped(
+    kb: KnowledgeBase, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (docs / "picture.png").write_bytes(b"\x89PNG")
     (docs / "bad.csv").write_text("a\n1,2,3\n")
     (docs / "binary.txt").write_bytes(b"\0\1\2")
@@ -229,19 +239,42 @@ def test_files_that_are_skipped(kb: KnowledgeBase, docs: Path, tmp_path: Path) -
     outside.write_text("secret cat")
     (docs / "link.txt").symlink_to(outside)
     os.mkfifo(docs / "pipe.txt")
-    changes = kb.add(docs)
-    assert len(changes.added) == 3
-    skipped = sorted(one.removeprefix(str(docs) + os.sep) for one in changes.skipped)
-    assert [one.split(":")[0] for one in skipped] == [
-        "bad.csv",
-        "binary.txt",
-        "link.txt",
-        "picture.png",
-    ]
+    (docs / "nowhere.txt").symlink_to(tmp_path / "none.txt")
+    (docs / "circle.txt").symlink_to(docs / "circle.txt")
+    (docs / "inside.txt").symlink_to(docs / "cats.txt")
+    (docs / "piped.txt").symlink_to(docs / "pipe.txt")
+    (docs / "others").symlink_to(tmp_path)
+    (docs / "twice").symlink_to(docs / "more")
+    with open(os.fsencode(docs) + b"/caf\xe9.txt", "w") as file:
+        file.write("a cat")
+    monkeypatch.chdir(docs)  # names of sockets are short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.txt")
+        changes = kb.add(docs)
+    assert [os.path.basename(name) for name in changes.added] == [
+        "bank.md", "cats.txt", "inside.txt", "dogs.txt"
+    ]  # fmt: skip
+    skipped = [one.removeprefix(str(docs) + os.sep).split(": ") for one in changes.skipped]
+    no_file = "is no file but a pipe, a socket or a device"
+    assert {one[0]: one[-1] for one in skipped if one[0] not in ("bad.csv", "binary.txt")} == {
+        "caf\udce9.txt": "its name is no Unicode",
+        "circle.txt": "a link that leads nowhere",
+        "link.txt": "a link that leads out of the folder",
+        "nowhere.txt": "a link that leads nowhere",
+        "others": "a link that leads out of the folder",
+        "picture.png": "no reader for this suffix",
+        "pipe.txt": no_file,
+        "piped.txt": no_file,
+        "socket.txt": no_file,
+        "twice": "a link to a folder",
+    }
+    assert len(skipped) == 12
     assert kb.search("secret", mode="keyword") == []
-    for name in ("bad.csv", "binary.txt", "picture.png"):
+    for name in ("bad.csv", "binary.txt", "picture.png", "pipe.txt"):
         with pytest.raises(FormatError, match=name):
             kb.add(docs / name)
+    with pytest.raises(ValueError, match=r"path of a source has the lone surrogate '\\udce9'"):
+        kb.add(docs / "caf\udce9.txt")
 
 
 def test_its_own_folder_is_not_a_document(docs: Path, model: SentenceTransformer) -> None:
@@ -263,7 +296,8 @@ def test_its_own_folder_is_not_a_document(docs: Path, model: SentenceTransformer
         ("", ValueError, "must not be empty"),
         ("none.txt", FileNotFoundError, "no file 'none.txt'"),
         ("no/such/folder", FileNotFoundError, "no file"),
-        (Path("none"), FileNotFoundError, "none"),
+        (Path("none"), FileNotFoundError, "add: there is no file or folder 'none'"),
+        ({"\ud800": "a"}, ValueError, "add: a name has the lone surrogate"),
         ({"a": "\ud800"}, ValueError, "lone surrogate"),
         ("a \udfff text", ValueError, "lone surrogate"),
     ],
@@ -272,6 +306,18 @@ def test_what_cannot_be_added(kb: KnowledgeBase, given, error, message) -> None:
     with pytest.raises(error, match=message):
         kb.add(given)
     assert len(kb) == 0
+
+
+def test_metadata_is_unicode(kb: KnowledgeBase, tmp_path: Path) -> None:
+    for wrong in ({"kind": "\ud800"}, {"\ud800": 1}):
+        with pytest.raises(ValueError, match="add: .*lone surrogate"):
+            kb.add({"a": "the cat"}, wrong)
+        with pytest.raises(ValueError, match="search: where: .*lone surrogate"):
+            kb.search("cat", where=wrong)
+    assert len(kb) == 0
+    (tmp_path / "a.jsonl").write_text('{"text": "the cat", "a\\ud800": "b\\ud800"}')
+    kb.add(tmp_path / "a.jsonl")
+    assert kb.metadata(kb.documents[0]) == {"a\ufffd": "b\ufffd"}
 
 
 def test_texts_without_names(kb: KnowledgeBase) -> None:
@@ -317,6 +363,14 @@ def test_settings_are_those_of_the_folder(kb: KnowledgeBase, model, tmp_path: Pa
     for options in ({"size": 7}, {"size": 1000}, {"size": 16, "overlap": 8}, {"overlap": -1}):
         with pytest.raises(ValueError, match=r"KnowledgeBase: (size|overlap)"):
             firth.KnowledgeBase(tmp_path / "new", model, **options)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="KnowledgeBase: path must be a folder"):
+        firth.KnowledgeBase(tmp_path / "file", model)
+    for name in ("embed", "rerank"):
+        for wrong in (5, model.tokenizer):
+            with pytest.raises(TypeError, match=f"KnowledgeBase: {name} must be a name or a "):
+                firth.KnowledgeBase(tmp_path / "new", **{name: wrong})
     assert not (tmp_path / "new").exists()
 
 

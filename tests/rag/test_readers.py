@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,19 @@ def test_pdf() -> None:
     assert found.text[found.sections[1].start :].startswith("Second")
     with pytest.raises(FormatError, match=r"a\.pdf: cannot be read"):
         read("a.pdf", b"%PDF-1.4 nothing")
+
+
+def test_what_pypdf_logs_is_not_for_the_terminal() -> None:
+    pytest.importorskip("pypdf")
+    code = (
+        "from firth.rag.readers import read\n"
+        "for _ in range(2):\n"
+        "    try: read('a.pdf', b'%PDF-1.4 nothing')\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.count("a.pdf: cannot be read: ") == 2
+    assert done.stderr == ""
 
 
 def test_word_documents() -> None:

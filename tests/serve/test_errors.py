@@ -84,6 +84,11 @@ def schema(wanted: Any) -> Any:
         ("tokenize", {"content": "\udfff"}, None),
         ("detokenize", {"tokens": [2**31 - 1]}, None),
         ("apply-template", {"messages": [1]}, "messages.0"),
+        *(
+            (path, {"messages": ASKED, "chat_template_kwargs": given}, None)
+            for path in ("chat/completions", "apply-template")
+            for given in ({"messages": []}, {"tools": 1}, {"tokenize": True}, {"self": 1}, ["a"])
+        ),
     ],
 )  # fmt: skip
 def test_mistakes(url: str, path: str, body: Any, param: str | None) -> None:

@@ -21,11 +21,12 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.arguments import check_whole, shortened
+from firth.arguments import check_text, check_whole, shortened
 from firth.errors import ContextError, FormatError
 from firth.formats.blocks import BlockArray
 from firth.formats.files import PathLike
 from firth.generators.constraints import Constraint, Constraints, answer_schema
+from firth.generators.conversation import checked_variables
 from firth.generators.decoding import CHUNK, Decoder
 from firth.generators.loading import Loaded, load
 from firth.generators.rope import rope_type
@@ -386,12 +387,7 @@ seed, logit_bias
             With ``tools``: a Message in place of each text, or from a stream its parts, as OpenAI's
             API has them.
         """
-        variables = {} if chat_template_kwargs is None else chat_template_kwargs
-        if not isinstance(variables, Mapping) or not all(isinstance(one, str) for one in variables):
-            got = shortened(variables)
-            raise TypeError(f"chat: chat_template_kwargs must be a dict with names, got {got}")
-        if taken := {"messages", "tools", "tokenize"}.intersection(variables):
-            raise ValueError(f"chat: chat_template_kwargs must not have {', '.join(sorted(taken))}")
+        variables = checked_variables("chat: chat_template_kwargs", chat_template_kwargs)
         options.setdefault("eos_token_id", self.tokenizer.turn_end_ids)
         called = None
         if not tools and tool_choice not in ("auto", "none"):
@@ -566,6 +562,7 @@ def _values(name: str, given: Any) -> list[Any]:
 def _prompts(prompt: Any) -> tuple[list[Any], bool]:
     """Texts or lists of tokens, and whether several were given."""
     if isinstance(prompt, str):
+        check_text("generate: prompt", prompt)
         return [prompt], False
     given = _values("generate: prompt", prompt)
     texts = sum(isinstance(one, str) for one in given)
@@ -575,4 +572,5 @@ def _prompts(prompt: Any) -> tuple[list[Any], bool]:
         if not isinstance(one, str):
             got = shortened(one)
             raise TypeError(f"generate: prompt[{i}] must be a text as others are, got {got}")
+        check_text(f"generate: prompt[{i}]", one)
     return given, True

@@ -88,6 +88,16 @@ def _call(where: str, call: Any) -> dict[str, Any]:
     return {"type": "function", **plain(call), "function": function}
 
 
+def checked_variables(name: str, given: Any) -> dict[str, Any]:
+    """What a template shall know besides messages and tools; TypeError, ValueError for others."""
+    variables = {} if given is None else given
+    if not isinstance(variables, Mapping) or not all(isinstance(one, str) for one in variables):
+        raise TypeError(f"{name} must be a dict with names, got {shortened(variables)}")
+    if taken := {"messages", "self", "tools", "tokenize"}.intersection(variables):
+        raise ValueError(f"{name} must not have {', '.join(sorted(taken))}")
+    return dict(variables)
+
+
 def plain(value: Any) -> Any:
     """A copy of dicts, lists, strings, numbers and None; anything else is refused.
 

@@ -129,7 +129,8 @@ class Sampler:
         self._bias_ids = np.fromiter(sampling.logit_bias, np.int64, len(sampling.logit_bias))
         self._bias = np.fromiter(sampling.logit_bias.values(), np.float64, len(self._bias_ids))
         if vocabulary is not None and len(self._bias_ids):
-            check_whole("Sampler: an id of logit_bias", self._bias_ids.max(), 0, vocabulary - 1)
+            largest = int(self._bias_ids.max())
+            check_whole("Sampler: an id of logit_bias", largest, 0, vocabulary - 1)
         known = dict.fromkeys(prompt)
         self._at = {token_id: at for at, token_id in enumerate(known)}
         self._seen = np.fromiter(known, np.int64, len(known))  # each id once

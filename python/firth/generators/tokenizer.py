@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from firth.arguments import shortened
+from firth.arguments import check_text, shortened
 from firth.errors import FormatError
 from firth.formats import hub
 from firth.formats.files import PathLike
@@ -174,7 +174,7 @@ class GeneratorTokenizer:
         TypeError, ValueError
             ``text`` is no string, or no Unicode.
         """
-        _check_text(text)
+        check_text("encode: text", text)
         ids = self._encode(text)
         if not parse_special and self._has_control(text, ids):
             ids = self._as_text(text, True)
@@ -192,7 +192,7 @@ class GeneratorTokenizer:
 
         Nothing is put before it: together the ids have the bytes of the text.
         """
-        _check_text(text)
+        check_text("encode_after: text", text)
         wanted = text.encode()
         for before in ("", "\n", "a"):  # what a tokenizer puts before a text is before this
             ids = self.encode(before + text, add_special_tokens=False)
@@ -387,8 +387,10 @@ class GeneratorTokenizer:
         prompt = render(str)
         if not tokenize:
             return prompt
-        _check_text(prompt)
-        marker = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in prompt)
+        check_text("apply_chat_template: the prompt", prompt)
+        marker = next((c for c in map(chr, range(0xE000, 0xF8FF)) if c not in prompt), "")
+        if not marker:
+            raise ValueError("apply_chat_template: the prompt has every character for private use")
         marked = render(functools.partial(self._marked, marker))
         if marker not in marked:
             return self._encode(prompt)
@@ -455,15 +457,3 @@ class GeneratorTokenizer:
         if any(text[-n:] in heads for n in lengths) or (text and text in inner):
             marked += marker
         return marked
-
-
-def _check_text(text: Any) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"a text must be a string, got {type(text).__name__}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"a text has the lone surrogate {text[error.start]!a} at character {error.start}: "
-            "not Unicode"
-        ) from None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from firth.arguments import check_real, check_whole, shortened
+from firth.arguments import check_real, check_text, check_whole, shortened
 from firth.encoders import CrossEncoder, SentenceTransformer
 from firth.formats.files import PathLike
 from firth.rag import answers, ranking
@@ -44,7 +44,7 @@ class KnowledgeBase:
         What reads the question together with each passage that was found.
     size : int, at least 8; optional
         Tokens of a passage, at most, of the embedding model; at most three quarters of what it
-        takes. Default: 128, or the folder's.
+        takes. Default: 128, or the folder's. A passage has at most 16 times as many characters.
     overlap : int, optional
         Tokens that a passage repeats of the one before it, at most; less than half of ``size``.
         Default: 24, or the folder's.
@@ -89,6 +89,8 @@ class KnowledgeBase:
         self.system, self.prompt = answers.SYSTEM, answers.PROMPT
         self._models = Models(embed, chat, rerank)
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"KnowledgeBase: path must be a folder, {path} is a file")
         self._store = Store(self.path, lambda: self._models.settings(size, overlap))
         try:
             stored = self._store.settings
@@ -180,10 +182,13 @@ class KnowledgeBase:
 
         A file that is still in an added folder comes back when it changes.
         """
+        if isinstance(documents, bytes) or not isinstance(documents, Iterable):
+            got = shortened(documents)
+            raise TypeError(f"delete: documents must be a name or several, got {got}")
         names = [documents] if isinstance(documents, str) else list(documents)
         with self._store.writing():
             for name in names:
-                self._document(name)
+                self._document("delete", name)
             self._store.delete(names)
 
     @property
@@ -193,13 +198,14 @@ class KnowledgeBase:
 
     def text(self, document: str) -> str:
         """The text that passages of a document are slices of. KeyError for an unknown name."""
-        return str(self._document(document)[0])
+        return str(self._document("text", document)[0])
 
     def metadata(self, document: str) -> dict[str, Any]:
         """The metadata of a document. KeyError for an unknown name."""
-        return dict(json.loads(self._document(document)[1]))
+        return dict(json.loads(self._document("metadata", document)[1]))
 
-    def _document(self, name: str) -> Any:
+    def _document(self, where: str, name: str) -> Any:
+        check_text(f"{where}: the name of a document", name)
         found = self._store.rows("SELECT text, metadata FROM documents WHERE name = ?", [name])
         if not found:
             raise KeyError(f"{self.path} has no document {shortened(name)}")
@@ -257,11 +263,7 @@ class KnowledgeBase:
         TypeError, ValueError
             An argument is not what it must be.
         """
-        if not isinstance(query, str):
-            raise TypeError(f"search: query must be a str, got {shortened(query)}")
-        query = unicode_only(query)
-        if not query.strip():
-            raise ValueError("search: the query is empty")
+        query = _asked("search: the query", query)
         check_whole("search: k", k, 0)
         if mode not in MODES:
             raise ValueError(f"search: mode must be one of {', '.join(MODES)}, got {mode!r}")
@@ -318,6 +320,7 @@ class KnowledgeBase:
         """
         check_whole("ask: max_new_tokens", max_new_tokens, 1)
         answers.check_prompt(self.prompt)
+        question = _asked("ask: the question", question)
         found = self.search(question, k, where=where)
         return answers.prepare(self.chat, self.system, self.prompt, question, found, max_new_tokens)
 
@@ -383,3 +386,12 @@ class KnowledgeBase:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _asked(name: str, text: Any) -> str:
+    """A question; what is no Unicode in it is replaced."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str, got {shortened(text)}")
+    if not text.strip():
+        raise ValueError(f"{name} is empty")
+    return unicode_only(text)

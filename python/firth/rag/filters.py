@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from firth.arguments import shortened
+from firth.arguments import check_text, shortened
 
 JOINED = ("and", "or", "not")  # no names of fields
 _RANGES = ("<", "<=", ">", ">=")
@@ -46,6 +46,7 @@ def _joined(how: str, parts: list[Query]) -> Query:
 def _part(name: Any, value: Any, deep: int) -> Query:
     if not isinstance(name, str):
         raise TypeError(f"search: where must have names of fields, got {shortened(name)}")
+    check_text("search: where: a name", name)
     if name in ("and", "or"):
         if not isinstance(value, (list, tuple)) or not value:
             raise ValueError(f"search: where: {name!r} must have a list of conditions")
@@ -96,6 +97,8 @@ def plain(where: str, name: str, value: Any) -> Any:
     if value is not None and not isinstance(value, (str, int, float)):
         kind = type(value).__name__
         raise TypeError(f"{where}: {name!r} must be a str, a number or None, got {kind}")
+    if isinstance(value, str):
+        check_text(f"{where}: {name!r}", value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where}: {name!r} must be finite, got {value}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

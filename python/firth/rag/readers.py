@@ -12,6 +12,7 @@ import csv
 import html.parser
 import io
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -274,15 +275,21 @@ def _of_fields(row: dict[str, Any], part: str) -> Reading:
     for name, value in row.items():
         if name not in ("text", "title", "document", *JOINED):
             with contextlib.suppress(TypeError, ValueError):  # what a filter could not compare
-                metadata[name] = plain("", name, value)
+                value = unicode_only(value) if isinstance(value, str) else value
+                metadata[unicode_only(name)] = plain("", name, value)
     return Reading(text, shown.get("title", ""), metadata=metadata, part=part)
 
 
 # Through other libraries
 
+# pypdf's errors are raised; its warnings are nothing for the terminal, to which Python writes what
+# no handler takes. A program that has a handler still gets them.
+_UNHEARD = logging.NullHandler()
+
 
 def _pdf(data: bytes) -> Iterator[Reading]:
     package = needs("pypdf", "reading PDF")
+    logging.getLogger("pypdf").addHandler(_UNHEARD)
     document = package.PdfReader(io.BytesIO(data))
     pages, start, sections = [], 0, []
     for number, page in enumerate(document.pages, 1):

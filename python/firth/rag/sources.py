@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from firth.arguments import shortened
+from firth.arguments import check_text, shortened
 from firth.errors import FormatError
 from firth.rag import readers
 from firth.rag.filters import JOINED, plain
-from firth.rag.readers import Reading
+from firth.rag.readers import Reading, unicode_only
 
 
 @dataclass
@@ -78,7 +78,9 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
                 raise TypeError(
                     f"add: names and texts must be str, got {shortened(name)}: {shortened(text)}"
                 )
-        return [Source(n, None, metadata, checked_text(text)) for n, text in given.items()], {}
+            check_text("add: a name", name)
+            check_text("add: a text", text)
+        return [Source(n, None, metadata, text) for n, text in given.items()], {}
     if isinstance(given, (str, os.PathLike)):
         given = [given]
     elif isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
@@ -90,9 +92,11 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
             raise TypeError(f"add: sources must be paths or texts, got {shortened(one)}")
         if _is_path(one):
             name = os.path.normpath(os.fspath(one))
+            check_text("add: the path of a source", os.path.realpath(name))
             roots[os.path.realpath(name)] = Root(name, metadata)
         else:
-            text = checked_text(str(one))
+            text = str(one)
+            check_text("add: a text", text)
             name = f"text:{digest_of(text).hex()[:12]}"
             texts[name] = Source(name, None, metadata, text)
     return list(texts.values()), roots
@@ -100,7 +104,8 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
 
 def _is_path(one: str | os.PathLike[str]) -> bool:
     if not isinstance(one, str):
-        os.stat(one)
+        if not os.path.exists(one):
+            raise FileNotFoundError(f"add: there is no file or folder {os.fspath(one)!r}")
         return True
     if not one.strip():
         raise ValueError("add: a text must not be empty; give {name: text} for one that is")
@@ -118,17 +123,6 @@ def _is_path(one: str | os.PathLike[str]) -> bool:
     return False
 
 
-def checked_text(text: str) -> str:
-    """The text; ValueError for what is no Unicode."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"add: a text has the lone surrogate {text[error.start]!a} at character {error.start}"
-        ) from None
-    return text
-
-
 def checked_metadata(metadata: Any) -> dict[str, Any]:
     """Metadata as it is kept: values of SQLite, or lists of them; TypeError or ValueError."""
     if metadata is None:
@@ -139,6 +133,7 @@ def checked_metadata(metadata: Any) -> dict[str, Any]:
     for name, value in metadata.items():
         if not isinstance(name, str) or name in (*JOINED, "document") or not name:
             raise ValueError(f"add: metadata cannot have the name {shortened(name)}")
+        check_text("add: a name of metadata", name)
         several = isinstance(value, (list, tuple))
         values = [plain("add: metadata", name, one) for one in (value if several else [value])]
         kept[name] = values if several else values[0]
@@ -148,13 +143,15 @@ def checked_metadata(metadata: Any) -> dict[str, Any]:
 def files(path: str, root: Root, apart: str, skipped: list[str]) -> Iterator[Source]:
     """The files of a root: itself, or those below it, in order of their names.
 
-    Hidden files, links that lead out of it and the folder ``apart`` are not looked at; files that
-    no reader knows are added to ``skipped``.
+    Hidden files and the folder ``apart`` are not looked at; what else is not read is added to
+    ``skipped``.
     """
     if not os.path.isdir(path):
         if os.path.splitext(path)[1].lower() not in readers.READERS:
             known = ", ".join(sorted(readers.READERS))
             raise FormatError(f"no reader for this suffix; there are {known}", path)
+        if not os.path.isfile(path):
+            raise FormatError(_NO_FILE, path)
         yield Source(root.name, path, root.metadata)
         return
     for folder, folders, names in os.walk(path):
@@ -162,14 +159,33 @@ def files(path: str, root: Root, apart: str, skipped: list[str]) -> Iterator[Sou
             name for name in folders
             if not name.startswith(".") and os.path.join(folder, name) != apart
         )  # fmt: skip
-        for name in sorted(names):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in sorted([*names, *links]):
+            if name.startswith("."):
+                continue
             one = os.path.join(folder, name)
             shown = os.path.join(root.name, os.path.relpath(one, path))
-            if name.startswith(".") or not os.path.isfile(one):
-                continue
-            if not os.path.realpath(one).startswith(os.path.join(path, "")):
-                skipped.append(f"{shown}: a link that leads out of the folder")
-            elif os.path.splitext(name)[1].lower() not in readers.READERS:
-                skipped.append(f"{shown}: no reader for this suffix")
+            if reason := _why_not(one, path):
+                skipped.append(f"{shown}: {reason}")
             else:
                 yield Source(shown, one, root.metadata)
+
+
+_NO_FILE = "is no file but a pipe, a socket or a device"
+
+
+def _why_not(one: str, root: str) -> str:
+    """Why what is in a folder is not read; empty where it is. Nothing is opened: a pipe blocks."""
+    if not os.path.exists(one):
+        return "a link that leads nowhere"
+    if not os.path.realpath(one).startswith(os.path.join(root, "")):
+        return "a link that leads out of the folder"
+    if os.path.isdir(one):
+        return "a link to a folder"
+    if not os.path.isfile(one):
+        return _NO_FILE
+    if unicode_only(one) != one:
+        return "its name is no Unicode"
+    if os.path.splitext(one)[1].lower() not in readers.READERS:
+        return "no reader for this suffix"
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from firth.generators.conversation import checked_variables
 from firth.serve import errors
 from firth.serve.engine import in_thread
 from firth.serve.schemas import Detokenize, Template, Tokenize
@@ -49,9 +50,8 @@ async def prompt(model: CausalLM, body: Template) -> dict[str, Any]:
     """What the model reads of a conversation."""
 
     def work() -> dict[str, Any]:
-        text = model.tokenizer.apply_chat_template(
-            body.messages, body.tools, **(body.chat_template_kwargs or {})
-        )
+        variables = checked_variables("chat_template_kwargs", body.chat_template_kwargs)
+        text = model.tokenizer.apply_chat_template(body.messages, body.tools, **variables)
         return {"prompt": text}
 
     return await _aside(work)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firth import _native
-from firth.arguments import shortened
+from firth.arguments import check_text, shortened
 from firth.errors import FormatError
 from firth.formats.files import PathLike
 from firth.optional import needs
@@ -253,15 +253,7 @@ class Tokenizer:
         places: bool,
     ) -> Pieces:
         for text in texts:
-            if not isinstance(text, str):
-                raise TypeError(f"a text must be a string, got {type(text).__name__}")
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(
-                    f"a text has the lone surrogate {text[error.start]!a} at character "
-                    f"{error.start}: not Unicode"
-                ) from None
+            check_text("a text", text)
         library = self.library
         with self.damage_named():
             encode = library.encode_batch if places else library.encode_batch_fast
