@@ -263,7 +263,7 @@ def test_bad_values(options, problem):
 def test_ids_of_bias_beyond_the_vocabulary():
     with pytest.raises(ValueError, match="an id of logit_bias must be a whole number from 0 to 7"):
         Sampler(Sampling(logit_bias={8: 1.0}), vocabulary=8)
-    with pytest.raises(ValueError, match="from 0 to 7, got 8$"):
+    with pytest.raises(ValueError, match=r"from 0 to 7, got 8$"):
         Sampler(Sampling(logit_bias={np.int64(8): np.float32(1)}), vocabulary=8)
 
 

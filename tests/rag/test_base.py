@@ -310,9 +310,9 @@ def test_what_cannot_be_added(kb: KnowledgeBase, given, error, message) -> None:
 
 def test_metadata_is_unicode(kb: KnowledgeBase, tmp_path: Path) -> None:
     for wrong in ({"kind": "\ud800"}, {"\ud800": 1}):
-        with pytest.raises(ValueError, match="add: .*lone surrogate"):
+        with pytest.raises(ValueError, match=r"add: .*lone surrogate"):
             kb.add({"a": "the cat"}, wrong)
-        with pytest.raises(ValueError, match="search: where: .*lone surrogate"):
+        with pytest.raises(ValueError, match=r"search: where: .*lone surrogate"):
             kb.search("cat", where=wrong)
     assert len(kb) == 0
     (tmp_path / "a.jsonl").write_text('{"text": "the cat", "a\\ud800": "b\\ud800"}')

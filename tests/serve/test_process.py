@@ -75,9 +75,7 @@ def test_ctrl_c_ends(process: subprocess.Popen[str]) -> None:
     assert "Traceback" not in process.stderr.read()
 
 
-def test_what_it_refuses(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path
-) -> None:
+def test_what_it_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path) -> None:
     for words, message in (
         (["--host", "0.0.0.0", "--chat", "x"], "API key"),
         (["--port", "70000"], "--port must be from 0 to 65535"),

@@ -182,7 +182,7 @@ class KnowledgeBase:
 
         A file that is still in an added folder comes back when it changes.
         """
-        if isinstance(documents, bytes) or not isinstance(documents, Iterable):
+        if not isinstance(documents, Iterable):
             got = shortened(documents)
             raise TypeError(f"delete: documents must be a name or several, got {got}")
         names = [documents] if isinstance(documents, str) else list(documents)

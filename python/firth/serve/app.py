@@ -96,12 +96,8 @@ def create_app(
     """
     # firth imports each of its classes where it is named: a server begins with those that it needs
     served = Models(
-        loaded(
-            chat, "chat", "CausalLM", lambda one: firth.CausalLM.from_pretrained(one, context)
-        ),
-        loaded(
-            embed, "embed", "SentenceTransformer", lambda one: firth.SentenceTransformer(one)
-        ),
+        loaded(chat, "chat", "CausalLM", lambda one: firth.CausalLM.from_pretrained(one, context)),
+        loaded(embed, "embed", "SentenceTransformer", lambda one: firth.SentenceTransformer(one)),
         loaded(rerank, "rerank", "CrossEncoder", lambda one: firth.CrossEncoder(one)),
         slots,
         queue,
