@@ -182,10 +182,11 @@ class KnowledgeBase:
 
         A file that is still in an added folder comes back when it changes.
         """
-        if not isinstance(documents, Iterable):
+        try:
+            names = [documents] if isinstance(documents, str) else list(documents)
+        except TypeError:
             got = shortened(documents)
-            raise TypeError(f"delete: documents must be a name or several, got {got}")
-        names = [documents] if isinstance(documents, str) else list(documents)
+            raise TypeError(f"delete: documents must be a name or several, got {got}") from None
         with self._store.writing():
             for name in names:
                 self._document("delete", name)
