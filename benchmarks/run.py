@@ -29,6 +29,7 @@ ELSEWHERE = {
     "quality": ("bench_words", "quality"),
     "glove_quality": ("bench_glove", "quality"),
     "gpt_minutes": ("bench_gpt", "minutes"),
+    "rag_latency": ("bench_rag", "latency"),
     "search_flat": ("bench_search", "flat"),
     "search_words_100": ("bench_search", "words_100"),
     "search_words_300": ("bench_search", "words_300"),

@@ -19,11 +19,11 @@ _PROBE = "The same model gives this sentence the same vector."
 _SAME = 0.98  # the least cosine of two precisions of one model; those of two models are near 0
 
 
-def check_model(name: str, given: Any, kind: type) -> None:
-    """TypeError for what is neither None, a name, nor a model of this kind."""
-    if given is not None and not isinstance(given, (str, kind)):
-        got = shortened(given)
-        raise TypeError(f"KnowledgeBase: {name} must be a name or a {kind.__name__}, got {got}")
+def check_model(name: str, given: Any, kind: str, method: str) -> None:
+    """TypeError for what is neither None, a name, nor a model with the method of this kind."""
+    if given is None or isinstance(given, str) or callable(getattr(given, method, None)):
+        return
+    raise TypeError(f"KnowledgeBase: {name} must be a name or a {kind}, got {shortened(given)}")
 
 
 class Models:
@@ -35,8 +35,8 @@ class Models:
         chat: str | Chat | None,
         rerank: str | CrossEncoder | None,
     ) -> None:
-        check_model("embed", embed, SentenceTransformer)
-        check_model("rerank", rerank, CrossEncoder)
+        check_model("embed", embed, "SentenceTransformer", "encode_document")
+        check_model("rerank", rerank, "CrossEncoder", "predict")
         self.embed, self.chat, self.rerank = embed, chat, rerank
         self._lock = threading.RLock()
         self._model: SentenceTransformer | None = None
@@ -99,8 +99,7 @@ class Models:
                 raise ValueError("ask: give a model: KnowledgeBase(path, chat=...)")
             if isinstance(self.chat, str):
                 self.chat = CausalLM.from_pretrained(self.chat)
-            if not callable(getattr(self.chat, "chat", None)):
-                check_model("chat", self.chat, CausalLM)
+            check_model("chat", self.chat, "CausalLM", "chat")
             return self.chat
 
     def reranker(self) -> CrossEncoder:
