@@ -268,7 +268,7 @@ def test_mistakes(client: Any, url: str) -> None:
         assert isinstance(found.json()["error"], str)
 
 
-def test_routes_that_are_not_there(url: str) -> None:
+def test_routes_that_are_not_there(client: Any, url: str) -> None:
     """Errors in Ollama's form, so that its clients show them."""
     for method, path, status in (
         ("POST", "pull", 404), ("GET", "nothing", 404), ("DELETE", "delete", 404),
@@ -280,7 +280,7 @@ def test_routes_that_are_not_there(url: str) -> None:
         assert isinstance(found.json()["error"], str)
     assert HTTP.post(f"{url}/api").json()["error"]
     with pytest.raises(ollama.ResponseError) as caught:
-        ollama.Client(host=url).pull("a")
+        client.pull("a")
     assert caught.value.error
     assert caught.value.status_code == 404
 

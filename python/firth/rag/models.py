@@ -21,7 +21,7 @@ _SAME = 0.98  # the least cosine of two precisions of one model; those of two mo
 
 def check_model(name: str, given: Any, kind: str, method: str) -> None:
     """TypeError for what is neither None, a name, nor a model with the method of this kind."""
-    if given is None or isinstance(given, str) or callable(getattr(given, method, None)):
+    if given is None or isinstance(given, str) or hasattr(given, method):
         return
     raise TypeError(f"KnowledgeBase: {name} must be a name or a {kind}, got {shortened(given)}")
 
