@@ -193,10 +193,10 @@ def test_a_model_is_needed(kb: KnowledgeBase) -> None:
     kb.add({"a": "cat"})
     with pytest.raises(ValueError, match=r"KnowledgeBase\(path, chat="):
         kb.ask("cat")
+    wrong: Any
     for wrong in (5, kb.model):
-        kb.chat = wrong  # type: ignore[assignment]
         with pytest.raises(TypeError, match="KnowledgeBase: chat must be a name or a CausalLM"):
-            kb.ask("cat")
+            kb.chat = wrong
     kb.chat = Parrot()
     with pytest.raises(TypeError, match="ask: the question must be a str, got 3"):
         kb.ask(3)  # type: ignore[arg-type]

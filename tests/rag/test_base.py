@@ -367,11 +367,22 @@ def test_settings_are_those_of_the_folder(kb: KnowledgeBase, model, tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="KnowledgeBase: path must be a folder"):
         firth.KnowledgeBase(tmp_path / "file", model)
-    for name in ("embed", "rerank"):
+    for name in ("embed", "rerank", "chat"):
         for wrong in (5, model.tokenizer):
             with pytest.raises(TypeError, match=f"KnowledgeBase: {name} must be a name or a "):
                 firth.KnowledgeBase(tmp_path / "new", **{name: wrong})
     assert not (tmp_path / "new").exists()
+
+
+def test_a_model_is_given_by_its_path(
+    kb: KnowledgeBase, model_folder: Path, tmp_path: Path
+) -> None:
+    kb.add({"a": "the cat"})
+    with firth.KnowledgeBase(tmp_path / "new", model_folder) as made:
+        made.add({"a": "the cat"})
+        assert made.search("cat", mode="dense")[0].score > 0
+    with firth.KnowledgeBase(tmp_path / "new") as opened:
+        assert opened.search("cat", mode="dense")[0].document == "a"
 
 
 def test_another_model_is_refused(kb: KnowledgeBase, tmp_path: Path) -> None:

