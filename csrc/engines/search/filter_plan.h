@@ -11,8 +11,8 @@ size_t slots_of(const std::vector<Segment>& segments);
 
 class FilterPlan {
   public:
-    // given: of the request, or null
-    FilterPlan(const std::vector<SlotFilter>* given, size_t slots);
+    // given: of the request, or null; few: its queries do not pay for a scan of all codes
+    FilterPlan(const std::vector<SlotFilter>* given, size_t slots, bool few);
 
     std::vector<SlotFilter> filters;  // some of them look at what the plan holds
 
