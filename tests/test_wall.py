@@ -36,7 +36,7 @@ REFINED = set(re.search(r"set\(refined_sources ([\w\s]+)\)", CMAKE)[1].split())
 
 def kernel_objects(level: str) -> list[Path]:
     """A level's object of each kernel's file, from a build of this checkout as users get it."""
-    plain = {"FIRTH_BREAK:BOOL=OFF", "FIRTH_SANITIZE:STRING=", "CMAKE_BUILD_TYPE:STRING=Release"}
+    plain = {"FIRTH_SANITIZE:STRING=", "CMAKE_BUILD_TYPE:STRING=Release"}
     sources = sorted(KERNELS.glob("*.cpp"))
     if level in REFINES:
         sources = [source for source in sources if source.stem in REFINED]
