@@ -18,7 +18,7 @@ help: ## this list
 # build isolation, so that the next build compiles only what has changed.
 $(VENV)/firth.stamp: $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "firth: building, about 8 minutes on two cores the first time"
+	@echo "firth: building, some minutes the first time"
 	$(PIP) install --quiet $(BUILD_REQUIRES)
 	rm -rf $(VENV)/wheel
 	$(PIP) wheel --verbose --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel \
