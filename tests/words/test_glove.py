@@ -142,7 +142,8 @@ def full_counts(model, sentences, **settings):
 def test_costs_are_those_of_the_oracle(symmetric):
     sentences = zipf_sentences(sentences=120)
     settings = {"window": 6, "symmetric": symmetric}
-    model = GloVe(sentences, vector_size=12, min_count=1, epochs=4, x_max=5.0, **settings)
+    more = {"vector_size": 12, "min_count": 1, "epochs": 4, "x_max": 5.0, "workers": 1}
+    model = GloVe(sentences, **settings, **more)
     counts = full_counts(model, sentences, **settings, distance_weighting=True)
     costs = np.array(
         [
