@@ -341,6 +341,23 @@ def test_many_queries_are_answered_in_parts(monkeypatch):
         assert sum(index.stats()["last_search"].values()) > 0
 
 
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+def test_a_query_that_is_alone_finds_the_same(storage):
+    """A filter of a tenth is gathered for one query; several share a scan of codes."""
+    rng = np.random.default_rng(6)
+    index = firth.Index(65, storage=storage)
+    index.add(rng.standard_normal((5000, 65)).astype(np.float32))
+    queries = rng.standard_normal((5, 65)).astype(np.float32)
+    filter = rng.choice(5000, 500, replace=False)
+    together = index.search(queries, 9, filter=filter)
+    assert index.stats()["last_search"]["coded"] > 0
+    for query, ids, scores in zip(queries, *together, strict=True):
+        found = index.search(query, 9, filter=filter)
+        assert index.stats()["last_search"]["coded"] == 0
+        assert_array_equal(found.ids, ids)
+        assert_array_equal(found.scores, scores)
+
+
 def test_a_compaction_of_memory_that_fails_is_a_warning(monkeypatch):
     monkeypatch.setattr(table_module, "COMPACT_FROM", 1)
     monkeypatch.setattr(table_module.Table, "compact_memory", lambda _: [][0])

@@ -8,8 +8,8 @@ namespace firth::search {
 namespace {
 
 // Fewer than slots / kListShare are a list: to gather a row waits for memory, which a scan of codes
-// does not. A few queries pay for the scan alone, so their lists may be longer.
-constexpr size_t kListShare = 32, kListShareOfFew = 9;
+// does not. A query that is alone pays for the scan alone, so its list may be longer.
+constexpr size_t kListShare = 32, kListShareAlone = 9;
 
 // The slots of a bitmap in order, if there are fewer than `limit`.
 std::optional<std::vector<int64_t>> few_slots(const SlotFilter& filter, size_t limit) {
@@ -33,10 +33,10 @@ size_t slots_of(const std::vector<Segment>& segments) {
     return slots;
 }
 
-FilterPlan::FilterPlan(const std::vector<SlotFilter>* given, size_t slots, bool few) {
+FilterPlan::FilterPlan(const std::vector<SlotFilter>* given, size_t slots, bool alone) {
     if (!given) return;
     filters = *given;
-    const size_t limit = slots / (few ? kListShareOfFew : kListShare) + 1;
+    const size_t limit = slots / (alone ? kListShareAlone : kListShare) + 1;
     for (SlotFilter& filter : filters) {
         if (filter.bitmap) {
             filter.bytes = std::min(filter.bytes, (slots + 7) / 8);

@@ -11,8 +11,8 @@ size_t slots_of(const std::vector<Segment>& segments);
 
 class FilterPlan {
   public:
-    // given: of the request, or null; few: its queries do not pay for a scan of all codes
-    FilterPlan(const std::vector<SlotFilter>* given, size_t slots, bool few);
+    // given: of the request, or null; alone: nothing shares the cost of a scan of all codes
+    FilterPlan(const std::vector<SlotFilter>* given, size_t slots, bool alone);
 
     std::vector<SlotFilter> filters;  // some of them look at what the plan holds
 

@@ -19,7 +19,7 @@ constexpr size_t kChunkBytes = 256 << 10;      // a chunk of rows stays in L2
 constexpr size_t kCodeChunkBytes = 512 << 10;  // of codes: thresholds rise between chunks
 constexpr size_t kSample = 64;                 // blocks that set the first thresholds
 constexpr size_t kExactShare = 32;             // if k > rows / kExactShare, score every row
-constexpr size_t kFewQueries = 4;              // they do not pay for a scan of all codes
+constexpr size_t kShortRow = 64;               // up to here a scan is as fast as gathering
 constexpr size_t kListsABlock = 16;            // slots of lists in a block for which codes pay
 // Rows without codes get some for the search, if there are this many queries and rows.
 constexpr size_t kFlyQueries = 12, kFlyNearQueries = 28;  // near: where float32 may judge
@@ -399,9 +399,10 @@ class Run {
     Pass pass_;
 };
 
-// Which rows a search through cells may find must not depend on how many queries come together.
-bool few_queries(const Request& request) {
-    return request.query_count <= kFewQueries && !request.cells;
+// Whether a long list of rows is gathered for a query. Not with cells: which rows are found there
+// must not depend on how many queries come together.
+bool alone(const Request& request) {
+    return request.query_count == 1 && request.n > kShortRow && !request.cells;
 }
 
 }  // namespace
@@ -411,7 +412,7 @@ Stats topk(const Kernels& kernels, const std::vector<Segment>& segments, const R
     Stats stats;
     std::fill_n(counts, request.query_count, 0);
     if (k == 0) return stats;
-    const FilterPlan filters(request.filters, slots_of(segments), few_queries(request));
+    const FilterPlan filters(request.filters, slots_of(segments), alone(request));
     // The candidates of a large k take at most about 64 MB a thread.
     const size_t most = std::max<size_t>((size_t{64} << 20) / ((2 * k + 32) * sizeof(Scored)), 1);
     const auto answer = [&](const Request& some, size_t first, size_t count) {
@@ -457,7 +458,7 @@ Stats range(const Kernels& kernels, const std::vector<Segment>& segments, const 
             const float* thresholds, std::vector<std::vector<Scored>>& found) {
     Stats stats;
     found.clear();
-    const FilterPlan filters(request.filters, slots_of(segments), few_queries(request));
+    const FilterPlan filters(request.filters, slots_of(segments), alone(request));
     for (size_t first = 0; first < request.query_count; first += kTogether) {
         const size_t count = std::min(kTogether, request.query_count - first);
         Run run(kernels, segments, request, first, count, 0, thresholds, filters);
