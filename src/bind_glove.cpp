@@ -1,4 +1,6 @@
 // Bindings of GloVe: counting, blocking, training, and the update as a kernel.
+#include <algorithm>
+
 #include "bindings.h"
 #include "engines/words/glove.h"
 
@@ -34,30 +36,33 @@ struct Counts {
     }
 };
 
-using MaybeCounts = std::optional<std::tuple<array<int64_t>, array<int32_t>, array<double>>>;
+using CountArrays = std::tuple<array<int64_t>, array<int32_t>, array<double>>;
 
-Counts counts_of(const std::tuple<array<int64_t>, array<int32_t>, array<double>>& arrays) {
+Counts counts_of(const CountArrays& arrays) {
     return {std::get<0>(arrays), std::get<1>(arrays), std::get<2>(arrays)};
 }
 
 class Counter {
   public:
-    Counter(array<int32_t> ids, size_t lead, size_t vocabulary, size_t window, bool symmetric,
-            bool weighted)
+    Counter(array<int32_t> ids, size_t lead, size_t vocabulary, const array<double>& weights,
+            bool symmetric)
         : ids_(std::move(ids)), vocabulary_(vocabulary) {
         const size_t tokens = static_cast<size_t>(ids_.size());
         if (tokens >= uint64_t{1} << 32 || lead > tokens || vocabulary >= uint64_t{1} << 31)
             throw py::value_error("CooccurrenceCounter: the text or its vocabulary is too large");
-        if (window < 1 || window >= uint64_t{1} << 31)
-            throw py::value_error("CooccurrenceCounter: window must be positive");
+        const double* const given = weights.data();
+        if (weights.size() < 1 || weights.size() >= int64_t{1} << 31 ||
+            !std::all_of(given, given + weights.size(), [](double x) { return x > 0; }))
+            throw py::value_error("CooccurrenceCounter: weights must be positive");
         for (size_t i = 0; i < tokens; i++) {
             const int32_t id = ids_.data()[i] < 0 ? ~ids_.data()[i] : ids_.data()[i];
             if (static_cast<size_t>(id) >= vocabulary)
                 throw py::index_error("CooccurrenceCounter: an id is out of range");
         }
         WithoutGil unlocked;
-        counter_ = std::make_unique<CooccurrenceCounter>(ids_.data(), tokens, lead, vocabulary,
-                                                         window, symmetric, weighted);
+        counter_ = std::make_unique<CooccurrenceCounter>(
+            ids_.data(), tokens, lead, vocabulary,
+            std::vector<double>(given, given + weights.size()), symmetric);
     }
 
     array<uint64_t> bounds() const {
@@ -66,20 +71,19 @@ class Counter {
         return result;
     }
 
-    py::tuple rows(size_t first, size_t last, const MaybeCounts& before) const {
+    py::tuple rows(size_t first, size_t last, const std::vector<CountArrays>& before) const {
         if (first > last || last > vocabulary_)
             throw py::index_error("CooccurrenceCounter.rows: no such rows");
-        CooccurrenceView view{nullptr, nullptr, nullptr};
-        Counts given;
-        if (before) {
-            given = counts_of(*before);
+        std::vector<CooccurrenceView> views;
+        for (const CountArrays& arrays : before) {
+            const Counts given = counts_of(arrays);
             given.check("CooccurrenceCounter.rows", last - first, vocabulary_);
-            view = given.view();
+            views.push_back(given.view());
         }
         CooccurrenceRows result;
         {
             WithoutGil unlocked;
-            result = counter_->rows(first, last, view);
+            result = counter_->rows(first, last, views);
         }
         return py::make_tuple(to_array(std::move(result.lengths)),
                               to_array(std::move(result.columns)),
@@ -92,9 +96,8 @@ class Counter {
     std::unique_ptr<CooccurrenceCounter> counter_;
 };
 
-py::tuple blocks(const std::tuple<array<int64_t>, array<int32_t>, array<double>>& rows,
-                 size_t first, size_t vocabulary, size_t block, double x_max, double alpha,
-                 uint64_t seed) {
+py::tuple blocks(const CountArrays& rows, size_t first, size_t vocabulary, size_t block,
+                 double x_max, double alpha, uint64_t seed) {
     const Counts given = counts_of(rows);
     const size_t count = static_cast<size_t>(given.lengths.size());
     if (block < 1 || block > 1 << 16 || first % block || first + count > vocabulary || !(x_max > 0))
@@ -235,12 +238,12 @@ void bind_glove(py::module_& module, py::module_& kernels) {
                 py::arg("weights").noconvert(), py::arg("learning_rate"), py::arg("grad_clip"));
 
     py::class_<Counter>(module, "CooccurrenceCounter")
-        .def(py::init<array<int32_t>, size_t, size_t, size_t, bool, bool>(),
+        .def(py::init<array<int32_t>, size_t, size_t, const array<double>&, bool>(),
              py::arg("ids").noconvert(), py::kw_only(), py::arg("lead"), py::arg("vocabulary"),
-             py::arg("window"), py::arg("symmetric"), py::arg("weighted"))
+             py::arg("weights").noconvert(), py::arg("symmetric"))
         .def("bounds", &Counter::bounds)
         .def("rows", &Counter::rows, py::arg("first"), py::arg("last"),
-             py::arg("before").noconvert() = py::none());
+             py::arg("before").noconvert());
 
     module.def("glove_blocks", &blocks, py::arg("rows").noconvert(), py::arg("first"),
                py::arg("vocabulary"), py::arg("block"), py::arg("x_max"), py::arg("alpha"),

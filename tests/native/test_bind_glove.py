@@ -10,11 +10,11 @@ from firth.kernels import _dispatch
 
 I32, I64, U32 = np.int32, np.int64, np.uint32
 COUNTER = {
-    "ids": np.array([0, 1, ~0], I32), "lead": 0, "vocabulary": 2, "window": 2, "symmetric": True,
-    "weighted": True,
+    "ids": np.array([0, 1, ~0], I32), "lead": 0, "vocabulary": 2, "weights": np.array([2.0, 1.0]),
+    "symmetric": True,
 }  # fmt: skip
 LARGE = "CooccurrenceCounter: the text or its vocabulary is too large"
-POSITIVE = "CooccurrenceCounter: window must be positive"
+POSITIVE = "CooccurrenceCounter: weights must be positive"
 RANGE = "CooccurrenceCounter: an id is out of range"
 
 
@@ -23,8 +23,9 @@ RANGE = "CooccurrenceCounter: an id is out of range"
     [
         ("lead", {"lead": 4}, ValueError, LARGE),
         ("vocabulary", {"vocabulary": 2**31}, ValueError, LARGE),
-        ("window", {"window": 0}, ValueError, POSITIVE),
-        ("wide", {"window": 2**31}, ValueError, POSITIVE),
+        ("none", {"weights": np.empty(0)}, ValueError, POSITIVE),
+        ("zero", {"weights": np.array([1.0, 0.0])}, ValueError, POSITIVE),
+        ("nan", {"weights": np.array([np.nan])}, ValueError, POSITIVE),
         ("high", {"ids": np.array([0, 2], I32)}, IndexError, RANGE),
         ("end", {"ids": np.array([0, ~2], I32)}, IndexError, RANGE),
     ],
@@ -51,15 +52,17 @@ WRONG_ROWS = [
 @pytest.mark.parametrize(("rows", "error", "message"), WRONG_ROWS)
 def test_counter_rows(rows, error, message):
     counter = native("CooccurrenceCounter")(**COUNTER)
-    good = {"first": 0, "last": 2, "before": ROWS}
-    refused(counter.rows, good, ("rows", {"before": rows}, error, message))
+    good = {"first": 0, "last": 2, "before": [ROWS, ROWS]}
+    refused(counter.rows, good, ("rows", {"before": [ROWS, rows]}, error, message))
 
 
 @pytest.mark.parametrize("change", [{"first": 2, "last": 1}, {"last": 3}])
 def test_counter_range(change):
     counter = native("CooccurrenceCounter")(**COUNTER)
     message = "CooccurrenceCounter.rows: no such rows"
-    refused(counter.rows, {"first": 0, "last": 2}, ("rows", change, IndexError, message))
+    refused(
+        counter.rows, {"first": 0, "last": 2, "before": []}, ("rows", change, IndexError, message)
+    )
 
 
 BLOCKS = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 
@@ -10,10 +11,8 @@ from numpy.testing import assert_array_equal
 import firth
 from firth import FormatError, GloVe, _native
 from firth.kernels import backends, use
-from firth.words.cooccurrences import cooccurrences
+from firth.words.cooccurrences import added, cooccurrences, sums, unit
 from interrupting import interrupt
-
-EPS = float(np.finfo(np.float64).eps)
 
 
 def zipf_sentences(words=300, sentences=400, seed=0):
@@ -28,20 +27,21 @@ def zipf_sentences(words=300, sentences=400, seed=0):
 
 
 def brute_force(ids, vocabulary, window, symmetric, distance_weighting):
-    """The matrix as the paper defines it, pair by pair in float64."""
+    """The matrix as the paper defines it, pair by pair; rounded once for windows up to 18."""
+    whole = math.lcm(*range(1, window + 1)) if window <= 18 else 1
     counts = np.zeros((vocabulary, vocabulary))
     sentence: list[int] = []
     for token in ids.tolist():
         word = ~token if token < 0 else token
         for distance in range(1, min(window, len(sentence)) + 1):
-            x = 1 / distance if distance_weighting else 1.0
+            x = whole / distance if distance_weighting else whole
             counts[sentence[-distance], word] += x
             if symmetric:
                 counts[word, sentence[-distance]] += x
         sentence.append(word)
         if token < 0:
             sentence = []
-    return counts
+    return counts / whole
 
 
 def matrix(ids, vocabulary, **settings):
@@ -75,9 +75,42 @@ def test_counts_are_those_of_the_definition(window, symmetric, distance_weightin
         got = matrix(ids, 70, **settings, memory=memory, block=16)
         if symmetric:
             want = np.tril(want)
-        # Each entry is a sum of fewer than 2 * window * n terms of at most 1, in another order.
-        assert np.abs(got - want).max() <= 2 * window * len(ids) * EPS * max(1.0, want.max())
-        assert ((got > 0) == (want > 0)).all()
+        assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("memory", [4 << 30, 16 * 500], ids=["whole", "pieces"])
+def test_counts_of_wide_windows(memory):
+    """Weights are rounded to whole numbers of 2^-24."""
+    ids = random_ids(n=1500)
+    for window in (19, 300):
+        want = brute_force(ids, 70, window, False, True)
+        got = matrix(ids, 70, window=window, symmetric=False, memory=memory)
+        np.testing.assert_allclose(got, want, rtol=window * 2.0**-25)
+        assert_array_equal(got, matrix(ids, 70, window=window, symmetric=False))
+
+
+def test_the_whole_numbers_of_counts():
+    assert [unit(window, True) for window in (1, 2, 3, 4, 15, 18, 19, 10**12)] == [
+        1, 2, 6, 12, 360360, 12252240, 2**24, 2**24,
+    ]  # fmt: skip
+    assert unit(10, False) == 1
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_sums_of_pieces_are_the_whole(symmetric):
+    """Bit for bit, and with the columns of a row in the same order."""
+    ids = random_ids(n=4000)
+    settings = {
+        "window": 16, "symmetric": symmetric, "distance_weighting": True, "block": 16,
+        "memory": 1 << 30, "progress": False,
+    }  # fmt: skip
+    ends = np.flatnonzero(ids < 0)[[3, 50, 51, 120]] + 1
+    pieces = [next(sums(piece, 70, **settings))[1] for piece in np.split(ids, ends)]
+    ((_, whole),) = sums(ids, 70, **settings)
+    assert (whole[2] == np.floor(whole[2])).all()
+    for grouped in (pieces, [added(pieces[:2], 70), *pieces[2:4], added(pieces[4:], 70)]):
+        for one, two in zip(added(grouped, 70), whole, strict=True):
+            assert_array_equal(one, two)
 
 
 def test_counts_do_not_depend_on_threads():

@@ -43,18 +43,17 @@ int32_t word(int32_t id) { return id < 0 ? ~id : id; }
 }  // namespace
 
 CooccurrenceCounter::CooccurrenceCounter(const int32_t* ids, size_t tokens, size_t lead,
-                                         size_t vocabulary, size_t window, bool symmetric,
-                                         bool weighted)
+                                         size_t vocabulary, std::vector<double> weights,
+                                         bool symmetric)
     : ids_(ids),
       tokens_(tokens),
       lead_(lead),
       vocabulary_(vocabulary),
-      window_(window),
+      window_(weights.size()),
       symmetric_(symmetric),
+      weights_(std::move(weights)),
       starts_(vocabulary + 1),
       places_(tokens) {
-    for (size_t d = 1; d <= window; d++)
-        weights_.push_back(weighted ? 1.0 / static_cast<double>(d) : 1.0);
     // A counting sort of the places by word; each task takes a stretch of the text.
     const size_t tasks = std::min<size_t>(std::max<size_t>(tokens >> 16, 1), num_threads());
     const size_t grain = divide_up(tokens, tasks);
@@ -86,23 +85,27 @@ uint64_t CooccurrenceCounter::bound(size_t row) const {
 }
 
 CooccurrenceRows CooccurrenceCounter::rows(size_t first, size_t last,
-                                           CooccurrenceView before) const {
-    // A task is a run of rows with about the same number of occurrences.
+                                           const std::vector<CooccurrenceView>& before) const {
+    // A task is a run of rows with about the same work: occurrences, and what there is already.
+    std::vector<uint64_t> work(last - first + 1);
+    for (size_t row = first; row < last; row++) {
+        uint64_t here = (starts_[row + 1] - starts_[row]) * window_;
+        for (const CooccurrenceView& view : before)
+            here += static_cast<uint64_t>(view.lengths[row - first]);
+        work[row - first + 1] = work[row - first] + here;
+    }
     const uint64_t share = std::max<uint64_t>(
-        1 << 14, (starts_[last] - starts_[first]) / (8 * static_cast<uint64_t>(num_threads())));
+        1 << 18, work[last - first] / (8 * static_cast<uint64_t>(num_threads())));
     std::vector<size_t> cuts{first};
     for (size_t row = first; row < last; row++)
-        if (row + 1 == last || starts_[row + 1] - starts_[cuts.back()] >= share)
+        if (row + 1 == last || work[row + 1 - first] - work[cuts.back() - first] >= share)
             cuts.push_back(row + 1);
-    std::vector<size_t> offsets;  // of each task's rows within `before`
-    if (before.lengths) {
-        size_t offset = 0;
+    std::vector<std::vector<size_t>> starts(cuts.size());  // of each task's rows in each view
+    for (const CooccurrenceView& view : before) {
+        size_t start = 0;
         for (size_t row = first, task = 0; row < last; row++) {
-            if (row == cuts[task]) {
-                offsets.push_back(offset);
-                task++;
-            }
-            offset += static_cast<size_t>(before.lengths[row - first]);
+            if (row == cuts[task]) starts[task++].push_back(start);
+            start += static_cast<size_t>(view.lengths[row - first]);
         }
     }
     struct Piece {
@@ -116,18 +119,19 @@ CooccurrenceRows CooccurrenceCounter::rows(size_t first, size_t last,
     parallel_for(tasks, 1, [&](size_t t, size_t) {
         std::vector<double> sums(vocabulary_);
         std::vector<int32_t> touched(vocabulary_ + 1);
-        size_t offset = offsets.empty() ? 0 : offsets[t];
+        std::vector<size_t>& next = starts[t];
         for (size_t row = cuts[t]; row < cuts[t + 1]; row++) {
             const int32_t limit =
                 static_cast<int32_t>(symmetric_ ? row : vocabulary_ - 1);  // the last column kept
             size_t n = 0;
-            if (before.lengths) {
-                const size_t length = static_cast<size_t>(before.lengths[row - first]);
-                for (size_t i = offset; i < offset + length; i++) {
-                    sums[before.columns[i]] = before.values[i];
-                    touched[n++] = before.columns[i];
+            for (size_t v = 0; v < before.size(); v++) {
+                const CooccurrenceView& view = before[v];
+                const size_t end = next[v] + static_cast<size_t>(view.lengths[row - first]);
+                for (size_t& i = next[v]; i < end; i++) {
+                    double& sum = sums[view.columns[i]];
+                    if (sum == 0.0) touched[n++] = view.columns[i];
+                    sum += view.values[i];
                 }
-                offset += length;
             }
             // No branch: a column beyond the limit gets nothing, and is not listed.
             const auto add = [&](int32_t column, double weight) {
@@ -140,10 +144,10 @@ CooccurrenceRows CooccurrenceCounter::rows(size_t first, size_t last,
             const uint32_t* const end = places_.data() + starts_[row + 1];
             for (const uint32_t* p = places_.data() + starts_[row]; p < end; p++) {
                 if (p + kAheadPlaces < end) {
-                    const char* next = reinterpret_cast<const char*>(ids_ + p[kAheadPlaces]);
-                    __builtin_prefetch(next - 64);
-                    __builtin_prefetch(next);
-                    __builtin_prefetch(next + 64);
+                    const char* ahead = reinterpret_cast<const char*>(ids_ + p[kAheadPlaces]);
+                    __builtin_prefetch(ahead - 64);
+                    __builtin_prefetch(ahead);
+                    __builtin_prefetch(ahead + 64);
                 }
                 const size_t place = *p;
                 if (symmetric_ && place >= lead_)

@@ -1,8 +1,9 @@
 // GloVe: counting co-occurrences of a corpus of word ids, blocking them, training on the blocks.
 //
 // Counting goes by rows: all occurrences of a word are visited with their windows, so a row needs
-// one accumulator a word and is finished at once. Nothing is sorted or merged, and each sum is
-// taken in float64 by one thread in the order of the corpus: the result does not depend on threads.
+// one accumulator a word and is finished at once. Nothing is sorted. Weights are whole numbers in
+// float64, so sums are exact whatever their order, as long as they are below 2^53: the result does
+// not depend on threads, nor on how the text is cut where it is counted in pieces.
 // A symmetric matrix is kept as its lower half (columns up to the row).
 #pragma once
 #include <cstdint>
@@ -20,7 +21,7 @@ struct CooccurrenceRows {
     std::vector<double> values;
 };
 
-// The same without ownership; all pointers null where there is nothing.
+// The same without ownership.
 struct CooccurrenceView {
     const int64_t* lengths;
     const int32_t* columns;
@@ -31,14 +32,16 @@ class CooccurrenceCounter {
   public:
     // ids: tokens in corpus order, the last of a sentence as ~id, below 2^32 of them. The first
     // `lead` belong to the text before: pairs among them are not counted. Keeps the pointer.
+    // weights: what a pair at distance 1, 2, ... counts, positive; as many as the window has words.
     CooccurrenceCounter(const int32_t* ids, size_t tokens, size_t lead, size_t vocabulary,
-                        size_t window, bool symmetric, bool weighted);
+                        std::vector<double> weights, bool symmetric);
 
     // The most entries that row can have.
     uint64_t bound(size_t row) const;
 
-    // Rows [first, last), added to what `before` holds of them.
-    CooccurrenceRows rows(size_t first, size_t last, CooccurrenceView before) const;
+    // Rows [first, last), added to what other texts gave for them, in the order of these.
+    CooccurrenceRows rows(size_t first, size_t last,
+                          const std::vector<CooccurrenceView>& before) const;
 
   private:
     const int32_t* ids_;

@@ -1,4 +1,5 @@
 # Corpora, trainers of word vectors, n-grams.
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,13 +38,12 @@ class CooccurrenceCounter:
         *,
         lead: int,
         vocabulary: int,
-        window: int,
+        weights: NDArray[Any],
         symmetric: bool,
-        weighted: bool,
     ) -> None: ...
     def bounds(self) -> NDArray[Any]: ...
     def rows(
-        self, first: int, last: int, before: tuple[NDArray[Any], ...] | None = None
+        self, first: int, last: int, before: Sequence[tuple[NDArray[Any], ...]]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
 
 class GloveTrainer:

@@ -54,7 +54,7 @@ _RANGES: Rules = {
 }
 _STATE = {"corpus_count": Whole(0, 2**63 - 1), "corpus_total_words": Whole(0, 2**63 - 1)}
 _RUN: Rules = {"epochs": Whole(1), "epoch": Whole(), "crc32": Whole(0, 2**32 - 1)}
-_CURE = "take a lower eta"
+CURE = "take a lower eta"
 _BLOCK_BYTES = 1 << 18  # rows of a block: with those of a block of columns half of 1 MiB of L2
 
 
@@ -101,8 +101,9 @@ class GloVe:
         Of the initial values and of all shuffling.
     workers : int, optional
         Threads of training; by default all that firth uses. Counting gives the same sums with any
-        number of threads. One worker gives the same bits in every run; several update different
-        rows where possible, else the same ones without locks (Hogwild, Niu et al. 2011).
+        number of threads and any ``memory``. One worker gives the same bits in every run; several
+        update different rows where possible, else the same ones without locks (Hogwild, Niu et al.
+        2011).
     progress : bool, optional
         Show bars: always, never, or (default) on a terminal.
     checkpoint : path-like, optional
@@ -173,7 +174,7 @@ class GloVe:
         self.corpus_count = self.corpus_total_words = 0
         self.epoch_losses: list[float] = []
         # (V, 2, D + 1 padded): vector and bias, then their sums of squared gradients
-        self._words, self._contexts = (_states(0, self.vector_size) for _ in range(2))
+        self._words, self._contexts = (zero_states(0, self.vector_size) for _ in range(2))
         if sentences is not None or corpus_file is not None:
             with corpus.opened(
                 "GloVe", sentences, corpus_file, passes=2, progress=progress
@@ -225,19 +226,23 @@ class GloVe:
             "GloVe.build_vocab", sentences, corpus_file, progress=self.progress
         ) as text:
             found = text.count()
+        self._build_vocab("GloVe.build_vocab", found)
+
+    def _build_vocab(self, where: str, found: corpus.WordCounts) -> None:
+        """`build_vocab` from the words of a corpus; ``where`` is the function, for messages."""
         counts, words = found.counts, found.words
         kept = np.flatnonzero(counts >= self.min_count)
         if not len(words):
-            raise RuntimeError("GloVe.build_vocab: the corpus has no words")
+            raise RuntimeError(f"{where}: the corpus has no words")
         if not len(kept):
             raise RuntimeError(
-                f"GloVe.build_vocab: no word occurs min_count={self.min_count} times: the corpus "
-                f"has {found.total_words:,} words, {len(words):,} different ones"
+                f"{where}: no word occurs min_count={self.min_count} times: the corpus has "
+                f"{found.total_words:,} words, {len(words):,} different ones"
             )
         order = sorted(  # of equal counts integers come before strings
             kept.tolist(), key=lambda i: (-counts[i], isinstance(words[i], str), words[i])
         )[: self.max_vocab]
-        states = [_states(len(order), self.vector_size) for _ in range(2)]
+        states = [zero_states(len(order), self.vector_size) for _ in range(2)]
         random = np.random.default_rng(self.seed)
         for state in states:
             for first in range(0, len(order), 4096):
@@ -287,18 +292,30 @@ class GloVe:
             On Ctrl-C, after the checkpoint is written; the parameters keep what was learnt.
         """
         check_checkpoint("GloVe.train", checkpoint)
-        if not len(self.wv):
-            raise RuntimeError("GloVe.train: call build_vocab first")
-        if len(self.wv) != len(self._words):
-            raise ValueError(
-                f"GloVe.train: wv has {len(self.wv)} keys, the model parameters of "
-                f"{len(self._words)}: keys that were added to wv cannot be trained"
-            )
+        self._check_vocab("GloVe.train")
         epochs = self.epochs if epochs is None else epochs
-        check_all("GloVe.train", _RANGES, vars(self) | {"epochs": epochs})
+        self._check_parameters("GloVe.train", epochs=epochs)
         with corpus.opened("GloVe.train", sentences, corpus_file, progress=self.progress) as text:
             ids = text.encode(self.wv.index_to_key, self.wv.key_to_index)
         self._train(ids, int(epochs), checkpoint)
+
+    def _check_parameters(self, where: str, **others: Any) -> None:
+        check_all(where, _RANGES, vars(self) | others)  # attributes can be assigned
+
+    def _check_vocab(self, where: str) -> None:
+        """RuntimeError without a vocabulary, ValueError where words have no parameters."""
+        if not len(self.wv):
+            raise RuntimeError(f"{where}: call build_vocab first")
+        if len(self.wv) != len(self._words):
+            raise ValueError(
+                f"{where}: wv has {len(self.wv)} keys, the model parameters of "
+                f"{len(self._words)}: keys that were added to wv cannot be trained"
+            )
+
+    @property
+    def _block(self) -> int:
+        """Rows and columns of a block of records."""
+        return min(max(_BLOCK_BYTES // self._words.strides[0], 16), 2**16)
 
     def _train(self, ids: NDArray[np.int32], epochs: int, checkpoint: PathLike | None) -> None:
         """Count the pairs of ids from `Corpus.encode` and train on them."""
@@ -311,7 +328,7 @@ class GloVe:
                 clip=self.grad_clip, seed=self.seed,
             )  # fmt: skip
             if not trainer.visits:
-                raise RuntimeError("GloVe.train: no two words of the vocabulary occur together")
+                raise no_pairs("GloVe.train")
             try:
                 self._run(trainer, run, checkpoint)
             finally:
@@ -369,7 +386,7 @@ class GloVe:
         """Records (N, 3) in several arrays, and units (U, 7), as the trainer wants them."""
         size = len(self.wv)
         budget = int(self.memory * 2**30)
-        block = min(max(_BLOCK_BYTES // self._words.strides[0], 16), 2**16)
+        block = self._block
         parts: list[NDArray[np.uint32]] = []
         all_units = [np.zeros((0, 7), np.int64)]
         spilled: BinaryIO | None = None
@@ -418,11 +435,14 @@ class GloVe:
 
         run_epochs(
             train, run, trainer.visits, float, unit=" blocks", workers=workers,
-            progress=self.progress, cure=_CURE, checkpoint=checkpoint, save=save,
+            progress=self.progress, cure=CURE, checkpoint=checkpoint, save=save,
             on_epoch_end=self.epoch_losses.append,
         )  # fmt: skip
+        self._check_finite(run)
+
+    def _check_finite(self, run: dict[str, Any]) -> None:
         if not np.isfinite(self._words.sum() + self._contexts.sum()):  # the last updates
-            raise diverged(run["epochs"] - 1, _CURE)
+            raise diverged(run["epochs"] - 1, CURE)
 
     # Files
 
@@ -466,7 +486,7 @@ class GloVe:
             model.epoch_losses = [float(loss) for loss in content.meta["epoch_losses"]]
             size = len(content.arrays["words"])  # keys added after training have no parameters
             shape = (size, 2, model.vector_size + 1)
-            model._words, model._contexts = (_states(size, model.vector_size) for _ in range(2))
+            model._words, model._contexts = (zero_states(size, model.vector_size) for _ in range(2))
             states = {"words": model._words, "contexts": model._contexts}
             for name, state in states.items():
                 if content.arrays[name].shape != shape or "count" not in model.wv.expandos:
@@ -528,7 +548,7 @@ class GloVe:
             if sums.shape != parameters.shape or not (sums > 0).all():
                 raise FormatError("does not fit the parameters, or is not positive", gradsq)
         model = cls(vector_size=dim)
-        model._words, model._contexts = (_states(size, dim) for _ in range(2))
+        model._words, model._contexts = (zero_states(size, dim) for _ in range(2))
         for i, state in enumerate((model._words, model._contexts)):
             state[:, 0, : dim + 1] = parameters[i]
             state[:, 1, : dim + 1] = sums if gradsq is None else sums[i]
@@ -538,7 +558,12 @@ class GloVe:
         return model
 
 
-def _states(count: int, dim: int) -> NDArray[np.float32]:
+def no_pairs(where: str) -> RuntimeError:
+    """For a corpus on which nothing can be learnt."""
+    return RuntimeError(f"{where}: no two words of the vocabulary occur together")
+
+
+def zero_states(count: int, dim: int) -> NDArray[np.float32]:
     """Zeros (count, 2, dim + 1 rounded up to 64 bytes), aligned to 64 bytes."""
     rows = aligned_rows(2 * count, dim + 1)
     return rows.reshape(count, 2, rows.shape[1])
