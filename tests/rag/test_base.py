@@ -77,6 +77,7 @@ def test_adding_again_touches_only_what_changed(
 
     monkeypatch.setattr(SentenceTransformer, "encode_document", counted)
     again = kb.add(docs)
+    assert kb.changes is again
     assert not again
     assert again.unchanged == 3
     (docs / "cats.txt").write_text("The cats\n\nNew words of the rain.")
@@ -115,6 +116,7 @@ def test_update_follows_the_disk(kb: KnowledgeBase, docs: Path) -> None:
     kb.add(docs, {"kind": "x"})
     kb.add({"own": "not of a file"})
     assert not kb.update()
+    assert kb.changes.unchanged == 3
     (docs / "bank.md").unlink()
     (docs / "more" / "dogs.txt").write_text("The sun.")
     (docs / "late.txt").write_text("Late rain.")

@@ -48,3 +48,16 @@ def check_whole_kb(kb: KnowledgeBase) -> None:
     state = kb._memory.state()
     assert state.passages.tolist() == wanted
     assert sorted(state.index.ids.tolist()) == wanted
+
+
+def content(kb: KnowledgeBase) -> dict[str, list[tuple[object, ...]]]:
+    """All that is stored, in the order in which it was written."""
+    tables = {
+        "settings": "name", "files": "path", "documents": "id", "passages": "id",
+        "vectors": "document", "fields": "rowid", "postings": "term, doc, col, offset",
+        "sqlite_sequence": "name",
+    }  # fmt: skip
+    return {
+        table: kb._store.rows(f"SELECT * FROM {table} ORDER BY {order}")
+        for table, order in tables.items()
+    }

@@ -54,6 +54,8 @@ class KnowledgeBase:
     system, prompt : str
         What `ask` tells the model: the system message, and the template of the user's message with
         ``{passages}`` and ``{question}``. Can be assigned.
+    changes : Changes
+        What `add` or `update` of this object did last.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class KnowledgeBase:
         overlap: int | None = None,
     ) -> None:
         self.system, self.prompt = answers.SYSTEM, answers.PROMPT
+        self.changes = Changes()
         self._models = Models(embed, chat, rerank)
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
@@ -159,14 +162,16 @@ class KnowledgeBase:
         TypeError, ValueError
             A source or metadata are of another kind.
         """
-        return self._writer.add(sources, metadata)
+        self.changes = self._writer.add(sources, metadata)
+        return self.changes
 
     def update(self) -> Changes:
         """Bring the files and folders that were ever added in step with the disk.
 
         New and changed files are read, documents of files that are gone are removed.
         """
-        return self._writer.update()
+        self.changes = self._writer.update()
+        return self.changes
 
     def watch(self, seconds: float = 2.0) -> Iterator[Changes]:
         """Follow the files and folders that were added: an endless iterator of changes.
