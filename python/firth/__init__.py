@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firth import (
         agents,
+        distributed,
         downloader,
         encoders,
         fasttext,
@@ -320,6 +321,7 @@ _HOME = {
     "div": "firth.nn.operations.arithmetic",
     "dot": "firth.nn.operations.arithmetic",
     "double": "firth.nn.dtypes",
+    "distributed": "firth.distributed",
     "downloader": "firth.downloader",
     "einsum": "firth.nn.operations.einsum",
     "empty": "firth.nn.creation",
@@ -503,6 +505,7 @@ __all__ = [
     "cuda",
     "cumsum",
     "device",
+    "distributed",
     "div",
     "dot",
     "double",

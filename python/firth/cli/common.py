@@ -145,6 +145,43 @@ def options(names: Iterable[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
+# Clusters
+
+
+def ray_option(to: argparse.ArgumentParser, unit: str, what: str) -> None:
+    """Add ``--ray``, and how many of what it is to be, as a parameter of `firth.distributed`."""
+    to.add_argument(
+        "--ray", metavar="auto|local|HOST:PORT",
+        help="work on a Ray cluster: this machine's, one that is started for this, or another; "
+        "files must be where all its nodes see them",
+    )  # fmt: skip
+    to.add_argument(f"--{unit}", type=at_least(1), metavar="N", help=f"with --ray: {what}")
+
+
+@contextlib.contextmanager
+def on_ray(address: str) -> Iterator[None]:
+    """The block runs connected to a cluster; what cannot be done there is an error of the user."""
+    from firth.distributed import cluster
+
+    try:
+        cluster.connect(address)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"--ray {address}: {error}") from None
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        raise UserError(str(error)) from None
+    finally:
+        cluster.the_ray().shutdown()
+
+
+def only_with_ray(arguments: argparse.Namespace, names: Iterable[str]) -> None:
+    """Refuse options that mean nothing on one machine."""
+    given = [name for name in names if getattr(arguments, name) is not None]
+    if given and arguments.ray is None:
+        raise UserError(f"{options(given)}: only with --ray")
+
+
 # Files
 
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,6 +21,9 @@ from firth.cli.common import (
     complain,
     continued_by,
     megabytes,
+    on_ray,
+    only_with_ray,
+    ray_option,
     say,
 )
 from firth.formats.files import atomic, plain
@@ -52,6 +56,11 @@ def add(commands: Any) -> None:
     embed.add_argument("--prompt", help="put in front of each text, as 'query: '")
     embed.add_argument("--normalize", action="store_true", default=None, help="vectors of length 1")
     embed.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    ray_option(embed, "workers", "models that work at once [one a processor]")
+    embed.add_argument(
+        "--format", choices=("parquet", "npy"), help="with --ray: files of the folder OUTPUT "
+        "[parquet]",
+    )  # fmt: skip
 
     command(commands, "models", _models, "The models in installed packages and in the cache.")
 
@@ -73,6 +82,10 @@ def _embed(arguments: argparse.Namespace) -> None:
     source, output = arguments.text, arguments.output
     given = {name: getattr(arguments, name) for name in _SETTINGS}
     given = {name: value for name, value in given.items() if value is not None}
+    only_with_ray(arguments, ["workers", "format"])
+    if arguments.ray is not None:
+        _embed_on_ray(arguments, given)
+        return
     if not output.endswith(".npy"):
         raise UserError(f"{output}: the name must end in .npy")
     check_output(output, *([] if source == "-" else [source]))
@@ -115,6 +128,31 @@ def _embed(arguments: argparse.Namespace) -> None:
             _write(output, checkpoint, settings, start)
             os.unlink(checkpoint)
     say(f"{output}: {count:,} vectors of {settings['width']} dimensions, {megabytes(output)}")
+
+
+def _embed_on_ray(arguments: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Vectors in a folder of files, which the same command goes on with after any interruption."""
+    from firth.distributed import embed
+
+    if arguments.text == "-":
+        raise UserError("--ray needs files, not standard input")
+    if "model" not in given:
+        raise UserError("give a model: --model FOLDER or NAME")
+    model = given.pop("model")
+    names = {"normalize": "normalize_embeddings"}
+    encode = {names.get(name, name): value for name, value in given.items()}
+    again = shlex.join(
+        ["firth", "embed", arguments.text, "-o", arguments.output, "--ray", arguments.ray]
+    )
+    with on_ray(arguments.ray):
+        try:
+            done = embed(
+                arguments.text, model, out=arguments.output, workers=arguments.workers,
+                format=arguments.format or "parquet", **encode,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"; the same command continues: {again} ...") from None
+    say(f"{arguments.output}: {done.rows:,} vectors, {done.seconds:.1f} s")
 
 
 def _remove(path: str) -> None:

@@ -22,6 +22,9 @@ from firth.cli.common import (
     load,
     megabytes,
     named,
+    on_ray,
+    only_with_ray,
+    ray_option,
     say,
     table,
 )
@@ -64,6 +67,7 @@ def add(commands: Any) -> None:
         metavar="auto|N",
         help="for millions of vectors: search the nearest of N cells only, may miss some [none]",
     )
+    ray_option(build, "shards", "parts of the index, which is a folder then [3]")
 
     search = command(
         indexes, "search", _search, "The vectors of an index that score best, with their scores."
@@ -132,7 +136,11 @@ def _build(arguments: argparse.Namespace) -> None:
     import firth
 
     given, output = arguments.vectors, arguments.output
+    only_with_ray(arguments, ["shards"])
     os.stat(given)
+    if arguments.ray is not None:
+        _build_on_ray(arguments)
+        return
     check_output(output, given)
     start = time.perf_counter()
     rows, ids = _rows(given)
@@ -143,6 +151,28 @@ def _build(arguments: argparse.Namespace) -> None:
     index.save(output)
     say(
         f"{output}: {count:,} vectors, {dim} dimensions, {megabytes(output)}, "
+        f"{time.perf_counter() - start:.1f} s"
+    )
+
+
+def _build_on_ray(arguments: argparse.Namespace) -> None:
+    """An index in shards, in a folder."""
+    from firth.distributed import ShardedIndex
+
+    start = time.perf_counter()
+    rows, ids = _rows(arguments.vectors)
+    vectors = rows if ids is None else rows.vectors
+    with (
+        on_ray(arguments.ray),
+        named(arguments.vectors),
+        ShardedIndex.build(
+            vectors, ids, shards=arguments.shards or 3, path=arguments.output,
+            metric=arguments.metric, storage=arguments.storage, cells=arguments.cells,
+        ) as index,
+    ):  # fmt: skip
+        count, dim, shards = len(index), index.dim, arguments.shards or 3
+    say(
+        f"{arguments.output}: {count:,} vectors, {dim} dimensions, {shards} shards, "
         f"{time.perf_counter() - start:.1f} s"
     )
 

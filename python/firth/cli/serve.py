@@ -6,7 +6,17 @@ import argparse
 import os
 from typing import Any
 
-from firth.cli.common import UserError, at_least, command, complain, installed_by_kind, write
+from firth.cli.common import (
+    UserError,
+    at_least,
+    command,
+    complain,
+    installed_by_kind,
+    on_ray,
+    only_with_ray,
+    ray_option,
+    write,
+)
 from firth.cli.documents import check_there
 
 
@@ -38,11 +48,11 @@ def add(commands: Any) -> None:
     add("--ctx", type=at_least(1), metavar="N", help="tokens of a prompt and its answer together; "
         "default: what the model was made for, at most 32,768")  # fmt: skip
     add("--slots", type=at_least(1), default=8, metavar="N", help="texts that go on at once [8]")
+    ray_option(serve, "replicas", "servers behind the address [1]")
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    from firth.serve import serve
-
+    only_with_ray(arguments, ["replicas"])
     if not 0 <= arguments.port <= 65535:
         raise UserError(f"--port must be from 0 to 65535, got {arguments.port}")
     if arguments.kb:
@@ -53,11 +63,20 @@ def _serve(arguments: argparse.Namespace) -> None:
     for name, models in named.items():
         for model in models or ():
             complain(f"{name}: {model}")
-    serve(
-        arguments.host, arguments.port, lambda url: write(f"listening on {url}\n"),
-        arguments.api_key, kb=arguments.kb, hosts=arguments.allow_host, context=arguments.ctx,
-        slots=arguments.slots, **named,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "kb": arguments.kb, "hosts": arguments.allow_host, "context": arguments.ctx,
+        "slots": arguments.slots, **named,
+    }  # fmt: skip
+    where = (arguments.host, arguments.port, lambda url: write(f"listening on {url}\n"))
+    if arguments.ray is None:
+        from firth.serve import serve
+
+        serve(*where, arguments.api_key, **options)
+        return
+    from firth.distributed.serving import serve as serve_on_ray
+
+    with on_ray(arguments.ray):
+        serve_on_ray(*where, arguments.api_key, replicas=arguments.replicas or 1, **options)
 
 
 def _found() -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from firth.cli.common import (
@@ -22,8 +22,11 @@ from firth.cli.common import (
     complain,
     continued_by,
     not_negative,
+    on_ray,
+    only_with_ray,
     options,
     positive,
+    ray_option,
     say,
 )
 from firth.cli.vectors import save
@@ -104,7 +107,8 @@ def add(commands: Any) -> None:
     train.add_argument("--bucket", type=number, help="fasttext: hash buckets for n-grams [2000000]")
     train.add_argument("--x-max", type=positive, help="glove: the count that has full weight [100]")
     train.add_argument("--memory", type=positive, help="glove: GiB for counting pairs [4]")
-    train.add_argument("--workers", type=number, help="threads [all cores]")
+    train.add_argument("--workers", type=number, help="threads; with --ray processes [all cores]")
+    ray_option(train, "interval", "words that each worker trains between two averages")
     train.add_argument(
         "--resume", action="store_true", help="continue from the checkpoint of an interrupted run"
     )
@@ -113,18 +117,22 @@ def add(commands: Any) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     """Check everything that can be checked first, then prepare the text and train."""
     corpus, output = arguments.corpus, arguments.output
-    if not _is_stream(corpus):
+    only_with_ray(arguments, ["interval"])
+    if arguments.ray is not None:
+        if corpus == "-" or arguments.lower or arguments.tokenize:
+            raise UserError("--ray takes files as they are: prepare the text and save it first")
+    elif not _is_stream(corpus):
         _check_corpus(corpus)
-    check_output(output, *([] if corpus == "-" else [corpus]))
+    check_output(output, *([corpus] if os.path.exists(corpus) else []))
     shaping = {name: getattr(arguments, name) for name in _SHAPING}
     given = {name: value for name, value in shaping.items() if value is not None}
     checkpoint = checkpoint_of(output, arguments.resume, given)
     flags = [f"--{one}" for one in ("lower", "tokenize") if getattr(arguments, one)]
+    flags += ["--ray", arguments.ray] if arguments.ray is not None else []
     again = ["firth", "train", corpus, "-o", output, *flags]
 
     import firth
     from firth.epochs import remove_checkpoint
-    from firth.formats import container
     from firth.interrupt import deferred_interrupt
     from firth.words.vector_files import format_of_name
 
@@ -132,37 +140,27 @@ def _train(arguments: argparse.Namespace) -> None:
     kinds: dict[str, Any] = {
         "word2vec": firth.Word2Vec, "fasttext": firth.FastText, "glove": firth.GloVe,
     }  # fmt: skip
-    if arguments.resume:
-        kind = container.read(checkpoint, mmap="r").kind
-        if kind not in kinds:
-            raise UserError(
-                f"{checkpoint}: holds {container.nature(kind)}, not a model in training"
-            )
-    else:
-        name = given.pop("model", "skipgram")
+    name = given.pop("model", "skipgram")
+    if not arguments.resume:
         foreign = [one for one in given if one not in _OWN[name] and one in _SOME]
         if foreign:
             raise UserError(f"{options(foreign)}: not an option of --model {name}")
-        kind = name if name in kinds else "word2vec"
+
+    def new(**more: Any) -> Any:
+        return kinds[name if name in kinds else "word2vec"](**_settings(name, given), **more)
+
     start = time.perf_counter()
     try:
-        with continued_by(checkpoint, again), _opened(arguments) as text:
-            if arguments.resume:
-                model = kinds[kind].resume(
-                    checkpoint, text, workers=arguments.workers, checkpoint=checkpoint
-                )  # which stays until the vectors are saved
+        with continued_by(checkpoint, again):
+            if arguments.ray is not None:
+                model = _trained_on_ray(arguments, new, checkpoint)
             else:
-                model = kinds[kind](**_settings(name, given), workers=arguments.workers)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
-                    model.build_vocab(text)
-                _check_space(output, _bytes_of_checkpoint(kind, model))
-                model.train(text, checkpoint=checkpoint)
+                model = _trained(arguments, new, kinds, checkpoint)
     except RuntimeError as error:
         raise UserError(str(error)) from None
     seconds = time.perf_counter() - start
     with deferred_interrupt() as interrupted:
-        if kind == "fasttext" and format == "word2vec-binary":
+        if isinstance(model, firth.FastText) and format == "word2vec-binary":
             firth.words.save_facebook_model(model, output)
         else:
             save(model.wv, output, format or "firth")
@@ -170,6 +168,42 @@ def _train(arguments: argparse.Namespace) -> None:
     say(f"{output}: {len(model.wv):,} words, {model.wv.vector_size} dimensions, {seconds:.1f} s")
     if interrupted.is_set():
         raise KeyboardInterrupt(f"; {output} is complete")
+
+
+def _trained(
+    arguments: argparse.Namespace, new: Callable[..., Any], kinds: dict[str, Any], checkpoint: str
+) -> Any:
+    """The model, trained by this process; its checkpoint stays until the vectors are saved."""
+    from firth.formats import container
+
+    if arguments.resume and (kind := container.read(checkpoint, mmap="r").kind) not in kinds:
+        nature = container.nature(kind)
+        raise UserError(f"{checkpoint}: holds {nature}, not a model in training")
+    with _opened(arguments) as text:
+        if arguments.resume:
+            return kinds[kind].resume(
+                checkpoint, text, workers=arguments.workers, checkpoint=checkpoint
+            )
+        model = new(workers=arguments.workers)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an empty vocabulary is an error of train
+            model.build_vocab(text)
+        _check_space(arguments.output, _bytes_of_checkpoint(model))
+        model.train(text, checkpoint=checkpoint)
+    return model
+
+
+def _trained_on_ray(arguments: argparse.Namespace, new: Callable[..., Any], checkpoint: str) -> Any:
+    """The model, trained by a cluster; its checkpoint stays until the vectors are saved."""
+    from firth.distributed import resume, train
+
+    with on_ray(arguments.ray):
+        if arguments.resume:
+            return resume(checkpoint, arguments.corpus, checkpoint=checkpoint)
+        return train(
+            new(), arguments.corpus, workers=arguments.workers, interval=arguments.interval,
+            checkpoint=checkpoint,
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -235,10 +269,12 @@ def _say_if_raw(file: BinaryIO, name: str) -> None:
         )
 
 
-def _bytes_of_checkpoint(kind: str, model: Any) -> int:
+def _bytes_of_checkpoint(model: Any) -> int:
     """Two matrices; GloVe: two, as much again for sums of squares, and the vectors."""
-    size: int = (5 if kind == "glove" else 2) * model.wv.vectors.nbytes
-    if kind == "fasttext":
+    import firth
+
+    size: int = (5 if isinstance(model, firth.GloVe) else 2) * model.wv.vectors.nbytes
+    if isinstance(model, firth.FastText):
         size += model.wv.vectors_vocab.nbytes + model.wv.vectors_ngrams.nbytes
     return size
 

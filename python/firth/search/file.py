@@ -318,6 +318,7 @@ class File:
             self.table = Table(dim, metric, storage, meta.get("cells"))
         except (TypeError, ValueError) as error:
             raise FormatError(f"not a valid index file: {error}", path) from None
+        self.table.key = self.key
         for array in arrays.values():
             if isinstance(array, np.memmap):
                 held = array._mmap  # type: ignore[attr-defined]

@@ -161,7 +161,7 @@ class Stored:
                 opened.pop_all()
                 self._file.close()
                 self._adopt(fresh, content)
-                table.mapped = content.table.mapped
+                table.mapped, table.key = content.table.mapped, key
                 table.show(replace(content.state, version=state.version))
             elif content.key != self._key:
                 raise FormatError("was replaced by another program", self.path)

@@ -127,6 +127,7 @@ class Table:
         self.state = State()
         self.log: Log | None = None
         self.mapped: Mapped | None = None  # the file that rows are mapped from
+        self.key = b""  # of the file that it was opened from, or last rewritten to
         self.writing = threading.Lock()  # held by a writer from begin to end
         self._unfinished = False  # whether a change has begun and not ended: see `mend`
         self._failed_at = 0  # dead rows when the last automatic compaction failed

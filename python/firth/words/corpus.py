@@ -150,11 +150,18 @@ class _Lists(Corpus):
 
 
 class FileCorpus(Corpus):
-    """A text in a regular file, such as `plain` gives; ``name`` is for messages."""
+    """A text in a regular file, such as `plain` gives; ``name`` is for messages.
 
-    def __init__(self, file: BinaryIO, name: str, progress: bool | None = None) -> None:
+    With ``start`` and ``stop`` it is these bytes of the file, whole lines.
+    """
+
+    def __init__(
+        self, file: BinaryIO, name: str, progress: bool | None = None, start: int = 0,
+        stop: int | None = None,
+    ) -> None:  # fmt: skip
         self._file, self._name, self._progress = file, name, progress
         self._size = os.fstat(file.fileno()).st_size
+        self._start, self._stop = start, self._size if stop is None else stop
 
     def __iter__(self) -> Iterator[list[str]]:
         unfinished: list[bytes] = []  # a line may be longer than a piece
@@ -211,16 +218,17 @@ class FileCorpus(Corpus):
         They end with a line, or where a line is longer, at white space; a word that is longer is a
         piece of its own.
         """
-        size = self._size
+        start, size = self._start, self._stop
         if size == 0:
             raise ValueError(f"{self._name}: the corpus is empty")
         self._check_size()
         with (
             mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as view,
-            progress_bar(size, "B", label, progress) as bar,
+            progress_bar(size - start, "B", label, progress) as bar,
         ):
-            start = 3 if mapped[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark is not text
+            if start == 0 and mapped[:3] == b"\xef\xbb\xbf":  # a byte order mark is not text
+                start = 3
             while start < size:
                 self._check_size()
                 stop, length = min(size, start + _PIECE), _PIECE

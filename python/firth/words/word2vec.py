@@ -484,6 +484,8 @@ class Word2Vec(VectorsInWv, Vocabulary):
         model, run = cls._read(path)
         if run is None:
             raise ValueError(f"{os.fspath(path)}: holds a finished model, no interrupted training")
+        if "replicas" in run:
+            raise ValueError(f"{os.fspath(path)}: firth.distributed.resume goes on with it")
         model.workers, model.progress = workers, progress
         model._check_ready()
         with corpus.opened(

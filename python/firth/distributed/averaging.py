@@ -1,0 +1,279 @@
+"""Replicas of word vectors: each trains a share of a corpus, and their rows are brought together.
+
+Knows no Ray. V = words of the vocabulary, D = dimensions of a vector, S = D rounded up to 64 bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firth import _native
+from firth.distributed.splits import SPLIT, Paths, Split, lines, plan
+from firth.kernels._dispatch import active_level
+from firth.words import training
+
+_PART = 16 << 20  # bytes of rows that one task merges
+_BLOCK = 1 << 20  # bytes of rows that stay in a cache while they are merged
+_SHARES = 16  # splits that a replica gets where files can be cut: from many places of the corpus
+_IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
+# Directions in which replicas agree are averaged, so rows go less far than one process would bring
+# them with the same words: the learning rate is higher, by this power of the replicas, and not more
+# than twice as high. Found on the dev corpus with 2 and 4 replicas (benchmarks/NOTES.md).
+_FASTER, _FASTEST = 0.35, 2.0
+_BY_WORD = ("w_in", "ngrams")  # of these matrices only rows of words that were read change
+
+# Rows of a part that a replica may have changed (None: all), and what they are now (n, D) float32.
+Update = tuple[NDArray[np.int64] | None, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows ``[start, stop)`` of one of the matrices w_in, w_out, w_tree, ngrams."""
+
+    matrix: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all replicas of a training have in common.
+
+    ``network`` is without its matrices, whose sizes are in ``sizes``; ``words`` are the vocabulary.
+    """
+
+    network: training.Network
+    words: list[str]
+    dim: int
+    sizes: dict[str, int]
+    epochs: int
+    start_alpha: float
+    end_alpha: float
+
+    @classmethod
+    def of(
+        cls, network: training.Network, words: list[str], dim: int, run: dict[str, Any]
+    ) -> tuple[Job, dict[str, NDArray[np.float32]]]:
+        """The job of training a network, and its matrices, (N, S) each."""
+        found = matrices(network)
+        none: Any = np.zeros((0, 0), np.float32)
+        bare = dataclasses.replace(network, **dict.fromkeys(found.keys() - {"ngrams"}, none))
+        if network.subwords is not None:
+            bare.subwords = dataclasses.replace(network.subwords, vectors=none)
+        sizes = {name: len(rows) for name, rows in found.items()}
+        rates = run["start_alpha"], run["end_alpha"]
+        return cls(bare, words, dim, sizes, run["epochs"], *rates), found
+
+    def parts(self) -> list[Part]:
+        """The matrices in parts of about `_PART` bytes."""
+        rows = max(1, _PART // (4 * self.dim))
+        return [
+            Part(name, start, min(size, start + rows))
+            for name, size in self.sizes.items()
+            for start in range(0, size, rows)
+        ]
+
+
+def matrices(network: training.Network) -> dict[str, NDArray[np.float32]]:
+    """Those that a network trains, (N, S) each, by name."""
+    found = {"w_in": network.w_in, "w_out": network.w_out, "w_tree": network.w_tree}
+    if network.subwords is not None:
+        found["ngrams"] = network.subwords.vectors
+    return {name: rows for name, rows in found.items() if rows is not None}
+
+
+def deal(where: str, paths: Paths, replicas: int) -> list[list[Split]]:
+    """The splits of each replica: as many bytes each as can be, from all over the corpus.
+
+    Raises
+    ------
+    ValueError
+        There are fewer packed files than replicas: such a file cannot be cut.
+    """
+    whole = plan(where, paths, 1 << 62)  # a split a file
+    size = SPLIT
+    if replicas > 1:
+        size = min(SPLIT, max(1, sum(one.bytes for one in whole) // (replicas * _SHARES)))
+    splits = plan(where, paths, size)
+    if len(splits) < replicas:
+        raise ValueError(
+            f"{where}: {len(splits)} splits cannot be dealt to {replicas} replicas: packed files "
+            "are not cut; unpack them, or take fewer replicas"
+        )
+    dealt: list[list[int]] = [[] for _ in range(replicas)]
+    held = [0] * replicas
+    for i in sorted(range(len(splits)), key=lambda i: -splits[i].bytes):  # stable
+        least = held.index(min(held))
+        dealt[least].append(i)
+        held[least] += splits[i].bytes
+    return [[splits[i] for i in sorted(indices)] for indices in dealt]
+
+
+def encoded(splits: Sequence[Split], words: list[str]) -> NDArray[np.int32]:
+    """The ids of some splits, one after another, as `Corpus.encode` gives them."""
+    rows = {word: row for row, word in enumerate(words)}
+    with tempfile.TemporaryFile() as file:
+        parts: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+        spilled = 0
+        for split in splits:
+            with lines(split) as corpus:
+                parts.append(corpus.encode(words, rows))
+            if spilled + sum(part.nbytes for part in parts) > _IN_MEMORY:
+                for part in parts:
+                    file.write(part.data)
+                    spilled += part.nbytes
+                parts = []
+        if not spilled:
+            return np.concatenate(parts)
+        for part in parts:
+            file.write(part.data)
+        file.flush()
+        return np.memmap(file, np.int32, "r")  # the mapping outlives the file
+
+
+class Replica:
+    """The parameters of a network on a worker, and the shards that it trains them on.
+
+    Shards may follow one another in it: each trains from rows that are loaded first.
+
+    Attributes
+    ----------
+    trained : int
+        The version of the rows that the present ones were trained from, -1 for none.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.trained = job, -1
+        new: dict[str, Any] = {
+            name: training.rows(size, job.dim) for name, size in job.sizes.items()
+        }
+        self._network = dataclasses.replace(
+            job.network, **{name: rows for name, rows in new.items() if name != "ngrams"}
+        )
+        if job.network.subwords is not None:
+            self._network.subwords = dataclasses.replace(
+                job.network.subwords, vectors=new["ngrams"]
+            )
+        self._rows = {name: rows[:, : job.dim] for name, rows in new.items()}
+        self._shards: dict[int, tuple[NDArray[np.int32], Any]] = {}
+        self._read = np.zeros(len(job.words), bool)  # words of the last `train`
+
+    def open(self, shard: int, splits: Sequence[Split]) -> tuple[int, int, int]:
+        """Encode a shard, once; its words, its blocks, and a checksum."""
+        if shard not in self._shards:
+            ids, trainer = encoded(splits, self.job.words), None
+            if len(ids):
+                # The first shard has the random numbers of one process.
+                seed = (self._network.seed + shard * 0x9E3779B97F4A7C15) % 2**63
+                trainer = _native.words.WordTrainer(
+                    active_level(), dataclasses.replace(self._network, seed=seed), ids,
+                    self.job.start_alpha, self.job.end_alpha, self.job.epochs,
+                )  # fmt: skip
+            self._shards[shard] = ids, trainer
+        ids, trainer = self._shards[shard]
+        return len(ids), trainer.blocks if trainer else 0, training.fingerprint(ids)
+
+    def write(self, part: Part, values: NDArray[np.float32], rows: Any = None) -> None:
+        """Take values (n, D) for all rows of a part, or for some."""
+        target = self._rows[part.matrix][part.start : part.stop]
+        target[slice(None) if rows is None else rows] = values
+
+    def read(self, part: Part) -> NDArray[np.float32]:
+        """A copy of the rows of a part, (n, D)."""
+        return np.ascontiguousarray(self._rows[part.matrix][part.start : part.stop])
+
+    def train(self, shard: int, epoch: int, first: int, last: int) -> tuple[float, int, int]:
+        """Train blocks ``[first, last)`` of an epoch of a shard, with one thread.
+
+        Returns the loss, its pairs, and the words that sub-sampling left.
+        """
+        ids, trainer = self._shards[shard]
+        read = ids[trainer.start(first) : trainer.start(last)]
+        self._read = np.bincount(read ^ (read >> 31), minlength=len(self.job.words)) > 0
+        loss, pairs, effective, _ = trainer.train(epoch, first, last, 1)
+        return loss, pairs, effective
+
+    def update(self, part: Part) -> Update:
+        """What a part became by the last `train`."""
+        if part.matrix not in _BY_WORD:
+            return None, self.read(part)
+        changed = self._read
+        if part.matrix == "ngrams":
+            subwords = self.job.network.subwords
+            assert subwords is not None
+            changed = np.zeros(self.job.sizes["ngrams"], bool)
+            changed[subwords.ids[np.repeat(self._read, np.diff(subwords.start))]] = True
+        rows = np.flatnonzero(changed[part.start : part.stop])
+        return rows, self._rows[part.matrix][part.start + rows]
+
+
+def faster(alpha: float, replicas: int) -> float:
+    """The learning rate at the start for so many replicas, where ``alpha`` is right for one."""
+    return alpha * min(_FASTEST, float(replicas**_FASTER))
+
+
+def merged(old: NDArray[np.float32], updates: Sequence[Update]) -> Update:
+    """What the rows of a part are after a round, from what each replica made of them, in order.
+
+    Two changes a, b of a row become ``(1 - ab / 2aa) a + (1 - ab / 2bb) b``: their mean where they
+    have the same direction, as of a word that both replicas have read often, and their sum where
+    they have nothing in common; neighbours first, then their results (Adasum: Maleki et al. 2020).
+
+    Parameters
+    ----------
+    old : ndarray (N, D), float32
+        The rows that the replicas trained from.
+    updates : sequence of Update
+
+    Returns
+    -------
+    tuple of (ndarray or None, ndarray)
+        The rows that may have changed (None: all), and what they are now.
+    """
+    named = [rows for rows, _ in updates if rows is not None]
+    if named:
+        changed = np.unique(np.concatenate(named))
+        before = old[changed]
+        values = [
+            _spread(before, np.searchsorted(changed, rows), new)
+            for rows, (_, new) in zip(named, updates, strict=True)
+        ]
+    else:
+        changed, before = None, old
+        values = [new for _, new in updates]
+    after = np.empty_like(before)
+    step = max(1, _BLOCK // (4 * max(1, old.shape[1])))
+    for first in range(0, len(before), step):
+        part = before[first : first + step]
+        changes = [new[first : first + step] - part for new in values]
+        while len(changes) > 1:
+            pairs = itertools.zip_longest(changes[::2], changes[1::2])
+            changes = [a if b is None else _together(a, b) for a, b in pairs]
+        np.add(part, changes[0], out=after[first : first + step])
+    return changed, after
+
+
+def _spread(
+    before: NDArray[np.float32], rows: NDArray[np.int64], values: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    after = before.copy()
+    after[rows] = values
+    return after
+
+
+def _together(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Two changes (n, D) as one, in the memory of the first."""
+    ab, aa, bb = (np.einsum("ij,ij->i", x, y) for x, y in ((a, b), (a, a), (b, b)))
+    half = 0.5 * ab
+    a *= (1 - np.divide(half, aa, out=np.zeros_like(ab), where=aa > 0))[:, None]
+    b *= (1 - np.divide(half, bb, out=np.zeros_like(ab), where=bb > 0))[:, None]
+    a += b
+    return a
