@@ -17,7 +17,7 @@ STORE = 200 << 20  # bytes of a node's object store; several nodes share this ma
 FAST = {
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000", "RAY_health_check_failure_threshold": "3",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10", "RAY_worker_niceness": "0",
 }  # fmt: skip
 
 

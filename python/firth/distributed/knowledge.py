@@ -8,19 +8,16 @@ back in order, so the file is written as on one machine.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import pickle
-import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from firth.arguments import check_whole, shortened
 from firth.distributed import cluster
+from firth.distributed.pool import dealt
 from firth.encoders import SentenceTransformer
 from firth.errors import FormatError
 from firth.formats.files import PathLike
-from firth.optional import needs
 from firth.rag import KnowledgeBase, readers
 from firth.rag.adding import Part, Task, prepared
 from firth.rag.models import Models
@@ -205,76 +202,23 @@ def _on_ray(
     tasks: Iterator[Task], model: str, settings: dict[str, str], workers: int
 ) -> Generator[list[Part], None, None]:
     """`firth.rag.adding.prepared` by so many workers, at most."""
-    batches = deal(tasks)
-    if not batches:
-        return
-    count = min(workers, len(batches))
-    ray = cluster.the_ray()
-    data = needs("ray.data", _WHERE, '"ray[data]" (the extra "distributed")')
-    arrow = needs("pyarrow", _WHERE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray Data's settings warn of each other
-        context = data.DataContext.get_current().copy()
-        context.execution_options.preserve_order = True
-        context.max_errored_blocks = 0  # nothing is left out
-        context.execution_no_progress_timeout_s = -1  # a single document may take hours
-        context.enable_progress_bars = context.print_on_execution_start = False
-        with data.DataContext.current(context):
-            # Each table is a block, and each block a call.
-            made = data.from_arrow(
-                [arrow.table({"batch": [pickle.dumps(batch)]}) for batch in batches]
-            ).map_batches(
-                Worker, fn_constructor_args=(model, settings), batch_size=None,
-                batch_format="pyarrow", num_cpus=1, max_task_retries=cluster.RETRIES,
-                # Workers may become fewer: those of a lost node find no place while others idle.
-                compute=data.ActorPoolStrategy(
-                    min_size=1, max_size=count, initial_size=count, max_tasks_in_flight_per_actor=2
-                ),
-            )  # fmt: skip
-    tables = iter(made.iter_batches(batch_size=None, batch_format="pyarrow"))
-    with _silent(), contextlib.closing(tables):
-        try:
-            yield from checked(
-                pickle.loads(row.as_py()) for table in tables for row in table["found"]
-            )
-        except ray.exceptions.RayError as error:
-            reason = " ".join(str(error).split())
-            raise RuntimeError(f"{_WHERE}: the workers do not live: {reason}") from None
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Ray Data writes to its log file alone: the progress that users see is that of documents."""
-    shown = [
-        handler
-        for handler in logging.getLogger("ray.data").handlers
-        if handler.get_name() == "console"
-    ]
-    levels = [handler.level for handler in shown]
-    for handler in shown:
-        handler.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for handler, level in zip(shown, levels, strict=True):
-            handler.setLevel(level)
+    made = dealt(_WHERE, Worker, (model, settings), deal(tasks), workers=workers, ordered=True)
+    with contextlib.closing(made):
+        yield from checked(made)
 
 
 class Worker:
-    """What an actor does: tables of batches of tasks become tables of what is `Found`."""
+    """What an actor does: batches of tasks become what is `Found`."""
 
     def __init__(self, model: str, settings: Mapping[str, str]) -> None:
         """A model, and the settings of the knowledge base."""
         self.settings, self._models = settings, Models(model, None, None)
 
-    def __call__(self, table: Any) -> Iterator[Any]:
-        """Pickles in a column ``batch`` to those in a column ``found``."""
-        arrow = needs("pyarrow", _WHERE)
+    def __call__(self, batch: list[Task]) -> Iterator[Found]:
+        """`found`, and where."""
         host = cluster.the_ray().util.get_node_ip_address()
-        for row in table["batch"]:
-            for parts in self.found(pickle.loads(row.as_py()), host):
-                column = arrow.array([pickle.dumps((host, parts))], arrow.large_binary())
-                yield arrow.table({"found": column})
+        for parts in self.found(batch, host):
+            yield host, parts
 
     def found(self, batch: list[Task], host: str) -> Iterator[list[Part] | Exception]:
         """`prepared`; what it raises comes last, since Ray Data would report it at length."""

@@ -23,8 +23,9 @@ def dealt(
     *,
     workers: int,
     memory: int = 0,
+    ordered: bool = False,
 ) -> Generator[Any, None, None]:
-    """What workers make of tasks, as soon as it is there, in any order.
+    """What workers make of tasks, as soon as it is there.
 
     A task whose worker or node dies is done again by another one.
 
@@ -43,6 +44,8 @@ def dealt(
         Actors at most, with a processor each.
     memory : int
         Bytes that Ray keeps for each.
+    ordered : bool
+        Results come in the order of the tasks, else in any.
 
     Raises
     ------
@@ -60,6 +63,7 @@ def dealt(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray Data's settings warn of each other
         context = data.DataContext.get_current().copy()
+        context.execution_options.preserve_order = ordered
         context.max_errored_blocks = 0  # nothing is left out
         context.execution_no_progress_timeout_s = -1  # a task may take hours
         context.max_consecutive_actor_init_deaths = cluster.RETRIES
@@ -128,7 +132,8 @@ class _Actor:
         arrow = needs("pyarrow", "firth.distributed")
         for row in table["task"]:
             for result in self._results(pickle.loads(row.as_py())):
-                yield arrow.table({"made": arrow.array([pickle.dumps(result)], arrow.binary())})
+                column = arrow.array([pickle.dumps(result)], arrow.large_binary())
+                yield arrow.table({"made": column})
 
     def _results(self, task: Any) -> Iterator[tuple[Any, Exception | None]]:
         if self._error is not None:
