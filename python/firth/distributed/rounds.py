@@ -140,8 +140,8 @@ class Rounds:
     ----------
     words : int
         Words of the vocabulary in all shards.
-    longest : int
-        Those of the shard that has most.
+    longest, blocks : int
+        Those of the shard that has most, and its blocks; a round trains whole blocks.
     checksums : list of int
         Of the shards.
     count : int
@@ -168,7 +168,7 @@ class Rounds:
         self._failures = 0
         self._start()
         lengths, self._blocks, self.checksums = self._opened()
-        self.words, self.longest = sum(lengths), max(lengths)
+        self.words, self.longest, self.blocks = sum(lengths), max(lengths), max(self._blocks)
         if not all(lengths):
             raise ValueError(
                 f"{where}: the corpus is too small for {len(lengths)} replicas: "

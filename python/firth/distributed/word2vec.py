@@ -241,7 +241,7 @@ class _Training:
         interval = run["interval"] or min(
             max(_SHORT, int(_PER_WORD * len(model.wv))), math.ceil(rounds.longest / _ROUNDS)
         )
-        count = math.ceil(rounds.longest / interval)
+        count = min(rounds.blocks, math.ceil(rounds.longest / interval))
         run["interval"], run["crc32"] = interval, rounds.checksums[0]
         rounds.begin(run["epoch"] * count + run["block"], count)
 
