@@ -19,8 +19,8 @@ from harness import size
 EPOCHS = size(5, 1)
 SEEDS = (1, 2, 3)[: size(3, 1)]
 ROWS: dict[int, tuple[int | None, ...]] = {
-    2: (None, 100_000, 3_000_000, 8_500_000),
-    4: (None, 100_000, 3_000_000, 4_250_000),
+    2: (None, 300_000, 1_000_000, 8_500_000),
+    4: (None, 300_000, 1_000_000, 4_250_000),
 }
 """Replicas, and intervals in words; None: the default. The last are an epoch of each replica."""
 

@@ -11,7 +11,7 @@ import pytest
 from blockwise import write_corpus
 from firth import FastText, Word2Vec
 from firth.distributed import averaging
-from firth.distributed.averaging import Job, Part, Replica, deal, encoded, merged
+from firth.distributed.averaging import Job, Part, Replica, deal, encoded, faster, merged
 from firth.words import training
 from firth.words.corpus import opened
 
@@ -108,21 +108,16 @@ def test_an_update_names_every_row_that_changed(path, kind):
         np.testing.assert_array_equal(now[where], values)
 
 
-def test_merging_alike_is_the_mean_and_unlike_the_sum():
-    rng = np.random.default_rng(1)
-    old = rng.standard_normal((6, 8), dtype=np.float32)
-    change = np.zeros((6, 8), np.float32)
-    change[:, 0] = 1
-    across = np.roll(change, 1, axis=1)
-    same = merged(old, [(None, old + change), (None, old + change)])[1]
-    np.testing.assert_allclose(same, old + change, rtol=1e-6)
-    both = merged(old, [(None, old + change), (None, old + across)])[1]
-    np.testing.assert_allclose(both, old + change + across, rtol=1e-6)
-    three = merged(old, [(None, old + change), (None, old + across), (None, old)])[1]
-    np.testing.assert_allclose(three, both, rtol=1e-6)
+def test_rows_move_by_the_mean_of_changes():
+    rng = np.random.default_rng(2)
+    old, *changes = (rng.standard_normal((50, 16), dtype=np.float32) for _ in range(4))
+    where, found = merged(old, [(None, old + one) for one in changes])
+    assert where is None
+    np.testing.assert_allclose(found, old + np.mean(changes, 0, np.float64), atol=1e-5)
+    assert merged(old, [(None, old)] * 3)[1].tobytes() == old.tobytes()  # also rows that are locked
 
 
-def test_merging_leaves_rows_alone_that_nobody_changed():
+def test_merging_leaves_rows_alone_that_nobody_read():
     rng = np.random.default_rng(1)
     old = rng.standard_normal((9, 4), dtype=np.float32)
     one = (np.array([1, 4]), old[[1, 4]] + 1)
@@ -130,17 +125,47 @@ def test_merging_leaves_rows_alone_that_nobody_changed():
     where, values = merged(old, [one, two])
     assert where is not None
     assert where.tolist() == [1, 4, 7]
-    np.testing.assert_allclose(values, old[[1, 4, 7]] + 1, rtol=1e-6)
+    np.testing.assert_allclose(values, old[[1, 4, 7]] + [[0.5], [1], [0.5]], rtol=1e-6)
 
 
-def test_merging_is_its_definition():
-    rng = np.random.default_rng(2)
-    old, a, b = (rng.standard_normal((50, 16)) for _ in range(3))
-    ab, aa, bb = (np.sum(x * y, 1, keepdims=True) for x, y in ((a, b), (a, a), (b, b)))
-    wanted = old + (1 - ab / (2 * aa)) * a + (1 - ab / (2 * bb)) * b
-    updates = [(None, (old + one).astype(np.float32)) for one in (a, b)]
-    found = merged(old.astype(np.float32), updates)[1]
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+def test_rates_of_replicas():
+    assert faster(0.025, 1) == 0.025
+    assert faster(0.025, 3) == pytest.approx(0.075)
+    assert faster(0.025, 40) == averaging._FASTEST
+    assert faster(0.3, 2) == 0.3  # as the user wants
+
+
+def together(path, replicas, epochs):
+    """Train a model with replicas, a round an epoch; the mean loss of the last, and all rows."""
+    model = Word2Vec(**SETTINGS | {"epochs": epochs})
+    model.build_vocab(corpus_file=path)
+    run = training.new_run(epochs, faster(model.alpha, replicas), model.min_alpha)
+    words, dim = model.wv.index_to_key, model.vector_size
+    job, found = Job.of(model._network(True, None), words, dim, run)
+    rows = [found[part.matrix][part.start : part.stop, :dim].copy() for part in job.parts()]
+    everyone = [Replica(job) for _ in range(replicas)]
+    shards = deal("test", path, replicas)
+    blocks = [one.open(i, shards[i])[1] for i, one in enumerate(everyone)]
+    for epoch in range(epochs):
+        losses, updates = [], []
+        for i, one in enumerate(everyone):
+            for part, values in zip(job.parts(), rows, strict=True):
+                one.write(part, values)
+            losses.append(one.train(i, epoch, 0, blocks[i])[:2])
+            updates.append([one.update(part) for part in job.parts()])
+        for old, several in zip(rows, zip(*updates, strict=True), strict=True):
+            where, values = merged(old, several)
+            old[slice(None) if where is None else where] = values
+    loss, pairs = np.sum(losses, 0)
+    return loss / pairs, rows
+
+
+def test_many_replicas_and_epochs_on_little_text(path):
+    """Sums of what replicas changed grow without bounds here, as those of Spark MLlib did."""
+    alone, _ = together(path, 1, 20)
+    loss, rows = together(path, 40, 20)
+    assert loss < 1.2 * alone < 2.0  # 4.2 of six outputs at the start
+    assert max(np.abs(one).max() for one in rows) < 10
 
 
 def test_parts_cover_all_rows(path, monkeypatch):

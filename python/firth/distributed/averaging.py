@@ -6,7 +6,6 @@ Knows no Ray. V = words of the vocabulary, D = dimensions of a vector, S = D rou
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +20,9 @@ from firth.kernels._dispatch import active_level
 from firth.words import training
 
 _PART = 16 << 20  # bytes of rows that one task merges
-_BLOCK = 1 << 20  # bytes of rows that stay in a cache while they are merged
 _SHARES = 16  # splits that a replica gets where files can be cut: from many places of the corpus
 _IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
-# Directions in which replicas agree are averaged, so rows go less far than one process would bring
-# them with the same words: the learning rate is higher, by this power of the replicas, and not more
-# than twice as high. Found on the dev corpus with 2 and 4 replicas (benchmarks/NOTES.md).
-_FASTER, _FASTEST = 0.35, 2.0
+_FASTEST = 0.1  # rates are not raised above this: windows take smaller steps from there on
 _BY_WORD = ("w_in", "ngrams")  # of these matrices only rows of words that were read change
 
 # Rows of a part that a replica may have changed (None: all), and what they are now (n, D) float32.
@@ -216,22 +211,28 @@ class Replica:
 
 
 def faster(alpha: float, replicas: int) -> float:
-    """The learning rate at the start for so many replicas, where ``alpha`` is right for one."""
-    return alpha * min(_FASTEST, float(replicas**_FASTER))
+    """The learning rate at the start for so many replicas, where ``alpha`` is right for one.
+
+    A mean of changes moves a row by a part of what the words of all replicas would have moved it,
+    so the rate is larger by their number: up to 0.1, or ``alpha`` itself.
+    """
+    return min(alpha * replicas, max(alpha, _FASTEST))
 
 
 def merged(old: NDArray[np.float32], updates: Sequence[Update]) -> Update:
-    """What the rows of a part are after a round, from what each replica made of them, in order.
+    """What the rows of a part are after a round: moved by the mean of the replicas' changes.
 
-    Two changes a, b of a row become ``(1 - ab / 2aa) a + (1 - ab / 2bb) b``: their mean where they
-    have the same direction, as of a word that both replicas have read often, and their sum where
-    they have nothing in common; neighbours first, then their results (Adasum: Maleki et al. 2020).
+    A replica that did not change a row counts, with a change of nothing: at the rate of `faster`
+    the changes of a row that few words move then add up as those of one process do. Frequent rows
+    settle in a round, and what each replica has is a sample of where. benchmarks/NOTES.md
+    says what else was tried.
 
     Parameters
     ----------
     old : ndarray (N, D), float32
         The rows that the replicas trained from.
     updates : sequence of Update
+        Of each replica, in order.
 
     Returns
     -------
@@ -239,41 +240,14 @@ def merged(old: NDArray[np.float32], updates: Sequence[Update]) -> Update:
         The rows that may have changed (None: all), and what they are now.
     """
     named = [rows for rows, _ in updates if rows is not None]
-    if named:
-        changed = np.unique(np.concatenate(named))
-        before = old[changed]
-        values = [
-            _spread(before, np.searchsorted(changed, rows), new)
-            for rows, (_, new) in zip(named, updates, strict=True)
-        ]
-    else:
-        changed, before = None, old
-        values = [new for _, new in updates]
-    after = np.empty_like(before)
-    step = max(1, _BLOCK // (4 * max(1, old.shape[1])))
-    for first in range(0, len(before), step):
-        part = before[first : first + step]
-        changes = [new[first : first + step] - part for new in values]
-        while len(changes) > 1:
-            pairs = itertools.zip_longest(changes[::2], changes[1::2])
-            changes = [a if b is None else _together(a, b) for a, b in pairs]
-        np.add(part, changes[0], out=after[first : first + step])
+    changed = np.unique(np.concatenate(named)) if named else None
+    before = old if changed is None else old[changed]
+    after = np.zeros_like(before)
+    for rows, values in updates:
+        where: Any = slice(None)
+        if changed is not None and rows is not None:
+            where = np.searchsorted(changed, rows)
+        after[where] += values - before[where]
+    after /= np.float32(len(updates))
+    after += before
     return changed, after
-
-
-def _spread(
-    before: NDArray[np.float32], rows: NDArray[np.int64], values: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    after = before.copy()
-    after[rows] = values
-    return after
-
-
-def _together(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Two changes (n, D) as one, in the memory of the first."""
-    ab, aa, bb = (np.einsum("ij,ij->i", x, y) for x, y in ((a, b), (a, a), (b, b)))
-    half = 0.5 * ab
-    a *= (1 - np.divide(half, aa, out=np.zeros_like(ab), where=aa > 0))[:, None]
-    b *= (1 - np.divide(half, bb, out=np.zeros_like(ab), where=bb > 0))[:, None]
-    a += b
-    return a

@@ -33,7 +33,7 @@ from firth.formats.files import PathLike
 from firth.words import FastText, Word2Vec, training
 
 _SMALL = 10_000  # words of a corpus up to which the loss of every window is taken
-_ROUNDS = 16  # of an epoch, where the corpus is small
+_ROUNDS = 16  # of an epoch for each replica, where the corpus is small
 _SHORT = 100_000  # words of a round that hide what averaging costs,
 _PER_WORD = 1.5  # or so many for each word of the vocabulary, whose rows are averaged
 _WORTH = 1_000_000  # words that a replica has by default, or more
@@ -63,9 +63,10 @@ def train(
     gensim's very random numbers, which it follows otherwise, are not followed here.
 
     More replicas make other vectors. Of 16.9 million words and five epochs their quality is that of
-    one process within a point of analogies at the default ``interval`` (benchmarks/RESULTS.md has
-    the table), at a learning rate that is higher by ``replicas ** 0.35``, at most twice the
-    model's ``alpha``. Longer intervals are faster, and worse.
+    one process at the default ``interval`` (benchmarks/RESULTS.md has the table). The learning rate
+    is the model's ``alpha`` times ``replicas``, up to 0.1, since an average goes less far than the
+    same words one after another; beyond that more replicas learn less from the same text, which
+    then has to be longer. Longer intervals are faster, and worse.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def train(
         one for each processor of the cluster, but at most one for every million words. With fewer
         processors than replicas, workers train several in turn.
     interval : int, optional
-        Words that each replica trains between two averages. By default a sixteenth of what it has,
+        Words that each replica trains between two averages. By default what it has / 16 / replicas,
         at most 100,000 or 1.5 for each word of the vocabulary: shorter is nearer to one process,
         and costs more.
     checkpoint : path-like, optional
@@ -239,11 +240,17 @@ class _Training:
             rounds.close()
             raise ValueError(f"{self._where}: the checkpoint belongs to another corpus")
         interval = run["interval"] or min(
-            max(_SHORT, int(_PER_WORD * len(model.wv))), math.ceil(rounds.longest / _ROUNDS)
+            max(_SHORT, int(_PER_WORD * len(model.wv))),
+            math.ceil(rounds.longest / _ROUNDS / run["replicas"]),
         )
         count = min(rounds.blocks, math.ceil(rounds.longest / interval))
         run["interval"], run["crc32"] = interval, rounds.checksums[0]
         rounds.begin(run["epoch"] * count + run["block"], count)
+
+        def ended(loss: float) -> None:
+            model.epoch_losses.append(loss)
+            if model.compute_loss:
+                model.running_training_loss += float(np.nan_to_num(loss))
 
         def make(first: int, last: int) -> None:
             for index in range(first, last):
@@ -261,7 +268,7 @@ class _Training:
             run_epochs(
                 make, run, count, lambda index: rounds.words * index / count, unit=" words",
                 workers=1, progress=progress, cure=_CURE, checkpoint=checkpoint, save=save,
-                on_epoch_end=model.epoch_losses.append,
+                on_epoch_end=ended,
             )  # fmt: skip
         finally:  # after an error or Ctrl-C the model is as far as training got
             try:
