@@ -50,7 +50,8 @@ test: $(VENV)/test.stamp ## all tests but comparisons with peers and those that 
 
 # One after another: a cluster that is kept waiting for a processor gives up its start.
 test-ray: $(VENV)/test.stamp ## the same jobs on clusters of Ray
-	RAY_worker_niceness=0 $(BIN)/python -m pytest -m 'ray and not peer'
+	RAY_worker_niceness=0 $(BIN)/python -m pytest -m 'ray and not peer' tests/distributed tests/cli/test_ray.py \
+		tests/test_docs.py
 
 # OpenBLAS computes, and warns, otherwise on CPUs without AVX-512; this is how it does there.
 test-haswell: $(VENV)/test.stamp ## kernels against NumPy as CPUs without AVX-512 run it
