@@ -159,11 +159,12 @@ class Replica:
             )
         self._rows = {name: rows[:, : job.dim] for name, rows in new.items()}
         self._shards: dict[int, tuple[NDArray[np.int32], Any]] = {}
+        self._opened: dict[int, tuple[int, int, int]] = {}
         self._read = np.zeros(len(job.words), bool)  # words of the last `train`
 
     def open(self, shard: int, splits: Sequence[Split]) -> tuple[int, int, int]:
         """Encode a shard, once; its words, its blocks, and a checksum."""
-        if shard not in self._shards:
+        if shard not in self._opened:
             ids, trainer = encoded(splits, self.job.words), None
             if len(ids):
                 # The first shard has the random numbers of one process.
@@ -173,8 +174,9 @@ class Replica:
                     self.job.start_alpha, self.job.end_alpha, self.job.epochs,
                 )  # fmt: skip
             self._shards[shard] = ids, trainer
-        ids, trainer = self._shards[shard]
-        return len(ids), trainer.blocks if trainer else 0, training.fingerprint(ids)
+            blocks = trainer.blocks if trainer else 0
+            self._opened[shard] = len(ids), blocks, training.fingerprint(ids)
+        return self._opened[shard]
 
     def write(self, part: Part, values: NDArray[np.float32], rows: Any = None) -> None:
         """Take values (n, D) for all rows of a part, or for some."""
