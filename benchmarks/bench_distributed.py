@@ -37,7 +37,7 @@ from bench_encoders import minilm, paragraphs
 from bench_words import corpus_file
 from distributed_jobs import digest
 from harness import QUICK, Row, compared, interleave, size
-from report import number, tables
+from report import number
 
 STORE = 2 << 30
 GOAL = 1 / 1.1
@@ -56,6 +56,8 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
     os.environ |= {
         "RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled",
         "RAY_metrics_report_interval_ms": "500",
+        # A worker has one processor, whatever this process has: it inherits these.
+        "FIRTH_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1",
     }  # fmt: skip
     settings = {"num_cpus": cpus, "object_store_memory": STORE}
     with warnings.catch_warnings():
@@ -406,18 +408,27 @@ def memory(path: str) -> str:
     )
 
 
-def run() -> str:
-    """All tables."""
-    path = str(corpus_file())
+@contextlib.contextmanager
+def prepared() -> Iterator[tuple[str, Path]]:
+    """The corpus and a folder, while this process has one thread."""
     before = firth.info().threads
     firth.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            with cluster(1):
-                rows = overhead(path, folder)
-            text = cost(path, folder)
+            yield str(corpus_file()), Path(name)
     finally:
         firth.set_num_threads(before)
-    told = "" if QUICK else "\n\n" + memory(path)
-    return f"{tables(rows)}\n\n**Cost**\n\n{text}\n\n**Memory**{told}"
+
+
+def run() -> list[Row]:
+    """One worker against none."""
+    with prepared() as (path, folder), cluster(1):
+        return overhead(path, folder)
+
+
+def costs() -> str:
+    """The cost of jobs, and the memory of workers."""
+    with prepared() as (path, folder):
+        text = cost(path, folder)
+    told = "" if QUICK else f"\n\n**Memory**\n\n{memory(path)}"
+    return f"**Cost**\n\n{text}{told}"
