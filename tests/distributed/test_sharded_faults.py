@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 import firth
-from distributed.local_actors import DIM, actor_of, compare, local, made, rows, same, small
+from distributed.local_actors import (
+    DIM,
+    LocalActors,
+    actor_of,
+    compare,
+    local,
+    made,
+    rows,
+    same,
+    small,
+)
 from firth.distributed import shard_files, shard_table
 from firth.distributed.search import ShardedIndex
 from firth.search.storage import Stored
@@ -77,6 +87,24 @@ def test_the_program_ends_in_the_middle_of_a_change(tmp_path, named, monkeypatch
             assert not os.path.exists(folder / "change.firth")
             again.close()
     assert seen == {"whole", True, False}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_actor_that_is_lost_while_it_opens_its_shard_is_replaced(tmp_path, monkeypatch, when):
+    begun = LocalActors.__init__
+
+    def faulty(self, *arguments):
+        begun(self, *arguments)
+        ends = iter([None, when, when])  # the second shard's, and the one in its place
+        self.fault = lambda actor, method: next(ends, None) if method == "open" else None
+
+    monkeypatch.setattr(LocalActors, "__init__", faulty)
+    vectors = rows(np.random.default_rng(1), 90)
+    with ShardedIndex.build(vectors, shards=3, path=tmp_path / "x", timeout=5) as sharded:
+        assert len(made[-1].actors) == 5
+        index = firth.Index(DIM)
+        index.add(vectors)
+        same(sharded.search(vectors[:5], 10), index.search(vectors[:5], 10))
 
 
 def test_an_answer_without_a_shard_says_so(tmp_path):

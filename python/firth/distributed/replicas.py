@@ -122,27 +122,34 @@ class Replicas:
                     self._actors[shard].append(self._start(shard, number, verify))
             until = time.monotonic() + timeout
             for shard, actors in enumerate(self._actors):
-                for actor in actors:
-                    self._marks[shard] = self._first_mark(where, actor, until)
+                for number in range(len(actors)):
+                    self._marks[shard] = self._first_mark(where, shard, number, until)
         except BaseException:
             self.stop()
             raise
 
-    def _first_mark(self, where: str, actor: Actor, until: float) -> Mark:
-        while not self._engine.done([actor.opening], _STEP):
-            if time.monotonic() > until:
-                raise TimeoutError(
-                    f"{where}: the actor of {self._files[actor.shard]} has not come to life within "
-                    f"{self._timeout:.0f} s: no processor of the cluster is free for it"
-                )
-        try:
-            mark: Mark = self._engine.value(actor.opening)
-        except Lost as error:
-            raise ConnectionError(
-                f"{where}: the actor of {self._files[actor.shard]}: {error}"
-            ) from error
-        actor.opening = None
-        return mark
+    def _first_mark(self, where: str, shard: int, number: int, until: float) -> Mark:
+        """What an actor has opened; one that is lost meanwhile is replaced."""
+        while True:
+            actor = self._actors[shard][number]
+            while not self._engine.done([actor.opening], _STEP):
+                if time.monotonic() > until:
+                    raise TimeoutError(
+                        f"{where}: the actor of {self._files[shard]} has not come to life within "
+                        f"{self._timeout:.0f} s: the cluster has no processor for it"
+                    )
+            try:
+                mark: Mark = self._engine.value(actor.opening)
+            except Lost as error:
+                if time.monotonic() > until:
+                    raise ConnectionError(
+                        f"{where}: the actor of {self._files[shard]}: {error}"
+                    ) from error
+                time.sleep(_PAUSE)
+                self.replace(actor, error)
+                continue
+            actor.opening = None
+            return mark
 
     @property
     def rows(self) -> int:
