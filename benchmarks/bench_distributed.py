@@ -26,7 +26,7 @@ import threading
 import time
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,12 @@ def created() -> int:
 # The jobs, without Ray and with it
 
 
+def words_alone(path: str) -> list[str]:
+    model = firth.Word2Vec(min_count=5)
+    model.build_vocab(corpus_file=path)
+    return model.wv.index_to_key
+
+
 def model_on(path: str) -> firth.Word2Vec:
     model = firth.Word2Vec(**SKIPGRAM, workers=1)
     model.build_vocab(corpus_file=path)
@@ -106,8 +112,7 @@ def pairs_alone(path: str) -> list[Any]:
     model.build_vocab(corpus_file=path)
     with opened("bench", None, path) as text:
         ids = text.encode(model.wv.index_to_key, model.wv.key_to_index)
-    rows = cooccurrences(ids, len(model.wv), window=10, memory=1 << 30)
-    return [(first, [len(part) for part in some]) for first, some in rows]
+    return totals(cooccurrences(ids, len(model.wv), window=10, memory=1 << 30))
 
 
 def pairs_on_ray(path: str, workers: int, memory: int = 1 << 30) -> list[Any]:
@@ -118,7 +123,17 @@ def pairs_on_ray(path: str, workers: int, memory: int = 1 << 30) -> list[Any]:
     rows = cooccurrences(
         path, words.index_to_key, words.counts, window=10, workers=workers, memory=memory
     )
-    return [(first, [len(part) for part in some]) for first, some in rows]
+    return totals(rows)
+
+
+def totals(waves: Iterable[tuple[int, Any]]) -> list[Any]:
+    """What rows come to, however many come at a time: entries, columns and whole counts add up."""
+    found = [0, 0, 0.0]
+    for _, (lengths, columns, values) in waves:
+        found[0] += len(lengths)
+        found[1] += int(columns.sum(dtype=np.int64))
+        found[2] += float(np.rint(values * 2520).sum())  # 2520: the unit of a window of ten
+    return found
 
 
 def glove(path: str, workers: int | None) -> firth.GloVe:
@@ -145,6 +160,7 @@ def skipgram(path: str, workers: int | None) -> firth.Word2Vec:
 def overhead(path: str, folder: Path) -> list[Row]:
     """Rows of one worker against none."""
     from firth.distributed import ShardedIndex, build_knowledge_base, build_vocab, embed
+    from firth.distributed.datasets import open_embedding
 
     texts = paragraphs(size(4000, 50))
     lines = folder / "texts.txt"
@@ -156,21 +172,26 @@ def overhead(path: str, folder: Path) -> list[Row]:
         (documents / f"{i:05}.txt").write_text("\n\n".join(texts[i : i + 20]), encoding="utf-8")
     runs = iter(range(10**6))
 
-    def base(on_ray: bool) -> int:
+    def base(on_ray: bool) -> list[Any]:
         place = folder / f"kb-{next(runs)}"
         if on_ray:
-            with build_knowledge_base(documents, place, workers=1) as made:
-                return len(made)
-        with firth.KnowledgeBase(place) as made:
+            made = build_knowledge_base(documents, place, workers=1)
+        else:
+            made = firth.KnowledgeBase(place)
             made.add(documents)
-            return len(made)
+        with made:
+            best = made.search(texts[0], 10)
+            return [made.documents, [(one.text, one.score) for one in best]]
 
-    def vectors_alone() -> None:
+    def vectors_alone() -> Any:
         out = firth.SentenceTransformer(minilm()).encode(spoken)
         np.save(folder / f"{next(runs)}.npy", out)
+        return out
 
-    def vectors_on_ray() -> None:
-        embed(str(lines), str(minilm()), out=folder / f"out-{next(runs)}", format="npy", workers=1)
+    def vectors_on_ray() -> Any:
+        out = folder / f"out-{next(runs)}"
+        embed(str(lines), str(minilm()), out=out, format="npy", workers=1)
+        return np.concatenate([vectors for _, vectors in open_embedding(out)])
 
     count = size(200_000, 2000)
     rng = np.random.default_rng(1)
@@ -191,20 +212,23 @@ def overhead(path: str, folder: Path) -> list[Row]:
             for many in (1000, 32, 1)
         }  # fmt: skip
     work: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-        "vocabulary": (
-            lambda: firth.Word2Vec(min_count=5).build_vocab(corpus_file=path),
-            lambda: build_vocab(path),
-        ),
+        "vocabulary": (lambda: words_alone(path), lambda: build_vocab(path).index_to_key),
         "vocabulary and pairs, window 10": (
             lambda: pairs_alone(path), lambda: pairs_on_ray(path, 1),
         ),
-        "GloVe, 2 epochs": (lambda: glove(path, None), lambda: glove(path, 1)),
-        "skip-gram, an epoch": (lambda: skipgram(path, None), lambda: skipgram(path, 1)),
+        "GloVe, 2 epochs": (
+            lambda: glove(path, None).wv.vectors, lambda: glove(path, 1).wv.vectors,
+        ),
+        "skip-gram, an epoch": (
+            lambda: skipgram(path, None).wv.vectors, lambda: skipgram(path, 1).wv.vectors,
+        ),
         f"embedding {len(spoken):,} texts": (vectors_alone, vectors_on_ray),
         f"knowledge base of {len(texts):,} paragraphs": (lambda: base(False), lambda: base(True)),
     }  # fmt: skip
     rows = []
     for name, (alone, on_ray) in work.items():
+        if digest(alone()) != digest(on_ray()):
+            raise RuntimeError(f"{name}: not the result of one process")
         times = interleave({"alone": alone, "ray": on_ray}, 3)
         rows.append(row(name, times["alone"], times["ray"]))
         print(rows[-1], flush=True)
@@ -400,11 +424,11 @@ def memory(path: str) -> str:
         pairs_on_ray(path, 2, BUDGET)
     allowed = BUDGET + PROCESS
     verdict = "within" if max(watch.system, watch.metrics) <= allowed else "**above**"
+    told = f"{watch.metrics / 2**20:.0f} MiB" if watch.metrics else "not measured (none came)"
     return (
         f"Counting pairs with a budget of {BUDGET >> 20} MiB, and {PROCESS >> 20} MiB for the "
         f"process itself: most of a worker's own memory {watch.system / 2**20:.0f} MiB by the "
-        f"system, {watch.metrics / 2**20:.0f} MiB by Ray's metrics (0: none came), {verdict} "
-        f"{allowed >> 20} MiB."
+        f"system, {verdict} {allowed >> 20} MiB; by Ray's metrics {told}."
     )
 
 

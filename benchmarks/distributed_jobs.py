@@ -67,8 +67,8 @@ def note_work(folder: str) -> None:
 
         return counted
 
-    splits.lines = counting(splits.lines, lambda split: split.bytes)  # type: ignore[assignment]
-    SentenceTransformer.encode = counting(  # type: ignore[method-assign]
+    splits.lines = counting(splits.lines, lambda split: split.bytes)
+    SentenceTransformer.encode = counting(
         SentenceTransformer.encode, lambda model, texts, *_: sum(map(len, texts))
     )
 
