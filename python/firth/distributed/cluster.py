@@ -115,11 +115,10 @@ def _line(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Nodes:
-    """What the living nodes of a cluster can do: processors of all of them, and bytes for tasks."""
+    """The living nodes of a cluster that work, and the processors of all of them."""
 
     count: int
     cpus: int
-    memory: int
 
 
 def nodes(where: str, paths: Sequence[str] = (), memory: int = 0) -> Nodes:
@@ -215,8 +214,7 @@ def nodes(where: str, paths: Sequence[str] = (), memory: int = 0) -> Nodes:
             f"{where}: a worker needs {memory / 2**30:.2f} GiB, no node has more than "
             f"{most / 2**30:.2f} GiB for workers"
         )
-    cpus = sum(int(one["CPU"]) for one in resources)
-    return Nodes(len(working), cpus, sum(int(one.get("memory", 0)) for one in resources))
+    return Nodes(len(working), sum(int(one["CPU"]) for one in resources))
 
 
 def _versions() -> dict[str, str]:
@@ -297,7 +295,7 @@ def with_progress(
     progress: bool | None,
     unit: str = "B",
 ) -> Iterator[Any]:
-    """What is found, while a bar grows by the size of each."""  # fmt: skip
+    """What is found, while a bar grows by the size of each."""
     with progress_bar(total, unit, label, progress) as bar:
         for one, size in zip(found, sizes, strict=True):
             yield one

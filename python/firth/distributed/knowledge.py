@@ -29,7 +29,7 @@ _BYTES = 256 << 10  # of a batch: seconds of work, so that little is lost with a
 _BATCHES = 5000  # about as many at most, since Ray keeps a record of each
 _SMALLEST = 1 << 10  # what a document is taken for where it is smaller
 
-Found = tuple[str, "list[Part] | Exception"]  # the node, and what it made
+Found = tuple[str, list[Part]]  # the node, and what it made
 
 
 def build_knowledge_base(
@@ -162,13 +162,9 @@ def checked(found: Iterable[Found]) -> Iterator[list[Part]]:
     RuntimeError
         A node cannot read a file, and this process can; or parts of a source are not of one
         reading.
-    Exception
-        What was raised on a node.
     """
     begun: Part | None = None
     for host, parts in found:
-        if isinstance(parts, Exception):
-            raise parts
         for part in parts:
             if begun and (part.path, part.name, part.digest) != (
                 begun.path, begun.name, begun.digest,
@@ -215,13 +211,13 @@ class Worker:
         self.settings, self._models = settings, Models(model, None, None)
 
     def __call__(self, batch: list[Task]) -> Iterator[Found]:
-        """`found`, and where."""
+        """What is made of a batch, and on which node; RuntimeError: the model cannot be used."""
         host = cluster.the_ray().util.get_node_ip_address()
         for parts in self.found(batch, host):
             yield host, parts
 
-    def found(self, batch: list[Task], host: str) -> Iterator[list[Part] | Exception]:
-        """`prepared`; what it raises comes last, since Ray Data would report it at length."""
+    def found(self, batch: list[Task], host: str) -> Iterator[list[Part]]:
+        """`prepared`, with the model of this worker."""
 
         def model() -> SentenceTransformer:
             try:
@@ -231,8 +227,4 @@ class Worker:
                     f"{_WHERE}: the node {host} cannot use the model: {error}"
                 ) from error
 
-        size, overlap = int(self.settings["size"]), int(self.settings["overlap"])
-        try:
-            yield from prepared(batch, model, size, overlap)
-        except Exception as error:
-            yield error
+        return prepared(batch, model, int(self.settings["size"]), int(self.settings["overlap"]))

@@ -110,13 +110,8 @@ def merge(old: NDArray[np.float32], *updates: Update) -> tuple[NDArray[np.float3
     return new, (where, values)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Of a round, or of several: the sum of losses, its pairs, words that sub-sampling left."""
-
-    loss: float
-    pairs: int
-    effective: int
+# Of a round: the sum of losses, its pairs, words that sub-sampling left.
+Figures = tuple[float, int, int]
 
 
 class Rounds:
@@ -166,10 +161,15 @@ class Rounds:
         self._actors: list[Any] = []
         self._joining: dict[Any, Any] = {}  # actors by what tells that they are alive
         self._failures = 0
-        self._start()
-        lengths, self._blocks, self.checksums = self._opened()
+        try:
+            self._start()
+            lengths, self._blocks, self.checksums = self._opened()
+        except BaseException:
+            self.close()
+            raise
         self.words, self.longest, self.blocks = sum(lengths), max(lengths), max(self._blocks)
         if not all(lengths):
+            self.close()
             raise ValueError(
                 f"{where}: the corpus is too small for {len(lengths)} replicas: "
                 f"{lengths.count(0)} would have no word of the vocabulary"
@@ -244,7 +244,7 @@ class Rounds:
             after = Rows(before.version + 1, rows, changes)
         figures = [cluster.value(answer[0]) for answer in answers]
         loss, pairs, effective = (sum(column) for column in zip(*figures, strict=True))
-        return after, Figures(loss, pairs, effective)
+        return after, (loss, pairs, effective)
 
     def _given(self, version: int) -> Rows:
         """Rows that this process has, in the object store."""

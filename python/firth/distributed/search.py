@@ -168,7 +168,7 @@ class ShardedIndex:
         replicas : int, at least 1
             Actors of each shard, which share the searches.
         cpus : int, at least 1
-            Processors, and threads, of each actor.
+            Processors, and threads, of each actor; where the cluster has fewer, actors share them.
         timeout : float, above 0
             Seconds to wait for a shard that has no actor, before a call fails.
         verify : bool
@@ -184,8 +184,8 @@ class ShardedIndex:
             Mode "r+", and another program has it open for writing; mode "r", and a change is under
             way.
         ConnectionError, RuntimeError, MemoryError, TimeoutError
-            There is no cluster; it has another version, too few processors, too little memory for a
-            shard, or does not start an actor in time.
+            There is no cluster; it has another version, too little memory for a shard, or does not
+            start an actor in time.
         """
         if mode not in ("r", "r+"):
             raise ValueError(f"open: mode must be 'r' or 'r+', got {mode!r}")

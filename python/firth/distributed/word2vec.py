@@ -32,7 +32,6 @@ from firth.formats import container
 from firth.formats.files import PathLike
 from firth.words import FastText, Word2Vec, training
 
-_SMALL = 10_000  # words of a corpus up to which the loss of every window is taken
 _ROUNDS = 16  # of an epoch for each replica, where the corpus is small
 _SHORT = 100_000  # words of a round that hide what averaging costs,
 _PER_WORD = 1.5  # or so many for each word of the vocabulary, whose rows are averaged
@@ -216,7 +215,7 @@ class _Training:
     ) -> None:
         self._where, self._model, self._run = where, model, run
         network = model._network(model.negatives != "independent", None)
-        network.whole_loss |= (model.corpus_total_words or 0) <= _SMALL
+        network.whole_loss |= (model.corpus_total_words or 0) <= training.SMALL
         words = model.wv.index_to_key
         start = faster(run["start_alpha"], run["replicas"])
         self._job, self._matrices = Job.of(
@@ -255,9 +254,8 @@ class _Training:
         def make(first: int, last: int) -> None:
             for index in range(first, last):
                 found = rounds.train(run["epoch"] * count + index)
-                run["loss"] += found.loss
-                run["pairs"] += found.pairs
-                run["effective"] += found.effective
+                for name, more in zip(("loss", "pairs", "effective"), found, strict=True):
+                    run[name] += more
 
         def save() -> None:
             assert checkpoint is not None

@@ -22,7 +22,7 @@ from firth.kernels._dispatch import active_level
 from firth.words.corpus import Corpus
 
 _CURE = "take a lower alpha"
-_SMALL = 10_000  # words of a corpus up to which the loss of every window is taken
+SMALL = 10_000  # words of a corpus up to which the loss of every window is taken
 _LANES = 16  # floats in 64 bytes: rows are padded to it while training
 
 
@@ -156,7 +156,7 @@ def train(
         As of `run_epochs`.
     """
     workers = workers or _native.num_threads()
-    network.whole_loss = network.whole_loss or len(ids) <= _SMALL
+    network.whole_loss = network.whole_loss or len(ids) <= SMALL
     trainer = _native.words.WordTrainer(
         active_level(), network, np.ascontiguousarray(ids), run["start_alpha"], run["end_alpha"],
         run["epochs"],
