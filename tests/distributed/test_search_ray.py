@@ -153,6 +153,8 @@ def test_a_shard_is_missing(hosts3, tmp_path):
     pid = facts(ray, actors(sharded)[1])["Pid"]
     os.kill(pid, signal.SIGKILL)
     gone(pid)
+    # The one that waited has the processor, before a search wants it for a new actor.
+    assert len(ray.wait(there, num_returns=free + 1, timeout=30)[0]) == free + 1
     until = time.monotonic() + 20
     while not (found := sharded.search(QUERIES, partial=True)).missing:
         assert time.monotonic() < until
