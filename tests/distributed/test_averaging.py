@@ -12,6 +12,8 @@ from blockwise import write_corpus
 from firth import FastText, Word2Vec
 from firth.distributed import averaging
 from firth.distributed.averaging import Job, Part, Replica, deal, encoded, faster, merged
+from firth.kernels import to_bfloat16
+from firth.kernels._arrays import widen_bfloat16
 from firth.words import training
 from firth.words.corpus import opened
 
@@ -25,11 +27,11 @@ def path(tmp_path_factory):
     return path
 
 
-def prepared(model, path):
+def prepared(model, path, replicas=1):
     """The job of a model, its matrices, and a replica with its rows."""
     model.build_vocab(corpus_file=path)
     network = model._network(True, None)
-    run = training.new_run(model.epochs, model.alpha, model.min_alpha)
+    run = training.new_run(model.epochs, model.alpha, model.min_alpha) | {"replicas": replicas}
     job, found = Job.of(network, model.wv.index_to_key, model.vector_size, run)
     replica = Replica(job)
     for part in job.parts():
@@ -93,39 +95,47 @@ def test_one_replica_trains_as_one_process(path, kind, more):
 @pytest.mark.parametrize("kind", [Word2Vec, FastText])
 def test_an_update_names_every_row_that_changed(path, kind):
     settings = SETTINGS | ({"bucket": 5000} if kind is FastText else {})
-    job, found, replica = prepared(kind(min_count=1, **settings), path)
-    replica.open(0, deal("test", path, 1)[0])
-    replica.train(0, 0, 0, 1)
+    job, found, replica = prepared(kind(min_count=1, **settings), path, 2)
+    (alone_job, _, alone) = prepared(kind(min_count=1, **settings), path)
+    for one in (replica, alone):
+        one.open(0, deal("test", path, 1)[0])
+        one.train(0, 0, 0, 1)
+    assert alone_job.parts() == job.parts()
     for part in job.parts():
         old = found[part.matrix][part.start : part.stop, : job.dim]
-        now = replica.read(part)
-        where, values = replica.update(part)
+        np.testing.assert_array_equal(replica.read(part), old)  # until all have changed
+        moved = alone.read(part) - old
+        where, bits = replica.update(part)
         if where is None:
-            np.testing.assert_array_equal(values, now)
-            continue
+            where = np.arange(len(old))
         left = np.setdiff1d(np.arange(len(old)), where)
-        np.testing.assert_array_equal(now[left], old[left])
-        np.testing.assert_array_equal(now[where], values)
+        assert not moved[left].any()
+        np.testing.assert_allclose(widen_bfloat16(bits), moved[where], rtol=2**-8)
+        replica.change(part, (where, bits))
+        np.testing.assert_array_equal(replica.read(part)[where], old[where] + widen_bfloat16(bits))
 
 
 def test_rows_move_by_the_mean_of_changes():
     rng = np.random.default_rng(2)
-    old, *changes = (rng.standard_normal((50, 16), dtype=np.float32) for _ in range(4))
-    where, found = merged(old, [(None, old + one) for one in changes])
+    changes = [to_bfloat16(rng.standard_normal((50, 16), dtype=np.float32)) for _ in range(3)]
+    where, found = merged([(None, one) for one in changes])
     assert where is None
-    np.testing.assert_allclose(found, old + np.mean(changes, 0, np.float64), atol=1e-5)
-    assert merged(old, [(None, old)] * 3)[1].tobytes() == old.tobytes()  # also rows that are locked
+    wanted = np.mean([widen_bfloat16(one) for one in changes], 0, np.float64)
+    np.testing.assert_allclose(widen_bfloat16(found), wanted, rtol=2**-8, atol=1e-6)
+    assert not merged([(None, 0 * changes[0])] * 3)[1].any()  # also rows that are locked
 
 
 def test_merging_leaves_rows_alone_that_nobody_read():
-    rng = np.random.default_rng(1)
-    old = rng.standard_normal((9, 4), dtype=np.float32)
-    one = (np.array([1, 4]), old[[1, 4]] + 1)
-    two = (np.array([4, 7]), old[[4, 7]] + 1)
-    where, values = merged(old, [one, two])
+    one = (np.array([1, 4]), to_bfloat16(np.ones((2, 4), np.float32)))
+    two = (np.array([4, 7]), one[1])
+    none = (np.array([], np.int64), one[1][:0])
+    where, values = merged([one, two])
     assert where is not None
     assert where.tolist() == [1, 4, 7]
-    np.testing.assert_allclose(values, old[[1, 4, 7]] + [[0.5], [1], [0.5]], rtol=1e-6)
+    np.testing.assert_array_equal(widen_bfloat16(values)[:, 0], [0.5, 1, 0.5])
+    where, values = merged([none, none])
+    assert where is not None
+    assert len(where) == len(values) == 0
 
 
 def test_rates_of_replicas():
@@ -140,24 +150,25 @@ def together(path, replicas, epochs):
     model = Word2Vec(**SETTINGS | {"epochs": epochs})
     model.build_vocab(corpus_file=path)
     run = training.new_run(epochs, faster(model.alpha, replicas), model.min_alpha)
+    run["replicas"] = replicas
     words, dim = model.wv.index_to_key, model.vector_size
     job, found = Job.of(model._network(True, None), words, dim, run)
-    rows = [found[part.matrix][part.start : part.stop, :dim].copy() for part in job.parts()]
     everyone = [Replica(job) for _ in range(replicas)]
+    for one, part in itertools.product(everyone, job.parts()):
+        one.write(part, found[part.matrix][part.start : part.stop, :dim])
     shards = deal("test", path, replicas)
     blocks = [one.open(i, shards[i])[1] for i, one in enumerate(everyone)]
     for epoch in range(epochs):
         losses, updates = [], []
         for i, one in enumerate(everyone):
-            for part, values in zip(job.parts(), rows, strict=True):
-                one.write(part, values)
             losses.append(one.train(i, epoch, 0, blocks[i])[:2])
             updates.append([one.update(part) for part in job.parts()])
-        for old, several in zip(rows, zip(*updates, strict=True), strict=True):
-            where, values = merged(old, several)
-            old[slice(None) if where is None else where] = values
+        for part, several in zip(job.parts(), zip(*updates, strict=True), strict=True):
+            change = merged(several)
+            for one in everyone if replicas > 1 else ():
+                one.change(part, change)
     loss, pairs = np.sum(losses, 0)
-    return loss / pairs, rows
+    return loss / pairs, [everyone[0].read(part) for part in job.parts()]
 
 
 def test_many_replicas_and_epochs_on_little_text(path):

@@ -42,8 +42,9 @@ def test_same_as_one_process(corpus, nodes):
     folder, words, counts, want = corpus
     paths = [folder / "a.txt", folder / "b.txt"]
     with cluster(nodes):
-        for workers, memory in ((1, 1 << 19), (2, 1 << 30), (4, 1 << 20)):
-            assert len(splits.plan("", paths, max(1 << 16, memory // 8))) > 1
+        for workers, memory in ((1, 1 << 19), (1, 1 << 30), (2, 1 << 30), (4, 1 << 20)):
+            several = len(splits.runs("", paths, workers, max(1 << 16, memory // 8))) > 1
+            assert several == ((workers, memory) != (1, 1 << 30))
             got = list(cooccurrences(paths, words, counts, workers=workers, memory=memory))
             lengths = np.cumsum([0, *(len(rows[0]) for _, rows in got)])
             assert [first for first, _ in got] == lengths[:-1].tolist()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import math
 import os
 
 import numpy as np
@@ -109,3 +111,29 @@ def test_a_corpus_of_a_part(tmp_path):
         assert list(part) == [["c", "d"]]
         assert part.count().words == ["c", "d"]
         assert part.encode(["d", "c"], {}).tolist() == [1, ~0]
+
+
+def test_runs_are_equal_and_hold_every_line_once(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = []
+    for name in ("a.txt", "b.txt.gz", "c.txt", "d.txt"):
+        lines = [f"{name[0]}{i} " + "x" * int(rng.integers(20)) for i in range(200)]
+        data = "\n".join(lines).encode()
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        whole += [line.split() for line in lines]
+    paths = str(tmp_path / "*")
+    for workers, most in itertools.product((1, 2, 3, 7), (1000, 4000, 1 << 30)):
+        runs = splits.runs("test", paths, workers, most)
+        sizes = [sum(split.bytes for split in run) for run in runs]
+        assert (most < 1 << 30) or len(runs) <= workers
+        assert len(runs) >= min(sum(sizes) / most, workers) - 1  # a packed file is one split
+        packed = (tmp_path / "b.txt.gz").stat().st_size
+        assert max(sizes) < min(most, math.ceil(sum(sizes) / workers)) + packed
+        found = []
+        for split in itertools.chain(*runs):
+            with splits.lines(split) as corpus:
+                found += [list(sentence) for sentence in corpus]
+        assert found == whole
+    (tmp_path / "none").touch()
+    with pytest.raises(ValueError, match=r"^test: the corpus is empty$"):
+        splits.runs("test", tmp_path / "none", 2)

@@ -37,10 +37,10 @@ def files(tmp_path_factory):
 def test_same_as_one_process(files, nodes, monkeypatch):
     model = firth.Word2Vec(min_count=2, vector_size=2)
     model.build_vocab(corpus_file=files / "whole")
-    plan = splits.plan
-    monkeypatch.setattr(splits, "plan", lambda where, paths: plan(where, paths, 20_000))
+    runs = splits.runs
+    monkeypatch.setattr(splits, "runs", lambda *given: runs(*given, 20_000))
     paths = [files / "a.txt", f"file://{files}/b.txt.gz", str(files / "c*")]
-    assert len(splits.plan("", paths)) > 10, "two levels of merging"
+    assert len(splits.runs("", paths, 1)) > 10, "two levels of merging"
     with cluster(nodes):
         for workers in (1, 2, 4, None):
             vocab = build_vocab(paths, 2, workers=workers)
@@ -67,14 +67,14 @@ def errors(files, monkeypatch):
     (files / "empty").touch()
     with pytest.raises(ValueError, match=r"^build_vocab: the corpus is empty$"):
         build_vocab(files / "empty")
-    plan = splits.plan
+    runs = splits.runs
 
-    def changed(where, paths):
-        found = plan(where, paths)
+    def changed(where, paths, workers):
+        found = runs(where, paths, workers)
         bad.write_bytes(b"shorter\n")
         return found
 
-    monkeypatch.setattr(splits, "plan", changed)
+    monkeypatch.setattr(splits, "runs", changed)
     with pytest.raises(
         RuntimeError, match=r"bad\.txt: the file changed while the work was going on"
     ):

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from firth import _native
 from firth.distributed.splits import SPLIT, Paths, Split, lines, plan
+from firth.kernels import to_bfloat16
+from firth.kernels._arrays import widen_bfloat16
 from firth.kernels._dispatch import active_level
 from firth.words import training
 
@@ -25,8 +27,9 @@ _IN_MEMORY = 1 << 30  # bytes of ids beyond which they go to a temporary file
 _FASTEST = 0.1  # rates are not raised above this: windows take smaller steps from there on
 _BY_WORD = ("w_in", "ngrams")  # of these matrices only rows of words that were read change
 
-# Rows of a part that a replica may have changed (None: all), and what they are now (n, D) float32.
-Update = tuple[NDArray[np.int64] | None, NDArray[np.float32]]
+# Rows of a part that may have changed (None: all), and by how much: bits of bfloat16 (n, D). What
+# rounding takes from a change is noise beside that of training, and half the bytes move.
+Update = tuple[NDArray[np.int64] | None, NDArray[np.uint16]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Job:
     words: list[str]
     dim: int
     sizes: dict[str, int]
+    replicas: int
     epochs: int
     start_alpha: float
     end_alpha: float
@@ -65,7 +69,7 @@ class Job:
             bare.subwords = dataclasses.replace(network.subwords, vectors=none)
         sizes = {name: len(rows) for name, rows in found.items()}
         rates = run["start_alpha"], run["end_alpha"]
-        return cls(bare, words, dim, sizes, run["epochs"], *rates), found
+        return cls(bare, words, dim, sizes, run["replicas"], run["epochs"], *rates), found
 
     def parts(self) -> list[Part]:
         """The matrices in parts of about `_PART` bytes."""
@@ -137,16 +141,18 @@ def encoded(splits: Sequence[Split], words: list[str]) -> NDArray[np.int32]:
 class Replica:
     """The parameters of a network on a worker, and the shards that it trains them on.
 
-    Shards may follow one another in it: each trains from rows that are loaded first.
+    Where there are several replicas, each keeps the rows that all of them have in common (`write`,
+    `change`, `read`); shards may follow one another in it, and each trains from these. A single one
+    goes on with its own.
 
     Attributes
     ----------
-    trained : int
-        The version of the rows that the present ones were trained from, -1 for none.
+    version : int
+        Rounds after which the rows in common are what they are, -1 for unknown.
     """
 
     def __init__(self, job: Job) -> None:
-        self.job, self.trained = job, -1
+        self.job, self.version = job, -1
         new: dict[str, Any] = {
             name: training.rows(size, job.dim) for name, size in job.sizes.items()
         }
@@ -158,6 +164,9 @@ class Replica:
                 job.network.subwords, vectors=new["ngrams"]
             )
         self._rows = {name: rows[:, : job.dim] for name, rows in new.items()}
+        self._common = self._rows
+        if job.replicas > 1:
+            self._common = {name: rows.copy() for name, rows in self._rows.items()}
         self._shards: dict[int, tuple[NDArray[np.int32], Any]] = {}
         self._opened: dict[int, tuple[int, int, int]] = {}
         self._read = np.zeros(len(job.words), bool)  # words of the last `train`
@@ -178,20 +187,28 @@ class Replica:
             self._opened[shard] = len(ids), blocks, training.fingerprint(ids)
         return self._opened[shard]
 
-    def write(self, part: Part, values: NDArray[np.float32], rows: Any = None) -> None:
-        """Take values (n, D) for all rows of a part, or for some."""
-        target = self._rows[part.matrix][part.start : part.stop]
-        target[slice(None) if rows is None else rows] = values
+    def write(self, part: Part, values: NDArray[np.float32]) -> None:
+        """Take the rows of a part, (n, D)."""
+        self._common[part.matrix][part.start : part.stop] = values
+
+    def change(self, part: Part, update: Update) -> None:
+        """Move the rows of a part."""
+        rows, bits = update
+        target = self._common[part.matrix][part.start : part.stop]
+        target[slice(None) if rows is None else rows] += widen_bfloat16(bits)
 
     def read(self, part: Part) -> NDArray[np.float32]:
         """A copy of the rows of a part, (n, D)."""
-        return np.ascontiguousarray(self._rows[part.matrix][part.start : part.stop])
+        return np.ascontiguousarray(self._common[part.matrix][part.start : part.stop])
 
     def train(self, shard: int, epoch: int, first: int, last: int) -> tuple[float, int, int]:
         """Train blocks ``[first, last)`` of an epoch of a shard, with one thread.
 
         Returns the loss, its pairs, and the words that sub-sampling left.
         """
+        for name, rows in self._rows.items():
+            if self._common is not self._rows:
+                rows[...] = self._common[name]
         ids, trainer = self._shards[shard]
         read = ids[trainer.start(first) : trainer.start(last)]
         self._read = np.bincount(read ^ (read >> 31), minlength=len(self.job.words)) > 0
@@ -199,17 +216,18 @@ class Replica:
         return loss, pairs, effective
 
     def update(self, part: Part) -> Update:
-        """What a part became by the last `train`."""
-        if part.matrix not in _BY_WORD:
-            return None, self.read(part)
-        changed = self._read
-        if part.matrix == "ngrams":
-            subwords = self.job.network.subwords
-            assert subwords is not None
-            changed = np.zeros(self.job.sizes["ngrams"], bool)
-            changed[subwords.ids[np.repeat(self._read, np.diff(subwords.start))]] = True
-        rows = np.flatnonzero(changed[part.start : part.stop])
-        return rows, self._rows[part.matrix][part.start + rows]
+        """What the last `train` changed in a part."""
+        rows: Any = None
+        if part.matrix in _BY_WORD:
+            changed = self._read
+            if part.matrix == "ngrams":
+                subwords = self.job.network.subwords
+                assert subwords is not None
+                changed = np.zeros(self.job.sizes["ngrams"], bool)
+                changed[subwords.ids[np.repeat(self._read, np.diff(subwords.start))]] = True
+            rows = np.flatnonzero(changed[part.start : part.stop])
+        which = slice(part.start, part.stop) if rows is None else part.start + rows
+        return rows, to_bfloat16(self._rows[part.matrix][which] - self._common[part.matrix][which])
 
 
 def faster(alpha: float, replicas: int) -> float:
@@ -221,8 +239,8 @@ def faster(alpha: float, replicas: int) -> float:
     return min(alpha * replicas, max(alpha, _FASTEST))
 
 
-def merged(old: NDArray[np.float32], updates: Sequence[Update]) -> Update:
-    """What the rows of a part are after a round: moved by the mean of the replicas' changes.
+def merged(updates: Sequence[Update]) -> Update:
+    """How the rows of a part change in a round: by the mean of the replicas' changes.
 
     A replica that did not change a row counts, with a change of nothing: at the rate of `faster`
     the changes of a row that few words move then add up as those of one process do. Frequent rows
@@ -231,25 +249,16 @@ def merged(old: NDArray[np.float32], updates: Sequence[Update]) -> Update:
 
     Parameters
     ----------
-    old : ndarray (N, D), float32
-        The rows that the replicas trained from.
     updates : sequence of Update
         Of each replica, in order.
-
-    Returns
-    -------
-    tuple of (ndarray or None, ndarray)
-        The rows that may have changed (None: all), and what they are now.
     """
     named = [rows for rows, _ in updates if rows is not None]
     changed = np.unique(np.concatenate(named)) if named else None
-    before = old if changed is None else old[changed]
-    after = np.zeros_like(before)
-    for rows, values in updates:
+    _, first = updates[0]
+    total = np.zeros((len(first) if changed is None else len(changed), first.shape[1]), np.float32)
+    for rows, bits in updates:
         where: Any = slice(None)
         if changed is not None and rows is not None:
             where = np.searchsorted(changed, rows)
-        after[where] += values - before[where]
-    after /= np.float32(len(updates))
-    after += before
-    return changed, after
+        total[where] += widen_bfloat16(bits)
+    return changed, to_bfloat16(total / np.float32(len(updates)))

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from firth.arguments import Rules, Whole, check_all
 from firth.distributed import cluster, splits
-from firth.distributed.splits import SPLIT, Paths, Split
+from firth.distributed.splits import Paths, Split
 from firth.distributed.vocabulary import joined, parted
 from firth.words.cooccurrences import Rows, added, sums, unit
 
 PROCESS = 256 << 20  # bytes of a worker before it has done anything
 _ENTRY = 12  # bytes of a pair in `Rows`
-_TASKS = 4  # runs of splits, and bands, for each worker: so that all end at about the same time
+_BANDS = 4  # for each worker: so that all end at about the same time
 
 RANGES: Rules = {
     "window": Whole(1),
@@ -128,6 +128,10 @@ def cooccurrences(
     cuts = bands(counts, given["window"], symmetric, work, parts=1, block=1)
     counting = Counting(*settings, cuts)
     shuffled, _ = shuffle(work, words, counting, progress)
+    if len(work.runs) == 1:  # there is nothing to add
+        for first, (band,) in zip(cuts[:-1].tolist(), given_away(shuffled), strict=True):
+            yield first, divided(cluster.value(band), counting)
+        return
     arguments = ((counting, band) for band in given_away(shuffled))
     with contextlib.closing(
         cluster.tasks(_band, arguments, most=work.most, memory=work.memory)
@@ -138,9 +142,9 @@ def cooccurrences(
 
 @dataclass(frozen=True)
 class Work:
-    """The splits to read, by how many workers, with how many bytes for counts each."""
+    """The splits of each task, by how many workers, with how many bytes for counts each."""
 
-    plan: list[Split]
+    runs: list[list[Split]]
     workers: int
     most: int  # tasks under way at a time
     budget: int
@@ -157,9 +161,10 @@ def prepared(
     """Find out whether the cluster can do the work; errors as of `cooccurrences`."""
     if not all(isinstance(word, str) for word in words):
         raise TypeError(f"{where}: words of files are str, but the vocabulary has others")
-    plan = splits.plan(where, paths, min(SPLIT, max(1 << 16, memory // 8)))
-    here = cluster.nodes(where, sorted({split.path for split in plan}), memory + PROCESS)
-    return Work(plan, workers or here.cpus, workers or 2 * here.cpus, memory)
+    here = cluster.nodes(where, splits.files(where, paths), memory + PROCESS)
+    count = workers or here.cpus
+    runs = splits.runs(where, paths, count, min(splits.RUN, max(1 << 16, memory // 8)))
+    return Work(runs, count, workers or 2 * here.cpus, memory)
 
 
 def shuffle(
@@ -169,14 +174,13 @@ def shuffle(
 
     And the `fingerprint` of the corpus.
     """
-    runs = list(_runs(work))
-    sizes = [sum(split.bytes for split in run) for run in runs]
+    sizes = [sum(split.bytes for split in run) for run in work.runs]
     text = cluster.the_ray().put(joined(words))
     shuffled: list[list[Any]] = [[] for _ in counting.cuts[1:]]
     checksums = []
     with contextlib.closing(
         cluster.tasks(
-            count_splits, ((run, text, counting) for run in runs), most=work.most,
+            count_splits, ((run, text, counting) for run in work.runs), most=work.most,
             memory=work.memory, returns=1 + len(shuffled),
         )
     ) as counted:  # fmt: skip
@@ -217,7 +221,7 @@ def bands(
     dealt = np.concatenate([np.asarray(counts, np.float64)[part::parts] for part in range(parts)])
     most = np.arange(1, len(counts) + 1) if symmetric else len(counts)
     bound = np.minimum(dealt * (2.0 * window if symmetric else 1.0 * window), most)
-    limit = min(work.budget / 8 / _ENTRY, bound.sum() / (_TASKS * work.workers))
+    limit = min(work.budget / 8 / _ENTRY, bound.sum() / (_BANDS * work.workers))
     cuts = [0]
     for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         entries = 0.0
@@ -235,19 +239,6 @@ def part_starts(vocabulary: int, parts: int) -> NDArray[np.int64]:
     """Where the words of each part begin in the order of parts, and V: (P + 1,)."""
     sizes = [len(range(part, vocabulary, parts)) for part in range(parts)]
     return np.cumsum([0, *sizes])
-
-
-def _runs(work: Work) -> Iterator[list[Split]]:
-    """The splits of each task, one behind the other: the fewer tasks, the less there is to add."""
-    size = sum(split.bytes for split in work.plan) / (_TASKS * work.workers)
-    size = min(size, work.budget / 8, 16 * SPLIT)  # so that little is lost with a worker
-    run: list[Split] = []
-    for split in work.plan:
-        if run and sum(one.bytes for one in run) + split.bytes > size:
-            yield run
-            run = []
-        run.append(split)
-    yield run
 
 
 def count_splits(

@@ -1,8 +1,9 @@
-"""Rounds of training on a Ray cluster: workers with replicas, and tasks that merge their rows.
+"""Rounds of training on a Ray cluster: workers with replicas, and tasks that merge their changes.
 
-Rows stay in Ray's object store, in parts. This process takes them once in a while, so that a lost
-node costs a minute. What a round gives depends on its number and on the rows before it alone, so a
-round that is made again, by any worker, gives the same bits.
+Every worker keeps the rows that all have in common, and makes the changes of each round in them.
+This process takes the rows once in a while, so that a lost node costs a minute. What a round gives
+depends on its number and on the rows before it alone, so a round that is made again, by any worker,
+gives the same bits.
 """
 
 from __future__ import annotations
@@ -29,15 +30,14 @@ _PATIENCE = 300.0  # seconds without any worker, after which there is no hope
 
 @dataclass(frozen=True)
 class Rows:
-    """References to the rows of a training after so many rounds, for each part.
+    """The rows of a training after so many rounds, as references for each part.
 
-    ``rows`` is None where they are with the worker that trained them, which is the only one.
-    ``changes``, if there are any, lead here from the rows one round earlier, with None for a part
-    whose rows have all changed.
+    ``rows`` are all of them, where this process had them; ``changes`` lead here from one round
+    earlier. None of both: they are with the worker that trained them, which is the only one.
     """
 
     version: int
-    rows: list[Any] | None
+    rows: list[Any] | None = None
     changes: list[Any] | None = None
 
 
@@ -66,15 +66,18 @@ class Worker:
         replica = self._of(job)
         replica.open(shard, splits)
         self._take(replica, before)
+        if not parts:
+            replica.version = -1  # if anything fails
         figures = replica.train(shard, epoch, first, last)
-        replica.trained = before.version
-        return (figures, *(replica.update(part) for part in parts)) if parts else figures
+        if not parts:
+            replica.version = before.version + 1
+            return figures
+        return (figures, *(replica.update(part) for part in parts))
 
-    def rows(self, job: list[Any], version: int) -> Any:
-        """The rows of each part after so many rounds, of which this worker trained the last."""
+    def rows(self, job: list[Any], now: Rows) -> Any:
+        """The rows of each part."""
         replica = self._of(job)
-        if replica.trained != version - 1:
-            raise Behind
+        self._take(replica, now)
         parts = replica.job.parts()
         return [replica.read(part) for part in parts] if len(parts) > 1 else replica.read(parts[0])
 
@@ -83,31 +86,27 @@ class Worker:
             self._replica = Replica(cluster.the_ray().get(job[0]))
         return self._replica
 
-    def _take(self, replica: Replica, before: Rows) -> None:
+    def _take(self, replica: Replica, now: Rows) -> None:
+        if replica.version == now.version:
+            return
         get = cluster.the_ray().get
         parts = replica.job.parts()
-        follows = replica.trained == before.version - 1
-        replica.trained = -2  # of no rounds, if anything fails
-        if before.rows is None:
-            if not follows:
-                raise Behind
-        elif follows and before.changes is not None:
-            for part, change, rows in zip(parts, get(before.changes), before.rows, strict=True):
-                where, values = (None, get(rows)) if change is None else change
-                replica.write(part, values, where)
-        else:
-            for part, values in zip(parts, get(before.rows), strict=True):
+        follows = replica.version == now.version - 1
+        replica.version = -1  # if anything fails
+        if follows and now.changes is not None:
+            for part, change in zip(parts, get(now.changes), strict=True):
+                replica.change(part, change)
+        elif now.rows is not None:
+            for part, values in zip(parts, get(now.rows), strict=True):
                 replica.write(part, values)
+        else:
+            raise Behind
+        replica.version = now.version
 
 
-def merge(old: NDArray[np.float32], *updates: Update) -> tuple[NDArray[np.float32], Update | None]:
-    """All rows of a part after a round, and those that changed where these are not all."""
-    where, values = merged(old, updates)
-    if where is None:
-        return values, None
-    new = old.copy()
-    new[where] = values
-    return new, (where, values)
+def merge(*updates: Update) -> Update:
+    """The change of a part in a round, of those of all replicas."""
+    return merged(updates)
 
 
 # Of a round: the sum of losses, its pairs, words that sub-sampling left.
@@ -155,9 +154,7 @@ class Rounds:
             num_cpus=1, memory=memory, max_restarts=0, scheduling_strategy="SPREAD"
         )
         # Workers have all processors; what merges must not wait for one.
-        self._merge = ray.remote(merge).options(
-            num_cpus=0, num_returns=2, max_retries=cluster.RETRIES
-        )
+        self._merge = ray.remote(merge).options(num_cpus=0, max_retries=cluster.RETRIES)
         self._actors: list[Any] = []
         self._joining: dict[Any, Any] = {}  # actors by what tells that they are alive
         self._failures = 0
@@ -186,6 +183,9 @@ class Rounds:
         while True:
             at = self._now.version
             try:
+                if self._join(0.0):  # which have none of the rows
+                    self.take()
+                    self._now = self._given(self._kept_at)
                 self._now, figures = self._round(self._now)
             except _lost() as error:
                 self._recover(error)
@@ -201,11 +201,9 @@ class Rounds:
         begun, version = time.monotonic(), self._now.version
         while self._kept_at < version:
             try:
-                references = self._now.rows
-                if references is None:
-                    rows = self._actors[0].rows.options(num_returns=len(self._parts))
-                    found = rows.remote(self._job, version)
-                    references = found if len(self._parts) > 1 else [found]
+                rows = self._actors[0].rows.options(num_returns=len(self._parts))
+                found = rows.remote(self._job, self._now)
+                references = found if len(self._parts) > 1 else [found]
                 kept = [np.array(cluster.value(reference)) for reference in references]
             except _lost() as error:
                 self._recover(error)
@@ -223,7 +221,6 @@ class Rounds:
 
     def _round(self, before: Rows) -> tuple[Rows, Figures]:
         """The rows after one more round, and its figures, when it has been trained."""
-        self._join(0.0)
         epoch, index = divmod(before.version, self.count)
         alone = len(self._shards) == 1
         parts = [] if alone else self._parts
@@ -233,18 +230,12 @@ class Rounds:
             step = self._actor(shard).step.options(num_returns=1 + len(parts))
             found = step.remote(self._job, shard, splits, before, epoch, first, last, parts)
             answers.append(found if parts else [found])
-        after = Rows(before.version + 1, None)
-        if not alone:
-            assert before.rows is not None
-            merged_parts = [
-                self._merge.remote(old, *(answer[1 + i] for answer in answers))
-                for i, old in enumerate(before.rows)
-            ]
-            rows, changes = (list(column) for column in zip(*merged_parts, strict=True))
-            after = Rows(before.version + 1, rows, changes)
+        changes = [
+            self._merge.remote(*(answer[1 + i] for answer in answers)) for i in range(len(parts))
+        ]
         figures = [cluster.value(answer[0]) for answer in answers]
         loss, pairs, effective = (sum(column) for column in zip(*figures, strict=True))
-        return after, (loss, pairs, effective)
+        return Rows(before.version + 1, changes=changes or None), (loss, pairs, effective)
 
     def _given(self, version: int) -> Rows:
         """Rows that this process has, in the object store."""
@@ -311,11 +302,12 @@ class Rounds:
             if waited > _PATIENCE:
                 raise RuntimeError(f"{self._where}: the cluster has no processor for a worker")
 
-    def _join(self, seconds: float) -> None:
-        """Take workers that have come to life."""
+    def _join(self, seconds: float) -> bool:
+        """Take workers that have come to life, and say whether there was one."""
         ray = cluster.the_ray()
         if not self._joining:
-            return
+            return False
+        before = len(self._actors)
         done, _ = ray.wait(list(self._joining), num_returns=1, timeout=seconds)
         for reference in done:
             actor = self._joining.pop(reference)
@@ -326,6 +318,7 @@ class Rounds:
                 self._joining[again.ready.remote()] = again
             else:
                 self._actors.append(actor)
+        return len(self._actors) > before
 
 
 def _lost() -> tuple[type[BaseException], ...]:

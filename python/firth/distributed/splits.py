@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from firth.formats.files import COMPRESSED, PathLike, plain
@@ -19,6 +20,7 @@ from firth.optional import needs
 from firth.words.corpus import Corpus, FileCorpus, opened
 
 SPLIT = 64 << 20  # bytes: seconds of work, so little is lost with a worker
+RUN = 4 * SPLIT  # of a task that merges what it finds in its splits
 
 Paths = PathLike | Sequence[PathLike]  # files, patterns of `glob`, or what fsspec opens (has "://")
 
@@ -107,6 +109,30 @@ def plan(where: str, paths: Paths, size: int = SPLIT) -> list[Split]:
     if not splits:
         raise ValueError(f"{where}: the corpus is empty")
     return splits
+
+
+def runs(where: str, paths: Paths, workers: int, most: int = RUN) -> list[list[Split]]:
+    """The splits of each task, one behind the other: the fewer tasks, the less there is to merge.
+
+    All tasks have as many bytes, at most ``most``, and workers as many tasks (but for packed files,
+    which are not cut). ValueError where the files hold nothing.
+    """
+    whole = plan(where, paths, 1 << 62)
+    total = sum(one.bytes for one in whole)
+    size = math.ceil(total / (workers * math.ceil(total / workers / most)))
+    found: list[list[Split]] = [[]]
+    room = size
+    for one in whole:
+        start = one.start
+        while start < one.stop:
+            if room <= 0:
+                found.append([])
+                room = size
+            stop = one.stop if packed(one.path) else min(one.stop, start + room)
+            found[-1].append(replace(one, start=start, stop=stop))
+            room -= stop - start
+            start = stop
+    return found
 
 
 def packed(path: str) -> bool:

@@ -1,7 +1,7 @@
 """The words of a corpus, counted on a Ray cluster: the order and the counts of one machine.
 
-Every split is counted by itself; neighbours are merged, and their results again, as a tree. Words
-stay in the order of their first occurrence, which does not depend on how the tree is cut.
+Every run of splits is counted by itself; neighbours are merged, and their results again, as a tree.
+Words stay in the order of their first occurrence, which does not depend on how the tree is cut.
 
 V = words of the vocabulary.
 """
@@ -127,10 +127,10 @@ def count(
     where: str, paths: Paths, *, workers: int | None = None, progress: bool | None = None
 ) -> WordCounts:
     """All words of files, counted on the cluster; ``where`` is the function, for messages."""
-    plan = splits.plan(where, paths)
-    here = cluster.nodes(where, sorted({split.path for split in plan}))
+    here = cluster.nodes(where, splits.files(where, paths))
+    runs = splits.runs(where, paths, workers or here.cpus)
     most = workers or 2 * here.cpus  # so that a task waits where one ends
-    sizes = [split.bytes for split in plan]
+    sizes = [sum(split.bytes for split in run) for run in runs]
     with contextlib.ExitStack() as stack:
 
         def level(work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
@@ -138,9 +138,9 @@ def count(
             stack.callback(found.close)  # what is under way ends with an error, too
             return _first_checked(found)
 
-        counted = level(_count, ((split,) for split in plan))
+        counted = level(_count, ((run,) for run in runs))
         found = cluster.with_progress(counted, sizes, sum(sizes), "counting words", progress)
-        left = len(plan)
+        left = len(runs)
         while left > 1:  # each level asks the one below for results as it needs them
             left = math.ceil(left / _MERGED)
             found = level(_merge, _groups(found))
@@ -167,8 +167,9 @@ def _groups(references: Iterator[Any]) -> Iterator[tuple[Any, ...]]:
 Packed = tuple[NDArray[np.uint8], NDArray[np.int64], int, int]
 
 
-def _count(split: Split) -> tuple[int, Packed]:
-    found = count_split(split)
+def _count(run: Sequence[Split]) -> tuple[int, Packed]:
+    several = [count_split(split) for split in run]
+    found = several[0] if len(several) == 1 else merge(several)
     return len(found.words), packed(found)
 
 

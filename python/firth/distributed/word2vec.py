@@ -1,11 +1,10 @@
 """Word2Vec and FastText on a Ray cluster: replicas that train their shards, and are averaged.
 
 A training is a row of rounds. In each, every replica trains the next words of its shard from the
-same rows, and tasks make one set of rows of what they all became (`firth.distributed.averaging`).
-Rows stay in Ray's object store, in parts; this process takes them once in a while, so that a lost
-node costs a minute. What a round gives depends on its rows and its number alone, so a round that
-is made again, by any worker, gives the same bits (on processors of one kind: rounding depends on
-what they can do).
+same rows, and tasks make one change of what they all changed (`firth.distributed.averaging`).
+Workers keep the rows; this process takes them once in a while, so that a lost node costs a minute.
+What a round gives depends on its rows and its number alone, so a round that is made again, by any
+worker, gives the same bits (on processors of one kind: rounding depends on what they can do).
 
 V = words of the vocabulary, D = dimensions of a vector.
 """
@@ -33,8 +32,9 @@ from firth.formats.files import PathLike
 from firth.words import FastText, Word2Vec, training
 
 _ROUNDS = 16  # of an epoch for each replica, where the corpus is small
-_SHORT = 100_000  # words of a round that hide what averaging costs,
-_PER_WORD = 1.5  # or so many for each word of the vocabulary, whose rows are averaged
+_SHORT = 300_000  # words of a round that hide what averaging costs,
+_PER_WORD = 4  # or so many for each word of the vocabulary, whose rows are averaged
+_ALONE = 2_000_000  # words of a round of one replica, between which a training can be stopped
 _WORTH = 1_000_000  # words that a replica has by default, or more
 _CURE = "take a lower alpha"
 
@@ -80,7 +80,7 @@ def train(
         processors than replicas, workers train several in turn.
     interval : int, optional
         Words that each replica trains between two averages. By default what it has / 16 / replicas,
-        at most 100,000 or 1.5 for each word of the vocabulary: shorter is nearer to one process,
+        at most 300,000 or 4 for each word of the vocabulary: shorter is nearer to one process,
         and costs more.
     checkpoint : path-like, optional
         Where to leave the state every ten minutes, and on Ctrl-C; see `resume`. It stays there.
@@ -187,12 +187,12 @@ def _nodes(where: str, model: Word2Vec, paths: Paths, replicas: int) -> cluster.
 
 
 def _memory(model: Word2Vec, replicas: int) -> int:
-    """Bytes of a worker: the process, all matrices, parts of them on their way, and ids."""
+    """Bytes of a worker: the process, all matrices twice, changes on their way, and ids."""
     size = sum(matrix.nbytes for matrix in (model._input, model.syn1neg, model.syn1))
     if isinstance(model, FastText):
         size += model.wv.vectors_ngrams.nbytes
     ids = 4 * (model.corpus_total_words or int(model.wv.expandos["count"].sum())) // replicas
-    return PROCESS + 2 * size + min(ids, 1 << 30)
+    return PROCESS + 5 * size // 2 + min(ids, 1 << 30)
 
 
 def _dealable(paths: Paths, replicas: int) -> int:
@@ -238,9 +238,9 @@ class _Training:
         if run.setdefault("checksums", rounds.checksums) != rounds.checksums:
             rounds.close()
             raise ValueError(f"{self._where}: the checkpoint belongs to another corpus")
+        most = max(_SHORT, _PER_WORD * len(model.wv)) if run["replicas"] > 1 else _ALONE
         interval = run["interval"] or min(
-            max(_SHORT, int(_PER_WORD * len(model.wv))),
-            math.ceil(rounds.longest / _ROUNDS / run["replicas"]),
+            most, math.ceil(rounds.longest / _ROUNDS / run["replicas"])
         )
         count = min(rounds.blocks, math.ceil(rounds.longest / interval))
         run["interval"], run["crc32"] = interval, rounds.checksums[0]
