@@ -1,30 +1,14 @@
-"""Jobs on a Ray cluster against the same jobs without Ray; their cost and their memory.
+"""Jobs on a Ray cluster against the same jobs without Ray.
 
-Overhead: one worker, which has one processor of a cluster that runs already, against this process
-with one thread, on the dev corpus. What a worker needs to come to life counts.
-
-Cost: seconds and bytes that pass through Ray's object stores, for parts of the corpus, on one
-worker and on two. The model of a job is
-
-    seconds = start + compute * bytes of text / workers + moved bytes / bandwidth / workers
-
-with the bandwidth between two object stores as measured here, and `start` and `compute` fitted.
-The prediction for 100 machines and 1 TB puts measured numbers into it: how words, pairs and
-averages grow is fitted to the same runs as powers of the text.
-
-Memory: anonymous memory (RssAnon) of every worker while pairs are counted within a budget, by the
-system and by Ray's metrics. Pages of the object store are shared and belong to no worker.
+One worker, which has one processor of a cluster that runs already, against this process with one
+thread, on the dev corpus. What a worker needs to come to life counts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import tempfile
-import threading
-import time
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,15 +20,12 @@ import firth
 from bench_encoders import minilm, paragraphs
 from bench_words import corpus_file
 from distributed_jobs import digest
-from harness import QUICK, Row, compared, interleave, size
-from report import number
+from harness import Row, compared, interleave, size
 
 STORE = 2 << 30
 GOAL = 1 / 1.1
 ALONE = "firth without Ray"
-SKIPGRAM = {"sg": 1, "vector_size": 100, "epochs": 1, "sample": 1e-4, "seed": 1}
-MACHINES, PROCESSORS, TEXT = 100, 2, 1e12  # of the prediction
-BUDGET = 256 << 20
+SKIPGRAM = {"sg": 1, "vector_size": 100, "sample": 1e-4, "seed": 1}
 
 
 @contextlib.contextmanager
@@ -55,7 +36,6 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
 
     os.environ |= {
         "RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled",
-        "RAY_metrics_report_interval_ms": "500",
         # A worker has one processor, whatever this process has: it inherits these.
         "FIRTH_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1",
     }  # fmt: skip
@@ -75,19 +55,6 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
             made.shutdown()
 
 
-def created() -> int:
-    """Bytes of all objects that were put into the stores so far, copies included."""
-    import ray
-    from ray._private.internal_api import node_stats
-
-    total = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], False)
-            total += stats.store_stats.cumulative_created_bytes
-    return total
-
-
 # The jobs, without Ray and with it
 
 
@@ -95,12 +62,6 @@ def words_alone(path: str) -> list[str]:
     model = firth.Word2Vec(min_count=5)
     model.build_vocab(corpus_file=path)
     return model.wv.index_to_key
-
-
-def model_on(path: str) -> firth.Word2Vec:
-    model = firth.Word2Vec(**SKIPGRAM, workers=1)
-    model.build_vocab(corpus_file=path)
-    return model
 
 
 def pairs_alone(path: str) -> list[Any]:
@@ -147,14 +108,15 @@ def glove(path: str, workers: int | None) -> firth.GloVe:
     return train(model, path, workers=workers)
 
 
-def skipgram(path: str, workers: int | None) -> firth.Word2Vec:
+def skipgram(path: str, workers: int | None, epochs: int = 1) -> firth.Word2Vec:
     from firth.distributed import train
 
+    model = firth.Word2Vec(**SKIPGRAM, epochs=epochs, workers=1)
     if workers is None:
-        model = model_on(path)
+        model.build_vocab(corpus_file=path)
         model.train(corpus_file=path)
         return model
-    return train(firth.Word2Vec(**SKIPGRAM), path, workers=workers)
+    return train(model, path, workers=workers)
 
 
 def overhead(path: str, folder: Path) -> list[Row]:
@@ -222,6 +184,9 @@ def overhead(path: str, folder: Path) -> list[Row]:
         "skip-gram, an epoch": (
             lambda: skipgram(path, None).wv.vectors, lambda: skipgram(path, 1).wv.vectors,
         ),
+        "skip-gram, 5 epochs, as by default": (
+            lambda: skipgram(path, None, 5).wv.vectors, lambda: skipgram(path, 1, 5).wv.vectors,
+        ),
         f"embedding {len(spoken):,} texts": (vectors_alone, vectors_on_ray),
         f"knowledge base of {len(texts):,} paragraphs": (lambda: base(False), lambda: base(True)),
     }  # fmt: skip
@@ -242,196 +207,6 @@ def row(name: str, alone: Any, ray: Any, unit: str = "s", goal: float | None = G
     return compared(name, ALONE, alone, ray, unit, goal, kind="self", threads="1")
 
 
-# Cost
-
-
-def bandwidth() -> float:
-    """Bytes a second from one node's store into another's."""
-    import ray
-
-    @ray.remote(num_cpus=1)
-    def make(count: int) -> Any:
-        return np.ones(count, np.uint8)
-
-    @ray.remote(num_cpus=1)
-    def take(array: Any) -> int:
-        return int(array[-1])
-
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    first, second = (
-        {"scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
-        for node in ray.nodes()[:2]
-    )
-    found = []
-    for _ in range(5):
-        reference = make.options(**first).remote(256 << 20)
-        ray.wait([reference], fetch_local=False)
-        start = time.perf_counter()
-        ray.get(take.options(**second).remote(reference))
-        found.append((256 << 20) / (time.perf_counter() - start))
-    return float(np.median(found[1:]))
-
-
-def parts_of(path: str, folder: Path) -> dict[int, str]:
-    """A quarter, a half and the whole of the corpus, by their bytes."""
-    with open(path, "rb") as file:
-        text = file.read()
-    found = {}
-    for share in (4, 2, 1):
-        end = text.index(b"\n", len(text) // share - 1) + 1
-        part = folder / f"corpus-{share}.txt"
-        part.write_bytes(text[:end])
-        found[end] = str(part)
-    return found
-
-
-def cost(path: str, folder: Path) -> str:
-    """Runs, models and the prediction as Markdown."""
-    from firth.distributed import build_vocab
-
-    jobs: dict[str, Callable[[str, int], Any]] = {
-        "vocabulary": lambda part, workers: build_vocab(part),
-        "vocabulary and pairs": pairs_on_ray,
-        "skip-gram, an epoch": skipgram,
-    }
-    parts = parts_of(path, folder)
-    words = {length: len(firth.distributed.build_vocab(part).raw.words)
-             for length, part in parts.items()}  # fmt: skip
-    runs: dict[str, list[tuple[int, int, float, int]]] = {name: [] for name in jobs}
-    speed = 0.0
-    for workers in (1, 2):
-        import ray
-
-        ray.shutdown()
-        with cluster(workers):
-            if workers == 2:
-                speed = bandwidth()
-            for name, job in jobs.items():
-                for length, part in parts.items():
-                    job(part, workers)  # workers are alive, files in memory
-                    before, start = created(), time.perf_counter()
-                    job(part, workers)
-                    seconds = time.perf_counter() - start
-                    runs[name].append((workers, length, seconds, created() - before))
-                    print(name, runs[name][-1], flush=True)
-    lines = [
-        f"Bandwidth from one store to another: {speed / 1e9:.2f} GB/s. Different words: "
-        + ", ".join(f"{count:,} in {length / 1e6:.0f} MB" for length, count in words.items())
-        + ".", "",
-        "| job | workers | text | seconds | model | moved bytes |", "|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    models = []
-    for name, found in runs.items():
-        start, compute, worst = fitted(found, speed)
-        for workers, length, seconds, moved in found:
-            told = start + compute * length / workers + moved / speed / workers
-            lines.append(
-                f"| {name} | {workers} | {length / 1e6:.0f} MB | {seconds:.2f} | {told:.2f} | "
-                f"{moved / 1e6:,.0f} MB |"
-            )
-        models.append((name, start, compute, worst, *power(found)))
-    lines += [
-        "",
-        "| job | start | compute, one processor | the model is off by at most | moved bytes grow "
-        f"as | predicted: {MACHINES} machines of {PROCESSORS} processors, 1 TB |",
-        "|---|---|---|---|---|---|",
-    ]
-    total = MACHINES * PROCESSORS
-    for name, start, compute, worst, factor, exponent in models:
-        moved = factor * TEXT**exponent
-        seconds = start + compute * TEXT / total + moved / speed / MACHINES
-        lines.append(
-            f"| {name} | {start:.2f} s | {1e-6 / compute:.1f} MB/s | {worst:.0%} | "
-            f"text^{exponent:.2f}, {number(moved / 1e9)} GB for 1 TB | {number(seconds / 60)} min |"
-        )
-    return "\n".join(lines)
-
-
-def fitted(found: list[tuple[int, int, float, int]], speed: float) -> tuple[float, float, float]:
-    """Start, seconds a byte, and the greatest relative error of the model over its runs."""
-    workers, lengths, seconds, moved = (np.array(column, float) for column in zip(*found))  # noqa: B905
-    known = moved / speed / workers
-    matrix = np.stack([np.ones(len(found)), lengths / workers], 1) / seconds[:, None]
-    answer = np.linalg.lstsq(matrix, (seconds - known) / seconds, rcond=None)[0]
-    start, compute = max(0.0, float(answer[0])), float(answer[1])
-    told = start + compute * lengths / workers + known
-    return start, compute, float(np.abs(told / seconds - 1).max())
-
-
-def power(found: list[tuple[int, int, float, int]]) -> tuple[float, float]:
-    """Moved bytes on two workers as factor * text^exponent."""
-    pairs = [(length, moved) for workers, length, _, moved in found if workers == 2]
-    lengths, moved = np.log(np.array(pairs, float)).T
-    exponent, offset = np.polyfit(lengths, moved, 1)
-    return float(np.exp(offset)), float(exponent)
-
-
-# Memory
-
-
-class Watch:
-    """Looks at the memory of workers until it is told to end."""
-
-    def __init__(self) -> None:
-        self.system = self.metrics = 0.0
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=one) for one in (self._system, self._metrics)]
-
-    def __enter__(self) -> Watch:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _system(self) -> None:
-        while not self._end.wait(0.02):
-            for status in Path("/proc").glob("[0-9]*/status"):
-                with contextlib.suppress(OSError):
-                    line = (status.parent / "cmdline").read_bytes()
-                    if line.startswith(b"ray::") and b"Agent" not in line:
-                        text = status.read_text()
-                        if found := re.search(r"RssAnon:\s+(\d+) kB", text):
-                            self.system = max(self.system, int(found[1]) * 1024.0)
-
-    def _metrics(self) -> None:
-        import ray
-
-        urls = [
-            f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-            for node in ray.nodes()
-        ]
-        while not self._end.wait(0.5):
-            for url in urls:
-                with contextlib.suppress(OSError):
-                    text = urllib.request.urlopen(url, timeout=5).read().decode()
-                    for line in text.splitlines():
-                        # the sum of a node's workers of one kind: a node has one worker here
-                        if line.startswith("ray_component_uss") and "ray::_" in line:
-                            scale = 1.0 if "uss_bytes" in line else 1e6
-                            self.metrics = max(self.metrics, float(line.split()[-1]) * scale)
-
-
-def memory(path: str) -> str:
-    """A line of counting pairs within a budget on two nodes of a worker each."""
-    from firth.distributed.cooccurrences import PROCESS
-
-    with cluster(2), Watch() as watch:
-        pairs_on_ray(path, 2, BUDGET)
-    allowed = BUDGET + PROCESS
-    verdict = "within" if max(watch.system, watch.metrics) <= allowed else "**above**"
-    told = f"{watch.metrics / 2**20:.0f} MiB" if watch.metrics else "not measured (none came)"
-    return (
-        f"Counting pairs with a budget of {BUDGET >> 20} MiB, and {PROCESS >> 20} MiB for the "
-        f"process itself: most of a worker's own memory {watch.system / 2**20:.0f} MiB by the "
-        f"system, {verdict} {allowed >> 20} MiB; by Ray's metrics {told}."
-    )
-
-
 @contextlib.contextmanager
 def prepared() -> Iterator[tuple[str, Path]]:
     """The corpus and a folder, while this process has one thread."""
@@ -448,11 +223,3 @@ def run() -> list[Row]:
     """One worker against none."""
     with prepared() as (path, folder), cluster(1):
         return overhead(path, folder)
-
-
-def costs() -> str:
-    """The cost of jobs, and the memory of workers."""
-    with prepared() as (path, folder):
-        text = cost(path, folder)
-    told = "" if QUICK else f"\n\n**Memory**\n\n{memory(path)}"
-    return f"**Cost**\n\n{text}{told}"

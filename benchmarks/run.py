@@ -26,7 +26,7 @@ from report import CPUS, HERE, PARTS
 
 # The parts that are not `run` of a module of their own name.
 ELSEWHERE = {
-    "distributed_cost": ("bench_distributed", "costs"),
+    "distributed_cost": ("bench_distributed_cost", "run"),
     "quality": ("bench_words", "quality"),
     "glove_quality": ("bench_glove", "quality"),
     "gpt_minutes": ("bench_gpt", "minutes"),

@@ -1,4 +1,4 @@
-"""Rounds of training on a Ray cluster: workers with replicas, and tasks that merge their changes.
+"""Rounds of training on a Ray cluster: workers with replicas, which merge their changes.
 
 Every worker keeps the rows that all have in common, and makes the changes of each round in them.
 This process takes the rows once in a while, so that a lost node costs a minute. What a round gives
@@ -74,6 +74,12 @@ class Worker:
             return figures
         return (figures, *(replica.update(part) for part in parts))
 
+    def merge(self, replicas: int, *updates: Update) -> Any:
+        """The change of each part in a round; ``updates``: for each part those of all replicas."""
+        places = range(0, len(updates), replicas)
+        found = [merged(updates[place : place + replicas]) for place in places]
+        return found if len(found) > 1 else found[0]
+
     def rows(self, job: list[Any], now: Rows) -> Any:
         """The rows of each part."""
         replica = self._of(job)
@@ -102,11 +108,6 @@ class Worker:
         else:
             raise Behind
         replica.version = now.version
-
-
-def merge(*updates: Update) -> Update:
-    """The change of a part in a round, of those of all replicas."""
-    return merged(updates)
 
 
 # Of a round: the sum of losses, its pairs, words that sub-sampling left.
@@ -153,8 +154,6 @@ class Rounds:
         self._worker = ray.remote(Worker).options(
             num_cpus=1, memory=memory, max_restarts=0, scheduling_strategy="SPREAD"
         )
-        # Workers have all processors; what merges must not wait for one.
-        self._merge = ray.remote(merge).options(num_cpus=0, max_retries=cluster.RETRIES)
         self._actors: list[Any] = []
         self._joining: dict[Any, Any] = {}  # actors by what tells that they are alive
         self._failures = 0
@@ -230,9 +229,15 @@ class Rounds:
             step = self._actor(shard).step.options(num_returns=1 + len(parts))
             found = step.remote(self._job, shard, splits, before, epoch, first, last, parts)
             answers.append(found if parts else [found])
-        changes = [
-            self._merge.remote(*(answer[1 + i] for answer in answers)) for i in range(len(parts))
-        ]
+        changes: list[Any] = [None] * len(parts)
+        for number, actor in enumerate(self._actors):  # each merges some parts
+            mine = range(number, len(parts), len(self._actors))
+            if mine:
+                updates = (answer[1 + part] for part in mine for answer in answers)
+                merge = actor.merge.options(num_returns=len(mine))
+                found = merge.remote(len(self._shards), *updates)
+                for part, change in zip(mine, found if len(mine) > 1 else [found], strict=True):
+                    changes[part] = change
         figures = [cluster.value(answer[0]) for answer in answers]
         loss, pairs, effective = (sum(column) for column in zip(*figures, strict=True))
         return Rows(before.version + 1, changes=changes or None), (loss, pairs, effective)

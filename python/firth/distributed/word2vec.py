@@ -1,7 +1,7 @@
 """Word2Vec and FastText on a Ray cluster: replicas that train their shards, and are averaged.
 
 A training is a row of rounds. In each, every replica trains the next words of its shard from the
-same rows, and tasks make one change of what they all changed (`firth.distributed.averaging`).
+same rows, and one change is made of what they all changed (`firth.distributed.averaging`).
 Workers keep the rows; this process takes them once in a while, so that a lost node costs a minute.
 What a round gives depends on its rows and its number alone, so a round that is made again, by any
 worker, gives the same bits (on processors of one kind: rounding depends on what they can do).
