@@ -124,7 +124,7 @@ def overhead(path: str, folder: Path) -> list[Row]:
     from firth.distributed import ShardedIndex, build_knowledge_base, build_vocab, embed
     from firth.distributed.datasets import open_embedding
 
-    texts = paragraphs(size(4000, 50))
+    texts = paragraphs(size(2000, 50))
     lines = folder / "texts.txt"
     lines.write_text("\n".join(" ".join(text.split()) for text in texts) + "\n", encoding="utf-8")
     spoken = lines.read_text(encoding="utf-8").splitlines()

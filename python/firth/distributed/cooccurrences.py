@@ -127,10 +127,11 @@ def cooccurrences(
     settings = (given["window"], symmetric, distance_weighting, given["memory"], 1)
     cuts = bands(counts, given["window"], symmetric, work, parts=1, block=1)
     counting = Counting(*settings, cuts)
-    shuffled, _ = shuffle(work, words, counting, progress)
-    if len(work.runs) == 1:  # there is nothing to add
+    alone = len(work.runs) == 1  # there is nothing to add
+    shuffled, _ = shuffle(work, words, counting, progress, divide=alone)
+    if alone:
         for first, (band,) in zip(cuts[:-1].tolist(), given_away(shuffled), strict=True):
-            yield first, divided(cluster.value(band), counting)
+            yield first, cluster.value(band)
         return
     arguments = ((counting, band) for band in given_away(shuffled))
     with contextlib.closing(
@@ -168,11 +169,16 @@ def prepared(
 
 
 def shuffle(
-    work: Work, words: Sequence[str], counting: Counting, progress: bool | None
+    work: Work,
+    words: Sequence[str],
+    counting: Counting,
+    progress: bool | None,
+    *,
+    divide: bool = False,
 ) -> tuple[list[list[Any]], int]:
     """Count all splits: for each band the references to its rows, in the order of the corpus.
 
-    And the `fingerprint` of the corpus.
+    And the `fingerprint` of the corpus. ``divide``: rows of counts, not of sums.
     """
     sizes = [sum(split.bytes for split in run) for run in work.runs]
     text = cluster.the_ray().put(joined(words))
@@ -180,7 +186,7 @@ def shuffle(
     checksums = []
     with contextlib.closing(
         cluster.tasks(
-            count_splits, ((run, text, counting) for run in work.runs), most=work.most,
+            count_splits, ((run, text, counting, divide) for run in work.runs), most=work.most,
             memory=work.memory, returns=1 + len(shuffled),
         )
     ) as counted:  # fmt: skip
@@ -242,9 +248,9 @@ def part_starts(vocabulary: int, parts: int) -> NDArray[np.int64]:
 
 
 def count_splits(
-    run: Sequence[Split], words: NDArray[np.uint8], counting: Counting
+    run: Sequence[Split], words: NDArray[np.uint8], counting: Counting, divide: bool = False
 ) -> Iterator[tuple[int, int] | Rows]:
-    """Tokens and checksum of a run of splits, then their `sums` band by band."""
+    """Tokens and checksum of a run of splits, then their `sums`, or counts, band by band."""
     known = parted(words)
     rows = {word: row for row, word in enumerate(known)}
     encoded = []
@@ -260,7 +266,10 @@ def count_splits(
         distance_weighting=counting.distance_weighting, block=1, memory=counting.memory,
         progress=False,
     )  # fmt: skip
-    yield from by_bands((rows for _, rows in waves), counting.cuts)
+    for rows in by_bands((rows for _, rows in waves), counting.cuts):
+        if divide:
+            rows[2][...] /= counting.unit
+        yield rows
 
 
 def dealt_ids(ids: NDArray[np.int32], vocabulary: int, parts: int) -> NDArray[np.int32]:
