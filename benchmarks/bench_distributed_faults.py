@@ -28,7 +28,7 @@ from bench_words import corpus_file
 from distributed_jobs import JOBS, prepare, work
 from harness import QUICK, size
 
-KINDS = {"worker": 2, "host": 1, "driver": 1, "network": 1}  # failures of each kind for a job
+KINDS = {"worker": 3, "host": 2, "driver": 2, "network": 1}  # failures of each kind for a job
 SECONDS = 240.0  # after which a run has failed
 HERE = Path(__file__).resolve().parent
 
