@@ -206,12 +206,12 @@ class Replica:
 
         Returns the loss, its pairs, and the words that sub-sampling left.
         """
-        for name, rows in self._rows.items():
-            if self._common is not self._rows:
-                rows[...] = self._common[name]
         ids, trainer = self._shards[shard]
-        read = ids[trainer.start(first) : trainer.start(last)]
-        self._read = np.bincount(read ^ (read >> 31), minlength=len(self.job.words)) > 0
+        if self.job.replicas > 1:
+            for name, rows in self._rows.items():
+                rows[...] = self._common[name]
+            read = ids[trainer.start(first) : trainer.start(last)]
+            self._read = np.bincount(read ^ (read >> 31), minlength=len(self.job.words)) > 0
         loss, pairs, effective, _ = trainer.train(epoch, first, last, 1)
         return loss, pairs, effective
 
