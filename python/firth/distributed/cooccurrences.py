@@ -266,10 +266,10 @@ def count_splits(
         distance_weighting=counting.distance_weighting, block=1, memory=counting.memory,
         progress=False,
     )  # fmt: skip
-    for rows in by_bands((rows for _, rows in waves), counting.cuts):
+    for lengths, columns, values in by_bands((wave for _, wave in waves), counting.cuts):
         if divide:
-            rows[2][...] /= counting.unit
-        yield rows
+            values /= counting.unit
+        yield lengths, columns, values
 
 
 def dealt_ids(ids: NDArray[np.int32], vocabulary: int, parts: int) -> NDArray[np.int32]:
