@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """Iterables of str or int tokens to counts and int32 ids: the only loop over Python strings."""
 
 from numbers import Integral

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The kernels' tests for arm64 on another processor: Python, NumPy and firth for arm64 under qemu's
-# user-mode emulation. It installs nothing; what it fetches and compiles stays in build/arm64.
+# The wheel for arm64 Linux, into dist/, made on another processor: compiled for it, and the kernels'
+# tests run from it with Python and NumPy for arm64 under qemu's user-mode emulation. It installs
+# nothing; what it fetches and compiles stays in build/arm64.
 #   tests/arm64.sh PYTHON [arguments of pytest]
-# PYTHON has cmake, ninja, pybind11 and Cython. The tests take the time of their emulation: 10
+# PYTHON has scikit-build-core, cmake, ninja, pybind11, Cython and auditwheel. The tests take the time of their emulation: 10
 # minutes, and the first build 3, on two cores.
 set -euo pipefail
 python=$(realpath -s "$1")
@@ -48,17 +49,24 @@ END
 fi
 version=$(cat "$out/fetched")
 
-export PATH=$(dirname "$python"):$PATH
-cmake -S . -B "$out/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFIRTH_WERROR=ON \
-    -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
-    -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_CXX_FLAGS="-isystem $out/include" \
-    -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" -DPYTHON_MODULE_EXTENSION=.so \
-    -DPython_EXECUTABLE="$python" -DPython_INCLUDE_DIR="$out/sysroot/usr/include/$version" >/dev/null
-cmake --build "$out/build"
-rm -rf "$out/site/firth"
-cp -r python/firth "$out/site/firth"
-rm -f "$out"/site/firth/*.so
-cp "$out"/build/*.so "$out/site/firth"
+# pip compiles for that Python when it is told its platform and suffix; the tag of the wheel also has
+# the version of the Python that runs pip.
+minor=${version#python3.}
+if ! "$python" -c "import sys; sys.exit(sys.version_info[1] != $minor)"; then
+    echo "arm64.sh: Python for arm64 is $version here, so $python must be of that version" >&2
+    exit 1
+fi
+flags=(-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DFIRTH_WERROR=ON
+    -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ "-DCMAKE_CXX_FLAGS=-isystem$out/include"
+    "-DPYTHON_MODULE_EXTENSION=.cpython-3$minor-aarch64-linux-gnu.so"
+    "-DPython_SOABI=cpython-3$minor-aarch64-linux-gnu"
+    "-DPython_INCLUDE_DIR=$out/sysroot/usr/include/$version")
+rm -rf "$out/wheel" "$out/site"/firth*
+PATH=$(dirname "$python"):$PATH CMAKE_ARGS=${flags[*]} _PYTHON_HOST_PLATFORM=linux-aarch64 \
+    SETUPTOOLS_EXT_SUFFIX=.cpython-3$minor-aarch64-linux-gnu.so "$python" -m pip wheel --quiet \
+    --no-deps --no-build-isolation --config-settings=build-dir="$out/build" \
+    --wheel-dir "$out/wheel" .
+"$python" -m zipfile -e "$out"/wheel/firth-*.whl "$out/site"
 
 emulated() { # CPU, arguments of Python
     PYTHONPATH=$out/site PYTHONDONTWRITEBYTECODE=1 qemu-aarch64 -cpu "$1" -L "$out/sysroot" \
@@ -83,4 +91,6 @@ others=$!
 failed=0
 tests dotprod "$@" || failed=1
 wait "$others" || failed=1
-exit "$failed"
+[ "$failed" = 0 ] || exit 1
+# Its tag says which glibc it needs; nothing is put into it, since it needs no other library.
+PATH=$(dirname "$python"):$PATH "$python" -m auditwheel repair --wheel-dir dist "$out"/wheel/firth-*.whl

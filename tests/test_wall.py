@@ -212,7 +212,7 @@ RANKS = [
     {"agents"},
     {"serve", "system"},
     {"distributed"},
-    {"demo"},
+    {"demo", "doctor"},
     {"cli"},
     {"__main__"},
 ]

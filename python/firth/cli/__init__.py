@@ -4,9 +4,9 @@
 the function that runs it; `common` has what several commands share. This package handles arguments,
 messages and exit codes only. To add a command, add a file and its name in `_parser`.
 
-Exit codes: 0, 2 for an error (one line on stderr), 130 for Ctrl-C, 143 for SIGTERM and 129 for
-SIGHUP, which do the same (batch systems send the one before they kill, a terminal that goes the
-other), 141 when the reader of a pipe has closed it.
+Exit codes: 0, 1 where `firth doctor` finds a fault, 2 for an error (one line on stderr), 130 for
+Ctrl-C, 143 for SIGTERM and 129 for SIGHUP, which do the same (batch systems send the one before
+they kill, a terminal that goes the other), 141 when the reader of a pipe has closed it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from firth.cli import (
     ask,
     classify,
     demo,
+    doctor,
     documents,
     encoders,
     evaluate,
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _interrupted_by(received), _log_on_stderr():
             arguments = _parser().parse_args(argv)
-            arguments.run(arguments)
+            code: int | None = arguments.run(arguments)
             sys.stdout.flush()
     except BrokenPipeError:
         # As `firth similar ... | head -1`. Python flushes stdout once more at exit: to nowhere.
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise  # not firth's own warnings about the input
         complain(f"error: {_one_line(error)}")
         return 2
-    return 0
+    return code or 0
 
 
 class _Complaints(logging.Handler):
@@ -153,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (
         train, ask, vectors, classify, index, documents, encoders, fill_mask, generators, tokenize,
-        quantize, serve, evaluate, plot, mcp, demo,
+        quantize, serve, evaluate, plot, mcp, demo, doctor,
     ):  # fmt: skip
         command.add(commands)
     return parser

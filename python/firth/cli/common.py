@@ -100,9 +100,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str, **more: Any
-) -> Any:
-    """Add a command that calls ``run`` with its arguments, and return its parser."""
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str,
+    **more: Any,
+) -> Any:  # fmt: skip
+    """Add a command that calls ``run``, which may return an exit code; return its parser."""
     added = commands.add_parser(name, help=summary, description=summary, **more)
     added.set_defaults(run=run)
     return added

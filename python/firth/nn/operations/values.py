@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -62,6 +62,10 @@ class Found(NamedTuple):
     indices: Tensor
 
 
+@overload
+def max(input: Any, dim: None = None, keepdim: bool = False) -> Tensor: ...
+@overload
+def max(input: Any, dim: int, keepdim: bool = False) -> Found: ...
 @method
 def max(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The greatest of all; or, along an axis, the greatest and their places.
@@ -84,6 +88,10 @@ def max(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return Found(whole("max", lambda x: x.max(axis=axis, keepdims=keepdim), input), places)
 
 
+@overload
+def min(input: Any, dim: None = None, keepdim: bool = False) -> Tensor: ...
+@overload
+def min(input: Any, dim: int, keepdim: bool = False) -> Found: ...
 @method
 def min(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The least, as `max`."""
