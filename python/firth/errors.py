@@ -21,6 +21,8 @@ class FormatError(ValueError):
     offset : int, optional
         Byte of the file where the problem was met; for a compressed file, after decompression.
 
+    Notes
+    -----
     The message holds all three; ``path`` and ``offset`` are kept as attributes.
     """
 

@@ -61,11 +61,12 @@ def train(
     where the model's ``negatives`` is "shared", or None and the corpus has more than 10,000 words;
     gensim's very random numbers, which it follows otherwise, are not followed here.
 
-    More replicas make other vectors. Of 16.9 million words and five epochs their quality is that of
-    one process at the default ``interval`` (benchmarks/RESULTS.md has the table). The learning rate
-    is the model's ``alpha`` times ``replicas``, up to 0.1, since an average goes less far than the
-    same words one after another; beyond that more replicas learn less from the same text, which
-    then has to be longer. Longer intervals are faster, and worse.
+    More replicas make other vectors. Of 16.9 million words, five epochs and one seed, at the
+    default ``interval``, two lose 0.2 of 28.6 points of analogies, four 1.0 (benchmarks/NOTES.md
+    has the table of intervals). The learning rate is the model's ``alpha`` times ``replicas``, up
+    to 0.1, since an average goes less far than the same words one after another; beyond that more
+    replicas learn less from the same text, which then has to be longer. Longer intervals are
+    faster, and worse.
 
     Parameters
     ----------

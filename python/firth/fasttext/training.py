@@ -87,9 +87,6 @@ def train_supervised(
     ws, lrUpdateRate, t : int, int, float
         Written to the file only; a classifier does not use them.
 
-    ``min_count``, ``word_ngrams``, ``lr_update_rate``, ``label_prefix`` and ``pretrained_vectors``
-    are accepted as aliases, as in fastText.
-
     Raises
     ------
     ValueError
@@ -98,6 +95,11 @@ def train_supervised(
         The model has become NaN: the learning rate is too high.
     KeyboardInterrupt
         On Ctrl-C, after the checkpoint is written.
+
+    Notes
+    -----
+    ``min_count``, ``word_ngrams``, ``lr_update_rate``, ``label_prefix`` and ``pretrained_vectors``
+    are accepted as aliases, as in fastText.
     """
     given = _checked("train_supervised", locals())
     check_checkpoint("train_supervised", checkpoint)

@@ -70,10 +70,14 @@ class Index:
         nearest to the query, and is exact within these: see `search` and `tune`. Default: none,
         every search is exact.
 
+    Notes
+    -----
     Many threads may search while one adds or removes: each search sees the index as it was when it
     began. Ids are either all int or all str. ``index[id]``, ``id in index``, ``len(index)`` and
     ``for id in index`` do as in a dict from ids to vectors.
 
+    Examples
+    --------
     >>> import firth
     >>> index = firth.Index(2)
     >>> index.add([[1, 0], [0, 2], [3, 3]], ids=["east", "north", "north-east"])
