@@ -156,12 +156,18 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+class Files(SimpleHTTPRequestHandler):
+    """The site, without a line for each request."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server of the site."""
-    files = partial(SimpleHTTPRequestHandler, directory=str(SITE))
+    files = partial(Files, directory=str(SITE))
     with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
-        SimpleHTTPRequestHandler.log_message = lambda *_: None  # type: ignore[method-assign]
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
