@@ -57,7 +57,7 @@ made = []  # every LocalActors
 class LocalActors:
     """An `Engine`: ``fault(actor, method)`` says "before", "after" or None of each call."""
 
-    def __init__(self, where, files, memory, count, cpus):
+    def __init__(self, where, files, memory, shards, replicas, cpus):
         self.actors, self.fault, self.asleep = [], None, False
         made.append(self)
 

@@ -107,6 +107,22 @@ def write(folder: Path, kind: str) -> Path:
     return path
 
 
+def test_another_call_on_the_same_folder(tmp_path, here, model, wanted):
+    path, out = write(tmp_path, "txt"), tmp_path / "out"
+
+    def nodes(where: str, files: list[str], memory: int) -> cluster.Nodes:
+        """While the first call asks, the second one comes."""
+        with pytest.raises(BlockingIOError, match=r"^embed: another call is writing to .*out$"):
+            embed(str(path), model, out=out, format="npy")
+        return here.nodes(where, files, memory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "nodes", nodes)
+        embed(str(path), model, out=out, format="npy")
+    found = np.concatenate([vectors for _, vectors in open_embedding(out)])
+    np.testing.assert_array_equal(found, wanted)
+
+
 KINDS = ["txt", "txt.gz", "jsonl", "csv", "tsv", "parquet"]
 
 

@@ -133,6 +133,13 @@ def test_actors_and_a_node_are_lost(hosts3, tmp_path):
         same(again, index)
 
 
+def test_more_replicas_than_processors(hosts3, tmp_path):
+    message = r"^build: replicas is 1000000, the cluster has \d+ processors$"
+    with pytest.raises(ValueError, match=message):
+        ShardedIndex.build(ROWS, path=tmp_path / "x", shards=2, replicas=10**6)
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_shard_is_missing(hosts3, tmp_path):
     """As long as no processor is free for a new actor."""
     import ray

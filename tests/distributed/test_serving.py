@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from commands import run
+from ray_clusters import cluster
 from sentence_folders import sentence_folder
 
 httpx = pytest.importorskip("httpx")
@@ -42,6 +43,41 @@ def test_serves_until_a_signal(tmp_path):
         finally:
             server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
+
+
+def test_other_applications_stay(tmp_path):
+    """One cluster has one Ray Serve: it is not taken over, and what joins it is left alone."""
+    ray = pytest.importorskip("ray")
+    serve = pytest.importorskip("ray.serve")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    sentence_folder(folder)
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0})
+    def other() -> str:
+        return "other"
+
+    with cluster(1) as made:
+        command = [
+            sys.executable, "-m", "firth", "serve", "--ray", made.address, "--port", "0",
+            "--embed", str(folder),
+        ]  # fmt: skip
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline().startswith("listening on ")
+                second = run(*command[3:])
+                assert second.returncode == 2
+                assert "Ray Serve runs on this cluster already" in second.stderr
+                assert "['firth']" in second.stderr
+                serve.run(other.bind(), name="other", route_prefix="/other")
+            finally:
+                server.send_signal(signal.SIGINT)
+            assert server.wait(60) in (0, 130)
+        assert list(serve.status().applications) == ["other"]
+        assert serve.get_app_handle("other").remote().result() == "other"
+        serve.shutdown()
+        assert ray.is_initialized()
 
 
 def test_what_a_replica_says_is_the_error(tmp_path):

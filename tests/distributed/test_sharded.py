@@ -150,6 +150,16 @@ def test_what_is_built_from(tmp_path):
     with pytest.raises(FileExistsError, match="an index"):
         ShardedIndex.build(vectors, path=tmp_path / "x0")
 
+    def blocks():
+        """While they are read, another call comes."""
+        yield vectors[:20]
+        with pytest.raises(BlockingIOError, match=r"^build: another call is writing to .*two$"):
+            ShardedIndex.build(vectors, path=tmp_path / "two")
+        yield vectors[20:]
+
+    with ShardedIndex.build(blocks(), path=tmp_path / "two") as two:
+        assert len(two) == len(vectors)
+
 
 def test_row_numbers_are_those_of_the_array(tmp_path, monkeypatch):
     monkeypatch.setattr("firth.distributed.blocks.BYTES", 64)

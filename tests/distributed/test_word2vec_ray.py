@@ -114,6 +114,8 @@ def test_two_nodes(files, tmp_path, monkeypatch):
         assert_array_equal(text.wv.vectors, again.wv.vectors)
         assert np.isfinite(text.wv["unheard"]).all()
 
+        with pytest.raises(ValueError, match=r"^train: workers must be .* got 0$"):
+            trained(files, 0)
         with pytest.raises(ValueError, match=r"train: interval must be"):
             trained(files, 2, interval=0)
         with pytest.raises(ValueError, match=r"^train: max_vocab_size"):

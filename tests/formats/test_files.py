@@ -18,7 +18,7 @@ import pytest
 from firth import FormatError
 from firth.errors import TruncatedError
 from firth.formats import safetensors
-from firth.formats.files import Beside, atomic, forget_pages, reading, writing
+from firth.formats.files import Beside, atomic, forget_pages, held, reading, writing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file semantics")
 
@@ -30,6 +30,26 @@ def test_atomic_writes_and_leaves_nothing_else(tmp_path: Path) -> None:
         assert not path.exists()
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@posix
+def test_a_folder_is_held_by_one_call(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\nfrom firth.formats.files import held\n"
+        f"with held('other', {str(tmp_path)!r}): print('held', flush=True); time.sleep(60)"
+    )
+    message = f"test: another call is writing to {tmp_path}"
+    with held("first", tmp_path), pytest.raises(BlockingIOError) as caught, held("test", tmp_path):
+        pass
+    assert str(caught.value) == message
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(BlockingIOError, match=message), held("test", tmp_path):
+            pass
+        other.kill()
+    with held("test", tmp_path):
+        assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])

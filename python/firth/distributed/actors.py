@@ -23,20 +23,26 @@ class RayActors:
         That every node must have.
     memory : int
         Bytes that an actor maps.
-    count, cpus : int
-        Actors, and processors of each. Where the cluster has fewer, actors share them.
+    shards, replicas, cpus : int
+        Shards, actors of each, and processors of an actor. Where the cluster has fewer processors,
+        actors share them.
 
-    Raises what `firth.distributed.cluster.nodes` does.
+    Raises what `firth.distributed.cluster.nodes` does, and ValueError where there are more replicas
+    than processors.
     """
 
     def __init__(
-        self, where: str, files: Sequence[str], memory: int, count: int, cpus: int
+        self, where: str, files: Sequence[str], memory: int, shards: int, replicas: int, cpus: int
     ) -> None:
         found = cluster.nodes(where, files, memory)
+        if replicas > found.cpus:
+            raise ValueError(
+                f"{where}: replicas is {replicas}, the cluster has {found.cpus} processors"
+            )
         self._ray = cluster.the_ray()
         # Whoever starts an actor anew must know which change is under way, and Ray does not.
         self._class = self._ray.remote(Shard).options(
-            num_cpus=cpus if count * cpus <= found.cpus else 0,
+            num_cpus=cpus if shards * replicas * cpus <= found.cpus else 0,
             scheduling_strategy="SPREAD", max_restarts=0, max_task_retries=0,
         )  # fmt: skip
 
@@ -45,7 +51,12 @@ class RayActors:
         return self._class.remote()
 
     def call(self, actor: Any, method: str, *arguments: Any) -> Any:
-        """Begin a call."""
+        """Begin a call. ConnectionError where this process has left the cluster."""
+        if not self._ray.is_initialized():
+            raise ConnectionError(
+                f"{method}: the connection to the Ray cluster was ended (ray.shutdown); open the "
+                "index again"
+            )
         return getattr(actor, method).remote(*arguments)
 
     def done(self, references: Sequence[Any], timeout: float) -> list[Any]:

@@ -34,7 +34,7 @@ from firth.distributed.pool import dealt, silent
 from firth.distributed.splits import Paths
 from firth.encoders import SentenceTransformer
 from firth.errors import warn
-from firth.formats.files import PathLike
+from firth.formats.files import PathLike, held
 from firth.progress import progress_bar
 
 _ROWS = 1 << 15  # of a shard
@@ -130,7 +130,8 @@ def embed(
     FileNotFoundError
         There are no such files or no such model, or a node lacks them.
     FileExistsError, NotADirectoryError, PermissionError
-        ``out`` is or holds something else, or cannot be written.
+        ``out`` is or holds something else, or cannot be written. BlockingIOError: another call is
+        writing to it.
     MemoryError
         A worker needs more than ``memory``, or than any node has.
     RuntimeError
@@ -168,16 +169,17 @@ def embed(
             return _embedded(folder, before, before.rows, started)
 
     needed = _needed(recipe, memory)
-    with _made(folder) as probe:
-        there = _nodes([*source.files(), *model_files(recipe.model), probe], needed, probe)
-        if workers is not None and workers > there.cpus:
-            raise ValueError(
-                f"{WHERE}: workers is {workers}, the cluster has {there.cpus} processors"
-            )
-        plan = source.planned(recipe, before, progress, most=2 * there.cpus)
-        if before is None:
-            plan.write(folder)
-    already = _run(plan, recipe, source, workers or there.cpus, needed, progress)
+    with _made(folder):
+        with _probe(folder) as probe:
+            there = _nodes([*source.files(), *model_files(recipe.model), probe], needed, probe)
+            if workers is not None and workers > there.cpus:
+                raise ValueError(
+                    f"{WHERE}: workers is {workers}, the cluster has {there.cpus} processors"
+                )
+            plan = source.planned(recipe, before, progress, most=2 * there.cpus)
+            if before is None:
+                plan.write(folder)
+        already = _run(plan, recipe, source, workers or there.cpus, needed, progress)
     return _embedded(folder, plan, already, started)
 
 
@@ -366,30 +368,44 @@ def _digest(column: str, first: int, pieces: list[tuple[int, int]], *blocks: Any
 
 
 @contextlib.contextmanager
-def _made(folder: str) -> Iterator[str]:
-    """A file in the folder, by which nodes show that they see it; a new folder without a plan goes.
-
-    What earlier runs were killed over goes, too.
-    """
+def _made(folder: str) -> Iterator[None]:
+    """The folder for this call alone; a new one in which nothing came to be goes with an error."""
     new = not os.path.exists(folder)
-    probe = os.path.join(folder, f".check.{os.urandom(4).hex()}.tmp")
     try:
-        os.makedirs(folder, exist_ok=True)
-        datasets.clean(folder)
-        with open(probe, "xb") as file:
-            file.write(bytes(1 + os.urandom(1)[0]))
-    except OSError as error:
-        raise type(error)(f"{WHERE}: cannot write to out: {error.strerror}: {folder}") from None
-    try:
-        try:
-            yield probe
-        finally:
-            os.unlink(probe)
+        with _writing(folder):
+            os.makedirs(folder, exist_ok=True)
+        with held(WHERE, folder):
+            yield
     except BaseException:
         if new:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
         raise
+
+
+@contextlib.contextmanager
+def _probe(folder: str) -> Iterator[str]:
+    """A file in the folder, by which nodes show that they see it.
+
+    What earlier runs were killed over goes.
+    """
+    probe = os.path.join(folder, f".check.{os.urandom(4).hex()}.tmp")
+    with _writing(folder):
+        datasets.clean(folder)
+        with open(probe, "xb") as file:
+            file.write(bytes(1 + os.urandom(1)[0]))
+    try:
+        yield probe
+    finally:
+        os.unlink(probe)
+
+
+@contextlib.contextmanager
+def _writing(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(f"{WHERE}: cannot write to out: {error.strerror}: {folder}") from None
 
 
 def _nodes(files: list[str], memory: int, probe: str) -> cluster.Nodes:

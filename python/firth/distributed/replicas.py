@@ -16,6 +16,7 @@ file, or else wait in actor 0, so no follower shows what it has read from a file
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import time
@@ -41,7 +42,7 @@ class Engine(Protocol):
         """A new actor; it may come to life later."""
 
     def call(self, actor: Any, method: str, *arguments: Any) -> Any:
-        """A reference to what the method will return. Never waits."""
+        """A reference to what the method will return. Never waits; ConnectionError: it cannot."""
 
     def done(self, references: Sequence[Any], timeout: float) -> list[Any]:
         """Those of which the value is known, as soon as there is one, or after a time."""
@@ -397,9 +398,11 @@ class Replicas:
     def close(self) -> None:
         """Close the files, then end all actors."""
         with self.turn:
-            references = [
-                self._engine.call(some[0].handle, "close") for some in self._actors if some
-            ]
+            references: list[Any] = []
+            with contextlib.suppress(ConnectionError):  # actors have ended with the connection
+                references = [
+                    self._engine.call(some[0].handle, "close") for some in self._actors if some
+                ]
         until = time.monotonic() + self._timeout
         while references and time.monotonic() < until:
             done = self._engine.done(references, _STEP)

@@ -114,7 +114,8 @@ class ShardedIndex:
         TypeError, ValueError
             As `Index` and `Index.add`; no block, so that the length of vectors is unknown.
         FileExistsError
-            The folder is not empty. Further errors as of `open`.
+            The folder is not empty. BlockingIOError: another call builds an index there. Further
+            errors as of `open`.
         """
         shards = whole("build: shards", shards, 1, shard_files.MOST)
         replicas, cpus, timeout = checked_options("build", replicas, cpus, timeout)
@@ -123,27 +124,24 @@ class ShardedIndex:
         folder = Folder(path, shards)
         manifest = Manifest(shards, empty.dim, metric, storage, empty.cells)
         size = given.dim * np.dtype(STORAGES[storage]).itemsize * given.rows // shards
-        folder.make("build")
-        table = None
-        try:
+        with folder.made("build"):
             for file in folder.files:
                 empty.save(file)
             Index(1, "ip", shard_files.IDS_STORAGE).save(folder.ids)
             names = [folder.ids, *folder.files]
-            engine = RayActors("build", names, size, shards * replicas, cpus)
+            engine = RayActors("build", names, size, shards, replicas, cpus)
             table = ShardTable("build", folder, engine, "r+", replicas, timeout, False)
-            made = cls(table, manifest)
-            with progress_bar(given.rows, " rows", "building", progress) as bar:
-                for block in given.each:
-                    made._add("build", block, recorded=False)
-                    bar.update(len(block))
-            made.compact()
-            folder.finish(manifest)
-        except BaseException:
-            if table is not None:
+            try:
+                made = cls(table, manifest)
+                with progress_bar(given.rows, " rows", "building", progress) as bar:
+                    for block in given.each:
+                        made._add("build", block, recorded=False)
+                        bar.update(len(block))
+                made.compact()
+                folder.finish(manifest)
+            except BaseException:
                 table.leave()
-            folder.remove()
-            raise
+                raise
         return made
 
     @classmethod
@@ -165,7 +163,7 @@ class ShardedIndex:
         mode : {"r+", "r"}
             "r+": for one program, which may change it; "r": for any number, which see the index as
             it was when they opened it, and cannot go on when an actor is lost after a change.
-        replicas : int, at least 1
+        replicas : int, 1 to the processors of the cluster
             Actors of each shard, which share the searches.
         cpus : int, at least 1
             Processors, and threads, of each actor; where the cluster has fewer, actors share them.
@@ -193,7 +191,7 @@ class ShardedIndex:
         folder, manifest = shard_files.opened("open", path)
         memory = max(map(os.path.getsize, folder.files))
         names = [folder.ids, *folder.files]
-        engine = RayActors("open", names, memory, manifest.shards * replicas, cpus)
+        engine = RayActors("open", names, memory, manifest.shards, replicas, cpus)
         table = ShardTable("open", folder, engine, mode, replicas, timeout, verify)
         return cls(table, manifest)
 
@@ -462,18 +460,14 @@ class ShardedIndex:
     def save(self, path: PathLike) -> None:
         """Write a copy to another folder, which `open` opens.
 
-        FileExistsError for a folder that is not empty.
+        FileExistsError for a folder that is not empty, BlockingIOError while another call fills it.
         """
         target = Folder(path, self.shards)
         with self._table.writing:
             self._table.check_open()
-            target.make("save")
-            try:
+            with target.made("save"):
                 self._table.save(target)
                 target.finish(self._manifest)
-            except BaseException:
-                target.remove()
-                raise
 
     def flush(self) -> None:
         """Complete a change that was interrupted. All others are on the disk already."""

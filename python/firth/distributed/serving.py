@@ -31,7 +31,7 @@ def serve(
     replicas: int = 1,
     **options: Any,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C comes, then take the application off the cluster.
+    """Serve until SIGTERM or Ctrl-C comes, then take the application off the cluster, no other.
 
     Parameters
     ----------
@@ -47,7 +47,8 @@ def serve(
     ImportError
         Ray Serve is not installed.
     RuntimeError
-        A replica cannot start; the message is what it said. Nothing is left on the cluster.
+        The cluster has a Ray Serve already, whose address would hold for this one too. A replica
+        cannot start: the message is what it said, and nothing is left on the cluster.
     """
     from firth.serve.security import check_address
 
@@ -56,6 +57,11 @@ def serve(
     check_address(host, api_key)
     serving = needs("ray.serve", "firth serve --ray", '"ray[serve]"')
     found = cluster.nodes("serve")
+    if (there := serving.status()).proxies:
+        raise RuntimeError(
+            "serve: Ray Serve runs on this cluster already, with the applications "
+            f"{sorted(there.applications)}: end it first, or serve on another cluster"
+        )
     port = port or _free(host)
     # What a replica gets: the processors of a node, or its share of them.
     cpus = max(1, found.cpus // max(found.count, replicas))
@@ -86,7 +92,9 @@ def serve(
     except RuntimeError as error:
         raise RuntimeError(f"serve: {_reason(serving, error)}") from None
     finally:
-        serving.shutdown()
+        serving.delete(NAME)
+        if not serving.status().applications:  # others may have joined
+            serving.shutdown()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from firth.errors import FormatError
 from firth.formats import container
-from firth.formats.files import PathLike, atomic
+from firth.formats.files import PathLike, atomic, held
 from firth.search.filters import Choices, parse
 from firth.search.index import Index
 from firth.search.segments import new_segment, store
@@ -68,18 +68,27 @@ class Folder:
         self.change = os.path.join(self.path, "change.firth")
         self.manifest = os.path.join(self.path, "manifest.json")
 
-    def make(self, where: str) -> None:
-        """Make the folder, or take an empty one, or one of a `build` that was ended.
+    @contextlib.contextmanager
+    def made(self, where: str) -> Iterator[None]:
+        """Make the folder, or take an empty one, or one of a `build` that was ended, and fill it.
 
-        FileExistsError for any other.
+        After an exception nothing of ours is left. FileExistsError: it holds something else;
+        BlockingIOError: another call fills it.
         """
         os.makedirs(self.path, exist_ok=True)
-        others = [name for name in os.listdir(self.path) if not _OURS.fullmatch(name)]
-        if others:
-            what = "an index" if "manifest.json" in others else f"other files ({min(others)})"
-            raise FileExistsError(f"{where}: {self.path} holds {what}; give another folder")
-        self.remove()
-        os.makedirs(self.path, exist_ok=True)
+        with held(where, self.path):
+            others = [name for name in os.listdir(self.path) if not _OURS.fullmatch(name)]
+            if others:
+                what = "an index" if "manifest.json" in others else f"other files ({min(others)})"
+                raise FileExistsError(f"{where}: {self.path} holds {what}; give another folder")
+            self._clear()
+            try:
+                yield
+            except BaseException:
+                self._clear()
+                with contextlib.suppress(OSError):
+                    os.rmdir(self.path)
+                raise
 
     def moment(self) -> tuple[Any, ...] | None:
         """What differs after each change; None while one is under way."""
@@ -90,13 +99,11 @@ class Folder:
                 found += [facts.st_ino, facts.st_size, facts.st_mtime_ns]
         return None if os.path.exists(self.change) else tuple(found)
 
-    def remove(self) -> None:
-        """Remove what is ours, and the folder if it is empty then."""
+    def _clear(self) -> None:
+        """Remove what is ours."""
         for name in os.listdir(self.path):
             if _OURS.fullmatch(name):
                 os.unlink(os.path.join(self.path, name))
-        with contextlib.suppress(OSError):
-            os.rmdir(self.path)
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest: now the folder is an index."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from firth.arguments import Rules, Whole, check_all
 from firth.distributed import glove, word2vec
 from firth.distributed.splits import Paths
 from firth.formats import container
 from firth.formats.files import PathLike
 from firth.words import GloVe, Word2Vec
+
+_WORKERS: Rules = {"workers": Whole(1, 2**16, optional=True)}
 
 Model = TypeVar("Model", Word2Vec, GloVe)
 
@@ -54,6 +57,7 @@ def train(
         The model is of another kind. What the cluster or the files lack is an error of one line,
         before any work: see `firth.distributed.cluster.nodes`.
     """
+    check_all("train", _WORKERS, {"workers": workers})
     if isinstance(model, GloVe):
         if interval is not None:
             raise ValueError("train: interval is for Word2Vec and FastText; GloVe averages nothing")

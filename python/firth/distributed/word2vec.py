@@ -61,12 +61,12 @@ def train(
     where the model's ``negatives`` is "shared", or None and the corpus has more than 10,000 words;
     gensim's very random numbers, which it follows otherwise, are not followed here.
 
-    More replicas make other vectors. Of 16.9 million words, five epochs and one seed, at the
-    default ``interval``, two lose 0.2 of 28.6 points of analogies, four 1.0 (benchmarks/NOTES.md
-    has the table of intervals). The learning rate is the model's ``alpha`` times ``replicas``, up
-    to 0.1, since an average goes less far than the same words one after another; beyond that more
-    replicas learn less from the same text, which then has to be longer. Longer intervals are
-    faster, and worse.
+    More replicas make other vectors. Of 16.9 million words and five epochs, at the default
+    ``interval``, two lose 0.2 of 28.6 points of analogies (one seed), four 0.15 (the mean of three,
+    of which one loses 1.0; benchmarks/NOTES.md has the table of intervals). The learning rate is
+    the model's ``alpha`` times ``replicas``, up to 0.1, since an average goes less far than the
+    same words one after another; beyond that more replicas learn less from the same text, which
+    then has to be longer. Longer intervals are faster, and worse.
 
     Parameters
     ----------
@@ -188,12 +188,15 @@ def _nodes(where: str, model: Word2Vec, paths: Paths, replicas: int) -> cluster.
 
 
 def _memory(model: Word2Vec, replicas: int) -> int:
-    """Bytes of a worker: the process, all matrices twice, changes on their way, and ids."""
+    """Bytes of a worker: the process, ids, all matrices and parts of them on their way.
+
+    Of several replicas each also has the rows that all have in common.
+    """
     size = sum(matrix.nbytes for matrix in (model._input, model.syn1neg, model.syn1))
     if isinstance(model, FastText):
         size += model.wv.vectors_ngrams.nbytes
     ids = 4 * (model.corpus_total_words or int(model.wv.expandos["count"].sum())) // replicas
-    return PROCESS + 5 * size // 2 + min(ids, 1 << 30)
+    return PROCESS + (4 if replicas == 1 else 5) * size // 2 + min(ids, 1 << 30)
 
 
 def _dealable(paths: Paths, replicas: int) -> int:

@@ -10,6 +10,7 @@ import functools
 import mmap
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 from firth.errors import FormatError, TruncatedError
 from firth.optional import needs
 from firth.progress import progress_bar
+
+if sys.platform != "win32":  # there, nothing keeps two calls from writing to one folder
+    import fcntl
 
 PathLike = str | os.PathLike[str]  # what every function takes for a path
 
@@ -126,6 +130,35 @@ def writing(path: PathLike, *, append: bool = False) -> Iterator[BinaryIO]:
             if name.endswith(suffix):
                 file = stack.enter_context(opener(file, "wb"))
         yield file
+
+
+@contextlib.contextmanager
+def held(where: str, folder: PathLike) -> Iterator[None]:
+    """Hold a folder for one call; it leaves nothing behind, also where the process is killed.
+
+    BlockingIOError while another call holds it, in this process or elsewhere; ``where`` begins it.
+    Network file systems that cannot lock folders keep nobody out.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"{where}: another call is writing to {os.fspath(folder)}"
+            ) from None
+        except OSError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child may have the descriptor, too
+    finally:
+        os.close(descriptor)
 
 
 def forget_pages(array: NDArray[Any]) -> None:
