@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ STORE = 200 << 20  # bytes of a node's object store; several nodes share this ma
 # Failures are noticed in seconds, which a real network would not allow.
 FAST = {
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000", "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "2000", "RAY_health_check_failure_threshold": "4",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10", "RAY_worker_niceness": "0",
 }  # fmt: skip
 
@@ -55,6 +56,13 @@ def cluster(nodes: int, cpus: int = 2, **node: Any) -> Iterator[Any]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def wait_for(path: str) -> None:
+    """Return when the file is there, or after a minute, when a test will say that it is not."""
+    until = time.monotonic() + 60
+    while not os.path.exists(path) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def hosts(nodes: int) -> Any:

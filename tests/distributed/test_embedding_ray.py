@@ -20,7 +20,7 @@ from firth.distributed import datasets, embedding
 from firth.distributed.datasets import open_embedding
 from firth.distributed.embedders import Task, Worker
 from firth.distributed.embedding import Embedded, embed
-from ray_clusters import STORE, cluster
+from ray_clusters import STORE, cluster, wait_for
 from sentence_folders import TEXTS, sentence_folder
 
 pytestmark = pytest.mark.ray
@@ -174,6 +174,7 @@ def test_three_nodes_of_which_one_dies(
             if ray.get_runtime_context().get_node_id() == name:
                 open(reached, "w").close()
                 time.sleep(100)
+            wait_for(reached)  # else there may be nothing left to do when that node starts
             yield from Worker.__call__(self, task)
 
     def remove() -> None:

@@ -20,7 +20,7 @@ from firth.distributed import knowledge
 from firth.distributed.knowledge import Worker, build_knowledge_base
 from knowledge_sources import QUESTIONS, write_model, write_sources
 from rag.whole import check_whole_kb, content
-from ray_clusters import STORE, cluster
+from ray_clusters import STORE, cluster, wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -186,6 +186,7 @@ def test_a_node_dies(
             if ray.get_runtime_context().get_node_id() == name:
                 open(reached, "w").close()
                 time.sleep(100)
+            wait_for(reached)  # else there may be nothing left to do when that node starts
             yield from Worker.found(self, batch, host)
 
     def remove() -> None:
