@@ -54,7 +54,7 @@ Samples<T> samples_of(Attributes& held, const py::object& from, size_t d) {
     if (n < 1 || n > INT32_MAX || d < 1 || d > INT32_MAX)
         throw py::value_error("perceptron_epochs: want from 1 to 2^31 - 1 samples and features");
     const auto size = static_cast<size_t>(values.size());
-    if (from.attr("columns").is_none()) {
+    if (attribute(from, "columns").is_none()) {
         if (size / d != n || size % d)
             throw py::value_error("perceptron_epochs: values must be (n, d)");
         return s;
@@ -102,7 +102,7 @@ void epochs(const Level& level, const py::object& samples, const py::object& pro
             double intercept_decay, bool fit_intercept, bool shuffle, double tol, int32_t patience,
             size_t most) {
     const PerceptronRule rule{rate, intercept_decay, tol, patience, fit_intercept, shuffle};
-    if (py::isinstance<array<float>>(samples.attr("values")))
+    if (py::isinstance<array<float>>(attribute(samples, "values")))
         run<float>(level, samples, problems, rule, most);
     else
         run<double>(level, samples, problems, rule, most);

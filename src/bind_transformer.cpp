@@ -79,7 +79,7 @@ class Reader {
 
 template <class T>
 T field(const py::object& plan, const char* name) {
-    return py::cast<T>(plan.attr(name));
+    return py::cast<T>(attribute(plan, name));
 }
 
 Plan read_plan(const py::object& from) {

@@ -108,24 +108,25 @@ class WordTrainer {
     WordTrainer(const Level& level, const py::object& network, array<int32_t> ids, double alpha,
                 double min_alpha, int epochs)
         : kernels_(*level), ids_(std::move(ids)) {
-        job_.window = py::cast<int>(network.attr("window"));
-        job_.negative = py::cast<int>(network.attr("negative"));
-        job_.skip_gram = py::bool_(network.attr("sg"));
-        job_.mean = py::bool_(network.attr("cbow_mean"));
-        job_.shrink_windows = py::bool_(network.attr("shrink_windows"));
-        job_.subsample = py::bool_(network.attr("sample"));
-        job_.shared = py::bool_(network.attr("shared"));
-        job_.whole_loss = py::bool_(network.attr("whole_loss"));
-        job_.seed = py::cast<uint64_t>(network.attr("seed"));
+        job_.window = py::cast<int>(attribute(network, "window"));
+        job_.negative = py::cast<int>(attribute(network, "negative"));
+        job_.skip_gram = py::bool_(attribute(network, "sg"));
+        job_.mean = py::bool_(attribute(network, "cbow_mean"));
+        job_.shrink_windows = py::bool_(attribute(network, "shrink_windows"));
+        job_.subsample = py::bool_(attribute(network, "sample"));
+        job_.shared = py::bool_(attribute(network, "shared"));
+        job_.whole_loss = py::bool_(attribute(network, "whole_loss"));
+        job_.seed = py::cast<uint64_t>(attribute(network, "seed"));
         job_.alpha = alpha;
         job_.min_alpha = min_alpha;
         job_.epochs = epochs;
         read_matrices(network);
         read_ids();
-        if (const py::object subwords = network.attr("subwords"); !subwords.is_none())
+        if (const py::object subwords = attribute(network, "subwords"); !subwords.is_none())
             read_subwords(subwords);
         job_.lock = read_locks(network, job_.vocabulary, "lockf");
-        if (const py::object jobs = network.attr("jobs"); !jobs.is_none()) read_jobs(jobs, network);
+        if (const py::object jobs = attribute(network, "jobs"); !jobs.is_none())
+            read_jobs(jobs, network);
     }
 
     size_t blocks() const { return block_count(job_); }
@@ -187,7 +188,7 @@ class WordTrainer {
         }
         if (w_tree) {
             job_.w_tree = padded(hold(*w_tree), words, "w_tree");
-            const py::object tree = network.attr("tree");
+            const py::object tree = attribute(network, "tree");
             if (tree.is_none()) throw py::value_error("WordTrainer: w_tree needs a tree");
             const auto start = hold(attribute<int64_t>(tree, "start"));
             const auto points = hold(attribute<int32_t>(tree, "points"));
@@ -225,7 +226,7 @@ class WordTrainer {
 
     // Factors of the updates, from any array of numbers; none where all are 1.
     Locks read_locks(const py::object& from, size_t rows, const char* name) {
-        const py::object given = from.attr("lockf");
+        const py::object given = attribute(from, "lockf");
         if (given.is_none()) return {nullptr, 0};
         const auto values = py::array_t<float, py::array::c_style | py::array::forcecast>(given);
         const size_t count = static_cast<size_t>(values.size());

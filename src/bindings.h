@@ -1,9 +1,7 @@
 // Common to every src/bind_<topic>.cpp: the Level that Python holds, and one line per topic.
 #pragma once
-#include <chrono>
 #include <stdexcept>
 #include <string>
-#include <thread>
 
 #include "kernels.h"
 #include "levels.h"
@@ -28,21 +26,14 @@ struct Level {
     const Kernels* operator->() const { return &**this; }
 };
 
-// The GIL is free while this lives. A daemon thread that wants it back while the interpreter shuts
-// down never gets it: CPython up to 3.13 then ends the thread by unwinding its stack, which
-// terminates the process where it meets a destructor or pybind11's handlers. Such a thread is
-// caught here and sleeps until the process ends, as CPython itself does from 3.14 on.
+// The GIL is free while this lives.
 class WithoutGil {
   public:
     WithoutGil() : state_(PyEval_SaveThread()) {}
     WithoutGil(const WithoutGil&) = delete;
     WithoutGil& operator=(const WithoutGil&) = delete;
     ~WithoutGil() {
-        try {
-            PyEval_RestoreThread(state_);
-        } catch (...) {  // it throws nothing of C++: only the unwinding ends here
-            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-        }
+        waiting_for_gil([&] { PyEval_RestoreThread(state_); });
     }
 
   private:

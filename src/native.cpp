@@ -22,7 +22,7 @@ __attribute__((visibility("default"))) void firth_set_num_threads(int count) {
 
 PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     // The first use frees the GIL, and a daemon thread that wants it back at the exit of the
-    // process would end it (WithoutGil): so that use is here, where the import of the module is not
+    // process would end it (views.h): so that use is here, where the import of the module is not
     // over.
     py::detail::npy_api::get();
     module.doc() = "Compiled kernels and engines of firth; use the Python API above them.";

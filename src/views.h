@@ -5,8 +5,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <optional>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -22,10 +24,31 @@ using array = py::array_t<T, py::array::c_style>;
 template <class T>
 using Optional = std::optional<array<T>>;
 
-// An attribute of a Python object: a C-contiguous array of exactly this dtype.
+// Calls f(), which waits for the GIL. A daemon thread that wants it while the interpreter shuts
+// down never gets it: CPython up to 3.13 then ends the thread by unwinding its stack, which
+// terminates the process where it meets a destructor or pybind11's handlers, or frees objects
+// beside the thread that has the GIL. Such a thread is caught here and sleeps until the process
+// ends, as CPython itself does from 3.14 on. f throws nothing of C++.
+template <class F>
+auto waiting_for_gil(const F& f) {
+    try {
+        return f();
+    } catch (...) {  // without a rethrow, the unwinding ends here
+        for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+}
+
+// An attribute of a Python object, which may be a property: code of Python, which frees the GIL.
+inline py::object attribute(const py::object& from, const char* name) {
+    PyObject* const found =
+        waiting_for_gil([&] { return PyObject_GetAttrString(from.ptr(), name); });
+    if (!found) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(found);
+}
+// The same, a C-contiguous array of exactly this dtype.
 template <class T>
 array<T> attribute(const py::object& from, const char* name) {
-    const py::object x = from.attr(name);
+    const py::object x = attribute(from, name);
     if (!py::isinstance<array<T>>(x))
         throw py::type_error(std::string(name) + ": want a contiguous array of " +
                              py::cast<std::string>(py::str(py::dtype::of<T>())) + ", got " +
@@ -35,7 +58,7 @@ array<T> attribute(const py::object& from, const char* name) {
 // The same, or None.
 template <class T>
 Optional<T> maybe(const py::object& from, const char* name) {
-    if (from.attr(name).is_none()) return std::nullopt;
+    if (attribute(from, name).is_none()) return std::nullopt;
     return attribute<T>(from, name);
 }
 

@@ -57,7 +57,7 @@ print(f"3.{sys.version_info[1]}" + "t" * bool(sysconfig.get_config_var("Py_GIL_D
         *) oldest=2.0.0 ;;
     esac
     for numpy in "numpy==$oldest" numpy; do
-        environment "$out/$version/test" "$python" --only-binary=numpy,ml_dtypes "$numpy" "$wheel" \
+        environment "$out/$version/test" "$python" --only-binary=numpy,ml_dtypes,hypothesis "$numpy" "$wheel" \
             pytest hypothesis threadpoolctl ml_dtypes
         echo "== $python, $("$out/$version/test/bin/python" -c \
             'import numpy; print("NumPy", numpy.__version__)')"
