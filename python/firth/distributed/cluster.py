@@ -21,6 +21,7 @@ from firth.progress import progress_bar
 
 SECONDS = 30.0  # within which a cluster that cannot do the work is reported
 RETRIES = 20  # of a task whose worker died; a task that raises is not repeated
+SHARING = 64  # workers of a processor: a result may depend on their number, so there may be many
 
 
 def the_ray() -> Any:
@@ -66,9 +67,16 @@ def connect(address: str | None = None) -> None:
             f"connect: {address} is Ray Client, which shares no memory; run the program on a node "
             "of the cluster (ray job submit) and give HOST:PORT or auto"
         )
-    asked = address or os.environ.get("RAY_ADDRESS")
+    asked = address or os.environ.get("RAY_ADDRESS") or None
     if asked not in (None, "auto", "local"):
         _check_port(str(asked))
+    elif asked != "local" and (recorded := _recorded(address)):
+        try:
+            _check_port(recorded)
+        except ConnectionError:
+            if asked == "auto":
+                raise
+            address = "local"  # the cluster has ended without a word: Ray would wait for it
     handlers = _handlers()
     try:
         ray.init(
@@ -90,6 +98,20 @@ def _handlers() -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+
+
+def _recorded(address: str | None) -> str | None:
+    """The cluster of this machine that Ray would take, which may have ended; None: there is none.
+
+    What Ray itself says of there being none is left to `ray.init`.
+    """
+    from ray._private import services
+
+    try:
+        found: str | None = services.canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError):
+        return None
+    return found
 
 
 def _check_port(address: str) -> None:
@@ -215,6 +237,15 @@ def nodes(where: str, paths: Sequence[str] = (), memory: int = 0) -> Nodes:
             f"{most / 2**30:.2f} GiB for workers"
         )
     return Nodes(len(working), sum(int(one["CPU"]) for one in resources))
+
+
+def check_workers(where: str, count: int | None, cpus: int) -> None:
+    """ValueError for more workers than so many processors can share; ``where`` is the function."""
+    if count is not None and count > SHARING * cpus:
+        raise ValueError(
+            f"{where}: {count:,} workers, the cluster has {cpus:,} processors; at most {SHARING} "
+            "share one"
+        )
 
 
 def _versions() -> dict[str, str]:

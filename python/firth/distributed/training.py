@@ -35,9 +35,10 @@ def train(
     paths : path-like, or sequence of path-like
         Files, patterns, or what fsspec opens (``s3://...``), where every node finds them.
     workers : int, optional
-        Processes that train, each with one thread; by default one for each processor. The result
-        depends on their number, and not on where they run or what fails meanwhile. GloVe's counts
-        depend on nothing; its training takes the pairs in another order.
+        Processes that train, each with one thread; by default one for each processor, at most 64
+        for each, which then take turns. The result depends on their number, and not on where they
+        run or what fails meanwhile. GloVe's counts depend on nothing; its training takes the pairs
+        in another order.
     interval : int, optional
         Word2Vec and FastText: words that each worker trains between two averages; see
         `firth.distributed.word2vec.train`.
@@ -53,6 +54,8 @@ def train(
 
     Raises
     ------
+    ValueError
+        ``workers`` is out of range, or ``interval`` given with GloVe.
     TypeError
         The model is of another kind. What the cluster or the files lack is an error of one line,
         before any work: see `firth.distributed.cluster.nodes`.
