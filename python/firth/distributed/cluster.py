@@ -100,7 +100,7 @@ def _handlers() -> dict[int, Any]:
     return {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
 
 
-def _recorded(address: str | None) -> str | None:
+def _recorded(address: Any) -> str | None:
     """The cluster of this machine that Ray would take, which may have ended; None: there is none.
 
     What Ray itself says of there being none is left to `ray.init`.
