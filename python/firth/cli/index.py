@@ -290,6 +290,31 @@ def _stats(arguments: argparse.Namespace) -> None:
     show_stats(arguments.index, arguments.verify)
 
 
+def is_sharded(path: str) -> bool:
+    """Whether a path is the folder of a sharded index."""
+    return os.path.isfile(os.path.join(path, "ids.firth"))
+
+
+def show_sharded(path: str) -> None:
+    """Print what a sharded index holds, without a cluster."""
+    import firth
+    from firth.distributed import shard_files
+
+    folder, manifest = shard_files.opened("info", path)
+    ids = firth.Index.open(folder.ids, "r")
+    lines = {
+        "folder": f"{path}, {megabytes(path)}",
+        "format": f"sharded index of firth, {manifest.shards} shards: "
+        "firth.distributed.ShardedIndex reads it",
+        "vectors": f"{len(ids):,}",
+        "dimensions": f"{manifest.dim} ({manifest.storage})",
+        "metric": manifest.metric,
+    }
+    if manifest.cells is not None:
+        lines["cells"] = f"{manifest.cells} in each shard"
+    table(lines)
+
+
 def show_stats(path: str, verify: bool = False) -> None:
     """Print what an index holds."""
     import firth
