@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firth import FastText, GloVe, Word2Vec
-from firth.distributed import build_vocab, cluster, train
+from firth.distributed import build_vocab, cluster, resume, train
 
 
 @pytest.fixture
@@ -32,3 +32,33 @@ def test_more_workers_than_can_be_meant(corpus, kind, workers):
 def test_more_workers_than_can_count(corpus):
     with pytest.raises(ValueError, match=r"^build_vocab: 1,000,000 workers, the cluster has 2 "):
         build_vocab(corpus, workers=10**6)
+
+
+@pytest.mark.parametrize("paths", [5, None, b"corpus", [b"corpus"], ["corpus", 5]])
+def test_what_are_no_files(paths):
+    with pytest.raises(TypeError, match=r"^build_vocab: files must be a path or several, got "):
+        build_vocab(paths)
+    for kind in (Word2Vec, GloVe):
+        with pytest.raises(TypeError, match=r"^train: files must be a path or several, got "):
+            train(kind(), paths)
+
+
+def test_a_protocol_that_fsspec_does_not_know(monkeypatch):
+    pytest.importorskip("fsspec")
+    from fsspec.registry import known_implementations
+
+    wanted = r"^build_vocab: zzz://x: .*; give local files, or install the package that brings"
+    with pytest.raises(ValueError, match=wanted):
+        build_vocab("zzz://x")
+    lacking = {"class": "no_such_package.System", "err": "Install no_such_package"}
+    monkeypatch.setitem(known_implementations, "zzz", lacking)
+    wanted = r"^build_vocab: zzz://x: Install no_such_package \(with pip\)$"
+    with pytest.raises(ImportError, match=wanted):
+        build_vocab("zzz://x")
+
+
+def test_no_checkpoint_to_resume_from(corpus):
+    with pytest.raises(FileNotFoundError, match=r"^resume: there is no nope; give the checkpoint"):
+        resume("nope", corpus)
+    with pytest.raises(TypeError, match=r"^resume: the checkpoint must be a path, got 5$"):
+        resume(5, corpus)

@@ -198,7 +198,7 @@ def _train(
     )
     shuffled, checksum = shuffle(work, words, counting, progress)
     if run.setdefault("crc32", checksum) != checksum:
-        raise ValueError(f"{where}: the checkpoint belongs to another corpus")
+        raise ValueError(f"{where}: the checkpoint belongs to another corpus; give its files")
     blocks, pairs = _blocks(model, work, counting, shuffled, progress)
     if not pairs:
         raise no_pairs(where)

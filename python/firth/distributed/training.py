@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TypeVar
 
-from firth.arguments import Rules, Whole, check_all
+from firth.arguments import Rules, Whole, check_all, shortened
 from firth.distributed import glove, word2vec
 from firth.distributed.splits import Paths
 from firth.formats import container
@@ -95,9 +96,17 @@ def resume(
 
     Raises
     ------
+    FileNotFoundError
+        There is no checkpoint, or a file is missing.
     ValueError
         The files are not those of the checkpoint. FormatError: no checkpoint of a cluster.
     """  # fmt: skip
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"resume: the checkpoint must be a path, got {shortened(path)}")
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"resume: there is no {os.fspath(path)}; give the checkpoint that train left"
+        )
     if container.read(path, mmap="r").kind == "glove":
         return glove.resume(path, paths, checkpoint=checkpoint, progress=progress)
     return word2vec.resume(path, paths, checkpoint=checkpoint, progress=progress)

@@ -244,7 +244,9 @@ class _Training:
         began = time.monotonic()
         if run.setdefault("checksums", rounds.checksums) != rounds.checksums:
             rounds.close()
-            raise ValueError(f"{self._where}: the checkpoint belongs to another corpus")
+            raise ValueError(
+                f"{self._where}: the checkpoint belongs to another corpus; give its files"
+            )
         most = max(_SHORT, _PER_WORD * len(model.wv)) if run["replicas"] > 1 else _ALONE
         interval = run["interval"] or min(
             most, math.ceil(rounds.longest / _ROUNDS / run["replicas"])
