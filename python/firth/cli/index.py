@@ -162,15 +162,16 @@ def _build_on_ray(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     rows, ids = _rows(arguments.vectors)
     vectors = rows if ids is None else rows.vectors
-    with (
-        on_ray(arguments.ray),
-        named(arguments.vectors),
-        ShardedIndex.build(
-            vectors, ids, shards=arguments.shards or 3, path=arguments.output,
-            metric=arguments.metric, storage=arguments.storage, cells=arguments.cells,
-        ) as index,
-    ):  # fmt: skip
-        count, dim, shards = len(index), index.dim, arguments.shards or 3
+    with on_ray(arguments.ray), named(arguments.vectors):
+        try:
+            index = ShardedIndex.build(
+                vectors, ids, shards=arguments.shards or 3, path=arguments.output,
+                metric=arguments.metric, storage=arguments.storage, cells=arguments.cells,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("; nothing was saved") from None
+        count, dim, shards = len(index), index.dim, index.shards
+        index.close()
     say(
         f"{arguments.output}: {count:,} vectors, {dim} dimensions, {shards} shards, "
         f"{time.perf_counter() - start:.1f} s"

@@ -6,10 +6,12 @@ whether the work can be done, and says why not in one line.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,6 +22,7 @@ import firth
 from firth.progress import progress_bar
 
 SECONDS = 30.0  # within which a cluster that cannot do the work is reported
+_address: str | None = None  # of `connect`, where it is given none
 RETRIES = 20  # of a task whose worker died; a task that raises is not repeated
 SHARING = 64  # workers of a processor: a result may depend on their number, so there may be many
 
@@ -62,12 +65,10 @@ def connect(address: str | None = None) -> None:
     ray = the_ray()
     if ray.is_initialized():
         return
-    if address is not None and address.startswith("ray://"):
-        raise ValueError(
-            f"connect: {address} is Ray Client, which shares no memory; run the program on a node "
-            "of the cluster (ray job submit) and give HOST:PORT or auto"
-        )
+    address = address or _address
     asked = address or os.environ.get("RAY_ADDRESS") or None
+    if asked is not None:
+        _check_address(asked)
     if asked not in (None, "auto", "local"):
         _check_port(str(asked))
     elif asked != "local" and (recorded := _recorded(address)):
@@ -94,6 +95,23 @@ def connect(address: str | None = None) -> None:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def using(address: str) -> Iterator[None]:
+    """What connects inside the block, does so to this cluster; then the process leaves it.
+
+    Until then nothing is started: functions check first what can be checked without a cluster.
+    """
+    global _address
+    _check_address(address)
+    before, _address = _address, address
+    try:
+        yield
+    finally:
+        _address = before
+        if "ray" in sys.modules:
+            the_ray().shutdown()
+
+
 def _handlers() -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
@@ -114,11 +132,21 @@ def _recorded(address: Any) -> str | None:
     return found
 
 
+def _check_address(address: str) -> None:
+    """ValueError where it is none."""
+    if address.startswith("ray://"):
+        raise ValueError(
+            f"connect: {address} is Ray Client, which shares no memory; run the program on a node "
+            "of the cluster (ray job submit) and give HOST:PORT or auto"
+        )
+    host, _, port = address.rpartition(":")
+    if address not in ("auto", "local") and not (host and port.isdigit()):
+        raise ValueError(f"connect: address must be auto, local or HOST:PORT, got {address}")
+
+
 def _check_port(address: str) -> None:
     """Refuse an address where no gRPC server answers: Ray itself would wait there for minutes."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"connect: address must be auto, local or HOST:PORT, got {address}")
     hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as peer:
