@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import pytest
 
 from commands import error, run, vectors
 from firth import KeyedVectors, Word2Vec
+from firth.cli import main
+from firth.distributed import cluster
 from sentence_folders import sentence_folder
 
 
@@ -69,19 +72,60 @@ def test_options_of_a_cluster_need_one(capsys, corpus, tmp_path):
     assert message == "--shards: only with --ray"
 
 
-@pytest.mark.parametrize("command", [("train",), ("embed", "--model", "m"), ("index", "build")])
-def test_a_cluster_that_is_not_there(capsys, corpus, tmp_path, command):
+@pytest.mark.parametrize("command", [("train",), ("embed", "--model", "."), ("index", "build")])
+def test_a_cluster_that_is_not_there(capsys, corpus, tmp_path, monkeypatch, command):
     pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    if command[0] == "embed":
+        sentence_folder(tmp_path)
     np.save(tmp_path / "v.npy", np.ones((2, 3), np.float32))
     given = tmp_path / ("v.npy" if command[0] == "index" else "a.txt")
     place = [str(given), "-o", str(tmp_path / "out")]
     before = sorted(tmp_path.iterdir())
     message = error(capsys, *command, *place, "--ray", "127.0.0.1:1")
-    assert message.startswith("--ray 127.0.0.1:1: connect: no Ray cluster at 127.0.0.1:1 (")
+    assert message.startswith("connect: no Ray cluster at 127.0.0.1:1 (")
     message = error(capsys, *command, *place, "--ray", "elsewhere")
-    wanted = "connect: address must be auto, local or HOST:PORT, got elsewhere"
-    assert message == f"--ray elsewhere: {wanted}"
+    assert message == "connect: address must be auto, local or HOST:PORT, got elsewhere"
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_arguments_are_checked_before_a_cluster_is_started(capsys, corpus, tmp_path, monkeypatch):
+    def connect():
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(cluster, "connect", connect)
+    monkeypatch.chdir(tmp_path)
+    np.save("v.npy", np.ones((2, 3), np.float32))
+    sentence_folder(tmp_path)
+    ray = ("-o", "out", "--ray", "local")
+    for given, wanted in (
+        (("train", "none", *ray), "train: .*none does not exist"),
+        (("train", "a.txt", *ray, "--workers", "65537"), "train: workers must be .* 65536"),
+        (("train", "a.txt", *ray, "--model", "glove", "--interval", "5"), "interval is for Word2V"),
+        (("train", "a.txt", *ray, "--min-n", "3"), "--min-n: not an option of --model skipgram"),
+        (("embed", "none", *ray, "--model", "."), "embed: .*none does not exist"),
+        (("embed", "a.txt", *ray, "--model", "none"), "none"),
+        (("embed", "a.txt", "-o", "b.txt", *ray[2:], "--model", "."), "out must be a folder"),
+        (("index", "build", "none", *ray), "none: no such file"),
+        (("index", "build", "v.npy", "-o", ".", *ray[2:]), "build: .* holds other files"),
+        (("index", "build", "v.npy", "-o", "b.txt", *ray[2:]), "b.txt: file exists"),
+        (("index", "build", "v.npy", *ray, "--shards", "5000"), "build: shards must be"),
+    ):
+        assert re.search(wanted, error(capsys, *given))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [("train", "a.txt"), ("index", "build", "v.npy")])
+def test_interrupted_while_a_cluster_is_started(capsys, corpus, tmp_path, monkeypatch, command):
+    def connect():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "connect", connect)
+    monkeypatch.chdir(tmp_path)
+    np.save("v.npy", np.ones((2, 3), np.float32))
+    assert main([*command, "-o", "out", "--ray", "local"]) == 130
+    assert capsys.readouterr().err == "\nfirth: interrupted; nothing was saved\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_ray_the_error_names_the_extra(corpus, tmp_path):

@@ -25,6 +25,28 @@ def test_nobody_listens(monkeypatch):
     assert not ray.is_initialized()
 
 
+def test_a_recorded_cluster_that_has_ended(monkeypatch):
+    """Ray itself would wait for it: without an address a new one is started, "auto" says so."""
+    from ray._private import services
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    started = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: address)
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "resolve_ip_for_localhost", lambda host: host)
+    monkeypatch.setattr(ray, "init", lambda address, **_: started.append(address))
+    cluster.connect()
+    assert started == ["local"]
+    with pytest.raises(ConnectionError, match=rf"^connect: no Ray cluster at {address} \("):
+        cluster.connect("auto")
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
+    cluster.connect()
+    assert started == ["local", None]
+
+
 @pytest.mark.parametrize("address", ["somewhere", "host:", ":1x"])
 def test_no_address(address):
     with pytest.raises(ValueError, match=r"^connect: address must be auto, local or HOST:PORT"):

@@ -331,7 +331,9 @@ def test_other_work_in_the_same_folder_is_refused(tmp_path, here, model):
     copied.write_bytes(path.read_bytes())
     os.utime(path, ns=(1, 1))
     for given in (path, copied):
-        with pytest.raises(ValueError, match="was begun with other files, or they changed"):
+        with pytest.raises(
+            ValueError, match=r"or they changed; give the same files as then, or another out"
+        ):
             embed(given, model, out=out)
     assert sorted((one.name, one.stat().st_mtime_ns) for one in out.iterdir()) == before
 

@@ -220,6 +220,8 @@ def test_bad_input_is_told_before_any_work(
         build_knowledge_base(docs, path, model, workers=0)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         build_knowledge_base(docs / "none", path, model)
+    with pytest.raises(FileNotFoundError, match="there is no file 'dcos'"):
+        build_knowledge_base("dcos", path, model)
     with pytest.raises(TypeError, match="metadata must be a dict"):
         build_knowledge_base(docs, path, model, metadata=5)
     assert not asked

@@ -156,12 +156,12 @@ def test_a_shard_is_missing(hosts3, tmp_path):
     free = int(ray.cluster_resources()["CPU"]) - 3
     others = [Other.remote() for _ in range(free + 1)]  # one waits
     there = [one.is_there.remote() for one in others]
-    assert len(ray.wait(there, num_returns=free, timeout=30)[0]) == free
+    assert len(ray.wait(there, num_returns=free, timeout=60)[0]) == free
     pid = facts(ray, actors(sharded)[1])["Pid"]
     os.kill(pid, signal.SIGKILL)
     gone(pid)
     # The one that waited has the processor, before a search wants it for a new actor.
-    assert len(ray.wait(there, num_returns=free + 1, timeout=30)[0]) == free + 1
+    assert len(ray.wait(there, num_returns=free + 1, timeout=60)[0]) == free + 1
     until = time.monotonic() + 20
     while not (found := sharded.search(QUERIES, partial=True)).missing:
         assert time.monotonic() < until

@@ -21,6 +21,7 @@ from distributed.local_actors import (
     same,
     small,
 )
+from firth.cli import main
 from firth.distributed import shard_files
 from firth.distributed.search import ShardedIndex
 
@@ -268,3 +269,19 @@ def test_ids_that_a_search_found_before_they_were_changed(tmp_path):
         assert labels[0].tolist() == [4, 1]
         assert labels[1, 0] == 5
     assert table.labels(table.ids._table.state, found[:1]).tolist() == [[2, 4]]
+
+
+def test_others_name_what_reads_the_folder(tmp_path, capsys):
+    path = str(tmp_path / "index")
+    small(path, cells=2)[0].close()
+    for mode in ("r", "r+"):
+        with pytest.raises(firth.FormatError, match=r"firth\.distributed\.ShardedIndex\.open rea"):
+            firth.Index.open(path, mode)
+    for command in (["search", path, "1"], ["stats", path]):
+        assert main(["index", *command]) == 2
+        assert "firth.distributed.ShardedIndex" in capsys.readouterr().err
+    for command in (["info"], ["vectors", "info"]):
+        assert main([*command, path]) == 0
+        said = capsys.readouterr().out
+        for fact in ("sharded index of firth, 3 shards", "60\n", f"{DIM} (float32)", "2 in each"):
+            assert fact in said

@@ -143,6 +143,10 @@ def test_a_slow_actor_is_missing_after_the_time(tmp_path):
     assert sharded.search(vectors, partial=True, timeout=0.05).missing == (2,)
     actor_of(sharded, 2).handle.asleep = False
     assert sharded.search(vectors, partial=True, timeout=5).missing == ()
+    with pytest.raises(TypeError, match=r"^search: partial must be True or False, got 'yes'$"):
+        sharded.search(vectors, partial="yes")
+    with pytest.raises(TypeError, match=r"^search_range: partial must be True or False, got 1$"):
+        sharded.search_range(vectors, 0, partial=1)
 
 
 def test_replicas_share_searches_and_see_changes(tmp_path, monkeypatch):

@@ -74,6 +74,7 @@ def test_two_nodes(files, tmp_path, monkeypatch):
         # Five replicas on four processors, two of them in turn; a worker is lost, then two.
         five = trained(files, 5)
         with monkeypatch.context() as patch:
+            patch.setattr(rounds, "_KEEP_SECONDS", 1e9)  # all is repeated
             calls = at_round(patch, 3, lambda found: kill(found._actors[1]))
             same(trained(files, 5), five)
             whole = len(calls)

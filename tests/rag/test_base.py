@@ -298,6 +298,8 @@ def test_its_own_folder_is_not_a_document(docs: Path, model: SentenceTransformer
         ("", ValueError, "must not be empty"),
         ("none.txt", FileNotFoundError, "no file 'none.txt'"),
         ("no/such/folder", FileNotFoundError, "no file"),
+        ("dcos", FileNotFoundError, "no file 'dcos'; if it is a text, give {name: text}"),
+        ("dcos/", FileNotFoundError, "no file 'dcos/'"),
         (Path("none"), FileNotFoundError, "add: there is no file or folder 'none'"),
         ({"\ud800": "a"}, ValueError, "add: a name has the lone surrogate"),
         ({"a": "\ud800"}, ValueError, "lone surrogate"),
@@ -328,6 +330,7 @@ def test_texts_without_names(kb: KnowledgeBase) -> None:
     assert all(name.startswith("text:") for name in changes.added)
     assert kb.search("dog", 1, "keyword")[0].text == "the dog\nran"
     assert kb.add("the cat sat.").unchanged == 1
+    assert len(kb.add(["猫が座った。", "a" * 1000, "dog\n"]).added) == 3
 
 
 def test_wrong_arguments_of_search(kb: KnowledgeBase) -> None:

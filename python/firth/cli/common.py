@@ -161,19 +161,14 @@ def ray_option(to: argparse.ArgumentParser, unit: str, what: str) -> None:
 
 @contextlib.contextmanager
 def on_ray(address: str) -> Iterator[None]:
-    """The block runs connected to a cluster; what cannot be done there is an error of the user."""
+    """The block works on a cluster; what cannot be done there is an error of the user."""
     from firth.distributed import cluster
 
     try:
-        cluster.connect(address)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"--ray {address}: {error}") from None
-    try:
-        yield
+        with cluster.using(address):
+            yield
     except (MemoryError, RuntimeError) as error:
         raise UserError(str(error)) from None
-    finally:
-        cluster.the_ray().shutdown()
 
 
 def only_with_ray(arguments: argparse.Namespace, names: Iterable[str]) -> None:

@@ -162,15 +162,16 @@ def _build_on_ray(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     rows, ids = _rows(arguments.vectors)
     vectors = rows if ids is None else rows.vectors
-    with (
-        on_ray(arguments.ray),
-        named(arguments.vectors),
-        ShardedIndex.build(
-            vectors, ids, shards=arguments.shards or 3, path=arguments.output,
-            metric=arguments.metric, storage=arguments.storage, cells=arguments.cells,
-        ) as index,
-    ):  # fmt: skip
-        count, dim, shards = len(index), index.dim, arguments.shards or 3
+    with on_ray(arguments.ray), named(arguments.vectors):
+        try:
+            index = ShardedIndex.build(
+                vectors, ids, shards=arguments.shards or 3, path=arguments.output,
+                metric=arguments.metric, storage=arguments.storage, cells=arguments.cells,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("; nothing was saved") from None
+        count, dim, shards = len(index), index.dim, index.shards
+        index.close()
     say(
         f"{arguments.output}: {count:,} vectors, {dim} dimensions, {shards} shards, "
         f"{time.perf_counter() - start:.1f} s"
@@ -288,6 +289,31 @@ def _known_id(index: Index, text: str, path: str) -> Any:
 
 def _stats(arguments: argparse.Namespace) -> None:
     show_stats(arguments.index, arguments.verify)
+
+
+def is_sharded(path: str) -> bool:
+    """Whether a path is the folder of a sharded index."""
+    return os.path.isfile(os.path.join(path, "ids.firth"))
+
+
+def show_sharded(path: str) -> None:
+    """Print what a sharded index holds, without a cluster."""
+    import firth
+    from firth.distributed import shard_files
+
+    folder, manifest = shard_files.opened("info", path)
+    ids = firth.Index.open(folder.ids, "r")
+    lines = {
+        "folder": f"{path}, {megabytes(path)}",
+        "format": f"sharded index of firth, {manifest.shards} shards: "
+        "firth.distributed.ShardedIndex reads it",
+        "vectors": f"{len(ids):,}",
+        "dimensions": f"{manifest.dim} ({manifest.storage})",
+        "metric": manifest.metric,
+    }
+    if manifest.cells is not None:
+        lines["cells"] = f"{manifest.cells} in each shard"
+    table(lines)
 
 
 def show_stats(path: str, verify: bool = False) -> None:

@@ -54,6 +54,9 @@ def _info(arguments: argparse.Namespace) -> None:
         for line in str(info()).splitlines():
             say(line)
         return
+    if index.is_sharded(path):
+        index.show_sharded(path)
+        return
     kind, facts = _kind_and_facts(path)
     if kind == "index":
         index.show_stats(path)

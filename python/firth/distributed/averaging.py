@@ -6,6 +6,7 @@ Knows no Ray. V = words of the vocabulary, D = dimensions of a vector, S = D rou
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,11 +109,11 @@ def deal(where: str, paths: Paths, replicas: int) -> list[list[Split]]:
             "are not cut; unpack them, or take fewer replicas"
         )
     dealt: list[list[int]] = [[] for _ in range(replicas)]
-    held = [0] * replicas
+    held = [(0, replica) for replica in range(replicas)]  # a heap: who has least is first
     for i in sorted(range(len(splits)), key=lambda i: -splits[i].bytes):  # stable
-        least = held.index(min(held))
+        has, least = held[0]
         dealt[least].append(i)
-        held[least] += splits[i].bytes
+        heapq.heapreplace(held, (has + splits[i].bytes, least))
     return [[splits[i] for i in sorted(indices)] for indices in dealt]
 
 

@@ -6,10 +6,12 @@ whether the work can be done, and says why not in one line.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,7 +22,9 @@ import firth
 from firth.progress import progress_bar
 
 SECONDS = 30.0  # within which a cluster that cannot do the work is reported
+_address: str | None = None  # of `connect`, where it is given none
 RETRIES = 20  # of a task whose worker died; a task that raises is not repeated
+SHARING = 64  # workers of a processor: a result may depend on their number, so there may be many
 
 
 def the_ray() -> Any:
@@ -61,14 +65,19 @@ def connect(address: str | None = None) -> None:
     ray = the_ray()
     if ray.is_initialized():
         return
-    if address is not None and address.startswith("ray://"):
-        raise ValueError(
-            f"connect: {address} is Ray Client, which shares no memory; run the program on a node "
-            "of the cluster (ray job submit) and give HOST:PORT or auto"
-        )
-    asked = address or os.environ.get("RAY_ADDRESS")
+    address = address or _address
+    asked = address or os.environ.get("RAY_ADDRESS") or None
+    if asked is not None:
+        _check_address(asked)
     if asked not in (None, "auto", "local"):
         _check_port(str(asked))
+    elif asked != "local" and (recorded := _recorded(address)):
+        try:
+            _check_port(recorded)
+        except ConnectionError:
+            if asked == "auto":
+                raise
+            address = "local"  # the cluster has ended without a word: Ray would wait for it
     handlers = _handlers()
     try:
         ray.init(
@@ -86,17 +95,58 @@ def connect(address: str | None = None) -> None:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def using(address: str) -> Iterator[None]:
+    """What connects inside the block, does so to this cluster; then the process leaves it.
+
+    Until then nothing is started: functions check first what can be checked without a cluster.
+    """
+    global _address
+    _check_address(address)
+    before, _address = _address, address
+    try:
+        yield
+    finally:
+        _address = before
+        if "ray" in sys.modules:
+            the_ray().shutdown()
+
+
 def _handlers() -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
 
 
+def _recorded(address: Any) -> str | None:
+    """The cluster of this machine that Ray would take, which may have ended; None: there is none.
+
+    What Ray itself says of there being none is left to `ray.init`.
+    """
+    from ray._private import services
+
+    try:
+        found: str | None = services.canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError):
+        return None
+    return found
+
+
+def _check_address(address: str) -> None:
+    """ValueError where it is none."""
+    if address.startswith("ray://"):
+        raise ValueError(
+            f"connect: {address} is Ray Client, which shares no memory; run the program on a node "
+            "of the cluster (ray job submit) and give HOST:PORT or auto"
+        )
+    host, _, port = address.rpartition(":")
+    if address not in ("auto", "local") and not (host and port.isdigit()):
+        raise ValueError(f"connect: address must be auto, local or HOST:PORT, got {address}")
+
+
 def _check_port(address: str) -> None:
     """Refuse an address where no gRPC server answers: Ray itself would wait there for minutes."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"connect: address must be auto, local or HOST:PORT, got {address}")
     hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as peer:
@@ -215,6 +265,15 @@ def nodes(where: str, paths: Sequence[str] = (), memory: int = 0) -> Nodes:
             f"{most / 2**30:.2f} GiB for workers"
         )
     return Nodes(len(working), sum(int(one["CPU"]) for one in resources))
+
+
+def check_workers(where: str, count: int | None, cpus: int) -> None:
+    """ValueError for more workers than so many processors can share; ``where`` is the function."""
+    if count is not None and count > SHARING * cpus:
+        raise ValueError(
+            f"{where}: {count:,} workers, the cluster has {cpus:,} processors; at most {SHARING} "
+            "share one"
+        )
 
 
 def _versions() -> dict[str, str]:

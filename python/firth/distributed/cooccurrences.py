@@ -95,7 +95,7 @@ def cooccurrences(
     window, symmetric, distance_weighting
         As for `firth.GloVe`.
     workers : int, optional
-        Tasks at a time; by default one for each processor of the cluster.
+        Tasks at a time; by default one for each processor of the cluster, at most 64 for each.
     memory : int
         Bytes for the counts that a worker holds at a time; the process itself, and the vocabulary,
         come on top.
@@ -163,6 +163,7 @@ def prepared(
     if not all(isinstance(word, str) for word in words):
         raise TypeError(f"{where}: words of files are str, but the vocabulary has others")
     here = cluster.nodes(where, splits.files(where, paths), memory + PROCESS)
+    cluster.check_workers(where, workers, here.cpus)
     count = workers or here.cpus
     runs = splits.runs(where, paths, count, min(splits.RUN, max(1 << 16, memory // 8)))
     return Work(runs, count, workers or 2 * here.cpus, memory)

@@ -252,7 +252,10 @@ class _Files:
     def check(self, plan: Plan, folder: str) -> None:
         """ValueError where the plan is of other files."""
         if plan.splits != self.splits:
-            raise ValueError(f"{WHERE}: {folder} was begun with other files, or they changed")
+            raise ValueError(
+                f"{WHERE}: {folder} was begun with other files, or they changed; give the same "
+                "files as then, or another out"
+            )
 
     def files(self) -> list[str]:
         """That all nodes must have."""
@@ -295,7 +298,9 @@ class _Dataset:
     def check(self, plan: Plan, folder: str) -> None:
         """ValueError where the plan is of files."""
         if plan.splits:
-            raise ValueError(f"{WHERE}: {folder} was begun with files, not with a dataset")
+            raise ValueError(
+                f"{WHERE}: {folder} was begun with files, not with a dataset; give another out"
+            )
 
     def files(self) -> list[str]:
         """None."""
@@ -318,7 +323,8 @@ class _Dataset:
         plan = Plan(recipe.said, [], [sizes], list(seen))
         if before is not None and (before.sizes, before.digests) != (plan.sizes, plan.digests):
             raise ValueError(
-                f"{WHERE}: the dataset does not give the rows with which {recipe.out} was begun"
+                f"{WHERE}: the dataset does not give the rows with which {recipe.out} was begun; "
+                "give another out"
             )
         return before or plan
 

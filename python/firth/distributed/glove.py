@@ -82,7 +82,7 @@ def train(
     paths
         As for `build_vocab`.
     workers : int, optional
-        Tasks at a time; by default one for each processor of the cluster.
+        Tasks at a time; by default one for each processor of the cluster, at most 64 for each.
     memory : int, optional
         Bytes for the counts or the pairs that a worker holds at a time, by default the model's
         ``memory``; the process itself, the vocabulary, and the parameters of two parts come on top.
@@ -198,7 +198,7 @@ def _train(
     )
     shuffled, checksum = shuffle(work, words, counting, progress)
     if run.setdefault("crc32", checksum) != checksum:
-        raise ValueError(f"{where}: the checkpoint belongs to another corpus")
+        raise ValueError(f"{where}: the checkpoint belongs to another corpus; give its files")
     blocks, pairs = _blocks(model, work, counting, shuffled, progress)
     if not pairs:
         raise no_pairs(where)

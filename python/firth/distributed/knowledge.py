@@ -78,7 +78,7 @@ def build_knowledge_base(
     TypeError, ValueError, FormatError
         As `KnowledgeBase` and its ``add``; or there are fewer processors than workers.
     FileNotFoundError
-        A path leads nowhere, or a node lacks it.
+        A path, or a str that looks like one, leads nowhere, or a node lacks it.
     RuntimeError
         A node has another version, cannot use the model, or cannot read what this process can;
         workers die over and over; or a file changed while a worker that died had half of it done.

@@ -55,6 +55,7 @@ def serve(
     if replicas < 1:
         raise ValueError(f"serve: replicas must be at least 1, got {replicas}")
     check_address(host, api_key)
+    cluster.the_ray()  # whose settings are read when it is imported
     serving = needs("ray.serve", "firth serve --ray", '"ray[serve]"')
     found = cluster.nodes("serve")
     if (there := serving.status()).proxies:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firth.arguments import check_real
+from firth.arguments import check_real, shortened
 from firth.distributed import shard_files
 from firth.distributed.replicas import Call, Engine, Replicas
 from firth.distributed.shard import Mark, make
@@ -170,6 +170,8 @@ class ShardTable:
         if timeout is None:
             timeout = self.timeout
         check_real(f"{where}: timeout", timeout, 0, 1e9, above=True)
+        if not isinstance(partial, (bool, np.bool_)):
+            raise TypeError(f"{where}: partial must be True or False, got {shortened(partial)}")
         actors = self.actors
         while True:
             with actors.turn:

@@ -11,10 +11,11 @@ import glob
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
+from firth.arguments import shortened
 from firth.formats.files import COMPRESSED, PathLike, plain
 from firth.optional import needs
 from firth.words.corpus import Corpus, FileCorpus, opened
@@ -51,12 +52,18 @@ def files(where: str, paths: Paths) -> list[str]:
     ------
     FileNotFoundError
         A file does not exist, or a pattern finds none. IsADirectoryError: a folder.
+    TypeError, ValueError, ImportError
+        What is given is no path; fsspec does not know it, or lacks a package for it.
     """
     found: list[str] = []
-    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    for path in [os.fspath(one) for one in several]:
+    given: Any = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    several = list(given) if isinstance(given, Collection) else [given]
+    for one in several:
+        if not isinstance(one, (str, os.PathLike)):
+            raise TypeError(f"{where}: files must be a path or several, got {shortened(one)}")
+    for path in map(os.fspath, several):
         if "://" in path:
-            system, name = _system(path)
+            system, name = _system(where, path)
             names = system.glob(name) if glob.has_magic(name) else [name]
             matches = [system.unstrip_protocol(one) for one in sorted(names)]
         elif glob.has_magic(path) and not os.path.exists(path):
@@ -77,7 +84,7 @@ def files(where: str, paths: Paths) -> list[str]:
 def state(where: str, path: str) -> tuple[int, str]:
     """Size of a file, and when it was changed."""
     if "://" in path:
-        system, name = _system(path)
+        system, name = _system(where, path)
         try:
             facts = system.info(name)
         except FileNotFoundError:
@@ -143,7 +150,7 @@ def packed(path: str) -> bool:
 def opened_file(path: str) -> Any:
     """A file, local or remote, as one of bytes."""
     if "://" in path:
-        system, name = _system(path)
+        system, name = _system("reading", path)
         return system.open(name, "rb")
     return open(path, "rb")
 
@@ -229,8 +236,16 @@ def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
         left -= len(block)
 
 
-def _system(path: str) -> tuple[Any, str]:
+def _system(where: str, path: str) -> tuple[Any, str]:
     """The file system of a path with "://", and its name there."""
-    core = needs("fsspec.core", f"firth.distributed: {path}")
-    system, name = core.url_to_fs(path)
+    core = needs("fsspec.core", f"{where}: {path}")
+    try:
+        system, name = core.url_to_fs(path)
+    except ImportError as error:  # fsspec says which package
+        raise ImportError(f"{where}: {path}: {error} (with pip)") from error
+    except ValueError as error:
+        raise ValueError(
+            f"{where}: {path}: {error}; give local files, or install the package that brings this "
+            "protocol to fsspec"
+        ) from None
     return system, str(name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TypeVar
 
-from firth.arguments import Rules, Whole, check_all
+from firth.arguments import Rules, Whole, check_all, shortened
 from firth.distributed import glove, word2vec
 from firth.distributed.splits import Paths
 from firth.formats import container
@@ -35,9 +36,10 @@ def train(
     paths : path-like, or sequence of path-like
         Files, patterns, or what fsspec opens (``s3://...``), where every node finds them.
     workers : int, optional
-        Processes that train, each with one thread; by default one for each processor. The result
-        depends on their number, and not on where they run or what fails meanwhile. GloVe's counts
-        depend on nothing; its training takes the pairs in another order.
+        Processes that train, each with one thread; by default one for each processor, at most 64
+        for each, which then take turns. The result depends on their number, and not on where they
+        run or what fails meanwhile. GloVe's counts depend on nothing; its training takes the pairs
+        in another order.
     interval : int, optional
         Word2Vec and FastText: words that each worker trains between two averages; see
         `firth.distributed.word2vec.train`.
@@ -53,6 +55,8 @@ def train(
 
     Raises
     ------
+    ValueError
+        ``workers`` is out of range, or ``interval`` given with GloVe.
     TypeError
         The model is of another kind. What the cluster or the files lack is an error of one line,
         before any work: see `firth.distributed.cluster.nodes`.
@@ -92,9 +96,17 @@ def resume(
 
     Raises
     ------
+    FileNotFoundError
+        There is no checkpoint, or a file is missing.
     ValueError
         The files are not those of the checkpoint. FormatError: no checkpoint of a cluster.
     """  # fmt: skip
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"resume: the checkpoint must be a path, got {shortened(path)}")
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"resume: there is no {os.fspath(path)}; give the checkpoint that train left"
+        )
     if container.read(path, mmap="r").kind == "glove":
         return glove.resume(path, paths, checkpoint=checkpoint, progress=progress)
     return word2vec.resume(path, paths, checkpoint=checkpoint, progress=progress)

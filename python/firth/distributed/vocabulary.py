@@ -93,7 +93,7 @@ def build_vocab(
     min_count : int
         Words that occur less often are left out.
     workers : int, optional
-        Tasks at a time; by default one for each processor of the cluster.
+        Tasks at a time; by default one for each processor of the cluster, at most 64 for each.
     progress : bool, optional
         Show a bar: always, never, or (default) on a terminal.
 
@@ -128,6 +128,7 @@ def count(
 ) -> WordCounts:
     """All words of files, counted on the cluster; ``where`` is the function, for messages."""
     here = cluster.nodes(where, splits.files(where, paths))
+    cluster.check_workers(where, workers, here.cpus)
     runs = splits.runs(where, paths, workers or here.cpus)
     most = workers or 2 * here.cpus  # so that a task waits where one ends
     sizes = [sum(split.bytes for split in run) for run in runs]

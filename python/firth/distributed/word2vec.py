@@ -78,7 +78,7 @@ def train(
     replicas : int, optional
         Copies of the parameters, each trained with one thread on a part of the files. By default
         one for each processor of the cluster, but at most one for every million words. With fewer
-        processors than replicas, workers train several in turn.
+        processors than replicas, up to 64 for each, workers train several in turn.
     interval : int, optional
         Words that each replica trains between two averages. By default what it has / 16 / replicas,
         at most 300,000 or 4 for each word of the vocabulary: shorter is nearer to one process,
@@ -110,12 +110,15 @@ def train(
     check_checkpoint("train", checkpoint)
     given = check_all("train", _SETTINGS, {"replicas": replicas, "interval": interval})
     count = given["replicas"]
-    deal("train", paths, count or 1)
+    names = files("train", paths)
     progress = model.progress if progress is None else progress
     if model.max_vocab_size:
         raise ValueError("train: max_vocab_size forgets words by their order: leave it out")
     if not model.hs and not model.negative:
         raise ValueError("train: hs and negative are both 0: there is nothing to do")
+    if count is not None:
+        cluster.check_workers("train", count, cluster.nodes("train", names).cpus)
+    deal("train", paths, count or 1)
     if not len(model.wv):
         found = vocabulary.count("train", paths, progress=progress)
         frequencies = dict(zip(found.words, found.counts.tolist(), strict=True))
@@ -241,7 +244,9 @@ class _Training:
         began = time.monotonic()
         if run.setdefault("checksums", rounds.checksums) != rounds.checksums:
             rounds.close()
-            raise ValueError(f"{self._where}: the checkpoint belongs to another corpus")
+            raise ValueError(
+                f"{self._where}: the checkpoint belongs to another corpus; give its files"
+            )
         most = max(_SHORT, _PER_WORD * len(model.wv)) if run["replicas"] > 1 else _ALONE
         interval = run["interval"] or min(
             most, math.ceil(rounds.longest / _ROUNDS / run["replicas"])

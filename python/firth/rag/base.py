@@ -145,7 +145,8 @@ class KnowledgeBase:
         sources : path-like, str, list of these, or dict
             Files; folders, with all below them; texts. ``{name: text}`` says what is a text and how
             it is called: use it for texts of other people. Any other str is the path of what there
-            is, or else a text, named by its digest.
+            is, or else a text, named by its digest; but not one that looks like a path: a single
+            word of ASCII, or with ``/``, or that ends in the suffix of a document.
         metadata : dict, optional
             Of each document: values are str, numbers, None or lists of these.
 
@@ -156,7 +157,7 @@ class KnowledgeBase:
         Raises
         ------
         FileNotFoundError
-            A path leads nowhere.
+            A path, or a str that looks like one, leads nowhere.
         FormatError
             A file that was named cannot be read; those in folders are skipped, and listed.
         TypeError, ValueError

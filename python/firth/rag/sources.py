@@ -116,7 +116,9 @@ def _is_path(one: str | os.PathLike[str]) -> bool:
         return False
     short = len(one) < 1000 and "\n" not in one
     suffix = os.path.splitext(one)[1].lower()
-    if short and (suffix in readers.READERS or (os.sep in one and " " not in one)):
+    # A word of ASCII is a mistyped name; other scripts may write whole sentences without a space.
+    word = not any(map(str.isspace, one)) and (os.sep in one or one.isascii())
+    if short and (suffix in readers.READERS or word):
         raise FileNotFoundError(
             f"add: there is no file {one!r}; if it is a text, give {{name: text}}"
         )

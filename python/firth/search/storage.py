@@ -328,6 +328,10 @@ def open_table(path: PathLike, mode: str, mmap: bool, verify: bool) -> Table:
     """Open what `save` wrote; see `Index.open`."""
     if mode not in ("r", "r+"):
         raise ValueError(f"Index.open: mode must be 'r' or 'r+', got {mode!r}")
+    if os.path.exists(os.path.join(path, "ids.firth")):
+        raise FormatError(
+            "is the folder of a sharded index: firth.distributed.ShardedIndex.open reads it", path
+        )
     if mode == "r":
         os.stat(path)
         return _open_to_read(path, mmap, verify)
