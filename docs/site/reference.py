@@ -17,10 +17,12 @@ PAGES = {
     "search": ("Search", ["firth.search"]),
     "fasttext": ("Texts in classes", ["firth.fasttext"]),
     "networks": ("Perceptron and MLP", ["firth.networks"]),
-    "encoders": ("Encoders", ["firth.encoders"]),
+    "encoders": ("Encoders", ["firth.encoders", "firth.encoders.training"]),
     "tokenizers": ("Tokenizers", ["firth.tokenizers"]),
-    "generators": ("Generators", ["firth.generators"]),
-    "rag": ("Answers from documents", ["firth.rag"]),
+    "generators": ("Generators", [
+        "firth.generators", "firth.generators.sampling", "firth.generators.quantize",
+    ]),
+    "rag": ("Answers from documents", ["firth.rag", "firth.rag.evaluation"]),
     "agents": ("Agents", ["firth.agents"]),
     "serve": ("Server", ["firth.serve"]),
     "distributed": ("Many machines", ["firth.distributed"]),
@@ -75,7 +77,11 @@ def first_line(value: Any) -> str:
 def entry(path: str, value: Any) -> str:
     """What stands on a page for one name: its docstring, or of a value what it is."""
     if callable(value):
-        inherited = "true" if not path.startswith("firth.nn.") else "false"  # nn.Module has many
+        inherited = "true"
+        if path.startswith("firth.nn."):  # nn.Module has many
+            inherited = "false"
+        elif path.startswith("firth.encoders.training."):
+            inherited = "[from_pretrained, save_pretrained]"
         return f"::: {path}\n    options:\n      inherited_members: {inherited}"
     head = f"### `{path.rpartition('.')[2]}` {{ #{path} }}\n\n"
     return head + (first_line(value) if inspect.ismodule(value) else f"`{value!r}`")
