@@ -123,11 +123,11 @@ def _recorded(address: Any) -> str | None:
 
     What Ray itself says of there being none is left to `ray.init`.
     """
-    from ray._private import services
-
     try:
+        from ray._private import services
+
         found: str | None = services.canonicalize_bootstrap_address(address)
-    except (ConnectionError, ValueError):
+    except (AttributeError, ConnectionError, ImportError, ValueError):  # it is private to Ray
         return None
     return found
 

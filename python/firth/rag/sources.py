@@ -81,7 +81,8 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
             check_text("add: a name", name)
             check_text("add: a text", text)
         return [Source(n, None, metadata, text) for n, text in given.items()], {}
-    if isinstance(given, (str, os.PathLike)):
+    alone = isinstance(given, (str, os.PathLike))
+    if alone:
         given = [given]
     elif isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
         raise TypeError(f"add: sources must be paths or texts, got {shortened(given)}")
@@ -90,7 +91,7 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
     for one in given:
         if not isinstance(one, (str, os.PathLike)):
             raise TypeError(f"add: sources must be paths or texts, got {shortened(one)}")
-        if _is_path(one):
+        if _is_path(one, alone):
             name = os.path.normpath(os.fspath(one))
             check_text("add: the path of a source", os.path.realpath(name))
             roots[os.path.realpath(name)] = Root(name, metadata)
@@ -102,7 +103,8 @@ def sources(given: Any, metadata: dict[str, Any]) -> tuple[list[Source], dict[st
     return list(texts.values()), roots
 
 
-def _is_path(one: str | os.PathLike[str]) -> bool:
+def _is_path(one: str | os.PathLike[str], alone: bool) -> bool:
+    """Whether it is a path, or a text; ``alone``: nothing else was given."""
     if not isinstance(one, str):
         if not os.path.exists(one):
             raise FileNotFoundError(f"add: there is no file or folder {os.fspath(one)!r}")
@@ -116,8 +118,9 @@ def _is_path(one: str | os.PathLike[str]) -> bool:
         return False
     short = len(one) < 1000 and "\n" not in one
     suffix = os.path.splitext(one)[1].lower()
-    # A word of ASCII is a mistyped name; other scripts may write whole sentences without a space.
-    word = not any(map(str.isspace, one)) and (os.sep in one or one.isascii())
+    # A word of ASCII alone is a mistyped name; in a list it may be a short text, and other scripts
+    # write whole sentences without a space.
+    word = not any(map(str.isspace, one)) and (os.sep in one or (alone and one.isascii()))
     if short and (suffix in readers.READERS or word):
         raise FileNotFoundError(
             f"add: there is no file {one!r}; if it is a text, give {{name: text}}"
