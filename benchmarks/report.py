@@ -60,6 +60,7 @@ PARTS = {
     "growth": "Growth",
     "levels": "The v3 level, forced, against v4",
     "package": "Package",
+    "release": "Release: every target of a fresh clone, from nothing",
 }
 CPUS = {
     "zen3": "Zen 3, without AVX-512",
