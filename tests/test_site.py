@@ -251,7 +251,7 @@ def test_formulas_of_every_page(browser: Any, url: str) -> None:
 @pytest.mark.parametrize("place", ["server", "disk"])
 def test_search_finds_a_name(browser: Any, url: str, place: str) -> None:
     tab = Tab(browser, url if place == "server" else f"file://{SITE}")
-    # What was found is listed where scripts of others can't look; Enter before that ends the search.
+    # What was found is listed where scripts can't look, and Enter before that ends the search.
     for seconds in (1, 2, 4, 8, 16):
         opened = tab.open("index.html")
         opened.keyboard.press("Control+k")
