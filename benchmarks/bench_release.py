@@ -28,9 +28,11 @@ TARGETS = {  # what each leaves
 
 def environment() -> dict[str, str]:
     """As a user's shell: without what benchmarks set, and without another tree's package."""
-    ours = ("PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-            "RAYON_NUM_THREADS", "FIRTH_NUM_THREADS")  # fmt: skip
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "VIRTUAL_ENV") and not name.endswith("_NUM_THREADS")
+    }
 
 
 def bytes_of(path: Path) -> int:

@@ -62,10 +62,10 @@ def train(
     gensim's very random numbers, which it follows otherwise, are not followed here.
 
     More replicas make other vectors. Of 16.9 million words and five epochs, at the default
-    ``interval``, two lose 0.2 of 28.6 points of analogies (one seed), four 0.15 (the mean of three,
-    of which one loses 1.0; benchmarks/NOTES.md has the table of intervals). The learning rate is
-    the model's ``alpha`` times ``replicas``, up to 0.1, since an average goes less far than the
-    same words one after another; beyond that more replicas learn less from the same text, which
+    ``interval``, two lose 0.4 of 28.6 points of analogies and four 0.15 (means of three seeds, one
+    of which loses 1.0 with four; benchmarks/RESULTS.md has the table of intervals). The learning
+    rate is the model's ``alpha`` times ``replicas``, up to 0.1, since an average goes less far than
+    the same words one after another; beyond that more replicas learn less from the same text, which
     then has to be longer. Longer intervals are faster, and worse.
 
     Parameters

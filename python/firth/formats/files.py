@@ -150,14 +150,12 @@ def held(where: str, folder: PathLike) -> Iterator[None]:
             raise BlockingIOError(
                 f"{where}: another call is writing to {os.fspath(folder)}"
             ) from None
-        except OSError:
-            yield
-            return
-        try:
-            yield
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child may have the descriptor, too
+        except OSError:  # a file system that cannot lock folders
+            pass
+        yield
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child may have the descriptor, too
         os.close(descriptor)
 
 
