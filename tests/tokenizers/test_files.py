@@ -135,6 +135,15 @@ def test_saved_and_read(tmp_path: Path) -> None:
     assert json.loads(Path(paths[0]).read_text())["tokenizer_class"] == "BertTokenizer"
 
 
+def test_a_package_that_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site" / "some_words_v2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    folder = folders.bert(package / "model")
+    monkeypatch.syspath_prepend(package.parent)
+    assert read("some-words-v2")(TEXTS[0]) == read(folder)(TEXTS[0])
+
+
 def test_names_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is asked first; a path is not taken for a name."""
     folder, asked = folders.bert(tmp_path / "folder"), []

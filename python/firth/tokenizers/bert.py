@@ -123,8 +123,9 @@ class BertTokenizer(Padding):
         ----------
         path : path-like
             A folder with ``tokenizer.json``, else ``vocab.txt``, else ``vocab.json`` and
-            ``merges.txt`` (RoBERTa's); or one of the first two files; or a name on the Hugging
-            Face hub, where huggingface_hub is installed.
+            ``merges.txt`` (RoBERTa's); or one of the first two files; or the name of an installed
+            package with such a folder; or a name on the Hugging Face hub, where huggingface_hub
+            is installed.
         use_fast : bool
             Has no effect: there is one kind of tokenizer.
         do_lower_case, tokenize_chinese_chars, strip_accents, add_prefix_space, \
@@ -137,7 +138,7 @@ clean_up_tokenization_spaces : optional
         Raises
         ------
         FileNotFoundError
-            There is no such folder, and no model of that name on the hub.
+            There is no such folder or package, and no model of that name on the hub.
         FormatError
             It holds no tokenizer, or a file of it is malformed.
         """

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from firth.errors import FormatError
-from firth.formats import hub
+from firth.formats import hub, packages
 from firth.formats.files import PathLike
 from firth.tokenizers.settings import (
     GENERIC,
@@ -60,12 +60,14 @@ def read(path: PathLike, changes: Mapping[str, Any]) -> tuple[Tokenizer, Setting
     Raises
     ------
     FileNotFoundError
-        There is no such folder, and no model of that name on the Hugging Face hub.
+        There is no such folder or package, and no model of that name on the Hugging Face hub.
     FormatError
         It holds no tokenizer, or a file of it is malformed.
     """
     given = pathlib.Path(path)
-    if not given.exists():
+    if not given.exists() and (found := _in_package(os.fspath(path))):
+        given = pathlib.Path(found)
+    elif not given.exists():
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", os.fspath(path)):  # nor a name of the hub
             raise FileNotFoundError(f"there is no folder {os.fspath(path)!r}")
         given = pathlib.Path(hub.folder(os.fspath(path), FILES))
@@ -119,6 +121,14 @@ def from_vocabulary(
     settings = settings_of(config, parts, vocab, 0)
     parts["model"]["unk_token"] = settings.tokens["unk_token"]
     return _build(parts, path, settings, config, added), settings
+
+
+def _in_package(name: str) -> str | None:
+    """The folder of an installed package that has a tokenizer."""
+    whole = ("tokenizer.json", "vocab.txt", "vocab.json")
+    return next(
+        (one for one in packages.folders(name) if not set(whole).isdisjoint(os.listdir(one))), None
+    )
 
 
 def _missing(folder: pathlib.Path) -> FormatError:

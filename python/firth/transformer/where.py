@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from firth.errors import FormatError
-from firth.formats import hub
+from firth.formats import hub, packages
 from firth.formats.files import PathLike
 from firth.transformer.files import read_json
 
@@ -73,7 +72,7 @@ def folder_of(
     if revision is None:
         if found := _in_package(given):
             return found
-        for place in _places_in_package(given):
+        for place in packages.folders(given):
             if files := _models(os.listdir(place)):
                 raise FileNotFoundError(f"{os.path.join(place, files[0])} {_GENERATOR}")
     names = [given] if owner is None or "/" in given else [f"{owner}/{given}", given]
@@ -116,7 +115,7 @@ def place_of(name: PathLike, *, token: str | bool | None = None) -> str:
     given = os.path.expanduser(name)
     if os.path.isfile(given):
         return given
-    roots = [given] if os.path.isdir(given) else _places_in_package(given)
+    roots = [given] if os.path.isdir(given) else packages.folders(given)
     for root in roots:
         if os.path.isfile(os.path.join(root, "config.json")):
             return root
@@ -241,28 +240,7 @@ def _holds(folder: str) -> bool:
 
 def _in_package(name: str) -> str | None:
     """The folder of the model in an installed package, which is not imported."""
-    return next((folder for folder in _places_in_package(name) if _holds(folder)), None)
-
-
-def _places_in_package(name: str) -> list[str]:
-    """The folder of a package and those in it."""
-    module = re.sub(r"[-.]", "_", name)
-    if not module.isidentifier():
-        return []
-    try:
-        spec: Any = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # of a module that is half there
-        return []
-    return [
-        folder
-        for root in (spec and spec.submodule_search_locations) or ()
-        for folder in (str(root), *(entry.path for entry in _folders(root)))
-    ]
-
-
-def _folders(root: str) -> list[os.DirEntry[str]]:
-    with os.scandir(root) as entries:
-        return sorted((one for one in entries if one.is_dir()), key=lambda one: one.name)
+    return next((folder for folder in packages.folders(name) if _holds(folder)), None)
 
 
 def _cache(folder: PathLike | None) -> str:
