@@ -14,7 +14,18 @@ from firth import kernels, nn, optim
 from firth.cli import _parser
 from firth.nn.tape import Operation
 from firth.nn.updates import Update
-from pages import COURSE, DOCS, PAGES, README, ROOT, blocks, needs, run_console, run_page, run_python
+from pages import (
+    COURSE,
+    DOCS,
+    PAGES,
+    README,
+    ROOT,
+    blocks,
+    needs,
+    run_console,
+    run_page,
+    run_python,
+)  # fmt: skip
 
 
 def name_of(page: Path) -> str:

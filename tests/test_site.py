@@ -21,7 +21,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 
 import firth
-from pages import COURSE, ROOT
+from pages import COURSE, PAGES, ROOT, blocks
 
 SITE = ROOT / "site"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -122,6 +122,24 @@ def test_reference_has_every_public_name() -> None:
     for link, name in links:
         target, anchor = target_of(path, link)
         assert anchor in page(target).anchors or inspect.ismodule(getattr(firth, name)), name
+
+
+def test_reference_has_what_pages_import() -> None:
+    anchors = {f"firth.{name}" for name in firth.__all__}
+    for path in (SITE / "reference").glob("*.html"):
+        anchors |= page(path).anchors
+    found = 0
+    for one in PAGES:
+        code = "".join(text for kind, text, _ in blocks(one) if kind == "python")
+        for module, names in re.findall(r"^(?:>>> )?from (firth[\w.]*) import (.*)$", code, re.M):
+            if module.startswith("firth.nn.operations"):  # the page on gradients shows the code
+                continue
+            for name in names.partition("#")[0].strip("( )").split(", "):
+                full = f"{module}.{name.partition(' as ')[0]}"
+                found += 1
+                within = any(anchor.startswith(f"{full}.") for anchor in anchors)  # of a module
+                assert full in anchors or within, full
+    assert found > 100
 
 
 def test_each_page_of_the_course_is_a_notebook() -> None:

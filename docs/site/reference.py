@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import firth
+from firth.arguments import shortened
 from firth.cli import _parser
 
 # Pages: title, modules. A name of `firth` itself is on the page of the module that has it too.
@@ -20,10 +21,11 @@ PAGES = {
     "encoders": ("Encoders", ["firth.encoders", "firth.encoders.training"]),
     "tokenizers": ("Tokenizers", ["firth.tokenizers"]),
     "generators": ("Generators", [
-        "firth.generators", "firth.generators.sampling", "firth.generators.quantize",
+        "firth.generators", "firth.generators.sampling", "firth.generators.pictures",
+        "firth.generators.quantize",
     ]),
     "rag": ("Answers from documents", ["firth.rag", "firth.rag.evaluation"]),
-    "agents": ("Agents", ["firth.agents"]),
+    "agents": ("Agents", ["firth.agents", "firth.agents.tools"]),
     "serve": ("Server", ["firth.serve"]),
     "distributed": ("Many machines", ["firth.distributed"]),
     "nn": ("Networks: layers", ["firth.nn", "firth.nn.init", "firth.nn.utils"]),
@@ -32,6 +34,9 @@ PAGES = {
         "firth.optim", "firth.optim.lr_scheduler", "firth.utils.data",
     ]),
     "kernels": ("Kernels", ["firth.kernels"]),
+    "formats": ("Files of weights", [
+        "firth.formats.gguf", "firth.formats.blocks", "firth.formats.safetensors",
+    ]),
 }  # fmt: skip
 REST = "firth"  # the page of what is in `firth` alone: tensors, settings
 
@@ -84,7 +89,7 @@ def entry(path: str, value: Any) -> str:
             inherited = "[from_pretrained, save_pretrained]"
         return f"::: {path}\n    options:\n      inherited_members: {inherited}"
     head = f"### `{path.rpartition('.')[2]}` {{ #{path} }}\n\n"
-    return head + (first_line(value) if inspect.ismodule(value) else f"`{value!r}`")
+    return head + (first_line(value) if inspect.ismodule(value) else f"`{shortened(value)}`")
 
 
 def write(folder: Path) -> None:

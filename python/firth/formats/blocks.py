@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["TYPES", "BlockArray", "BlockType", "block_type", "dequantize", "quantize"]
+
 _CHUNK = 1 << 16  # weights at a time: what is computed on the way stays in a cache
 
 
