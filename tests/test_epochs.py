@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import firth
@@ -76,12 +75,7 @@ def test_a_checkpoint_that_cannot_be_written(train: Callable[..., object], tmp_p
         train(checkpoint=tmp_path)
     other = tmp_path / "other"
     other.write_text("of somebody")
-    with pytest.raises(FileExistsError, match=r"other' is a file, but no checkpoint: give another"):
-        train(checkpoint=other)
-    vectors = firth.KeyedVectors(1)
-    vectors.add_vectors(["a"], np.ones((1, 1)))
-    vectors.save(other)
-    with pytest.raises(FileExistsError, match="but no checkpoint"):
+    with pytest.raises(FileExistsError, match=r"other' is a file, but none of firth's: give"):
         train(checkpoint=other)
     with pytest.raises(TypeError, match="checkpoint must be a path, got 3"):
         train(checkpoint=3)

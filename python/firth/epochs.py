@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from firth.arguments import shortened
-from firth.errors import FormatError, warn
+from firth.errors import warn
 from firth.formats import container
 from firth.formats.files import PathLike
 from firth.interrupt import deferred_interrupt
@@ -137,7 +137,7 @@ def check_checkpoint(where: str, path: PathLike | None) -> None:
     """Refuse a checkpoint that could not be written, before any work that it is to save.
 
     ``where`` is the function, for messages. OSError for a folder that does not exist or takes no
-    file, and where the path is a folder itself, or a file that is no checkpoint and would be lost;
+    file, and where the path is a folder itself, or a file that is not firth's and would be lost;
     TypeError where it is no path.
     """
     if path is None:
@@ -153,16 +153,8 @@ def check_checkpoint(where: str, path: PathLike | None) -> None:
         raise IsADirectoryError(f"{name} is a folder, it must be a file")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{name}: the folder {folder} cannot be written to")
-    if os.path.isfile(target) and os.path.getsize(target) and not _is_checkpoint(target):
-        raise FileExistsError(f"{name} is a file, but no checkpoint: give another name")
-
-
-def _is_checkpoint(path: str) -> bool:
-    try:
-        held = container.read(path, mmap="r", decode=False)
-    except FormatError:
-        return False
-    return held.kind.endswith("in training") or bool(interrupted(held.meta))
+    if os.path.isfile(target) and os.path.getsize(target) and not container.is_container(target):
+        raise FileExistsError(f"{name} is a file, but none of firth's: give another name")
 
 
 def diverged(epoch: int, cure: str) -> FloatingPointError:

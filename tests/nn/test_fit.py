@@ -213,7 +213,7 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path):
     with pytest.raises(FormatError, match="checksum"):
         again(model)
     path.write_bytes(b"no checkpoint")
-    with pytest.raises(FileExistsError, match="is a file, but no checkpoint"):
+    with pytest.raises(FileExistsError, match="is a file, but none of firth's"):
         again(model)
     path.unlink()
     assert len(again(model)) == 3  # there is none: from the start
