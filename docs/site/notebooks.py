@@ -10,8 +10,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-import pages
-
 CELL = re.compile(r"^```(python|console)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 # A notebook is read away from the site: of a link to another page the text stays.
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)]+\)")
@@ -19,10 +17,12 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)]+\)")
 
 def of_page(page: Path) -> NotebookNode:
     """The notebook of a page, not yet executed."""
-    packages = ['"firth[plot]"', *(f"{name.replace('_', '-')}" for name in pages.needs(page))]
-    install = f"This notebook needs `pip install {' '.join(packages)}`."
-    cells = [nbformat.v4.new_markdown_cell(install)]
-    parts = CELL.split(page.read_text(encoding="utf-8"))
+    whole = page.read_text(encoding="utf-8")
+    commands = re.findall(r"`pip install [^`]+`", whole)  # as the page itself says
+    if not any('"firth[' in command for command in commands):
+        commands.insert(0, '`pip install "firth[plot]"`')
+    cells = [nbformat.v4.new_markdown_cell(f"This notebook needs {', '.join(commands)}.")]
+    parts = CELL.split(whole)
     for text, language, code in zip(
         parts[::3], [*parts[1::3], ""], [*parts[2::3], ""], strict=True
     ):
@@ -39,7 +39,10 @@ def of_page(page: Path) -> NotebookNode:
 def cell_of(language: str, code: str) -> str:
     """A block as Python reads it in a notebook: no prompts, no output."""
     if language == "console":
-        return re.sub(r"^\$ ", "!", "".join(re.findall(r"^\$ .*\n", code, re.M)), flags=re.M)
+        commands = re.findall(r"^\$ firth (.*)$", code, re.M)
+        return "import sys\n\n" + "\n".join(
+            f"!{{sys.executable}} -m firth {one}" for one in commands
+        )
     if ">>>" in code:
         return "".join(one.source for one in doctest.DocTestParser().get_examples(code))
     return code

@@ -34,8 +34,8 @@ PAGES = {
         "firth.optim", "firth.optim.lr_scheduler", "firth.utils.data",
     ]),
     "kernels": ("Kernels", ["firth.kernels"]),
-    "formats": ("Files of weights", [
-        "firth.formats.gguf", "firth.formats.blocks", "firth.formats.safetensors",
+    "formats": ("Files of weights, errors", [
+        "firth.formats.gguf", "firth.formats.blocks", "firth.formats.safetensors", "firth.errors",
     ]),
 }  # fmt: skip
 REST = "firth"  # the page of what is in `firth` alone: tensors, settings

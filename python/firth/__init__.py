@@ -443,6 +443,9 @@ _HOME = {
     "zeros_like": "firth.nn.creation",
 }
 
+# PyTorch's names of what tensors cannot be here.
+_NO_DTYPES = ("bfloat16", "float16", "half", "int", "int8", "int16", "int32", "short", "uint8")
+
 # Without PyTorch's names of Python's own functions (sum, max, bool, ...), for `from firth import *`
 __all__ = [
     "Agent",
@@ -629,7 +632,8 @@ if not TYPE_CHECKING:  # type checkers know the names from above, and that there
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
-            raise AttributeError(f"module 'firth' has no attribute {name!r}")
+            why = ": tensors are float32, float64, int64 or bool" if name in _NO_DTYPES else ""
+            raise AttributeError(f"module 'firth' has no attribute {name!r}{why}")
         module = importlib.import_module(_HOME[name])
         value = module if module.__name__ == f"firth.{name}" else getattr(module, name)
         globals()[name] = value

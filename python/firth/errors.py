@@ -10,6 +10,8 @@ import sys
 import warnings
 from contextvars import ContextVar
 
+__all__ = ["ContextError", "FormatError", "TruncatedError"]
+
 
 class FormatError(ValueError):
     """A file is not what its name or header promises.

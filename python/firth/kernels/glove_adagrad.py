@@ -29,8 +29,8 @@ def glove_adagrad(
     """Update ``words`` and ``contexts`` in place, record after record; return their cost before.
 
     For the record (i, j) with log count l and weight f(x), vectors w = ``words[i, 0, :D]`` and
-    c = ``contexts[j, 0, :D]``, biases behind them (at D) and sums of squared gradients S in the
-    second plane::
+    c = ``contexts[j, 0, :D]``, biases behind them (at D) and sums S of squared steps before their
+    division, g and h below, in the second plane::
 
         diff = w . c + b_i + b_j - l          cost += f(x) diff^2 / 2
         g = clip(f(x) diff c) learning_rate   w -= g / sqrt(S),  S += g^2     (c with the old w)
