@@ -322,7 +322,14 @@ def _check_unchanged(record: Record) -> None:
 
 
 def manual_seed(seed: int) -> None:
-    """Seed what draws random numbers: initial parameters, dropout, the order of samples."""
+    """Seed what draws random numbers: initial parameters, dropout, the order of samples.
+
+    As torch.manual_seed; equal seeds give equal numbers, but not PyTorch's.
+
+    Parameters
+    ----------
+    seed : int, at least 0
+    """
     global _fallback
     _fallback = np.random.default_rng(seed)
 

@@ -96,6 +96,11 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch norm of images, (N, C, H, W); parameters and attributes are those of `BatchNorm1d`."""
+    """Batch norm of images (N, C, H, W), as torch.nn.BatchNorm2d; the result has the input's shape.
+
+    Means and variances are those of a channel over N, H and W. Parameters and attributes are those
+    of `BatchNorm1d`. ValueError where the input has not 4 axes, or its second is not
+    ``num_features``.
+    """
 
     axes = (4,)

@@ -193,6 +193,11 @@ class ConvTranspose2d(_ConvTranspose):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """Sequences made longer; as `ConvTranspose2d`, with one axis."""
+    """Sequences made longer: (N, in_channels, L) to (N, out_channels, L').
+
+    As torch.nn.ConvTranspose1d. L' = (L - 1) stride - 2 padding + kernel_size + output_padding.
+    Parameters, attributes and errors are those of `ConvTranspose2d` with one axis: weight has shape
+    (in_channels, out_channels / groups, kernel_size).
+    """
 
     axes = 1

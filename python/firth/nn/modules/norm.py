@@ -136,7 +136,7 @@ class GroupNorm(Module):
         _add_factors(self, num_channels, affine, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Input (N, num_channels, ...), normalised."""
+        """Input (N, num_channels, ...) normalised, of the same shape; ValueError for another."""
         _check_channels(self, input, self.num_channels)
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
@@ -217,6 +217,11 @@ class InstanceNorm1d(_InstanceNorm):
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """As `InstanceNorm1d`, of images, (N, C, H, W)."""
+    """Each channel of each image, (N, C, H, W), with mean 0 and variance 1.
+
+    As torch.nn.InstanceNorm2d. The result has the input's shape. Parameters and attributes are
+    those of `InstanceNorm1d`. ValueError where the input has not 4 axes, or its second is not
+    ``num_features``.
+    """
 
     axes = 4
