@@ -46,7 +46,7 @@ class ModelOutput:
         return [value for value in self.__dict__.values() if value is not None]
 
     def items(self) -> list[tuple[str, Any]]:
-        """Both."""
+        """Pairs of name and value, of what there is."""
         return [(name, value) for name, value in self.__dict__.items() if value is not None]
 
     def to_tuple(self) -> tuple[Any, ...]:
