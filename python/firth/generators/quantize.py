@@ -91,7 +91,7 @@ def quantize_file(
 def lossy(source: PathLike) -> bool:
     """Whether matrices of a model are in blocks already: quantising adds its own errors.
 
-    ``source`` is a GGUF file or a folder of a model, as `quantize` takes it.
+    ``source`` is a GGUF file, or a model's folder.
     """
     return any(isinstance(array, BlockArray) for array in _read(source).arrays.values())
 

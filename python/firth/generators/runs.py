@@ -240,9 +240,9 @@ class Streamed:
 
     @property
     def message(self) -> Message | None:
-        """The same as a `Message` where there are tools, else None.
+        """What is read so far as a `Message`, where there are tools; else None.
 
-        Its ``finish_reason`` is None before the end; a call that is not complete is not in it.
+        Its ``finish_reason`` is None before the end.
         """
         return self._run.reader.message(self.finish_reason) if self._run.reader else None
 
@@ -258,5 +258,5 @@ class Streamed:
 
     @property
     def finish_reason(self) -> str | None:
-        """ "stop", "length", or None before the end; "error" where a constraint has raised one."""
+        """Why it ended: "stop", "length", or "error" after an exception; None before."""
         return self._run.text.finished if self._run.text else None
