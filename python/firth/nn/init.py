@@ -78,18 +78,18 @@ def trunc_normal_(
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Everywhere ``val``."""
+    """Everywhere ``val``. In place; returns the tensor."""
     tensor.data[...] = val
     return tensor
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Everywhere 0."""
+    """Everywhere 0. In place; returns the tensor."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Everywhere 1."""
+    """Everywhere 1. In place; returns the tensor."""
     return constant_(tensor, 1.0)
 
 

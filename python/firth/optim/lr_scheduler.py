@@ -81,7 +81,7 @@ class LRScheduler:
             )
 
     def get_last_lr(self) -> list[float]:
-        """The rates of the groups now."""
+        """The rates of the groups now, a list of float."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
@@ -597,10 +597,12 @@ class SequentialLR(LRScheduler):
         self.last_epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes, with the states of all schedules."""
         own = super().state_dict()
         return {**own, "schedulers": [one.state_dict() for one in self.schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, of all schedules; ValueError where there are others."""
         super().load_state_dict(state_dict)
         for one, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             one.load_state_dict(state)

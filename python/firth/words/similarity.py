@@ -195,7 +195,7 @@ class Similarity(Vectors):
         return [self.index_to_key[row] for row in closer if row != own]
 
     def rank(self, key1: Any, key2: Any) -> int:
-        """The rank of ``key2`` among all keys by their distance to ``key1``, from 1."""
+        """The rank of ``key2`` among all keys by their distance to ``key1``, from 1; KeyError."""
         return len(self.closer_than(key1, key2)) + 1
 
     def most_similar_to_given(self, key1: Any, keys_list: Sequence[Any]) -> Any:
@@ -307,7 +307,7 @@ class Similarity(Vectors):
     def similar_by_vector(
         self, vector: Any, topn: int | None = 10, restrict_vocab: int | None = None
     ) -> Neighbours | NDArray[Any]:
-        """`most_similar` to a vector (D,): (key, cosine), best first; with its options and errors."""
+        """`most_similar` to a vector (D,): (key, cosine), best first; its options and errors."""
         vector = np.asarray(readable(vector))
         return self.most_similar(positive=[vector], topn=topn, restrict_vocab=restrict_vocab)
 

@@ -205,6 +205,9 @@ class LogSoftmax(Module):
 class Maxout(Module):
     """The greatest of several linear functions, for each feature of the result.
 
+    Input (..., in_features) to (..., out_features); the function is `maxout`. ValueError for pieces
+    below 1, and for another last axis of the input.
+
     Parameters
     ----------
     in_features, out_features, pieces : int

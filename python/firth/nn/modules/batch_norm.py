@@ -70,6 +70,9 @@ class _BatchNorm(Module):
 class BatchNorm1d(_BatchNorm):
     """Batch norm of features, (N, C), or of sequences, (N, C, L).
 
+    The result has the input's shape, as torch.nn.BatchNorm1d's. ValueError for other axes or
+    channels, and in training for one element a channel.
+
     Parameters
     ----------
     num_features : int

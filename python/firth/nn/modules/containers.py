@@ -77,7 +77,7 @@ class _Numbered(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Any:
-        """Put one before another; returns the container."""
+        """Put one before another, as in a list; returns the container. Names are numbers behind it."""
         modules = list(self)
         modules.insert(index, self._checked(module))
         self._exchange({str(i): one for i, one in enumerate(modules)})
@@ -175,7 +175,7 @@ class _Named(Module, Generic[Part]):
         return name in self._parts
 
     def update(self, parts: Mapping[str, Any]) -> None:
-        """Add several."""
+        """Add several, of a mapping of names to parts."""
         for name, part in parts.items():
             self[name] = part
 

@@ -105,6 +105,9 @@ class _Conv(_Weighted):
 class Conv2d(_Conv):
     """A convolution of images: (N, in_channels, H, W) to (N, out_channels, H', W').
 
+    As torch.nn.Conv2d; H' = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1.
+    ValueError for other axes or channels.
+
     Parameters
     ----------
     in_channels, out_channels : int
@@ -128,6 +131,8 @@ class Conv2d(_Conv):
 
 class Conv1d(_Conv):
     """A convolution of sequences: (N, in_channels, L) to (N, out_channels, L').
+
+    As torch.nn.Conv1d; L' = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1.
 
     Parameters and attributes are those of `Conv2d`, with one axis: weight has shape (out_channels,
     in_channels / groups, k).
@@ -170,6 +175,9 @@ class _ConvTranspose(_Weighted):
 
 class ConvTranspose2d(_ConvTranspose):
     """Images made larger: (N, in_channels, H, W) to (N, out_channels, H', W').
+
+    As torch.nn.ConvTranspose2d; H' = (H - 1) stride - 2 padding + kernel_size + output_padding.
+    ValueError for other axes or channels, or a dilation above 1.
 
     Parameters
     ----------

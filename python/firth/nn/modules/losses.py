@@ -28,6 +28,9 @@ class _Loss(Module):
 class CrossEntropyLoss(_Loss):
     """`cross_entropy` of logits (..., C) and classes (...).
 
+    As torch.nn.CrossEntropyLoss, whose order (N, C, ...) is taken, too. The result has shape (),
+    with ``"none"`` that of the targets; errors of a call are those of `cross_entropy`.
+
     Parameters
     ----------
     weight : array_like, shape (C,), optional
@@ -210,6 +213,10 @@ class BCELoss(_Loss):
 
 class BCEWithLogitsLoss(_Loss):
     """-log of the probability of targets from 0 to 1, of which input is the logit.
+
+    Input and target have one shape, any; the result has shape (), with ``"none"`` theirs. As
+    torch.nn.BCEWithLogitsLoss; the function is `binary_cross_entropy_with_logits`, which has the
+    errors of a call.
 
     Parameters
     ----------

@@ -16,6 +16,9 @@ from firth.nn.tape import Tensor
 class LayerNorm(Module):
     """Rows with mean 0 and variance 1, times weight, plus bias.
 
+    Input (..., *normalized_shape) and result have one shape, as of torch.nn.LayerNorm; ValueError
+    for an input that does not end so. The function is `layer_norm`.
+
     Parameters
     ----------
     normalized_shape : int or sequence of int
@@ -59,6 +62,9 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """Rows with a mean square of 1, times weight.
 
+    Input (..., *normalized_shape) and result have one shape, as of torch.nn.RMSNorm; ValueError for
+    an input that does not end so. The function is `rms_norm`.
+
     Parameters
     ----------
     normalized_shape : int or sequence of int
@@ -99,6 +105,9 @@ class RMSNorm(Module):
 
 class GroupNorm(Module):
     """Groups of channels of each sample with mean 0 and variance 1, times weight, plus bias.
+
+    Input (N, num_channels, ...) and result have one shape, as of torch.nn.GroupNorm. The function
+    is `group_norm`.
 
     Parameters
     ----------
@@ -193,6 +202,9 @@ def _check_channels(module: Module, input: Tensor, channels: int) -> None:
 
 class InstanceNorm1d(_InstanceNorm):
     """Each channel of each sequence, (N, C, L), with mean 0 and variance 1.
+
+    The result has the input's shape, as torch.nn.InstanceNorm1d's. ValueError where the input has
+    not 3 axes, or its second is not ``num_features``.
 
     Parameters
     ----------

@@ -47,6 +47,9 @@ class _MaxPool(_Pool):
 class MaxPool2d(_MaxPool):
     """Maxima of windows: (N, C, H, W) to (N, C, H', W').
 
+    As torch.nn.MaxPool2d; H' = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) +
+    1. ValueError for other axes, or a kernel that does not fit.
+
     Parameters
     ----------
     kernel_size, stride, padding, dilation : int or pair of int
@@ -91,6 +94,9 @@ class _AvgPool(_Pool):
 
 class AvgPool2d(_AvgPool):
     """Means of windows: (N, C, H, W) to (N, C, H', W').
+
+    As torch.nn.AvgPool2d; H' = floor((H + 2 padding - kernel_size) / stride) + 1. ValueError for
+    other axes, or a kernel that does not fit.
 
     Parameters
     ----------
