@@ -602,7 +602,7 @@ class SequentialLR(LRScheduler):
         return {**own, "schedulers": [one.state_dict() for one in self.schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, of all schedules; ValueError where there are others."""
+        """Take over what `state_dict` returned; ValueError for another number of schedules."""
         super().load_state_dict(state_dict)
         for one, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             one.load_state_dict(state)

@@ -77,7 +77,7 @@ class _Numbered(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Any:
-        """Put one before another, as in a list; returns the container. Names are numbers behind it."""
+        """Put one before another, as in a list; returns the container, with new numbers."""
         modules = list(self)
         modules.insert(index, self._checked(module))
         self._exchange({str(i): one for i, one in enumerate(modules)})
