@@ -16,8 +16,8 @@ from firth.nn.tape import Tensor
 class LayerNorm(Module):
     """Rows with mean 0 and variance 1, times weight, plus bias.
 
-    Input, which ends with this shape, and result have one shape, as of torch.nn.LayerNorm;
-    ValueError for another end. The function is `layer_norm`.
+    As torch.nn.LayerNorm: input, whose last axes are ``normalized_shape``, and result have one shape.
+    ValueError for other axes. The function is `layer_norm`.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """Rows with a mean square of 1, times weight.
 
-    Input, which ends with this shape, and result have one shape, as of torch.nn.RMSNorm; ValueError
-    for another end. The function is `rms_norm`.
+    As torch.nn.RMSNorm: input, whose last axes are ``normalized_shape``, and result have one shape.
+    ValueError for other axes. The function is `rms_norm`.
 
     Parameters
     ----------
