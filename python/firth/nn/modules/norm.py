@@ -16,7 +16,7 @@ from firth.nn.tape import Tensor
 class LayerNorm(Module):
     """Rows with mean 0 and variance 1, times weight, plus bias.
 
-    As torch.nn.LayerNorm: input, whose last axes are ``normalized_shape``, and result have one shape.
+    As torch.nn.LayerNorm: input and result have one shape, which ends with ``normalized_shape``.
     ValueError for other axes. The function is `layer_norm`.
 
     Parameters
@@ -62,7 +62,7 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """Rows with a mean square of 1, times weight.
 
-    As torch.nn.RMSNorm: input, whose last axes are ``normalized_shape``, and result have one shape.
+    As torch.nn.RMSNorm: input and result have one shape, which ends with ``normalized_shape``.
     ValueError for other axes. The function is `rms_norm`.
 
     Parameters
