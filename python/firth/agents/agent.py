@@ -183,7 +183,15 @@ class Agent:
     def stream(
         self, task: str | Sequence[Mapping[str, Any]], tool_choice: Any = "auto"
     ) -> Iterator[Event]:
-        """The same, event by event: text as it comes, calls, what they gave, the result."""
+        """Work on a task as `run` does, event by event: text as it comes, calls, what they gave.
+
+        Arguments and errors are those of `run`; those of the conversation come at the call.
+
+        Returns
+        -------
+        iterator of Event
+            The last one has the ``result``.
+        """
         turns = [{"role": "user", "content": task}] if isinstance(task, str) else task
         messages = checked_messages(turns)
         if self._instructions and messages[0]["role"] != "system":

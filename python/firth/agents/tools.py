@@ -167,7 +167,22 @@ class Tool:
 
 
 def tools_by_name(functions: Iterable[Any]) -> dict[str, Tool]:
-    """Tools of functions; two of one name are refused."""
+    """Tools of functions, by their names.
+
+    Parameters
+    ----------
+    functions : iterable of function
+        As `Agent` takes them.
+
+    Returns
+    -------
+    dict of str to Tool
+
+    Raises
+    ------
+    ValueError
+        Two tools have one name.
+    """
     found: dict[str, Tool] = {}
     for function in functions:
         one = Tool(function)

@@ -206,12 +206,12 @@ class ShardedIndex:
 
     @property
     def metric(self) -> str:
-        """How a row is scored."""
+        """How a row is scored: "cosine", "ip" or "l2"; fixed when the index is made."""
         return self._manifest.metric
 
     @property
     def storage(self) -> str:
-        """How vectors are kept."""
+        """How vectors are kept, as of `Index.storage`; fixed when the index is made."""
         return self._manifest.storage
 
     @property

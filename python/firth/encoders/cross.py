@@ -113,7 +113,7 @@ class CrossEncoder:
 
     @property
     def num_labels(self) -> int:
-        """C."""
+        """C, how many numbers a pair gets: 1 of a model that ranks."""
         return self.model.config.num_labels
 
     def _activation(self, folder: str) -> Activation:

@@ -287,25 +287,40 @@ class _Scoring(Model):
 
 
 class AutoModelForMaskedLM(_Scoring):
-    """Any known encoder that tells masked tokens; ``logits`` (B, S, V) for each token there is."""
+    """Any known encoder that tells masked tokens.
+
+    Calls return ``logits`` (B, S, V) float32: scores of all V tokens at each place.
+    """
 
     needed = ("masked_lm",)
 
 
 class AutoModelForSequenceClassification(_Scoring):
-    """Any known encoder with classes of texts; ``logits`` (B, ``config.num_labels``)."""
+    """Any known encoder with classes of texts.
+
+    Calls return ``logits`` (B, C) float32 of C = ``config.num_labels`` classes, which
+    ``config.id2label`` names.
+    """
 
     needed = ("sequence",)
 
 
 class AutoModelForTokenClassification(_Scoring):
-    """Any known encoder with classes of tokens; ``logits`` (B, S, ``config.num_labels``)."""
+    """Any known encoder with classes of tokens.
+
+    Calls return ``logits`` (B, S, C) float32 of C = ``config.num_labels`` classes, which
+    ``config.id2label`` names.
+    """
 
     needed = ("tokens",)
 
 
 class AutoModelForQuestionAnswering(Model):
-    """Any known encoder that finds answers; ``start_logits`` and ``end_logits`` (B, S)."""
+    """Any known encoder that finds answers.
+
+    Calls return ``start_logits`` and ``end_logits`` (B, S) float32: scores of each token as the
+    first and as the last of the answer.
+    """
 
     needed = ("span",)
 
@@ -318,19 +333,27 @@ class AutoModelForQuestionAnswering(Model):
 
 
 class BertModel(AutoModel):
-    """BERT without a head: ``last_hidden_state`` (B, S, D) and ``pooler_output`` (B, D)."""
+    """BERT without a head; the call is that of `AutoModel`.
+
+    Calls return ``last_hidden_state`` (B, S, D) and, where the file has a pooler, ``pooler_output``
+    (B, D), float32.
+    """
 
     kinds = ("bert",)
 
 
 class BertForMaskedLM(AutoModelForMaskedLM):
-    """BERT that tells masked tokens; ``logits`` (B, S, V)."""
+    """BERT that tells masked tokens; ``logits`` (B, S, V) as of `AutoModelForMaskedLM`."""
 
     kinds = ("bert",)
 
 
 class BertForNextSentencePrediction(_Scoring):
-    """BERT that judges pairs of sentences; ``logits`` (B, 2): [0] follows, [1] does not."""
+    """BERT that judges pairs of sentences.
+
+    Calls return ``logits`` (B, 2) float32: [:, 0] that the second follows the first, [:, 1] that it
+    does not. ``token_type_ids`` say which tokens are the second's.
+    """
 
     kinds = ("bert",)
     needed = ("next_sentence",)
@@ -353,18 +376,18 @@ class BertForPreTraining(Model):
 
 
 class BertForSequenceClassification(AutoModelForSequenceClassification):
-    """BERT with classes of texts; ``logits`` (B, ``config.num_labels``)."""
+    """BERT with classes of texts; ``logits`` as of `AutoModelForSequenceClassification`."""
 
     kinds = ("bert",)
 
 
 class BertForTokenClassification(AutoModelForTokenClassification):
-    """BERT with classes of tokens; ``logits`` (B, S, ``config.num_labels``)."""
+    """BERT with classes of tokens; ``logits`` as of `AutoModelForTokenClassification`."""
 
     kinds = ("bert",)
 
 
 class BertForQuestionAnswering(AutoModelForQuestionAnswering):
-    """BERT that finds answers in texts; ``start_logits`` and ``end_logits`` (B, S)."""
+    """BERT that finds answers in texts; results as of `AutoModelForQuestionAnswering`."""
 
     kinds = ("bert",)

@@ -42,15 +42,15 @@ class ModelOutput:
         return [name for name, value in self.__dict__.items() if value is not None]
 
     def values(self) -> list[Any]:
-        """What there is."""
+        """The values of what there is: arrays, or tuples of them."""
         return [value for value in self.__dict__.values() if value is not None]
 
     def items(self) -> list[tuple[str, Any]]:
-        """Both."""
+        """Pairs of name and value, of what there is."""
         return [(name, value) for name, value in self.__dict__.items() if value is not None]
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """What there is, without names."""
+        """What there is, without names, as of ``return_dict=False``."""
         return tuple(self.values())
 
 

@@ -64,7 +64,10 @@ class Pipeline:
 
     @property
     def max_seq_length(self) -> int | None:
-        """Tokens of a text that count, special ones included; at most the model's positions."""
+        """Tokens of a text that count, special ones included; at most the model's positions.
+
+        It can be assigned: None for as many as there are; ValueError for what is no int from 1.
+        """
         return self._max_seq_length
 
     @max_seq_length.setter
@@ -83,7 +86,18 @@ class Pipeline:
         self._pooling.include_prompt = include_prompt
 
     def tokenize(self, texts: Iterable[str]) -> dict[str, NDArray[np.int64]]:
-        """Tokens as the model gets them, padded: ``input_ids`` and ``attention_mask`` (B, S)."""
+        """Tokens as the model gets them, cut at `max_seq_length` and padded behind to the longest.
+
+        Parameters
+        ----------
+        texts : iterable of str
+
+        Returns
+        -------
+        dict of str to ndarray (B, S) int64
+            ``input_ids``, ``attention_mask`` (1, and 0 for padding) and, where the model has
+            segments, ``token_type_ids``.
+        """
         given = [self._prepared("tokenize", text) for text in texts]
         packing = Packing(self.tokenizer, given, None, self.max_seq_length, True)
         ids, offsets, types = packing(0, len(given))

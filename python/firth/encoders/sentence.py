@@ -123,7 +123,7 @@ class SentenceTransformer(Pipeline, Settings):
         return "cpu"
 
     def get_embedding_dimension(self) -> int:
-        """D."""
+        """D, how many numbers a vector has: the model's, or `truncate_dim` where that is less."""
         width = self._width
         return width if self.truncate_dim is None else min(width, self.truncate_dim)
 
@@ -138,13 +138,16 @@ class SentenceTransformer(Pipeline, Settings):
         return self
 
     def encode_query(self, inputs: Any = None, **options: Any) -> Any:
-        """`encode` with the prompt "query", unless another is given."""
+        """`encode` with the prompt "query" where the model has it, unless another is given."""
         if options.get("prompt_name") is None and options.get("prompt") is None:
             options["prompt_name"] = "query" if "query" in self.prompts else None
         return self.encode(inputs, **options)
 
     def encode_document(self, inputs: Any = None, **options: Any) -> Any:
-        """`encode` with the prompt "document", "passage" or "corpus", unless another is given."""
+        """`encode` with the prompt "document", "passage" or "corpus", unless another is given.
+
+        The first of these that there is; no prompt where there is none.
+        """
         if options.get("prompt_name") is None and options.get("prompt") is None:
             names = [name for name in ("document", "passage", "corpus") if name in self.prompts]
             options["prompt_name"] = names[0] if names else None

@@ -64,7 +64,10 @@ class Settings:
 
     @property
     def similarity_fn_name(self) -> str:
-        """The name of what `similarity` computes."""
+        """What `similarity` computes: "cosine", "dot", "euclidean" or "manhattan" (both negated).
+
+        It can be assigned; ValueError for another name.
+        """
         return self._similarity_fn_name
 
     @similarity_fn_name.setter
@@ -87,7 +90,7 @@ class Settings:
 
     @contextlib.contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Inside the block `truncate_dim` is another."""
+        """Inside the block `truncate_dim` is another, an int or None for all dimensions."""
         before, self.truncate_dim = self.truncate_dim, truncate_dim
         try:
             yield
@@ -97,11 +100,17 @@ class Settings:
     truncate_sentence_embeddings = truncate_embeddings
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Floats:
-        """Similarities (n, m) of vectors (n, D) with vectors (m, D)."""
+        """Similarities (n, m) float32 of vectors (n, D) with vectors (m, D): greater is nearer.
+
+        By `similarity_fn_name`; arguments and errors are those of `firth.encoders.cos_sim`.
+        """
         return SIMILARITIES[self.similarity_fn_name][0](embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Floats:
-        """Similarities (n,) of vectors (n, D), each with its own of (n, D)."""
+        """Similarities (n,) float32 of vectors (n, D), each with its own of (n, D).
+
+        By `similarity_fn_name`; ValueError where rows differ in length.
+        """
         return SIMILARITIES[self.similarity_fn_name][1](embeddings1, embeddings2)
 
     def _prompt(self, prompt: str | None, name: str | None) -> str:

@@ -35,13 +35,32 @@ def _both(a: Any, b: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def cos_sim(a: Any, b: Any) -> Floats:
-    """Cosines (n, m) of rows (n, D) with rows (m, D), summed in float64."""
+    """Cosines of all rows of one with all of the other, as sentence_transformers.util.cos_sim.
+
+    Parameters
+    ----------
+    a : array_like, tensor, or list of vectors, shape (n, D), or (D,) for n = 1
+    b : likewise, (m, D)
+
+    Returns
+    -------
+    ndarray (n, m) float32
+        Summed in float64; 0 with a row of zeros.
+
+    Raises
+    ------
+    ValueError
+        The rows differ in length, or there are more axes.
+    """
     one, two = _both(a, b)
     return np.asarray(unit(one) @ unit(two).T, np.float32)
 
 
 def dot_score(a: Any, b: Any) -> Floats:
-    """Products (n, m) of rows (n, D) with rows (m, D), summed in float64."""
+    """Products (n, m) float32 of rows (n, D) with rows (m, D), summed in float64.
+
+    Arguments and errors are those of `cos_sim`.
+    """
     one, two = _both(a, b)
     return np.asarray(one @ two.T, np.float32)
 

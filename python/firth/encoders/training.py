@@ -258,13 +258,19 @@ class Bert(_Network):
         return x
 
     def pooled(self, states: Tensor) -> Tensor:
-        """What the pooler (B, D) makes of the states of first tokens."""
+        """What the pooler makes of the states of first tokens: tanh(W h + b).
+
+        ``states`` is a Tensor (B, S, D), as `forward` returns it; the result has shape (B, D).
+        """
         dense = self.pooler["dense"]
         first = index(states, (slice(None), 0))
         return linear(first, dense.weight, dense.bias, activation="tanh")
 
     def mean(self, states: Tensor, attention_mask: Any = None) -> Tensor:
-        """The mean (B, D) of the states of tokens that are no padding; 0 of none."""
+        """The mean (B, D) of the states (B, S, D) of tokens that are no padding; 0 of none.
+
+        ``attention_mask`` (B, S) is 0 for padding; None: there is none.
+        """
         if attention_mask is None:
             return mean(states, 1)
 
@@ -321,7 +327,10 @@ class BertPreTraining(_Network):
     def forward(
         self, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Scores of all words at each place (B, S, V); of "follows" and "does not" (B, 2)."""
+        """Scores of all words at each place (B, S, V); of "follows" and "does not" (B, 2).
+
+        Arguments and errors are those of `Bert.forward`. `losses` needs less memory.
+        """
         states = self.bert(input_ids, attention_mask, token_type_ids)
         head = self.cls["predictions"]
         return head.decoder(head(states)), self._relationship(states)
@@ -383,7 +392,10 @@ class BertClassifier(_Network):
     def forward(
         self, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None
     ) -> Tensor:
-        """Scores of the classes (B, classes); the loss is `firth.nn.functional.cross_entropy`."""
+        """Scores of the classes (B, classes); the loss is `firth.nn.functional.cross_entropy`.
+
+        Arguments and errors are those of `Bert.forward`.
+        """
         states = self.bert(input_ids, attention_mask, token_type_ids)
         scores: Tensor = self.classifier(self.dropout(self.bert.pooled(states)))
         return scores

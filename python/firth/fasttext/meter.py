@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Precision and recall of a model on a labelled file; made by `Model.get_meter`."""
+    """Precision and recall of a model on a labelled file; made by `Model.get_meter`.
+
+    Attributes
+    ----------
+    true_counts : ndarray (lines,) int32
+        How many labels each line has; lines without labels are not among them.
+    """
 
     def __init__(
         self,
@@ -35,7 +41,7 @@ class Meter:
         self._missed = truth[~np.isin(true_pairs, predicted_pairs)]
 
     def precision_recall(self, label_id: int | None) -> tuple[float, float, float]:
-        """Precision, recall and F1 of one label or (None) of all; NaN where undefined."""
+        """Precision, recall and F1 of a label by its number, or (None) of all; NaN if undefined."""
         every = label_id is None
         right = np.count_nonzero(self._right & (every | (self._predicted == label_id)))
         predicted = len(self._predicted) if every else np.sum(self._predicted == label_id)
@@ -48,7 +54,7 @@ class Meter:
         )
 
     def of_labels(self) -> dict[str, dict[str, float]]:
-        """What `Model.test_label` returns."""
+        """What `Model.test_label` returns: label to "precision", "recall" and "f1score"."""
         names = ("precision", "recall", "f1score")
         return {
             label: dict(zip(names, self.precision_recall(i), strict=True))
@@ -68,14 +74,28 @@ class Meter:
         return scores[order], gold[order], golds
 
     def score_vs_true(self, label: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Each probability that the label got, rising, and whether it was true (1 or 0)."""
+        """Each probability that the label got, rising, and whether it was true.
+
+        Two arrays (n,) float32: probabilities, -1 where a true label was not predicted, and 1 or 0.
+        """
         scores, gold, _ = self._sorted(label)
         return scores, gold
 
     def precision_recall_curve(
         self, label: str | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Precision and recall at each threshold, falling, down to full recall; then (1, 0)."""
+        """Precision and recall at each threshold, falling, down to full recall; then (1, 0).
+
+        Parameters
+        ----------
+        label : str, optional
+            With its prefix; None: all labels together.
+
+        Returns
+        -------
+        precision, recall : ndarray (n,) float64
+            Empty where the label was never predicted.
+        """
         scores, gold, golds = self._sorted(label)
         scores, gold = scores[::-1], gold[::-1]
         gold, scores = gold[scores >= 0], scores[scores >= 0]
@@ -91,11 +111,11 @@ class Meter:
         return np.append(precision, 1.0), np.append(recall, 0.0)
 
     def precision_at_recall(self, recall: float, label: str | None = None) -> float:
-        """The best precision where recall is at least this."""
+        """The best precision where recall is at least this, of a label or all; 0 if it never is."""
         precision, reached = self.precision_recall_curve(label)
         return float(precision[reached >= recall].max(initial=0.0))
 
     def recall_at_precision(self, precision: float, label: str | None = None) -> float:
-        """The best recall where precision is at least this."""
+        """The best recall where precision is at least this, of a label or all; 0 if it never is."""
         reached, recall = self.precision_recall_curve(label)
         return float(recall[reached >= precision].max(initial=0.0))

@@ -129,14 +129,22 @@ class Model:
         return min(k, self._content.labels)
 
     def test(self, path: PathLike, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
-        """Number of lines of a labelled file with labels, precision and recall at k."""
+        """Number of lines of a labelled file with labels, precision and recall at k.
+
+        Precision and recall are over all labels of all lines, NaN where undefined. From k labels a
+        line (-1: all) whose probability is at least ``threshold``. ValueError for a model of words,
+        or another k below 1.
+        """
         meter = self.get_meter(path, k, threshold)
         return len(meter.true_counts), *meter.precision_recall(None)[:2]
 
     def test_label(
         self, path: PathLike, k: int = 1, threshold: float = 0.0
     ) -> dict[str, dict[str, float]]:
-        """Precision, recall and F1 of each label on a labelled file; NaN where undefined."""
+        """Precision, recall and F1 of each label on a labelled file; NaN where undefined.
+
+        A dict from labels to dicts of "precision", "recall" and "f1score"; otherwise as `test`.
+        """
         return self.get_meter(path, k, threshold).of_labels()
 
     def get_meter(self, path: PathLike, k: int = -1, threshold: float = 0.0) -> Meter:
@@ -152,15 +160,18 @@ class Model:
     # ---- vectors ---------------------------------------------------------------------------------
 
     def get_dimension(self) -> int:
-        """D."""
+        """D, the number of columns of both matrices."""
         return self._content.args.dim
 
     def get_word_vector(self, word: str) -> NDArray[np.float32]:
-        """The mean of the word's row, if it is known, and its n-grams' rows; zeros of none."""
+        """The mean of the word's row, if known, and its n-grams' rows, (D,); zeros of none."""
         return self._native.mean(self._native.word_rows(word.encode()))
 
     def get_sentence_vector(self, text: str) -> NDArray[np.float32]:
-        """Of a supervised model what it classifies, else the mean of the words' unit vectors."""
+        """Of a supervised model what it classifies, else the mean of the words' unit vectors.
+
+        For one line of text, else ValueError; (D,) float32, zeros where no word has a vector.
+        """
         if "\n" in text:
             raise ValueError("predict processes one line at a time (remove '\\n')")
         data = text.encode() + b"\n"
@@ -180,13 +191,20 @@ class Model:
     def get_nearest_neighbors(
         self, word: str, k: int = 10, on_unicode_error: str = "strict"
     ) -> list[tuple[float, str]]:
-        """The k words of the highest cosine with a word, the word itself left out."""
+        """The k words of the highest cosine with a word, the word itself left out.
+
+        The word need not be known. A list of (cosine, word), best first; ``on_unicode_error`` is
+        the ``errors`` of ``bytes.decode`` for words that are no UTF-8.
+        """
         return self._neighbors(self.get_word_vector(word), k, {word}, on_unicode_error)
 
     def get_analogies(
         self, wordA: str, wordB: str, wordC: str, k: int = 10, on_unicode_error: str = "strict"
     ) -> list[tuple[float, str]]:
-        """The k words nearest to A - B + C (of unit vectors), without these three."""
+        """The k words nearest to A - B + C (of unit vectors), without these three.
+
+        The result is that of `get_nearest_neighbors`.
+        """
         query = np.zeros(self.get_dimension(), np.float32)
         for word, sign in [(wordA, 1), (wordB, -1), (wordC, 1)]:
             vector = self.get_word_vector(word)
@@ -209,7 +227,10 @@ class Model:
         return [(float(scores[i]), words[i]) for i in best if scores[i] > -np.inf]
 
     def get_input_vector(self, ind: int) -> NDArray[np.float32]:
-        """Row ``ind`` of the input matrix: a word's, or from ``len(words)`` on an n-gram's."""
+        """Row ``ind`` of the input matrix: a word's, or from ``len(words)`` on an n-gram's.
+
+        A copy (D,) float32; IndexError where there is no such row.
+        """
         matrix = self._content.input
         if not 0 <= ind < matrix.shape[0]:
             raise IndexError(f"get_input_vector: ind must be in [0, {matrix.shape[0]}), got {ind}")
@@ -218,17 +239,23 @@ class Model:
         return np.array(matrix[ind], np.float32)
 
     def get_input_matrix(self) -> NDArray[np.float32]:
-        """A copy of the input matrix; ValueError where it is quantised."""
+        """A copy of the input matrix (words and n-grams, D); ValueError where it is quantised."""
         return dense_copy(self._content.input)
 
     def get_output_matrix(self) -> NDArray[np.float32]:
-        """A copy of the output matrix; ValueError where the model is quantised."""
+        """A copy of the output matrix, a row a label, or of an unsupervised model a word.
+
+        ValueError where the model is quantised.
+        """
         if self.is_quantized():
             raise ValueError("Can't get quantized Matrix")
         return dense_copy(self._content.output)
 
     def set_matrices(self, input_matrix: ArrayLike, output_matrix: ArrayLike) -> None:
-        """Replace both matrices; their columns are the new D. Rows must stay as they are."""
+        """Replace both matrices by copies; their columns are the new D. Rows must stay as they are.
+
+        ValueError for other shapes, and for a quantised model; nothing is changed then.
+        """
         if self.is_quantized():
             raise ValueError("set_matrices: the model is quantised")
         new = [np.array(matrix, np.float32, order="C") for matrix in (input_matrix, output_matrix)]
@@ -246,12 +273,12 @@ class Model:
 
     @property
     def words(self) -> list[str]:
-        """All words."""
+        """All words, in the order of their numbers; UnicodeDecodeError where one is no UTF-8."""
         return self._entries(False, "strict")
 
     @property
     def labels(self) -> list[str]:
-        """All labels; of an unsupervised model its words."""
+        """All labels with their prefix, in their order; of an unsupervised model its words."""
         return self._entries(self._supervised, "strict")
 
     @overload
@@ -263,7 +290,11 @@ class Model:
         self, include_freq: Literal[True], on_unicode_error: str = "strict"
     ) -> tuple[list[str], NDArray[np.int64]]: ...
     def get_words(self, include_freq: bool = False, on_unicode_error: str = "strict") -> Any:
-        """All words; with ``include_freq`` also how often each occurred in the training text."""
+        """All words; with ``include_freq`` also how often each occurred in the training text.
+
+        A list of str, or it and an int64 array. ``on_unicode_error`` is as of
+        `get_nearest_neighbors`.
+        """
         return self._listed(False, include_freq, on_unicode_error)
 
     @overload
@@ -295,7 +326,7 @@ class Model:
         return place if place < 0 else place - self._content.nwords
 
     def get_subword_id(self, subword: str) -> int:
-        """The row of the input matrix that an n-gram hashes to."""
+        """The row of the input matrix that an n-gram hashes to; ValueError if there are none."""
         from firth.words.subwords import ngram_hash
 
         if not self._content.args.bucket:
@@ -305,7 +336,10 @@ class Model:
     def get_subwords(
         self, word: str, on_unicode_error: str = "strict"
     ) -> tuple[list[str], NDArray[np.int64]]:
-        """The word, if it is known, and its n-grams; and their rows in the input matrix."""
+        """The word, if it is known, and its n-grams; and their rows in the input matrix.
+
+        A list of str and an int64 array. ``on_unicode_error`` is as of `get_nearest_neighbors`.
+        """
         from firth.words.subwords import ngram_hash, ngrams
 
         args, encoded = self._content.args, word.encode()
@@ -318,7 +352,10 @@ class Model:
         return [part.decode("utf-8", on_unicode_error) for part in known + grams], rows
 
     def get_line(self, text: str | list[str], on_unicode_error: str = "strict") -> tuple[Any, Any]:
-        """The words (``</s>`` at the end) and known labels of a line, or of each of a list."""
+        """The words (``</s>`` at the end) and known labels of a line, or of each of a list.
+
+        Two lists of str, or two lists of these; ValueError for a line with a newline.
+        """
         if isinstance(text, list):
             lines = [self.get_line(one, on_unicode_error) for one in text]
             return [words for words, _ in lines], [labels for _, labels in lines]
@@ -433,12 +470,19 @@ class Model:
 
 
 def load_model(path: PathLike) -> Model:
-    """Read a ``.bin`` or ``.ftz`` file; its matrix is mapped from the file, not copied."""
+    """Read a ``.bin`` or ``.ftz`` file; its matrix is mapped from the file, not copied.
+
+    FormatError for a file that is no model of fastText's or is damaged. It must not be shortened
+    while the model lives.
+    """
     return Model(files.read(path, mmap=True))
 
 
 def tokenize(text: str) -> list[str]:
-    """The words between white space; each newline is a ``</s>``."""
+    """The words between white space, as fastText cuts them; each newline is a ``</s>``.
+
+    TypeError for what is no str.
+    """
     if not isinstance(text, str):
         raise TypeError(f"tokenize: text must be str, got {type(text).__name__}")
     return [token.decode() for token in _native.fasttext.fasttext_tokens(text.encode())]

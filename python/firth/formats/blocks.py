@@ -24,7 +24,19 @@ _CHUNK = 1 << 16  # weights at a time: what is computed on the way stays in a ca
 
 
 class BlockType(NamedTuple):
-    """How weights are stored: ``block`` of them in ``bytes`` bytes; ``number`` is ggml's."""
+    """How weights are stored: so many in a block of so many bytes.
+
+    Attributes
+    ----------
+    name : str
+        As llama.cpp has it: "Q8_0".
+    number : int
+        ggml's.
+    block : int
+        Weights of a block.
+    bytes : int
+        Bytes of a block.
+    """
 
     name: str
     number: int
@@ -171,7 +183,10 @@ class BlockArray:
         return dataclasses.replace(self, data=self.data[rows])
 
     def dequantize(self, rows: slice | NDArray[Any] | Sequence[int] = slice(None)) -> NDArray[Any]:
-        """The weights of some rows, by a slice or by their numbers: (rows, columns) of float32."""
+        """The weights of some rows, by a slice or by their numbers: (rows, columns) of float32.
+
+        Others stay as they are in memory; all rows by default.
+        """
         return dequantize(self.data[rows], self.type)
 
     def __repr__(self) -> str:

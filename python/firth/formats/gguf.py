@@ -80,7 +80,15 @@ class Gguf(NamedTuple):
 
 
 class Blocks(Protocol):
-    """What `write` takes for blocks: a `BlockArray`, or what makes its data when it is asked."""
+    """What `write` takes for blocks: a `BlockArray`, or what makes its data when it is asked.
+
+    Attributes
+    ----------
+    type : BlockType
+    shape : (int, int)
+        Rows and columns, in weights.
+    data : ndarray (rows, bytes a row) uint8
+    """
 
     @property
     def type(self) -> BlockType: ...  # noqa: D102

@@ -447,7 +447,23 @@ seed, logit_bias
     # Numbers
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """What each token of a text says of the next one: (S, V) float32."""
+        """What each token of a text says of the next one.
+
+        Parameters
+        ----------
+        ids : sequence of int, length S
+            Up to the context; may be empty.
+
+        Returns
+        -------
+        ndarray (S, V) float32
+            Row i has the scores of all tokens behind token i; their softmax are probabilities.
+
+        Raises
+        ------
+        ValueError, TypeError
+            More tokens than the context, an id that there is not, or no sequence.
+        """
         whole = self._fitting("logits", ids)
         states = self._states(whole)
         found = [self._decoder.scores(states[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
@@ -503,7 +519,22 @@ seed, logit_bias
         return Score(ids, values, float(np.exp(-mean)), tops)
 
     def embed(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
-        """The mean of the states of each text's tokens: (D,) of one text, else (texts, D)."""
+        """The mean of the states of each text's tokens.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+
+        Returns
+        -------
+        ndarray (D,) float32 of one text, else (texts, D)
+            D = the model's width; zeros for a text without tokens.
+
+        Raises
+        ------
+        ValueError
+            A text has more tokens than the context.
+        """
         several = [texts] if isinstance(texts, str) else _values("embed: texts", texts)
         ids = [self._fitting("embed", self.tokenizer.encode(text)) for text in several]
         width = self._stack.plan.width

@@ -45,7 +45,10 @@ class Probabilities:
 
     @property
     def figure(self) -> Any:
-        """A column a token: what may follow, the most probable above; a matplotlib Figure."""
+        """A column a token: what may follow, the most probable above; a matplotlib Figure.
+
+        What does follow is framed. ImportError where matplotlib is not installed.
+        """
         module = needs("matplotlib.figure", "probabilities")
         needs("matplotlib.backends.backend_agg", "probabilities")
         patches = needs("matplotlib.patches", "probabilities")
@@ -110,7 +113,7 @@ def probabilities(model: CausalLM, text: str, most: int = 5) -> Probabilities:
 
 
 def shares_of(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities (..., V) of logits (..., V) at a temperature above 0."""
+    """Probabilities (..., V) float64 of logits (..., V) at a temperature above 0: their softmax."""
     scores = logits.astype(np.float64) / temperature
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     found: NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)

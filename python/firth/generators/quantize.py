@@ -89,7 +89,10 @@ def quantize_file(
 
 
 def lossy(source: PathLike) -> bool:
-    """Whether matrices of a model are in blocks already: quantising adds its own errors."""
+    """Whether matrices of a model are in blocks already: quantising adds its own errors.
+
+    ``source`` is a GGUF file, or a model's folder.
+    """
     return any(isinstance(array, BlockArray) for array in _read(source).arrays.values())
 
 

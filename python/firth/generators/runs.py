@@ -234,21 +234,29 @@ class Streamed:
         self._pieces.close()
 
     @property
-    def text(self) -> str:  # noqa: D102
+    def text(self) -> str:
+        """What is sure so far, as the model has written it: calls of tools, too."""
         return self._run.stream.text
 
     @property
-    def message(self) -> Message | None:  # noqa: D102
+    def message(self) -> Message | None:
+        """What is read so far as a `Message`, where there are tools; else None.
+
+        Its ``finish_reason`` is None before the end.
+        """
         return self._run.reader.message(self.finish_reason) if self._run.reader else None
 
     @property
-    def reused_tokens(self) -> int:  # noqa: D102
+    def reused_tokens(self) -> int:
+        """How many tokens of the prompt another call had computed; 0 before the first piece."""
         return self._run.text.reused if self._run.text else 0
 
     @property
-    def new_tokens(self) -> int:  # noqa: D102
+    def new_tokens(self) -> int:
+        """How many tokens are written, with one that ended the text; 0 before the first piece."""
         return len(self._run.text.ids) - self.prompt_tokens if self._run.text else 0
 
     @property
-    def finish_reason(self) -> str | None:  # noqa: D102
+    def finish_reason(self) -> str | None:
+        """Why it ended: "stop", "length", or "error" after an exception; None before."""
         return self._run.text.finished if self._run.text else None

@@ -101,7 +101,14 @@ class Sampling:
 
 
 class Logprob(NamedTuple):
-    """An id and the logarithm of its probability."""
+    """An id and the logarithm of its probability.
+
+    Attributes
+    ----------
+    id : int
+    logprob : float
+        Natural logarithm, at most 0.
+    """
 
     id: int
     logprob: float
@@ -168,7 +175,20 @@ class Sampler:
     def processed(
         self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """Logits after steps 1 to 3, as `__call__` would draw from them."""
+        """Logits after steps 1 to 3 of `Sampling`, as a call would draw from them.
+
+        Parameters
+        ----------
+        logits : ndarray, shape (vocabulary,), float32
+            Not changed.
+        allowed : ndarray, shape (vocabulary,), bool, optional
+            Ids that may be chosen; others get -inf.
+
+        Returns
+        -------
+        ndarray, shape (vocabulary,), float32
+            ``logits`` itself where nothing changes it.
+        """
         found = logits
         if self.sampling.changes_logits:
             found = self._penalised(logits)

@@ -17,7 +17,20 @@ _WINDOW = 512  # tokens; llama.cpp's default, so that numbers can be compared
 
 
 class Perplexity(NamedTuple):
-    """How well a model knows a text: less is better."""
+    """How well a model knows a text: less is better.
+
+    Attributes
+    ----------
+    value : float
+        exp of the mean of minus the logarithms of the probabilities, at least 1.
+    error : float
+        Its standard error.
+    tokens : int
+        How many were scored.
+    windows : int
+    context : int
+        Tokens of a window.
+    """
 
     value: float
     error: float  # standard error of the value

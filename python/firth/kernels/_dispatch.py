@@ -69,7 +69,10 @@ calls: Counter[str] = Counter()
 
 
 def backends() -> list[str]:
-    """Legal backend names on this machine: numpy, numba, native, and native:<level>."""
+    """Legal backend names on this machine: numpy, numba, native, and native:<level>.
+
+    The names are for `use` and FIRTH_BACKEND; "native" is the level of FIRTH_ISA, or the best one.
+    """
     return ["numpy", "numba", "native", *(f"native:{name}" for name in levels)]
 
 
@@ -132,7 +135,11 @@ def _default() -> str:
 
 
 def active() -> str:
-    """Name of the backend that a kernel called now would run on, as ``native:v4``."""
+    """Name of the backend that a kernel called now would run on, as ``native:v4``.
+
+    That of the `use` block around the call, else FIRTH_BACKEND's, else the best native level.
+    ValueError where an environment variable names what is not there.
+    """
     return _active.get() or _default()
 
 

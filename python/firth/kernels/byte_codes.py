@@ -17,7 +17,19 @@ _METRICS = ("cosine", "ip", "l2")
 
 
 class ByteCodes(NamedTuple):
-    """Rows (N, D) as `byte_codes` makes them: B = ceil(N / 32) blocks, U = ceil(D / 4) units."""
+    """Rows (N, D) as `byte_codes` makes them: B = ceil(N / 32) blocks, U = ceil(D / 4) units.
+
+    Attributes
+    ----------
+    codes : ndarray (B, U, 32, 4) uint8
+        The code of element 4 u + i of row 32 b + r, plus 128, at [b, u, r, i].
+    bounds : ndarray (B, 3, 32) float32
+        Scale, bias and bound of each row; the bound is NaN for padding.
+    centre : ndarray (D,) float32
+    metric : str
+    rows : int
+        N.
+    """
 
     codes: NDArray[np.uint8]
     """(B, U, 32, 4): the code of element 4 u + i of row 32 b + r, plus 128, at [b, u, r, i]."""

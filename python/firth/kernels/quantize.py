@@ -13,7 +13,15 @@ from firth.kernels._dispatch import kernel
 
 
 class ByteRows(NamedTuple):
-    """Rows (R, n) as `quantize_rows` makes them: ``x ~ offsets + scales * codes``."""
+    """Rows (R, n) as `quantize_rows` makes them: ``x ~ offsets + scales * codes``.
+
+    Attributes
+    ----------
+    codes : ndarray (R, n) uint8
+    scales : ndarray (R,) float32
+    offsets : ndarray (R,) float32
+        The least number of each row.
+    """
 
     codes: NDArray[np.uint8]
     """(R, n)"""
@@ -24,7 +32,16 @@ class ByteRows(NamedTuple):
 
 
 class ByteWeights(NamedTuple):
-    """Weights (R, n) as `quantize_weights` makes them: ``w ~ scales * codes``."""
+    """Weights (R, n) as `quantize_weights` makes them: ``w ~ scales * codes``.
+
+    Attributes
+    ----------
+    codes : ndarray (R, n) int8
+        From -127 to 127.
+    scales : ndarray (R,) float32
+    sums : ndarray (R,) float32
+        Of the codes of each row; exact up to 2^24.
+    """
 
     codes: NDArray[np.int8]
     """(R, n), from -127 to 127"""

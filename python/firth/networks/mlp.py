@@ -326,13 +326,25 @@ class MLPClassifier(MultilayerPerceptron):
         return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """The logarithm of `predict_proba`."""
+        """The logarithm of `predict_proba`, (n_samples, n_classes); -inf where that is 0."""
         with np.errstate(divide="ignore"):
             logarithms: NDArray[Any] = np.log(self.predict_proba(X))
         return logarithms
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of the samples of X whose y, labels or a row of a table, is predicted."""
+        """The share of the samples of X whose y, labels or a row of a table, is predicted.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix (n_samples, n_features)
+        y : array_like (n_samples,), or (n_samples, n_labels)
+        sample_weight : array_like (n_samples,), optional
+
+        Raises
+        ------
+        ValueError
+            y has another shape than what is predicted.
+        """
         predicted, y = self.predict(X), np.asarray(y)
         if y.shape != predicted.shape:
             raise ValueError(
@@ -508,7 +520,11 @@ class MLPRegressor(MultilayerPerceptron):
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R^2: the share of the variance of y that is predicted, the mean over outputs."""
+        """R^2: the share of the variance of y that is predicted, the mean over outputs.
+
+        1 at best, and negative where the mean of y is nearer. Arguments are those of `fit`;
+        ValueError for another number of samples.
+        """
         predicted, y = self.predict(X), np.asarray(y)
         if len(y) != len(predicted):
             raise ValueError(

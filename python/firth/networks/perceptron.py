@@ -413,7 +413,10 @@ class Perceptron(Estimator):
         return predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of the samples of X whose class y (n_samples,) is predicted."""
+        """The share of the samples of X whose class y (n_samples,) is predicted.
+
+        ``sample_weight`` (n_samples,) weighs them; ValueError where y has another shape.
+        """
         predicted, y = self.predict(X), np.asarray(y)
         if y.shape != predicted.shape:
             raise ValueError(

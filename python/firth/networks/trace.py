@@ -19,7 +19,24 @@ from firth.networks.rule import shuffled
 
 
 class Step(NamedTuple):
-    """One sample of one epoch: what the neuron said, and its weights afterwards."""
+    """One sample of one epoch: what the neuron said, and its weights afterwards.
+
+    Attributes
+    ----------
+    epoch : int
+        From 1.
+    sample : int
+        Its row.
+    x : tuple of d floats
+    target, output : int
+        0 or 1; output is 1 where z >= 0.
+    z : float
+        The weighted sum, before the change.
+    error : int
+        target - output.
+    coef : tuple of d floats
+    intercept : float
+    """
 
     epoch: int  # from 1
     sample: int  # its row

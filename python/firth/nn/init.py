@@ -22,13 +22,19 @@ _PLAIN = {
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Uniform in [a, b)."""
+    """Uniform in [a, b). In place; returns the tensor."""
     tensor.data[...] = generator().uniform(a, b, tensor.shape)
     return tensor
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Normal, of this mean and standard deviation."""
+    """Normal, of this mean and standard deviation. In place; returns the tensor.
+
+    Raises
+    ------
+    ValueError
+        ``std`` is negative or not finite.
+    """
     check_real("normal_: std", std)
     tensor.data[...] = generator().normal(mean, std, tensor.shape)
     return tensor
@@ -37,7 +43,26 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Tensor:
-    """Normal, of which only what lies in [a, b] is taken."""
+    """Normal, of which only what lies in [a, b] is taken; others are drawn again. In place.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    mean, std : float
+        Of the numbers before the cut.
+    a, b : float
+        Bounds as they are, not in standard deviations; as in PyTorch.
+
+    Returns
+    -------
+    Tensor
+        The same.
+
+    Raises
+    ------
+    ValueError
+        ``std`` is not above 0, ``a`` is not below ``b``, or hardly any number would lie in between.
+    """
     check_real("trunc_normal_: std", std, above=True)
     if not a < b:
         raise ValueError(f"trunc_normal_: a must be below b, got {a} and {b}")
@@ -53,23 +78,23 @@ def trunc_normal_(
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Everywhere ``val``."""
+    """Everywhere ``val``. In place; returns the tensor."""
     tensor.data[...] = val
     return tensor
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Everywhere 0."""
+    """Everywhere 0. In place; returns the tensor."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Everywhere 1."""
+    """Everywhere 1. In place; returns the tensor."""
     return constant_(tensor, 1.0)
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """1 on the diagonal, else 0, for a tensor of 2 axes."""
+    """1 on the diagonal, else 0. In place; returns the tensor. ValueError if not of 2 axes."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: the tensor must have 2 axes, got shape {tensor.shape}")
     tensor.data[...] = np.eye(tensor.shape[0], tensor.shape[1])
@@ -77,7 +102,22 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """Inputs and outputs of each element of a weight (outputs, inputs, kernel...)."""
+    """Inputs and outputs of each element of a weight.
+
+    Parameters
+    ----------
+    tensor : Tensor, shape (outputs, inputs, kernel...)
+
+    Returns
+    -------
+    tuple of two int
+        fan_in = inputs times the kernel's size, fan_out = outputs times it.
+
+    Raises
+    ------
+    ValueError
+        The tensor has fewer than 2 axes.
+    """
     if tensor.ndim < 2:
         raise ValueError(f"init: a weight must have 2 axes or more, got shape {tensor.shape}")
     field = math.prod(tensor.shape[2:])
@@ -103,20 +143,40 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Uniform, of spread gain sqrt(2 / (inputs + outputs)) (Glorot and Bengio, 2010)."""
+    """Uniform, of spread gain sqrt(2 / (inputs + outputs)) (Glorot and Bengio, 2010).
+
+    The numbers lie within gain sqrt(6 / (fan_in + fan_out)), see `fans`. In place; returns the
+    tensor. ValueError where it has fewer than 2 axes.
+    """
     bound = math.sqrt(3.0) * gain * math.sqrt(2 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Normal, of spread gain sqrt(2 / (inputs + outputs))."""
+    """Normal, of spread gain sqrt(2 / (inputs + outputs)); otherwise as `xavier_uniform_`."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))))
 
 
 def kaiming_uniform_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Tensor:
-    """Uniform, of spread gain / sqrt(fan) (He et al., 2015); ``a``: the slope of leaky_relu."""
+    """Uniform, of spread gain / sqrt(fan) (He et al., 2015). In place; returns the tensor.
+
+    Parameters
+    ----------
+    tensor : Tensor, shape (outputs, inputs, kernel...)
+    a : float
+        The slope of leaky_relu.
+    mode : {"fan_in", "fan_out"}
+        Which of `fans` it is.
+    nonlinearity : str
+        The activation that follows, whose gain is `calculate_gain`'s.
+
+    Raises
+    ------
+    ValueError
+        Another mode or activation, or a tensor of fewer than 2 axes.
+    """
     bound = math.sqrt(3.0) * _kaiming(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound)
 
@@ -124,7 +184,7 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Tensor:
-    """Normal, of spread gain / sqrt(fan); ``a``: the slope of leaky_relu."""
+    """Normal, of spread gain / sqrt(fan); otherwise as `kaiming_uniform_`."""
     return normal_(tensor, 0.0, _kaiming(tensor, a, mode, nonlinearity))
 
 

@@ -179,7 +179,10 @@ def activations(model: Module, *inputs: Any) -> dict[str, Array]:
 
 
 def gradients(model: Module) -> dict[str, float]:
-    """Root mean squares of the gradients of parameters, by name; those without are left out."""
+    """Root mean squares of the gradients of parameters, by name; those without are left out.
+
+    A dict in the order of ``model.named_parameters()``, to ask for after ``backward``.
+    """
     return {
         name: float(np.sqrt(np.mean(np.square(p.grad, dtype=np.float64))))
         for name, p in model.named_parameters()
@@ -226,7 +229,10 @@ def gradients_by_step(layer: Module, input: ArrayLike) -> Array:
 
 
 def plot_history(history: Any) -> Any:
-    """Losses of the epochs of a `History`; below them metrics, and learning rates that change."""
+    """Losses of the epochs of a `History`; below them metrics, and learning rates that change.
+
+    A matplotlib Figure.
+    """
     panels: list[tuple[str, dict[str, list[float]]]] = [
         ("loss", {"training": history.loss, "validation": history.validation_loss})
     ]
@@ -310,7 +316,10 @@ def plot_gradients(model: Module) -> Any:
 
 
 def plot_gradients_by_step(norms: Mapping[str, ArrayLike]) -> Any:
-    """Curves of `gradients_by_step` of several layers: which of them vanish or explode."""
+    """Curves of `gradients_by_step` of several layers: which of them vanish or explode.
+
+    ``norms`` has one (T,) by each name of the legend. A matplotlib Figure; zeros are gaps.
+    """
     figure = _figure(7, 4)
     axes = figure.subplots()
     for i, (name, values) in enumerate(norms.items()):

@@ -111,7 +111,7 @@ class Module:
         self.__dict__["training"] = True
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """What the module computes; a subclass defines it."""
+        """What the module computes; a subclass defines it. Calls of the module come here."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
@@ -179,7 +179,10 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Set a parameter by its name; None for one that is absent."""
+        """Set a parameter by its name, as an assignment does; None for one that is absent.
+
+        ValueError for a name that is empty or has dots, TypeError for what is no Parameter.
+        """
         self._check_child("register_parameter", name, parameter, Parameter)
         _changed()
         self._parameters[name] = parameter
@@ -198,7 +201,10 @@ class Module:
             self.__dict__["_unnamed"] = self._unnamed | {name}
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Set a module by its name; None for one that is absent."""
+        """Set a module by its name, as an assignment does; None for one that is absent.
+
+        ValueError for a name that is empty or has dots, TypeError for what is no Module.
+        """
         self._check_child("add_module", name, module, Module)
         _changed()
         self._modules[name] = module
@@ -222,7 +228,10 @@ class Module:
         yield from (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """The module and all below, each once, by their path."""
+        """The module and all below, each once, by their path.
+
+        Pairs such as ``("encoder.0", module)``. The module's own path is ``prefix``.
+        """
         seen: set[int] = set()
         waiting: list[tuple[str, Module]] = [(prefix, self)]
         while waiting:
@@ -239,7 +248,10 @@ class Module:
         yield from (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Parameters of this module and all below, each once, by their path."""
+        """Parameters of this module and all below, each once, by their path.
+
+        Pairs such as ``("encoder.0.weight", parameter)``; of one that is shared, its first path.
+        """
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, parameter in module._parameters.items():
@@ -252,14 +264,14 @@ class Module:
         yield from (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Buffers of this module and all below, by their path."""
+        """Buffers of this module and all below, by their path: pairs of str and ndarray."""
         for path, module in self.named_modules():
             for name, buffer in module._buffers.items():
                 if buffer is not None:
                     yield (f"{path}.{name}" if path else name), _array(buffer)
 
     def apply(self, function: Callable[[Module], Any]) -> Module:
-        """Call a function with each module, those below first."""
+        """Call a function with each module, those below first; returns the module."""
         for module in reversed(list(self.modules())):
             function(module)
         return self
@@ -335,7 +347,7 @@ class Module:
     # ---- modes ----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
-        """Behave as in training (dropout, batch norm), or not."""
+        """Behave as in training (dropout, batch norm), or not, with all below. Returns itself."""
         global _modes
         for module in self.modules():
             if module.training != bool(mode):
@@ -344,16 +356,16 @@ class Module:
         return self
 
     def eval(self) -> Module:
-        """Behave as in use."""
+        """Behave as in use: ``train(False)``. Returns the module."""
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+        """Forget the gradients of all parameters: ``grad`` is None."""
         for parameter in self.parameters():
             parameter.grad = None
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
-        """Whether the parameters are trained."""
+        """Set whether all parameters get gradients, and so are trained. Returns the module."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
@@ -421,7 +433,7 @@ class Module:
         return Handle(self._hooks, hook)
 
     def extra_repr(self) -> str:
-        """The arguments, for repr."""
+        """The arguments, for repr; a subclass may define it."""
         return ""
 
     def __repr__(self) -> str:

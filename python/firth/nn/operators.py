@@ -61,7 +61,7 @@ class Operators:
 
     @property
     def T(self) -> Any:
-        """A matrix with its axes exchanged."""
+        """A matrix with its axes exchanged; ValueError for more axes."""
         return call("t", self)
 
     @property

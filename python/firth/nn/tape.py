@@ -322,7 +322,14 @@ def _check_unchanged(record: Record) -> None:
 
 
 def manual_seed(seed: int) -> None:
-    """Seed what draws random numbers: initial parameters, dropout, the order of samples."""
+    """Seed what draws random numbers: initial parameters, dropout, the order of samples.
+
+    As torch.manual_seed; equal seeds give equal numbers, but not PyTorch's.
+
+    Parameters
+    ----------
+    seed : int, at least 0
+    """
     global _fallback
     _fallback = np.random.default_rng(seed)
 
@@ -419,7 +426,7 @@ class Tensor(Operators):
         return format(self.item(), spec) if spec else str(self)
 
     def item(self) -> Any:
-        """The number of a tensor that has one: a float, an int or a bool."""
+        """The number of a tensor that has one: a float, an int or a bool; else ValueError."""
         self._look("item")
         return self.data.item()
 
@@ -429,7 +436,7 @@ class Tensor(Operators):
         return self.data.tolist()
 
     def numpy(self) -> Array:
-        """The array itself."""
+        """The array itself, not a copy; unlike PyTorch's also where it requires a gradient."""
         self._look("numpy")
         return self.data
 
@@ -440,18 +447,18 @@ class Tensor(Operators):
             )
 
     def detach(self) -> Tensor:
-        """The same array, without what made it."""
+        """A tensor of the same array, without what made it: no gradient goes through it."""
         tensor = _made(self.data)
         tensor._part = self._part
         return tensor
 
     def retain_grad(self) -> None:
-        """Keep the gradient of a tensor that an operation made."""
+        """Keep the gradient of a tensor that an operation made, in its ``grad``."""
         if self._record is not None:
             self._record.retained[self._output] = self
 
     def size(self, axis: int | None = None) -> Any:
-        """The shape, or the length of one axis."""
+        """The shape, a tuple, or the length of one axis; IndexError where there is no such one."""
         return self.shape if axis is None else self.shape[axis]
 
     def backward(

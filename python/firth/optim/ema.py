@@ -16,12 +16,15 @@ from firth.nn.tape import Array
 class ExponentialMovingAverage:
     """Means of a module's parameters, of which later steps have more: often better than the last.
 
+    mean = decay mean + (1 - decay) parameter, at each `update`. Buffers, as of batch norm, have no
+    means.
+
     Parameters
     ----------
     model : Module
-        The means begin with its parameters.
-    decay : float
-        Share that a mean keeps at each `update`.
+        The means begin with its parameters, of which it keeps copies.
+    decay : float, from 0 to 1
+        Share that a mean keeps; ValueError for another number.
     """
 
     def __init__(self, model: Module, decay: float = 0.999) -> None:
@@ -38,7 +41,10 @@ class ExponentialMovingAverage:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside of the ``with`` block the module has the means as parameters."""
+        """Inside of the ``with`` block the module has the means as parameters, behind it its own.
+
+        Changes that are made inside of the block are lost.
+        """
         kept = {name: p.data.copy() for name, p in self._parameters.items()}
         try:
             self._put(self._means)

@@ -20,6 +20,14 @@ from firth.optim.optimizer import Optimizer
 class LRScheduler:
     """What all schedules have in common.
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Its groups get their first rates at once. TypeError for another object.
+    last_epoch : int
+        -1 begins. Otherwise a training goes on behind so many steps, and KeyError says where a
+        group lacks ``initial_lr``, which the first schedule wrote.
+
     Attributes
     ----------
     optimizer : Optimizer
@@ -47,11 +55,14 @@ class LRScheduler:
         self.step()
 
     def rates(self, epoch: int) -> list[float]:
-        """The rate of each group after ``epoch`` steps."""
+        """The rate of each group after ``epoch`` steps, a list of float; a subclass defines it."""
         raise NotImplementedError
 
     def step(self) -> None:
-        """Go on by one: after each epoch, or each batch where the schedule counts batches."""
+        """Go on by one: after each epoch, or each batch where the schedule counts batches.
+
+        ValueError where groups were added to the optimizer since the schedule was made.
+        """
         self._set(self.last_epoch + 1)
 
     def _set(self, epoch: int) -> None:
@@ -70,7 +81,7 @@ class LRScheduler:
             )
 
     def get_last_lr(self) -> list[float]:
-        """The rates of the groups now."""
+        """The rates of the groups now, a list of float."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,7 +95,15 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """The first rate times ``lr_lambda(epoch)``: one function, or a list of one for each group."""
+    """The first rate times ``lr_lambda(epoch)``, as torch.optim.lr_scheduler.LambdaLR.
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    lr_lambda : function of int to float, or list of one for each group
+        Of the number of steps, from 0. ValueError for another number of functions.
+    """
 
     def __init__(
         self,
@@ -106,7 +125,16 @@ class LambdaLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """The first rate times ``gamma`` after each ``step_size`` epochs."""
+    """The first rate times ``gamma`` after each ``step_size`` epochs.
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    step_size : int
+        At least 1; ValueError for less.
+    gamma : float
+    """
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -120,7 +148,10 @@ class StepLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """The first rate times ``gamma`` after each epoch."""
+    """The first rate times ``gamma``, a float, after each epoch: lr gamma^epoch.
+
+    Other arguments are those of `LRScheduler`.
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
@@ -131,7 +162,19 @@ class ExponentialLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """From the first rate down to ``eta_min`` along half a cosine of ``T_max`` epochs, and back."""
+    """From the first rate down to ``eta_min`` along half a cosine of ``T_max`` epochs, and back.
+
+    eta_min + (lr - eta_min) (1 + cos(pi epoch / T_max)) / 2 (Loshchilov and Hutter,
+    arXiv:1608.03983).
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    T_max : int
+        At least 1; ValueError for less.
+    eta_min : float
+    """
 
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
@@ -146,7 +189,19 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """The first rate times a factor that goes from one number to another in ``total_iters``."""
+    """The first rate times a factor that goes from one number to another in ``total_iters``.
+
+    start_factor + (end_factor - start_factor) min(epoch, total_iters) / total_iters.
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    start_factor, end_factor : float
+        Above 0, or from 0; up to 1.
+    total_iters : int
+        At least 1. ValueError for what is out of range.
+    """
 
     def __init__(
         self,
@@ -170,7 +225,16 @@ class LinearLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """The first rate times ``gamma`` for each of the ``milestones``, epochs, that has come."""
+    """The first rate times ``gamma`` for each of the ``milestones`` that has come.
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    milestones : sequence of int
+        Epochs, in any order; one that is there twice counts twice. ValueError for one below 0.
+    gamma : float
+    """
 
     def __init__(
         self,
@@ -192,7 +256,16 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """The first rate times ``factor`` for ``total_iters`` epochs, then the first rate."""
+    """The first rate times ``factor`` for ``total_iters`` epochs, then the first rate.
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    factor : float, from 0 to 1
+    total_iters : int
+        At least 0. ValueError for what is out of range.
+    """
 
     def __init__(
         self,
@@ -212,7 +285,19 @@ class ConstantLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """The first rate times the ``power`` of what is left of ``total_iters`` epochs."""
+    """The first rate times the ``power`` of what is left of ``total_iters`` epochs.
+
+    (1 - min(epoch, total_iters) / total_iters)^power; 0 from there on.
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    total_iters : int
+        At least 1.
+    power : float
+        At least 0. ValueError for what is out of range.
+    """
 
     def __init__(
         self,
@@ -469,7 +554,22 @@ def _of_each(groups: Sequence[Any], value: float | Sequence[float], name: str) -
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after the other: the next one begins at its milestone, from its own step 0."""
+    """One schedule after the other: the next one begins at its milestone, from its own step 0.
+
+    Parameters
+    ----------
+    optimizer, last_epoch
+        As of `LRScheduler`.
+    schedulers : sequence of LRScheduler
+        Of this optimizer.
+    milestones : sequence of int
+        Epochs, rising, one fewer than schedules.
+
+    Raises
+    ------
+    ValueError
+        Milestones of another number or order, or a schedule of another optimizer.
+    """
 
     def __init__(
         self,
@@ -497,10 +597,12 @@ class SequentialLR(LRScheduler):
         self.last_epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes, with the states of all schedules."""
         own = super().state_dict()
         return {**own, "schedulers": [one.state_dict() for one in self.schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned; ValueError for another number of schedules."""
         super().load_state_dict(state_dict)
         for one, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             one.load_state_dict(state)
@@ -561,7 +663,7 @@ class ReduceLROnPlateau(LRScheduler):
         super().__init__(optimizer)
 
     def step(self, metrics: float | None = None) -> None:  # the first one, of __init__, has none
-        """Look at the number of an epoch."""
+        """Look at the number of an epoch, such as the validation loss; TypeError without one."""
         self._check_groups()
         self.last_epoch += 1
         if metrics is None:

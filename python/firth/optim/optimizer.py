@@ -81,7 +81,18 @@ class Optimizer(abc.ABC):
         return 0.0
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        """Add parameters with settings of their own; see `Optimizer` for errors."""
+        """Add parameters with settings of their own.
+
+        Parameters
+        ----------
+        param_group : dict
+            ``params``, a tensor or an iterable of them, and settings; others are ``defaults``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `Optimizer`.
+        """
         if not isinstance(param_group, Mapping) or "params" not in param_group:
             raise TypeError(f"{self._name}: a group must be a dict with params")
         given = param_group["params"]
@@ -111,7 +122,7 @@ class Optimizer(abc.ABC):
         self._numbers.append(np.zeros(2 + len(tensors)))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients, or set them to 0."""
+        """Forget the gradients (``grad`` is None), or set them to 0 without ``set_to_none``."""
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -238,7 +249,14 @@ class Optimizer(abc.ABC):
         return operation, found
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings, and states by the number of the parameter: the arrays themselves."""
+        """Settings, and states by the number of the parameter: the arrays themselves, not copies.
+
+        Returns
+        -------
+        dict
+            ``state``: dict of int to dict of str to ndarray; ``param_groups``: list of dict, whose
+            ``params`` are these numbers. PyTorch's layout.
+        """
         groups, state, count = [], {}, 0
         for group in self.param_groups:
             numbers = range(count, count + len(group["params"]))
@@ -415,7 +433,22 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay that is no part of the gradient (Loshchilov and Hutter, 2019)."""
+    """Adam with weight decay that is no part of the gradient (Loshchilov and Hutter, 2019).
+
+    Each parameter is multiplied by 1 - lr weight_decay before Adam's step; as torch.optim.AdamW.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        Shares that the means of the gradient and of its square keep at each step, in [0, 1).
+    eps, weight_decay : float
+        At least 0.
+    amsgrad, **unsupported
+        PyTorch's; ValueError where one is set. Other errors as `Optimizer`.
+    """
 
     def __init__(
         self,

@@ -87,7 +87,11 @@ class Prepared:
     tokens: int
 
     def near(self, floor: float = FLOOR) -> bool:
-        """Whether a passage is near enough to the question for an answer: by its cosine."""
+        """Whether a passage is near enough to the question for an answer.
+
+        By its cosine: that of one, in the prompt or left out, is ``floor`` or more. Passages
+        without a cosine do not count.
+        """
         found = (*self.passages, *self.left_out)
         return any(one.cosine is not None and one.cosine >= floor for one in found)
 

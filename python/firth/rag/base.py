@@ -225,7 +225,14 @@ class KnowledgeBase:
         return bool(self._store.rows("SELECT 1 FROM documents WHERE name = ?", [str(document)]))
 
     def stats(self) -> dict[str, Any]:
-        """``documents``, ``passages``, ``tokens`` of these, ``bytes`` on disk, and settings."""
+        """Numbers about the knowledge base.
+
+        Returns
+        -------
+        dict
+            ``documents``, ``passages``, ``tokens`` of all passages and ``bytes`` on disk, ints; and
+            the settings ``embed``, ``dim``, ``size`` and ``overlap``.
+        """
         passages, tokens = self._store.rows("SELECT count(*), sum(tokens) FROM passages")[0]
         size = sum(entry.stat().st_size for entry in os.scandir(self.path) if entry.is_file())
         stored = self._store.settings

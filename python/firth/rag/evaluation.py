@@ -17,7 +17,12 @@ _DEPTH = 100  # passages that are looked at, to find ten documents
 
 @dataclass
 class Question:
-    """A question, the name of the document that answers it, and a string of the answer."""
+    """A question, the name of the document that answers it, and a string of the answer.
+
+    Attributes
+    ----------
+    question, document, answer : str
+    """
 
     question: str
     document: str
@@ -72,7 +77,7 @@ def read_questions(path: PathLike) -> list[Question]:
 
 
 def unknown(kb: KnowledgeBase, questions: Sequence[Question]) -> list[str]:
-    """Documents of questions that are not there, so that nothing can find them."""
+    """Names of documents of questions that are not there, each once: nothing can find them."""
     names = kb.documents
     wanted = dict.fromkeys(one.document for one in questions)
     return [one for one in wanted if not any(_is(name, one) for name in names)]

@@ -110,17 +110,17 @@ class Index:
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Length of a vector; fixed when the index is made."""
         return self._table.dim
 
     @property
     def metric(self) -> str:
-        """How a row is scored."""
+        """How a row is scored: "cosine", "ip" or "l2"; fixed when the index is made."""
         return self._table.metric
 
     @property
     def storage(self) -> str:
-        """How vectors are kept."""
+        """How vectors are kept: "float32", "float16", "bfloat16" or "int8"; it cannot be set."""
         return self._table.storage
 
     @property
@@ -258,7 +258,10 @@ class Index:
         return given[0] if isinstance(given, list) else int(given[0])
 
     def remove(self, ids: Any) -> None:
-        """Remove ids (or one). KeyError for an unknown id; then nothing is removed."""
+        """Remove ids (n int or n str, or one). KeyError for an unknown id; then nothing is removed.
+
+        The space is free after `compact`.
+        """
         wanted, _ = checked_ids("remove: ids", ids)
         with self._table.writing:
             self._table.mend()

@@ -15,7 +15,7 @@ from firth.tokenizers.rows import Encoding, Rows
 
 
 class CharSpan(NamedTuple):
-    """The characters ``text[start:end]``."""
+    """The characters ``text[start:end]``, two ints."""
 
     start: int
     end: int

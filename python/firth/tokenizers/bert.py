@@ -333,7 +333,7 @@ clean_up_tokenization_spaces : optional
     def tokenize(
         self, text: Any, pair: Any = None, add_special_tokens: bool = False, **arguments: Any
     ) -> list[str]:
-        """The tokens of a text."""
+        """The tokens of a text or a pair, a list of str; special ones if they are asked for."""
         return self(text, pair, add_special_tokens=add_special_tokens, **arguments).tokens()
 
     def encode_packed(

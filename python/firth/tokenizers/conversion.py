@@ -78,7 +78,7 @@ class Conversion:
         return len(self._tokenizer.vocabulary)
 
     def get_vocab(self) -> dict[str, int]:
-        """All tokens and their ids."""
+        """All tokens and their ids, a dict; the added ones, too."""
         return dict(self._tokenizer.ids)
 
     @property

@@ -56,7 +56,19 @@ class Cut(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """A row, token by token, padding included."""
+    """A row, token by token, padding included: lists of one length.
+
+    Attributes
+    ----------
+    ids, type_ids : list of int
+    tokens : list of str
+    offsets : list of (int, int)
+        Characters of the text, from and up to.
+    attention_mask, special_tokens_mask : list of int
+        0 or 1.
+    word_ids, sequence_ids : list of int or None
+        None for special tokens and padding.
+    """
 
     ids: list[int]
     type_ids: list[int]

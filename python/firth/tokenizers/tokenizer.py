@@ -151,7 +151,7 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: PathLike) -> Tokenizer:
-        """Read a ``tokenizer.json``."""
+        """Read a ``tokenizer.json``; FormatError where it is malformed."""
         with open(path, "rb") as file:
             content = file.read()
         try:

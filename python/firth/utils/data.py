@@ -14,7 +14,11 @@ from firth.nn.tape import Tensor
 
 
 class Dataset:
-    """Samples by their number; a subclass has ``__getitem__`` and ``__len__``."""
+    """Samples by their number, as torch.utils.data.Dataset.
+
+    A subclass has ``__getitem__``, which takes an int from 0, and ``__len__``. Any sequence will do
+    in its place.
+    """
 
     def __getitem__(self, index: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no __getitem__")
@@ -25,6 +29,11 @@ class Dataset:
 
 class TensorDataset(Dataset):
     """Samples that are rows of tensors.
+
+    Parameters
+    ----------
+    *tensors : Tensor or array_like, shape (n, ...)
+        ``dataset[i]`` is a tuple with row i of each.
 
     Raises
     ------
@@ -47,7 +56,14 @@ class TensorDataset(Dataset):
 
 
 class Subset(Dataset):
-    """Some samples of a data set."""
+    """Some samples of a data set.
+
+    Parameters
+    ----------
+    dataset : Dataset or sequence
+    indices : sequence of int
+        Their numbers in it; sample i is ``dataset[indices[i]]``. They are not checked before.
+    """
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, indices
@@ -117,14 +133,17 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
 
 class Sampler:
-    """An order of samples: a subclass has ``__iter__``, their numbers, and ``__len__``."""
+    """An order of samples: a subclass has ``__iter__``, their numbers, and ``__len__``.
+
+    `DataLoader` takes it as ``sampler``, as any iterable of int that has a length.
+    """
 
     def __iter__(self) -> Iterator[Any]:
         raise NotImplementedError(f"{type(self).__name__} has no __iter__")
 
 
 class SequentialSampler(Sampler):
-    """The samples as they come."""
+    """The samples of a data set as they come: 0, 1, ..., ``len(data_source)`` - 1."""
 
     def __init__(self, data_source: Any) -> None:
         self.data_source = data_source
@@ -170,7 +189,7 @@ class RandomSampler(Sampler):
 
     @property
     def num_samples(self) -> int:
-        """How many a pass has."""
+        """How many samples a pass has."""
         return len(self.data_source) if self._count is None else self._count
 
     def __iter__(self) -> Iterator[int]:
@@ -191,7 +210,15 @@ class RandomSampler(Sampler):
 
 
 class SubsetRandomSampler(Sampler):
-    """Some samples, in another order at each pass."""
+    """Some samples, in another order at each pass.
+
+    Parameters
+    ----------
+    indices : sequence of int
+        Their numbers; each comes once a pass.
+    generator : firth.Generator, optional
+        What draws; by default `firth.manual_seed`'s numbers.
+    """
 
     def __init__(self, indices: Sequence[int], generator: Generator | None = None) -> None:
         numbers_of("SubsetRandomSampler", generator)
@@ -260,7 +287,16 @@ class WeightedRandomSampler(Sampler):
 
 
 class BatchSampler(Sampler):
-    """Lists of so many numbers of another sampler; the last may be shorter, or be left out."""
+    """Lists of ``batch_size`` numbers of another sampler.
+
+    Parameters
+    ----------
+    sampler : iterable of int with a length
+    batch_size : int
+        At least 1; ValueError for less.
+    drop_last : bool
+        Whether the last list is left out where it is shorter.
+    """
 
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
         check_whole("BatchSampler: batch_size", batch_size, 1)

@@ -104,7 +104,15 @@ class _Transformation:
     def score_candidate(
         self, word_a: str, word_b: str, in_between: list[str]
     ) -> tuple[str | None, float | None]:
-        """The phrase and its score, or two None where it is none."""
+        """The phrase, joined, and its score, or two None where it is none.
+
+        Parameters
+        ----------
+        word_a, word_b : str
+            First and last word.
+        in_between : list of str
+            Connector words between them.
+        """
         raise NotImplementedError
 
     def analyze_sentence(self, sentence: Iterable[str]) -> Iterator[tuple[str, float | None]]:
@@ -318,7 +326,7 @@ class Phrases(_Transformation):
         return found
 
     def add_vocab(self, sentences: Sentences) -> None:
-        """Count more sentences."""
+        """Count more sentences, an iterable of lists of words; TypeError for a str."""
         if isinstance(sentences, (str, bytes)):
             raise TypeError(
                 "Phrases: sentences must be lists of words; for a file use LineSentence(path)"
@@ -357,7 +365,15 @@ class Phrases(_Transformation):
     def score_candidate(
         self, word_a: str, word_b: str, in_between: list[str]
     ) -> tuple[str | None, float | None]:
-        """The phrase and its score, or two None where it is none."""
+        """The phrase, joined, and its score where it is above ``threshold``, else two None.
+
+        Parameters
+        ----------
+        word_a, word_b : str
+            First and last word.
+        in_between : list of str
+            Connector words between them.
+        """
         phrase = (word_a, *in_between, word_b)
         counts = [self._counts.get(key, 0) for key in (word_a, word_b, phrase)]
         if not all(counts):
@@ -370,7 +386,7 @@ class Phrases(_Transformation):
         return (self._joined(phrase), score) if score > self.threshold else (None, None)
 
     def export_phrases(self) -> dict[str, float]:
-        """All phrases with their scores; of equal joined strings, the highest score."""
+        """All phrases, joined, with their scores; of equal joined strings, the highest score."""
         return self.freeze().phrasegrams
 
     def freeze(self) -> FrozenPhrases:
@@ -417,7 +433,10 @@ class FrozenPhrases(_Transformation):
     def score_candidate(
         self, word_a: str, word_b: str, in_between: list[str]
     ) -> tuple[str | None, float | None]:
-        """The phrase and its score, or two None where it is none."""
+        """The phrase, joined, and its score where it is above ``threshold``, else two None.
+
+        Arguments are those of `Phrases.score_candidate`.
+        """
         phrase = (word_a, *in_between, word_b)
         score = self._scores.get(phrase, -math.inf)
         return (self._joined(phrase), score) if score > self.threshold else (None, None)

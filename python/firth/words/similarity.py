@@ -58,7 +58,10 @@ class Similarity(Vectors):
         return geometry.cosine(self.get_vector(w1), self.get_vector(w2))
 
     def distance(self, w1: Any, w2: Any) -> float:
-        """1 - `similarity`: exactly 0 for a key and itself, even where its row is all zeros."""
+        """1 - `similarity`: exactly 0 for a key and itself, even where its row is all zeros.
+
+        From 0 to 2, up to rounding; KeyError for a key that is missing.
+        """
         similarity = self.similarity(w1, w2)
         return 0.0 if w1 == w2 and not np.isnan(similarity) else 1.0 - similarity
 
@@ -146,7 +149,25 @@ class Similarity(Vectors):
         return geometry.cosines(vector, rows)
 
     def distances(self, word_or_vector: Any, other_words: Sequence[Any] = ()) -> NDArray[Any]:
-        """1 - cosine of a key or vector (D,) with some keys, by default with all: (N,)."""
+        """1 - cosine of a key or vector (D,) with some keys, by default with all: (N,).
+
+        Parameters
+        ----------
+        word_or_vector : key or array_like (D,)
+        other_words : sequence of keys, length N
+
+        Returns
+        -------
+        ndarray (N,)
+            Exactly 0 for the key itself.
+
+        Raises
+        ------
+        KeyError
+            A key is missing.
+        ValueError
+            The vector has another shape.
+        """
         if isinstance(word_or_vector, KEY):
             index = self.get_index(word_or_vector, -1)
             vector = self.get_vector(word_or_vector)
@@ -164,18 +185,24 @@ class Similarity(Vectors):
         return distances
 
     def closer_than(self, key1: Any, key2: Any) -> list[Any]:
-        """The keys that are closer to ``key1`` than ``key2`` is."""
+        """The keys that are closer to ``key1`` than ``key2`` is, in the order of rows.
+
+        KeyError for one that is missing.
+        """
         distances = self.distances(key1)
         own = self.get_index(key1)
         closer = np.flatnonzero(distances < distances[self.get_index(key2)])
         return [self.index_to_key[row] for row in closer if row != own]
 
     def rank(self, key1: Any, key2: Any) -> int:
-        """The rank of ``key2`` among all keys by their distance to ``key1``, from 1."""
+        """The rank of ``key2`` among all keys by their distance to ``key1``, from 1; KeyError."""
         return len(self.closer_than(key1, key2)) + 1
 
     def most_similar_to_given(self, key1: Any, keys_list: Sequence[Any]) -> Any:
-        """The key of ``keys_list`` that is most similar to ``key1``."""
+        """The key of ``keys_list`` that is most similar to ``key1``, the first of equal ones.
+
+        KeyError for one that is missing, ValueError for an empty list.
+        """
         return keys_list[int(np.argmax([self.similarity(key1, key) for key in keys_list]))]
 
     def rank_by_centrality(
@@ -203,7 +230,10 @@ class Similarity(Vectors):
         return sorted(ranked, key=lambda pair: pair[0], reverse=True)
 
     def doesnt_match(self, words: Sequence[Any]) -> Any:
-        """The word that is farthest from the mean of all, as of `rank_by_centrality`."""
+        """The word that is farthest from the mean of all, as of `rank_by_centrality`.
+
+        Words that are missing do not count; ValueError where none is left.
+        """
         return self.rank_by_centrality(words)[-1][1]
 
     def relative_cosine_similarity(self, wa: Any, wb: Any, topn: int = 10) -> float:
@@ -259,7 +289,7 @@ class Similarity(Vectors):
     def similar_by_word(
         self, word: Any, topn: int | None = 10, restrict_vocab: int | None = None
     ) -> Neighbours | NDArray[Any]:
-        """`most_similar` to one key."""
+        """`most_similar` to one key: (key, cosine), best first; with its options and errors."""
         return self.most_similar(positive=[word], topn=topn, restrict_vocab=restrict_vocab)
 
     similar_by_key = similar_by_word
@@ -277,7 +307,7 @@ class Similarity(Vectors):
     def similar_by_vector(
         self, vector: Any, topn: int | None = 10, restrict_vocab: int | None = None
     ) -> Neighbours | NDArray[Any]:
-        """`most_similar` to a vector (D,)."""
+        """`most_similar` to a vector (D,): (key, cosine), best first; its options and errors."""
         vector = np.asarray(readable(vector))
         return self.most_similar(positive=[vector], topn=topn, restrict_vocab=restrict_vocab)
 

@@ -220,7 +220,7 @@ class StaticModel:
 
     @property
     def embedding_dtype(self) -> str:
-        """Name of the table's dtype."""
+        """Name of the table's dtype, as "float16"."""
         return str(self.embedding.dtype.name)
 
     @property
@@ -234,7 +234,7 @@ class StaticModel:
         return self._tokenizer.library
 
     def tokenize(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, at most ``max_length``, less those for unknown words."""
+        """Ids of each text, a list, at most ``max_length``, less those for unknown words."""
         ids, offsets = self._ids(list(sentences), self.max_length, None)
         values = ids.tolist()
         return [values[a:b] for a, b in pairwise(offsets)]

@@ -153,7 +153,11 @@ class FastTextKeyedVectors(KeyedVectors):
             return word.encode("utf-8", "surrogatepass")
 
     def subwords(self, words: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Buckets of the n-grams of each word, as `firth.words.subwords.subword_ids`."""
+        """Buckets of the n-grams of each word, as `firth.words.subwords.subword_ids`.
+
+        Returns offsets (len(words) + 1,) int64 and ids int32: word i has
+        ``ids[offsets[i]:offsets[i + 1]]``.
+        """
         return subword_ids(
             [self.encode_word(word) for word in words], self.min_n, self.max_n, self.bucket
         )

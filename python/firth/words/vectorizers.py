@@ -151,7 +151,10 @@ class CountVectorizer(Estimator):
         return self
 
     def fit_transform(self, raw_documents: Iterable[Any], y: Any = None) -> Any:
-        """`fit`, and the counts (n_documents, n_terms) of these documents."""
+        """`fit`, and the counts (n_documents, n_terms) of these documents; errors as of `fit`.
+
+        A sparse matrix as `transform` returns it, in less time than by both.
+        """
         return self._matrix(self._learn(raw_documents))
 
     def transform(self, raw_documents: Iterable[Any]) -> Any:
@@ -166,7 +169,11 @@ class CountVectorizer(Estimator):
         return self._matrix(self._apply(raw_documents))
 
     def inverse_transform(self, X: Any) -> list[NDArray[Any]]:
-        """The terms of each row of X (n_documents, n_terms), sparse or dense, that are not 0."""
+        """The terms of each row of X (n_documents, n_terms), sparse or dense, that are not 0.
+
+        A list of n_documents arrays of str. ValueError for an array that has not 2 axes, or where
+        there is no vocabulary.
+        """
         self._check_vocabulary()
         terms = np.array(sorted(self.vocabulary_, key=self.vocabulary_.__getitem__))
         if hasattr(X, "tocsr"):
@@ -179,7 +186,10 @@ class CountVectorizer(Estimator):
         return [terms[np.flatnonzero(row)] for row in X]
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """The terms (n_terms,) in the order of the columns; the argument is ignored."""
+        """The terms (n_terms,), an array of object, in the order of the columns.
+
+        ``input_features`` is ignored. ValueError where there is no vocabulary.
+        """
         self._check_vocabulary()
         terms = sorted(self.vocabulary_, key=self.vocabulary_.__getitem__)
         return np.asarray(terms, dtype=object)
@@ -207,7 +217,10 @@ class CountVectorizer(Estimator):
         return cutting.preprocessor(bool(self.lowercase), strip or None)
 
     def build_tokenizer(self) -> Callable[[Any], Any]:
-        """What cuts a text into words: str to list of str."""
+        """What cuts a text into words: str to list of str.
+
+        ValueError for a `token_pattern` with more than one group.
+        """
         if self.tokenizer is not None:
             return self.tokenizer
         pattern = re.compile(self.token_pattern)
@@ -219,7 +232,10 @@ class CountVectorizer(Estimator):
         return pattern.findall
 
     def get_stop_words(self) -> frozenset[Any] | None:
-        """The words that are left out, or None."""
+        """The words that are left out, a frozenset, or None.
+
+        "english" is scikit-learn's list, which needs that package; ValueError for another name.
+        """
         if self.stop_words is None:
             return None
         if isinstance(self.stop_words, str):
@@ -231,7 +247,10 @@ class CountVectorizer(Estimator):
         return frozenset(self.stop_words)
 
     def build_analyzer(self) -> Callable[[Any], Any]:
-        """What turns a document into its terms: all steps, from `decode` on."""
+        """What turns a document into its terms, all steps from `decode` on: a document to terms.
+
+        ValueError for an `analyzer` that there is not.
+        """
         if callable(self.analyzer):
             return functools.partial(cutting.in_turn, steps=[self.decode, self.analyzer])
         preprocess = self.build_preprocessor()
@@ -666,7 +685,10 @@ class TfidfVectorizer(CountVectorizer):
 
     @property
     def idf_(self) -> NDArray[Any]:
-        """The weight of each term (n_terms,); AttributeError where `use_idf` is False."""
+        """The weight of each term (n_terms,); AttributeError where `use_idf` is False.
+
+        It can be assigned: ValueError for another number of terms.
+        """
         if not hasattr(self, "_weights"):
             raise _not_fitted(
                 f"{type(self).__name__} is not fitted yet. Call 'fit' with appropriate arguments "
@@ -702,7 +724,7 @@ class TfidfVectorizer(CountVectorizer):
         return self
 
     def fit_transform(self, raw_documents: Iterable[Any], y: Any = None) -> Any:
-        """`fit`, and the weights (n_documents, n_terms) of these documents."""
+        """`fit`, and the weights (n_documents, n_terms) of these documents; errors as of `fit`."""
         return self._matrix(self._weights_of(self._learn(raw_documents)))
 
     def transform(self, raw_documents: Iterable[Any]) -> Any:

@@ -58,7 +58,7 @@ class Vectors:
 
     @property
     def vectors(self) -> NDArray[Any]:
-        """The rows, (V, D)."""
+        """The rows, (V, D), of float32, float64, float16 or int8 (times ``scales``)."""
         return self._vectors
 
     @vectors.setter
@@ -73,7 +73,7 @@ class Vectors:
 
     @property
     def key_to_index(self) -> dict[Any, int]:
-        """The row of each key."""
+        """The row of each key, a dict."""
         if self._rows is None:
             self._rows = {key: row for row, key in enumerate(self.index_to_key)}
         return self._rows
@@ -154,7 +154,7 @@ class Vectors:
         return vector
 
     def get_normed_vectors(self) -> NDArray[Any]:
-        """All vectors scaled to length 1, (V, D); a row of zeros stays one."""
+        """All vectors scaled to length 1, (V, D), a copy; a row of zeros stays one."""
         return geometry.normed(self._values(), self._filled_norms())
 
     def fill_norms(self, force: bool = False) -> None:

@@ -52,7 +52,15 @@ _NULL_WORD = "\0"
 def keep_vocab_item(
     word: Any, count: int, min_count: int, trim_rule: TrimRule | None = None
 ) -> bool:
-    """Whether a word stays: as the rule says, else where it occurs ``min_count`` times."""
+    """Whether a word stays: as the rule says, else where it occurs ``min_count`` times.
+
+    Parameters
+    ----------
+    word : hashable
+    count, min_count : int
+    trim_rule : function of (word, count, min_count), optional
+        Returns RULE_KEEP, RULE_DISCARD or RULE_DEFAULT of `firth.words`.
+    """
     answer = RULE_DEFAULT if trim_rule is None else trim_rule(word, count, min_count)
     return answer == RULE_KEEP or (answer != RULE_DISCARD and count >= min_count)
 
@@ -444,7 +452,20 @@ class Vocabulary:
     def estimate_memory(
         self, vocab_size: int | None = None, report: dict[str, int] | None = None
     ) -> dict[str, int]:
-        """Bytes that a model with this vocabulary size needs, by part; "total" is their sum."""
+        """Bytes that a model with this vocabulary size needs, by part; "total" is their sum.
+
+        Parameters
+        ----------
+        vocab_size : int, optional
+            By default that of the vocabulary.
+        report : dict of str to int, optional
+            Parts to begin with.
+
+        Returns
+        -------
+        dict of str to int
+            gensim's figures: 500 bytes for a word, 700 with ``hs``, and 4 for each number.
+        """
         size = vocab_size or len(self.wv)
         parts = dict(report or {})
         parts["vocab"] = size * (700 if self.hs else 500)

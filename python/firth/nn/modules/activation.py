@@ -19,7 +19,15 @@ from firth.nn.tape import Tensor
 
 
 class ReLU(Module):
-    """The function `relu`."""
+    """max(x, 0) of each element, as torch.nn.ReLU; the function is `relu`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+
+    Parameters
+    ----------
+    inplace : bool
+        PyTorch's; of no effect.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -29,7 +37,16 @@ class ReLU(Module):
 
 
 class GELU(Module):
-    """The function `gelu`; ``approximate`` is "none" or "tanh"."""
+    """x Phi(x) of each element, as torch.nn.GELU; the function is `gelu`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        Phi, the distribution of a standard normal number, itself or by a tanh. Another name is a
+        ValueError when the module is called.
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -43,7 +60,15 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """The function `silu`."""
+    """x / (1 + e^-x) of each element, as torch.nn.SiLU; the function is `silu`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+
+    Parameters
+    ----------
+    inplace : bool
+        PyTorch's; of no effect.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -53,21 +78,36 @@ class SiLU(Module):
 
 
 class Tanh(Module):
-    """The function `tanh`."""
+    """Hyperbolic tangent of each element, as torch.nn.Tanh; the function is `tanh`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return functions.tanh(input)
 
 
 class Sigmoid(Module):
-    """The function `sigmoid`."""
+    """1 / (1 + e^-x) of each element, as torch.nn.Sigmoid; the function is `sigmoid`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return functions.sigmoid(input)
 
 
 class LeakyReLU(Module):
-    """The function `leaky_relu`."""
+    """x where x > 0, else negative_slope x, as torch.nn.LeakyReLU; the function is `leaky_relu`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+
+    Parameters
+    ----------
+    negative_slope : float
+    inplace : bool
+        PyTorch's; of no effect.
+    """
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
@@ -81,7 +121,16 @@ class LeakyReLU(Module):
 
 
 class ELU(Module):
-    """The function `elu`."""
+    """x where x > 0, else alpha (e^x - 1), as torch.nn.ELU; the function is `elu`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+
+    Parameters
+    ----------
+    alpha : float
+    inplace : bool
+        PyTorch's; of no effect.
+    """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -95,14 +144,28 @@ class ELU(Module):
 
 
 class Step(Module):
-    """The function `step`, a threshold at 0."""
+    """1 where x >= 0, else 0: the threshold of the perceptron; the function is `step`.
+
+    Input and result have one shape, any, and one dtype, float32 or float64; TypeError for others.
+    The gradient is 0 everywhere, so nothing below it learns. PyTorch has no such module.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return functions.step(input)
 
 
 class Softmax(Module):
-    """The function `softmax` along the last axis."""
+    """e^x / sum(e^x) along an axis, as torch.nn.Softmax; the function is `softmax`.
+
+    Input and result have one shape, of one axis or more, and one dtype, float32 or float64;
+    TypeError for others.
+
+    Parameters
+    ----------
+    dim : int
+        The axis whose numbers add up to 1. PyTorch guesses one by default, here it is the last.
+        What is no axis of the input is a ValueError when the module is called.
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -116,7 +179,17 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """The function `log_softmax` along the last axis."""
+    """x - log(sum(e^x)) along an axis, as torch.nn.LogSoftmax; the function is `log_softmax`.
+
+    Input and result have one shape, of one axis or more, and one dtype, float32 or float64;
+    TypeError for others.
+
+    Parameters
+    ----------
+    dim : int
+        The axis whose probabilities add up to 1. PyTorch guesses one by default, here it is the
+        last. What is no axis of the input is a ValueError when the module is called.
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -131,6 +204,9 @@ class LogSoftmax(Module):
 
 class Maxout(Module):
     """The greatest of several linear functions, for each feature of the result.
+
+    Input (..., in_features) to (..., out_features); the function is `maxout`. ValueError for pieces
+    below 1, and for another last axis of the input.
 
     Parameters
     ----------

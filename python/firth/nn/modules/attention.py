@@ -255,7 +255,7 @@ class SinusoidalPositions(Module):
         self.register_buffer("table", table.astype(dtype))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Input (..., length or less, width) plus the table's first rows."""
+        """Input (..., T, width) plus the table's first T rows; ValueError if T is above length."""
         return add(input, Tensor(_rows(self, self.table, input)))
 
     def extra_repr(self) -> str:
@@ -285,7 +285,7 @@ class LearnedPositions(Module):
         self.weight.data[...] = generator().standard_normal((length, width))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Input (..., length or less, width) plus the weight's first rows."""
+        """Input (..., T, width) plus the weight's first T rows; ValueError if T is above length."""
         rows = len(_rows(self, self.weight.data, input))
         weight = self.weight if rows == self.length else index(self.weight, slice(rows))
         return add(input, weight)

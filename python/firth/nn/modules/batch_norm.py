@@ -70,6 +70,9 @@ class _BatchNorm(Module):
 class BatchNorm1d(_BatchNorm):
     """Batch norm of features, (N, C), or of sequences, (N, C, L).
 
+    The result has the input's shape, as torch.nn.BatchNorm1d's. ValueError for other axes or
+    channels, and in training for one element a channel.
+
     Parameters
     ----------
     num_features : int
@@ -96,6 +99,11 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch norm of images, (N, C, H, W); parameters and attributes are those of `BatchNorm1d`."""
+    """Batch norm of images (N, C, H, W), as torch.nn.BatchNorm2d; the result has the input's shape.
+
+    Means and variances are those of a channel over N, H and W. Parameters and attributes are those
+    of `BatchNorm1d`. ValueError where the input has not 4 axes, or its second is not
+    ``num_features``.
+    """
 
     axes = (4,)

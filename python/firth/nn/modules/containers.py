@@ -12,7 +12,10 @@ Part = TypeVar("Part")
 
 
 class Identity(Module):
-    """Its input; arguments of any kind are taken and not used."""
+    """Its input, of any type, as torch.nn.Identity.
+
+    Arguments of any kind are taken and not used, so that it can stand in for any layer.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__()
@@ -74,7 +77,7 @@ class _Numbered(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Any:
-        """Put one before another; returns the container."""
+        """Put one before another, as in a list; returns the container, with new numbers."""
         modules = list(self)
         modules.insert(index, self._checked(module))
         self._exchange({str(i): one for i, one in enumerate(modules)})
@@ -116,7 +119,17 @@ class Sequential(_Numbered):
 
 
 class ModuleList(_Numbered):
-    """Modules in a list, so that they are parts of the module that holds it."""
+    """Modules in a list, so that they are parts of the module that holds it.
+
+    As torch.nn.ModuleList. It cannot be called: the module that holds it says what is done with
+    them.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+        TypeError for anything else. An index gets a module (IndexError where there is none), a
+        slice a ModuleList of the same modules.
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
@@ -162,7 +175,7 @@ class _Named(Module, Generic[Part]):
         return name in self._parts
 
     def update(self, parts: Mapping[str, Any]) -> None:
-        """Add several."""
+        """Add several, of a mapping of names to parts."""
         for name, part in parts.items():
             self[name] = part
 
@@ -180,7 +193,16 @@ class _Named(Module, Generic[Part]):
 
 
 class ModuleDict(_Named[Module]):
-    """Modules under names, so that they are parts of the module that holds it."""
+    """Modules under names, so that they are parts of the module that holds it.
+
+    As torch.nn.ModuleDict. It cannot be called: the module that holds it says what is done with
+    them.
+
+    Parameters
+    ----------
+    modules : mapping of str to Module, optional
+        TypeError for other values. A name gets its module; KeyError where there is none.
+    """
 
     _kept = "_modules"
 

@@ -105,6 +105,9 @@ class _Conv(_Weighted):
 class Conv2d(_Conv):
     """A convolution of images: (N, in_channels, H, W) to (N, out_channels, H', W').
 
+    As torch.nn.Conv2d; H' = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1.
+    ValueError for other axes or channels.
+
     Parameters
     ----------
     in_channels, out_channels : int
@@ -128,6 +131,8 @@ class Conv2d(_Conv):
 
 class Conv1d(_Conv):
     """A convolution of sequences: (N, in_channels, L) to (N, out_channels, L').
+
+    As torch.nn.Conv1d; L' = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1.
 
     Parameters and attributes are those of `Conv2d`, with one axis: weight has shape (out_channels,
     in_channels / groups, k).
@@ -171,6 +176,9 @@ class _ConvTranspose(_Weighted):
 class ConvTranspose2d(_ConvTranspose):
     """Images made larger: (N, in_channels, H, W) to (N, out_channels, H', W').
 
+    As torch.nn.ConvTranspose2d; H' = (H - 1) stride - 2 padding + kernel_size + output_padding.
+    ValueError for other axes or channels, or a dilation above 1.
+
     Parameters
     ----------
     in_channels, out_channels : int
@@ -193,6 +201,11 @@ class ConvTranspose2d(_ConvTranspose):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """Sequences made longer; as `ConvTranspose2d`, with one axis."""
+    """Sequences made longer: (N, in_channels, L) to (N, out_channels, L').
+
+    As torch.nn.ConvTranspose1d. L' = (L - 1) stride - 2 padding + kernel_size + output_padding.
+    Parameters, attributes and errors are those of `ConvTranspose2d` with one axis: weight has shape
+    (in_channels, out_channels / groups, kernel_size).
+    """
 
     axes = 1

@@ -10,6 +10,9 @@ from firth.nn.tape import Tensor
 class Dropout(Module):
     """The function `dropout` in training, nothing in use.
 
+    Input and result have one shape, any, as of torch.nn.Dropout. ValueError for a p that is not in
+    [0, 1].
+
     Parameters
     ----------
     p : float

@@ -16,6 +16,10 @@ from firth.nn.tape import Tensor, generator
 class Embedding(Module):
     """Vectors by their ids.
 
+    Ids (...), integers from 0 to num_embeddings - 1, to vectors (..., embedding_dim), as
+    torch.nn.Embedding. ValueError names the place of an id that is none, TypeError says where they
+    are no integers. The function is `embedding`.
+
     The output layer of a language model is tied to it where `linear` or `linear_cross_entropy`
     gets its weight, or a `Linear` without bias has it: ``head.weight = embedding.weight``.
 
@@ -97,6 +101,9 @@ class Embedding(Module):
 
 class EmbeddingBag(Embedding):
     """Means or sums of vectors by their ids: `embedding_bag`.
+
+    Ids (B, L), or (n,) and the ``offsets`` (B,) where bags begin, to vectors (B, embedding_dim), as
+    torch.nn.EmbeddingBag. Errors are those of `Embedding`.
 
     Parameters
     ----------

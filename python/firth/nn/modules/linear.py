@@ -17,6 +17,9 @@ from firth.nn.tape import Tensor
 class Linear(Module):
     """y = x W^T + b.
 
+    Input (..., in_features) to (..., out_features), of the weight's dtype, as torch.nn.Linear.
+    ValueError for another last axis, TypeError for another dtype.
+
     Parameters
     ----------
     in_features, out_features : int

@@ -28,6 +28,9 @@ class _Loss(Module):
 class CrossEntropyLoss(_Loss):
     """`cross_entropy` of logits (..., C) and classes (...).
 
+    As torch.nn.CrossEntropyLoss, whose order (N, C, ...) is taken, too. The result has shape (),
+    with ``"none"`` that of the targets; errors of a call are those of `cross_entropy`.
+
     Parameters
     ----------
     weight : array_like, shape (C,), optional
@@ -64,7 +67,23 @@ class CrossEntropyLoss(_Loss):
 
 
 class NLLLoss(_Loss):
-    """As `CrossEntropyLoss`, of log-probabilities."""
+    """-input of each target class, where inputs are log-probabilities, as torch.nn.NLLLoss.
+
+    Input (..., C), or PyTorch's (N, C, ...), of `log_softmax`; targets (...) of int. The result has
+    shape (), with ``"none"`` that of the targets, and the input's dtype. `CrossEntropyLoss` of
+    logits is the same in one operation. The function is `nll_loss`, which has the errors of a call.
+
+    Parameters
+    ----------
+    weight : array_like, shape (C,), optional
+        Of the classes; a buffer. The mean is divided by the weights of the targets.
+    ignore_index : int
+        A target that does not count.
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one.
+    dtype : float32 or float64
+        Of the weight: that of the network.
+    """
 
     def __init__(
         self,
@@ -85,7 +104,17 @@ class NLLLoss(_Loss):
 
 
 class MSELoss(_Loss):
-    """(input - target)^2, reduced."""
+    """(input - target)^2: the mean, the sum or each, as torch.nn.MSELoss.
+
+    Input a Tensor of any shape, target a Tensor or array_like of the same shape; the result has
+    shape (), with ``"none"`` that of the input. The function is `mse_loss`, which has the errors of
+    a call.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one.
+    """
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -95,7 +124,15 @@ class MSELoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """|input - target|, reduced."""
+    """``|input - target|``: the mean, the sum or each, as torch.nn.L1Loss.
+
+    Shapes are those of `MSELoss`. The function is `l1_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one.
+    """
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -105,7 +142,17 @@ class L1Loss(_Loss):
 
 
 class SmoothL1Loss(_Loss):
-    """`smooth_l1_loss`: a parabola within beta, straight beyond."""
+    """d^2 / (2 beta) where ``|d|`` <= beta, else ``|d|`` - beta / 2; d = input - target.
+
+    As torch.nn.SmoothL1Loss. Shapes are those of `MSELoss`. The function is `smooth_l1_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one.
+    beta : float
+        0 is `L1Loss`; below it is a ValueError when the loss is called.
+    """
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -116,7 +163,17 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """`huber_loss`: a parabola within delta, straight beyond."""
+    """d^2 / 2 where ``|d|`` <= delta, else delta (``|d|`` - delta / 2); d = input - target.
+
+    As torch.nn.HuberLoss. Shapes are those of `MSELoss`. The function is `huber_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one.
+    delta : float
+        0 or less is a ValueError when the loss is called.
+    """
 
     def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -127,7 +184,22 @@ class HuberLoss(_Loss):
 
 
 class BCELoss(_Loss):
-    """`binary_cross_entropy` of probabilities; `BCEWithLogitsLoss` is faster and exact."""
+    """-(y log p + (1 - y) log(1 - p)) of probabilities p and targets y, as torch.nn.BCELoss.
+
+    Input p, from 0 to 1, of any shape; target y of the same shape, from 0 to 1. The result has
+    shape (), with ``"none"`` that of the input. A logarithm is -100 at least, as in PyTorch;
+    `BCEWithLogitsLoss` is faster and exact. The function is `binary_cross_entropy`, which has the
+    errors of a call.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        Of each loss, its shape the end of the input's; a buffer.
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one. The mean is over the elements, whatever their weights.
+    dtype : float32 or float64
+        Of the weight: that of the network.
+    """
 
     def __init__(
         self, weight: Any = None, *, reduction: str = "mean", dtype: Any = np.float32
@@ -141,6 +213,10 @@ class BCELoss(_Loss):
 
 class BCEWithLogitsLoss(_Loss):
     """-log of the probability of targets from 0 to 1, of which input is the logit.
+
+    Input and target have one shape, any; the result has shape (), with ``"none"`` theirs. As
+    torch.nn.BCEWithLogitsLoss; the function is `binary_cross_entropy_with_logits`, which has the
+    errors of a call.
 
     Parameters
     ----------
@@ -170,7 +246,19 @@ class BCEWithLogitsLoss(_Loss):
 
 
 class KLDivLoss(Module):
-    """`kl_div`: how far probabilities are from those whose logarithms are given."""
+    """target (log target - input): how far target is from what input has the logarithms of.
+
+    Input log-probabilities of any shape, target of the same shape; the result has shape (), with
+    ``"none"`` that of the input. As torch.nn.KLDivLoss; the function is `kl_div`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "batchmean", "sum", "none"}
+        "mean" divides by the number of elements; "batchmean", by the length of the first axis, is
+        the divergence. ValueError for another one.
+    log_target : bool
+        Whether targets are logarithms, too.
+    """
 
     def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__()
@@ -183,7 +271,24 @@ class KLDivLoss(Module):
 
 
 class TripletMarginLoss(_Loss):
-    """`triplet_margin_loss`: an anchor is to be nearer to its positive than to its negative."""
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin), as torch.nn.TripletMarginLoss.
+
+    Inputs three tensors of one shape (..., D); the result has shape (), with ``"none"`` (...). The
+    function is `triplet_margin_loss`, which has the errors of a call.
+
+    Parameters
+    ----------
+    margin : float
+        Above 0.
+    p : 1 or 2
+        Of the distance d, `pairwise_distance`. PyTorch takes other numbers, too.
+    eps : float
+        Added to the differences.
+    swap : bool
+        Take d(positive, negative) in place of d(anchor, negative) where it is less.
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one.
+    """
 
     def __init__(
         self,
@@ -204,7 +309,18 @@ class TripletMarginLoss(_Loss):
 
 
 class CosineEmbeddingLoss(_Loss):
-    """`cosine_embedding_loss`: pairs of the target 1 are to be alike, those of -1 are not."""
+    """1 - cos of pairs whose target is 1, max(0, cos - margin) of those whose target is -1.
+
+    Inputs two tensors of one shape (..., D), targets (...) of 1 and -1; the result has shape (),
+    with ``"none"`` (...). As torch.nn.CosineEmbeddingLoss; the function is `cosine_embedding_loss`,
+    which has the errors of a call.
+
+    Parameters
+    ----------
+    margin : float, from -1 to 1
+    reduction : {"mean", "sum", "none"}
+        ValueError for another one.
+    """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
         super().__init__(reduction)

@@ -16,6 +16,9 @@ from firth.nn.tape import Tensor
 class LayerNorm(Module):
     """Rows with mean 0 and variance 1, times weight, plus bias.
 
+    As torch.nn.LayerNorm: input and result have one shape, which ends with ``normalized_shape``.
+    ValueError for other axes. The function is `layer_norm`.
+
     Parameters
     ----------
     normalized_shape : int or sequence of int
@@ -59,6 +62,9 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """Rows with a mean square of 1, times weight.
 
+    As torch.nn.RMSNorm: input and result have one shape, which ends with ``normalized_shape``.
+    ValueError for other axes. The function is `rms_norm`.
+
     Parameters
     ----------
     normalized_shape : int or sequence of int
@@ -100,6 +106,9 @@ class RMSNorm(Module):
 class GroupNorm(Module):
     """Groups of channels of each sample with mean 0 and variance 1, times weight, plus bias.
 
+    Input (N, num_channels, ...) and result have one shape, as of torch.nn.GroupNorm. The function
+    is `group_norm`.
+
     Parameters
     ----------
     num_groups, num_channels : int
@@ -136,7 +145,7 @@ class GroupNorm(Module):
         _add_factors(self, num_channels, affine, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Input (N, num_channels, ...), normalised."""
+        """Input (N, num_channels, ...) normalised, of the same shape; ValueError for another."""
         _check_channels(self, input, self.num_channels)
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
@@ -194,6 +203,9 @@ def _check_channels(module: Module, input: Tensor, channels: int) -> None:
 class InstanceNorm1d(_InstanceNorm):
     """Each channel of each sequence, (N, C, L), with mean 0 and variance 1.
 
+    The result has the input's shape, as torch.nn.InstanceNorm1d's. ValueError where the input has
+    not 3 axes, or its second is not ``num_features``.
+
     Parameters
     ----------
     num_features : int
@@ -217,6 +229,11 @@ class InstanceNorm1d(_InstanceNorm):
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """As `InstanceNorm1d`, of images, (N, C, H, W)."""
+    """Each channel of each image, (N, C, H, W), with mean 0 and variance 1.
+
+    As torch.nn.InstanceNorm2d. The result has the input's shape. Parameters and attributes are
+    those of `InstanceNorm1d`. ValueError where the input has not 4 axes, or its second is not
+    ``num_features``.
+    """
 
     axes = 4

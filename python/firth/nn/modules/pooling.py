@@ -47,6 +47,9 @@ class _MaxPool(_Pool):
 class MaxPool2d(_MaxPool):
     """Maxima of windows: (N, C, H, W) to (N, C, H', W').
 
+    As torch.nn.MaxPool2d; H' = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) +
+    1. ValueError for other axes, or a kernel that does not fit.
+
     Parameters
     ----------
     kernel_size, stride, padding, dilation : int or pair of int
@@ -59,7 +62,18 @@ class MaxPool2d(_MaxPool):
 
 
 class MaxPool1d(_MaxPool):
-    """As `MaxPool2d`, of one axis: (N, C, L) to (N, C, L')."""
+    """Maxima of windows of sequences, as torch.nn.MaxPool1d: (N, C, L) to (N, C, L').
+
+    L' = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1. The function is
+    `max_pool1d`, which has the errors of a call.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation : int
+        As of `max_pool1d`; ``stride`` is ``kernel_size`` by default.
+    return_indices, ceil_mode : False
+        ValueError where not: PyTorch's other choice is not there.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return pooling.max_pool1d(input, self.kernel_size, self.stride, self.padding, self.dilation)
@@ -81,6 +95,9 @@ class _AvgPool(_Pool):
 class AvgPool2d(_AvgPool):
     """Means of windows: (N, C, H, W) to (N, C, H', W').
 
+    As torch.nn.AvgPool2d; H' = floor((H + 2 padding - kernel_size) / stride) + 1. ValueError for
+    other axes, or a kernel that does not fit.
+
     Parameters
     ----------
     kernel_size, stride, padding : int or pair of int
@@ -100,7 +117,20 @@ class AvgPool2d(_AvgPool):
 
 
 class AvgPool1d(_AvgPool):
-    """As `AvgPool2d`, of one axis: (N, C, L) to (N, C, L')."""
+    """Means of windows of sequences, as torch.nn.AvgPool1d: (N, C, L) to (N, C, L').
+
+    L' = floor((L + 2 padding - kernel_size) / stride) + 1. The function is `avg_pool1d`, which has
+    the errors of a call.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding : int
+        ``stride`` is ``kernel_size`` by default.
+    ceil_mode : False
+        ValueError where not: PyTorch's other choice is not there.
+    count_include_pad : bool
+        Whether the zeros beyond the ends count.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return pooling.avg_pool1d(
@@ -124,9 +154,12 @@ class _AdaptiveAvgPool(Module):
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     """The mean of each plane: (N, C, H, W) to (N, C, 1, 1).
 
+    torch.nn.AdaptiveAvgPool2d for this one size; the function is `adaptive_avg_pool2d`.
+
     Parameters
     ----------
     output_size : 1 or (1, 1)
+        Others are a ValueError when the module is called.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -134,7 +167,15 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """The mean of each row: (N, C, L) to (N, C, 1); `output_size` is 1."""
+    """The mean of each row: (N, C, L) to (N, C, 1).
+
+    torch.nn.AdaptiveAvgPool1d for this one size; the function is `adaptive_avg_pool1d`.
+
+    Parameters
+    ----------
+    output_size : 1
+        Others are a ValueError when the module is called.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return pooling.adaptive_avg_pool1d(input, self.output_size)

@@ -219,9 +219,17 @@ class RNN(_Recurrent):
 
 
 class GRU(_Recurrent):
-    """Layers of gated recurrent units; as `RNN`, with weights of 3 H rows (r, z, n).
+    """Layers of gated recurrent units (Cho et al., arXiv:1406.1078), as torch.nn.GRU.
 
-    See `firth.nn.operations.recurrent.Gru` for the equations.
+    For each step t, with the logistic function s:
+
+        r = s(W_ir x + b_ir + W_hr h + b_hr)
+        z = s(W_iz x + b_iz + W_hz h + b_hz)
+        n = tanh(W_in x + b_in + r (W_hn h + b_hn))
+        h = (1 - z) n + z h
+
+    As in PyTorch r multiplies the sum of n, not the state. Parameters, attributes and errors are
+    those of `RNN`, without ``nonlinearity``; weights and biases have 3 H rows, for r, z and n.
     """
 
     _gates = 3
@@ -246,9 +254,16 @@ class GRU(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """Layers of long short-term memory; as `RNN`, with weights of 4 H rows (i, f, g, o).
+    """Layers of long short-term memory (Hochreiter and Schmidhuber, 1997).
 
-    See `firth.nn.operations.recurrent.Lstm` for the equations. proj_size must be 0.
+    As torch.nn.LSTM, with the forget gate f of Gers. For each step t, with the logistic function s:
+
+        i = s(W_ii x + b_ii + W_hi h + b_hi),    f = s(W_if x + b_if + W_hf h + b_hf)
+        g = tanh(W_ig x + b_ig + W_hg h + b_hg), o = s(W_io x + b_io + W_ho h + b_ho)
+        c = f c + i g,                           h = o tanh(c)
+
+    Parameters, attributes and errors are those of `RNN`, without ``nonlinearity``; weights and
+    biases have 4 H rows, for i, f, g and o. ``proj_size`` must be 0: projections are not supported.
     """
 
     _gates = 4
@@ -306,7 +321,24 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """One step of an `RNN`: weight_ih (H, I), weight_hh (H, H), bias_ih, bias_hh (H,)."""
+    """One step of an `RNN`, h' = f(W_ih x + b_ih + W_hh h + b_hh), as torch.nn.RNNCell.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    bias : bool
+    nonlinearity : {"tanh", "relu"}
+        f. Another name is a ValueError when the cell is called.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight_ih : Parameter, shape (H, I)
+    weight_hh : Parameter, shape (H, H)
+    bias_ih, bias_hh : Parameter, shape (H,), or None
+        All uniform within 1 / sqrt(H) at first.
+    """
 
     _gates = 1
 
@@ -323,28 +355,83 @@ class RNNCell(_Cell):
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next state (B, H), of input (B, I) and hx (B, H) or zeros; without B too."""
+        """The next state.
+
+        Parameters
+        ----------
+        input : Tensor, shape (B, I), or (I,)
+        hx : Tensor, shape (B, H), or (H,), optional
+            The state; zeros by default.
+
+        Returns
+        -------
+        Tensor, shape (B, H), or (H,)
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit.
+        TypeError
+            Input or state has another dtype than the weights.
+        """
         return self._step(recurrent.rnn, input, hx, activation=self.nonlinearity)[0]
 
 
 class GRUCell(_Cell):
-    """One step of a `GRU`."""
+    """One step of a `GRU`, which has the formula, as torch.nn.GRUCell.
+
+    Input x (B, I) and state h (B, H), or (I,) and (H,); returns the next state, of h's shape.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    bias : bool
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight_ih : Parameter, shape (3 H, I)
+    weight_hh : Parameter, shape (3 H, H)
+    bias_ih, bias_hh : Parameter, shape (3 H,), or None
+        Rows for r, z and n; all uniform within 1 / sqrt(H) at first.
+    """
 
     _gates = 3
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next state; see `RNNCell.forward`."""
+        """The next state (B, H) or (H,); arguments and errors as of `RNNCell.forward`."""
         return self._step(recurrent.gru, input, hx)[0]
 
 
 class LSTMCell(_Cell):
-    """One step of an `LSTM`."""
+    """One step of an `LSTM`, which has the formula, as torch.nn.LSTMCell.
+
+    Input x (B, I) and states (h, c), (B, H) each, or (I,) and (H,); returns the next (h, c).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    bias : bool
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight_ih : Parameter, shape (4 H, I)
+    weight_hh : Parameter, shape (4 H, H)
+    bias_ih, bias_hh : Parameter, shape (4 H,), or None
+        Rows for i, f, g and o; all uniform within 1 / sqrt(H) at first.
+    """
 
     _gates = 4
 
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The next states (h, c), of hx = (h, c); see `RNNCell.forward`."""
+        """The next states (h, c), (B, H) or (H,) each.
+
+        Those before are ``hx``, such a pair, or zeros; input and errors as of `RNNCell.forward`.
+        """
         h, c = self._step(recurrent.lstm, input, *(hx or (None, None)))
         return h, c

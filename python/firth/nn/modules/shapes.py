@@ -13,6 +13,9 @@ from firth.nn.tape import Tensor
 class Flatten(Module):
     """The function `flatten`: one axis for each sample, where nothing else is asked for.
 
+    (N, C, H, W) to (N, C H W) by default, as torch.nn.Flatten; ValueError for axes that there are
+    not.
+
     Parameters
     ----------
     start_dim, end_dim : int
@@ -32,6 +35,9 @@ class Flatten(Module):
 
 class Unflatten(Module):
     """The function `unflatten`: several axes in place of one.
+
+    As torch.nn.Unflatten: (3, 8) to (3, 2, 4) by ``Unflatten(1, (2, 4))``. ValueError where the
+    lengths do not make up that of the axis.
 
     Parameters
     ----------
@@ -53,6 +59,9 @@ class Unflatten(Module):
 
 class Upsample(Module):
     """The function `interpolate`: sequences and images in another size.
+
+    (N, C, L) or (N, C, H, W) to other L, or H and W. As torch.nn.Upsample in this mode, for sizes
+    that are multiples of the other one; ValueError for others.
 
     Parameters
     ----------

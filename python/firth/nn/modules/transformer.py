@@ -107,7 +107,18 @@ class TransformerEncoderLayer(_Layer):
         src_key_padding_mask: Any = None,
         is_causal: bool = False,
     ) -> Tensor:
-        """Of the shape of src; masks as those of `MultiheadAttention`."""
+        """One layer.
+
+        Parameters
+        ----------
+        src : Tensor, shape (S, N, d_model), or (N, S, d_model) where ``batch_first``
+        src_mask, src_key_padding_mask, is_causal
+            As ``attn_mask``, ``key_padding_mask`` and ``is_causal`` of `MultiheadAttention`.
+
+        Returns
+        -------
+        Tensor, shape of ``src``
+        """
 
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(  # type: ignore[no-any-return]
@@ -141,7 +152,23 @@ bias, dtype
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        """Of the shape of tgt; masks as those of `MultiheadAttention`."""
+        """One layer.
+
+        Parameters
+        ----------
+        tgt : Tensor, shape (T, N, d_model), or (N, T, d_model) where ``batch_first``
+        memory : Tensor, shape (S, N, d_model), or (N, S, d_model)
+            What the encoder returned.
+        tgt_mask, tgt_key_padding_mask, tgt_is_causal
+            As ``attn_mask``, ``key_padding_mask`` and ``is_causal`` of `MultiheadAttention`, for
+            the self-attention.
+        memory_mask, memory_key_padding_mask, memory_is_causal
+            Likewise, for the attention to the memory.
+
+        Returns
+        -------
+        Tensor, shape of ``tgt``
+        """
 
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(  # type: ignore[no-any-return]
@@ -200,7 +227,19 @@ class TransformerEncoder(_Stack):
         src_key_padding_mask: Any = None,
         is_causal: bool | None = None,
     ) -> Tensor:
-        """Of the shape of src; a mask that is causal is found out, if ``is_causal`` is None."""
+        """All layers, then the norm.
+
+        Parameters
+        ----------
+        src, mask, src_key_padding_mask
+            As of `TransformerEncoderLayer.forward`, for each layer.
+        is_causal : bool, optional
+            By default it is found out whether ``mask`` is causal.
+
+        Returns
+        -------
+        Tensor, shape of ``src``
+        """
         causal = _is_causal(mask, is_causal)
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask, causal)
@@ -233,7 +272,20 @@ class TransformerDecoder(_Stack):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        """Of the shape of tgt; a mask that is causal is found out, if ``tgt_is_causal`` is None."""
+        """All layers, then the norm.
+
+        Parameters
+        ----------
+        tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, \
+memory_is_causal
+            As of `TransformerDecoderLayer.forward`, for each layer.
+        tgt_is_causal : bool, optional
+            By default it is found out whether ``tgt_mask`` is causal.
+
+        Returns
+        -------
+        Tensor, shape of ``tgt``
+        """
         causal = _is_causal(tgt_mask, tgt_is_causal)
         for layer in self.layers:
             tgt = layer(
@@ -316,7 +368,22 @@ class Transformer(Module):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        """Of the shape of tgt, (T, N, d_model), for src (S, N, d_model); or with N first."""
+        """What the decoder makes of ``tgt``, with the encoder's result of ``src`` as its memory.
+
+        Parameters
+        ----------
+        src : Tensor, shape (S, N, d_model), or (N, S, d_model) where ``batch_first``
+        tgt : Tensor, shape (T, N, d_model), or (N, T, d_model)
+        src_mask, src_key_padding_mask, src_is_causal
+            As of `TransformerEncoder.forward`.
+        tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, \
+memory_is_causal
+            As of `TransformerDecoder.forward`.
+
+        Returns
+        -------
+        Tensor, shape of ``tgt``
+        """
         memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
         return self.decoder(  # type: ignore[no-any-return]
             tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,
@@ -325,7 +392,7 @@ class Transformer(Module):
 
     @staticmethod
     def generate_square_subsequent_mask(sz: int, dtype: Any = np.float32) -> Tensor:
-        """The causal mask of ``sz`` positions: 0 up to the diagonal, -inf above it."""
+        """The causal mask (sz, sz) of ``sz`` positions: 0 up to the diagonal, -inf above it."""
         return Tensor(np.triu(np.full((sz, sz), -np.inf, dtype), 1))
 
 

@@ -150,7 +150,21 @@ class Activation(Operation):
 
 @method
 def relu(input: Tensor) -> Tensor:
-    """max(x, 0)."""
+    """max(x, 0) of each element, as torch.nn.functional.relu.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+
+    Returns
+    -------
+    Tensor, shape and dtype of `input`
+
+    Raises
+    ------
+    TypeError
+        `input` is neither float32 nor float64.
+    """
     return apply(Activation("relu"), input)
 
 
@@ -168,37 +182,40 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 @method
 def silu(input: Tensor) -> Tensor:
-    """Sigmoid linear unit: x / (1 + e^-x)."""
+    """Sigmoid linear unit of each element: x / (1 + e^-x). Shapes and errors as `relu`."""
     return apply(Activation("silu"), input)
 
 
 @method
 def tanh(input: Tensor) -> Tensor:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent of each element. Shapes and errors as `relu`."""
     return apply(Activation("tanh"), input)
 
 
 @method
 def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + e^-x), the logistic function."""
+    """1 / (1 + e^-x) of each element, the logistic function. Shapes and errors as `relu`."""
     return apply(Activation("sigmoid"), input)
 
 
 @method
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """Positive x as they are, others times negative_slope."""
+    """Positive x as they are, others times `negative_slope`. Shapes and errors as `relu`."""
     return apply(Activation("leaky_relu", float(negative_slope)), input)
 
 
 @method
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """Positive x as they are, of others alpha (e^x - 1)."""
+    """Positive x as they are, of others alpha (e^x - 1) (Clevert et al., arXiv:1511.07289).
+
+    Shapes and errors as `relu`.
+    """
     return apply(Activation("elu", float(alpha)), input)
 
 
 @method
 def step(input: Tensor) -> Tensor:
-    """1 where x >= 0, else 0; its gradient is 0."""
+    """1 where x >= 0, else 0; its gradient is 0. Shapes and errors as `relu`."""
     return apply(Activation("step"), input)
 
 
@@ -260,15 +277,31 @@ def _along(function: str, log: bool, x: Tensor, dim: int | None) -> Tensor:
 def softmax(input: Tensor, dim: int | None = -1) -> Tensor:
     """e^x / sum(e^x) along an axis; the last is the fastest.
 
+    Parameters
+    ----------
+    input : Tensor, one axis or more
+    dim : int
+        PyTorch guesses an axis where none is given; here it is the last, and None is refused.
+
+    Returns
+    -------
+    Tensor, shape and dtype of `input`
+        NaN where all along the axis are -inf.
+
     Raises
     ------
     ValueError
         `dim` is no axis.
+    TypeError
+        `input` is neither float32 nor float64.
     """
     return _along("softmax", False, input, dim)
 
 
 @method
 def log_softmax(input: Tensor, dim: int | None = -1) -> Tensor:
-    """The logarithm of softmax, x - log(sum(e^x)), along an axis; errors as `softmax`."""
+    """The logarithm of `softmax`, x - log(sum(e^x)), along an axis.
+
+    Exact also where softmax rounds to 0. Parameters, shapes and errors are those of `softmax`.
+    """
     return _along("log_softmax", True, input, dim)

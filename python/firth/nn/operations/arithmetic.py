@@ -688,12 +688,48 @@ def logsumexp(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """The input over its `norm` along an axis, or over `eps` where that is less."""
+    """The input over its `norm` along an axis, or over `eps` where that is less.
+
+    Parameters
+    ----------
+    input : Tensor
+    p : 1 or 2
+        Of the norm. PyTorch takes other numbers, too.
+    dim : int
+    eps : float
+
+    Returns
+    -------
+    Tensor, shape of `input`
+
+    Raises
+    ------
+    ValueError
+        `p` is neither 1 nor 2, or `dim` is no axis.
+    """
     return div(input, clamp(norm(input, p, dim, keepdim=True), eps))
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The cosine of the angle of vectors along an axis, whose lengths count as `eps` at least."""
+    """The cosine of the angle of vectors along an axis, whose lengths count as `eps` at least.
+
+    Parameters
+    ----------
+    x1, x2 : Tensor
+        Of one shape, or with axes of one element, which are repeated.
+    dim : int
+        The axis of the vectors.
+    eps : float
+
+    Returns
+    -------
+    Tensor, that shape without `dim`
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit, or `dim` is no axis.
+    """
     a, b = _of_two("cosine_similarity", x1, x2)
     return sum(mul(normalize(a, 2, dim, eps), normalize(b, 2, dim, eps)), dim)
 

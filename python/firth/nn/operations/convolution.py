@@ -266,7 +266,26 @@ def conv1d(
     activation: str | None = None,
     slope: float = 0.0,
 ) -> Tensor:
-    """As `conv2d`, for input of shape (N, C, L) and weight (O, C / groups, k)."""
+    """activation(input * weight + bias) of sequences, as torch.nn.functional.conv1d.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, L)
+    weight : Tensor, shape (O, C / groups, k)
+    bias : Tensor, shape (O,), optional
+    stride, padding, dilation, groups, activation, slope
+        As of `conv2d`, for one axis.
+
+    Returns
+    -------
+    Tensor, shape (N, O, L')
+        L' = floor((L + 2 padding - dilation (k - 1) - 1) / stride) + 1.
+
+    Raises
+    ------
+    ValueError
+        A shape or an option does not fit.
+    """
     return _conv(
         "conv1d", 1, input, weight, bias, stride, padding, dilation, groups, activation, slope
     )
@@ -394,7 +413,26 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """As `conv_transpose2d`, for input of shape (N, C, L) and weight (C, O / groups, k)."""
+    """What `conv1d` is to its input in backward, as torch.nn.functional.conv_transpose1d.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, L)
+    weight : Tensor, shape (C, O / groups, k)
+    bias : Tensor, shape (O,), optional
+    stride, padding, output_padding, groups, dilation
+        As of `conv_transpose2d`, for one axis.
+
+    Returns
+    -------
+    Tensor, shape (N, O, L')
+        L' = (L - 1) stride - 2 padding + k + output_padding.
+
+    Raises
+    ------
+    ValueError
+        A shape or an option does not fit.
+    """
     return _conv_transpose(
         "conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups,
         dilation,

@@ -410,7 +410,26 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """-input of each row's target class; as `cross_entropy` where log-probabilities are given."""
+    """-input of each row's target class, as torch.nn.functional.nll_loss.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., C)
+        Log-probabilities, as `log_softmax` gives them. PyTorch's order (N, C, ...) is taken, too,
+        as by `cross_entropy`.
+    target : array_like of int, shape (...)
+    weight, ignore_index, reduction
+        As of `cross_entropy`.
+
+    Returns
+    -------
+    Tensor, shape (), or that of `target` with ``"none"``
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `cross_entropy`.
+    """
     check_reduction("nll_loss", reduction)
     input = _classes_last("nll_loss", input, target)
     ids = integers("nll_loss", "target", target, _classes(input), ignore_index)

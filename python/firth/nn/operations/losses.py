@@ -222,7 +222,10 @@ def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 
 
 def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """|input - target|; otherwise as `mse_loss`. The gradient is 0 where both are equal."""
+    """``|input - target|``: the mean, the sum, or each. The gradient is 0 where both are equal.
+
+    Parameters, shapes and errors are those of `mse_loss`.
+    """
     check_reduction("l1_loss", reduction)
     operation = DifferenceLoss("absolute", reduction, function="l1_loss")
     return apply(operation, input, _target("l1_loss", input, target))
@@ -350,13 +353,17 @@ def total(losses: Tensor, reduction: str) -> Tensor:
 
 
 def softplus(input: Tensor) -> Tensor:
-    """log(1 + e^x): the cross-entropy of a logit whose target is 0."""
+    """log(1 + e^x) of each element, without overflow: the loss of a logit whose target is 0.
+
+    The result has shape and dtype of the input; TypeError where that is neither float32 nor
+    float64. PyTorch's ``beta`` and ``threshold`` are not there: the curve is exact everywhere.
+    """
     zeros = Tensor(fixed(np.zeros(input.shape, input.dtype)))
     return binary_cross_entropy_with_logits(input, zeros, reduction="none")
 
 
 def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x)), without overflow."""
+    """log(sigmoid(x)) of each element, without overflow. Shapes and errors as `softplus`."""
     ones = Tensor(fixed(np.ones(input.shape, input.dtype)))
     negative = binary_cross_entropy_with_logits(input, ones, reduction="none")
     return -negative  # type: ignore[no-any-return]
@@ -403,7 +410,27 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
-    """The `norm` along the last axis of x1 - x2 + eps, p being 1 or 2."""
+    """The `norm` along the last axis of x1 - x2 + eps, as torch.nn.functional.pairwise_distance.
+
+    Parameters
+    ----------
+    x1, x2 : Tensor, shape (..., D)
+        Axes of one element are repeated.
+    p : 1 or 2
+        PyTorch takes other numbers, too.
+    eps : float
+        Keeps the gradient finite where both are equal.
+    keepdim : bool
+
+    Returns
+    -------
+    Tensor, shape (...), or (..., 1) with `keepdim`
+
+    Raises
+    ------
+    ValueError
+        `p` is neither 1 nor 2, or the shapes do not fit.
+    """
     return norm(x1 - x2 + eps, p, -1, keepdim)
 
 

@@ -271,7 +271,27 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As `group_norm`, each channel a group of its own; running statistics are refused."""
+    """Each channel of each sample with mean 0 and variance 1, times weight, plus bias.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, ...)
+    running_mean, running_var, use_input_stats
+        PyTorch's; running statistics are refused with ValueError.
+    weight, bias : Tensor, shape (C,), optional
+    momentum
+        PyTorch's; of no effect.
+    eps : float, at least 0
+
+    Returns
+    -------
+    Tensor, shape of `input`
+
+    Raises
+    ------
+    ValueError
+        As `group_norm`; and for running statistics.
+    """
     if running_mean is not None or running_var is not None or not use_input_stats:
         raise ValueError("instance_norm: running statistics are not supported")
     channels = input.shape[1] if input.ndim > 1 else 0

@@ -244,7 +244,25 @@ def max_pool1d(
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """As `max_pool2d`, for input of shape (N, C, L)."""
+    """Maxima of windows of sequences, as torch.nn.functional.max_pool1d.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, L)
+    kernel_size, stride, padding, dilation, ceil_mode
+        As of `max_pool2d`, for one axis.
+
+    Returns
+    -------
+    Tensor, shape (N, C, L')
+        L' = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1.
+
+    Raises
+    ------
+    ValueError
+        The input has not 3 axes, the padding is more than half of the kernel, the kernel is larger
+        than the padded input, or `ceil_mode` is set.
+    """
     return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -281,17 +299,64 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """As `avg_pool2d`, for input of shape (N, C, L)."""
+    """Means of windows of sequences, as torch.nn.functional.avg_pool1d.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, L)
+    kernel_size, stride, padding, ceil_mode, count_include_pad
+        As of `avg_pool2d`, for one axis.
+
+    Returns
+    -------
+    Tensor, shape (N, C, L')
+        L' = floor((L + 2 padding - kernel_size) / stride) + 1.
+
+    Raises
+    ------
+    ValueError
+        As `max_pool1d`.
+    """
     return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int]) -> Tensor:
-    """The mean of each plane: (N, C, H, W) to (N, C, 1, 1); `output_size` must be 1."""
+    """The mean of each plane; PyTorch's function of this name for the size 1.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W)
+    output_size : 1 or (1, 1)
+
+    Returns
+    -------
+    Tensor, shape (N, C, 1, 1)
+
+    Raises
+    ------
+    ValueError
+        Another size, or an input that has not 4 axes or is empty but for the batch.
+    """
     return _adaptive(2, input, output_size)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: int | Sequence[int]) -> Tensor:
-    """The mean of each row: (N, C, L) to (N, C, 1); `output_size` must be 1."""
+    """The mean of each row; PyTorch's function of this name for the size 1.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, L)
+    output_size : 1
+
+    Returns
+    -------
+    Tensor, shape (N, C, 1)
+
+    Raises
+    ------
+    ValueError
+        Another size, or an input that has not 3 axes or is empty but for the batch.
+    """
     return _adaptive(1, input, output_size)
 
 

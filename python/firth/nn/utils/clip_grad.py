@@ -51,7 +51,15 @@ def clip_grad_norm_(
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Bring each element of the gradients into [-clip_value, clip_value]."""
+    """Bring each element of the gradients into [-clip_value, clip_value], in place.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient are left out.
+    clip_value : float, at least 0
+        ValueError for another number.
+    """
     check_real("clip_grad_value_: clip_value", clip_value)
     tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     for tensor in tensors:
