@@ -63,6 +63,8 @@ def test_whole_numbers_and_masks_are_no_targets():
         losses.binary_cross_entropy_with_logits(x, x, pos_weight=whole)
     with pytest.raises(TypeError, match="mse_loss: input must hold real numbers, got int64"):
         losses.mse_loss(whole, x)
+    with pytest.raises(TypeError, match="kl_div: input must hold real numbers, got int64"):
+        losses.kl_div(whole, x)
 
 
 def test_what_is_no_probability_is_refused():

@@ -111,5 +111,12 @@ def test_bad_arguments_are_refused():
         lr_scheduler.SequentialLR(one, [cycle], [3])
     with pytest.raises(ValueError, match="of the same optimizer"):
         lr_scheduler.SequentialLR(optimizer(), [cycle], [])
+    several = lr_scheduler.SequentialLR(one, [cycle], [])
+    before = several.state_dict()
+    with pytest.raises(ValueError, match="got states of 0 schedules, has 1"):
+        several.load_state_dict({**before, "last_epoch": 9, "schedulers": []})
+    with pytest.raises(KeyError):
+        several.load_state_dict({"last_epoch": 9, "schedulers": before["schedulers"]})
+    assert several.state_dict() == before
     with pytest.raises(ValueError, match="factor must be in"):
         lr_scheduler.ReduceLROnPlateau(one, factor=1.0)

@@ -90,8 +90,9 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned. The rates are the optimizer's and stay."""
-        for name in self._plain:
-            setattr(self, name, state_dict[name])
+        state = {name: state_dict[name] for name in self._plain}  # KeyError before any change
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 class LambdaLR(LRScheduler):
@@ -603,8 +604,13 @@ class SequentialLR(LRScheduler):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned; ValueError for another number of schedules."""
+        states = state_dict["schedulers"]
+        if len(states) != len(self.schedulers):
+            raise ValueError(
+                f"SequentialLR: got states of {len(states)} schedules, has {len(self.schedulers)}"
+            )
         super().load_state_dict(state_dict)
-        for one, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
+        for one, state in zip(self.schedulers, states, strict=True):
             one.load_state_dict(state)
 
 

@@ -389,6 +389,8 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
 
     Raises
     ------
+    TypeError
+        `input` has whole numbers.
     ValueError
         `target` has another shape, or there is no such reduction.
     """
@@ -396,6 +398,10 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
         check_reduction("kl_div", reduction)
     target = _target("kl_div", input, target)
     _alike("kl_div", input, target)
+    if input.dtype.kind != "f":
+        raise TypeError(
+            f"kl_div: input must hold real numbers, got {input.dtype}; float() makes them real"
+        )
     if log_target:
         losses: Tensor = target.exp() * (target - input)
     else:  # 0 log 0 is 0
