@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import types
 from pathlib import Path
@@ -116,10 +117,8 @@ def test_errors_are_one_line(text, capsys, monkeypatch):
 
 
 def test_models(tmp_path, monkeypatch, capsys):
-    from firth.transformer import where
-
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(where.importlib.metadata, "distributions", lambda: [])
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [])
     assert main(["models"]) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -143,7 +142,7 @@ def test_models(tmp_path, monkeypatch, capsys):
         files=[Path("package/small.gguf"), Path("package/__init__.py")],
         locate_file=lambda name: tmp_path / name,
     )
-    monkeypatch.setattr(where.importlib.metadata, "distributions", lambda: [package])
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [package])
     assert main(["models"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first == f"some-package  GGUF, 0.0 MB, package: {file}"
