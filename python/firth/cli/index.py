@@ -291,11 +291,6 @@ def _stats(arguments: argparse.Namespace) -> None:
     show_stats(arguments.index, arguments.verify)
 
 
-def is_sharded(path: str) -> bool:
-    """Whether a path is the folder of a sharded index."""
-    return os.path.isfile(os.path.join(path, "ids.firth"))
-
-
 def show_sharded(path: str) -> None:
     """Print what a sharded index holds, without a cluster."""
     import firth

@@ -54,7 +54,9 @@ def _info(arguments: argparse.Namespace) -> None:
         for line in str(info()).splitlines():
             say(line)
         return
-    if index.is_sharded(path):
+    from firth.search.storage import is_sharded
+
+    if is_sharded(path):
         index.show_sharded(path)
         return
     kind, facts = _kind_and_facts(path)

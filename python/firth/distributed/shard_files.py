@@ -36,6 +36,7 @@ from firth.search.filters import Choices, parse
 from firth.search.index import Index
 from firth.search.segments import new_segment, store
 from firth.search.state import State
+from firth.search.storage import SHARDED
 
 VERSION = 1  # of the layout
 IDS_STORAGE: Literal["float16"] = "float16"  # of vectors that mean nothing
@@ -64,7 +65,7 @@ class Folder:
     def __init__(self, path: PathLike, shards: int) -> None:
         self.path = os.path.realpath(path)
         self.files = [os.path.join(self.path, f"shard-{n:03}.firth") for n in range(shards)]
-        self.ids = os.path.join(self.path, "ids.firth")
+        self.ids = os.path.join(self.path, SHARDED)
         self.change = os.path.join(self.path, "change.firth")
         self.manifest = os.path.join(self.path, "manifest.json")
 

@@ -46,6 +46,8 @@ if sys.platform != "win32":  # there, nothing keeps two processes from writing t
 
 _LOG_FROM = 1 << 24  # bytes of a log from which it may outgrow its file
 
+SHARDED = "ids.firth"  # what the folder of a sharded index has, and no other
+
 
 class Stored:
     """The files of an index that may be changed; as `firth.search.table.Log` wants it.
@@ -324,11 +326,16 @@ def save(path: PathLike, table: Table) -> None:
         os.unlink(beside)
 
 
+def is_sharded(path: PathLike) -> bool:
+    """Whether a path is the folder of a sharded index, which `firth.distributed` reads."""
+    return os.path.isfile(os.path.join(path, SHARDED))
+
+
 def open_table(path: PathLike, mode: str, mmap: bool, verify: bool) -> Table:
     """Open what `save` wrote; see `Index.open`."""
     if mode not in ("r", "r+"):
         raise ValueError(f"Index.open: mode must be 'r' or 'r+', got {mode!r}")
-    if os.path.exists(os.path.join(path, "ids.firth")):
+    if is_sharded(path):
         raise FormatError(
             "is the folder of a sharded index: firth.distributed.ShardedIndex.open reads it", path
         )
